@@ -1,0 +1,109 @@
+"""Command lines of the form `key=value`, checked against declared options, with one-line errors."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from caltech_exp.errors import EXIT_USER_ERROR, UserError, did_you_mean, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """`["lr=1e-2", "runs=my runs"]` -> `{"lr": "1e-2", "runs": "my runs"}`; values are taken as they stand.
+
+    Raises UserError for a word without `=`, an unknown key (with a suggestion), a repeated key, no value.
+    """
+    values: dict[str, str] = {}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            bare = key.lstrip("-")
+            raise UserError(f"{argument!r} is not of the form key=value{did_you_mean(bare, known)}")
+        if key not in known:
+            raise unknown("key", key, known)
+        if key in values:
+            raise UserError(f"{key} is given twice, {values[key]!r} and {value!r}; keep one")
+        if not value:
+            raise UserError(f"{key}= has no value; give one, or leave {key}= out")
+        if "\0" in value:
+            raise UserError(f"{key}= holds a NUL character; leave it out")
+        values[key] = value
+    return values
+
+
+def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str = "") -> UserError:
+    """The first complaint of a pydantic model as one line that names the setting and what it takes.
+
+    `where` is put before it, for example the file the values stood in.
+    """
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    prefix = f"{where}: " if where else ""
+    top = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return UserError(f"{prefix}unknown setting {key!r}{did_you_mean(key, fields)}")
+    if first["type"] == "missing":
+        return UserError(f"{prefix}setting {key!r} is missing{describe(fields.get(top))}")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    hint = did_you_mean(given, options) if isinstance(given, str) and (options := _options(first)) else ""
+    return UserError(f"{prefix}{key}={given}: {message[:1].lower()}{message[1:]}{hint}{describe(fields.get(top))}")
+
+
+def _options(error: Any) -> list[str]:
+    """The allowed values of a failed choice, for a suggestion."""
+    if error["type"] != "literal_error":
+        return []
+    return [str(option) for option in error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")]
+
+
+def describe(field: FieldInfo | None) -> str:
+    return f" ({field.description})" if field is not None and field.description else ""
+
+
+def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate `values` as `model`. Raises UserError that names the setting and what it takes."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, model.model_fields) from None
+
+
+def usage(synopsis: str, *models: type[BaseModel]) -> str:
+    """Help text: every option of the models with its default and meaning."""
+    lines = [synopsis, ""]
+    for model in models:
+        for name, field in model.model_fields.items():
+            default = "" if field.default in (None, (), "") else f" [{_plain(field.default)}]"
+            lines.append(f"  {name + '=':18}{field.description or ''}{default}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoReturn:
+    """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted."""
+    argv = sys.argv[1:]
+    if any(word in ("-h", "--help", "help") for word in argv):
+        print(synopsis)
+        raise SystemExit(0)
+    try:
+        status = main(argv)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; what was queued stays queued", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        status = 0
+    raise SystemExit(status)

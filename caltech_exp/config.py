@@ -1,0 +1,78 @@
+"""What one run is: its settings, each with its default and range once, and its identity."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+NUM_CLASSES = 102
+"""Outputs of the networks' last layer: 101 classes and one unused, as in the report (Figure 4)."""
+
+PIN = "@sha256:"
+"""Separates a weights file's path from the hash of its content: `/path/net.pth@sha256:<64 hex>`."""
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class RunConfig(BaseModel):
+    """Every setting that can change a run's result, but for the seed and the data set.
+
+    The defaults are the course template's (the report's Figure 4): AlexNet from scratch.
+    Raises pydantic.ValidationError for a wrong type, an unknown name or a value out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Literal["alexnet", "resnet18"] = Field("alexnet", description="the network")
+    weights: Annotated[str, StringConstraints(min_length=1)] = Field(
+        "none", description="initial weights: none, imagenet, or the path of a state dict"
+    )
+    freeze: Literal["none", "conv", "fc"] = Field(
+        "none", description="layers left out of training: none, conv (all but the classifier) or fc"
+    )
+    augment: Literal["none", "crop", "perspective", "combined"] = Field(
+        "none", description="random transforms of the training images"
+    )
+    lr: FiniteFloat = Field(1e-3, gt=0, description="initial learning rate, a number above 0")
+    momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")
+    weight_decay: FiniteFloat = Field(5e-5, ge=0, description="L2 penalty, a number from 0")
+    batch_size: int = Field(256, ge=1, description="images per step, a whole number from 1")
+    epochs: int = Field(30, ge=1, description="passes over the training set, a whole number from 1")
+    step_size: int = Field(20, ge=1, description="epochs between two step-downs of the learning rate, from 1")
+    gamma: FiniteFloat = Field(0.1, gt=0, le=1, description="factor of each step-down, above 0, at most 1")
+    max_images: int = Field(
+        0, ge=0, description="images used of each of training, validation and test set; 0 for all"
+    )
+    workers: int = Field(
+        4, ge=0, le=64, description="data loading processes, 0 to 64 (each draws its own augmentations)"
+    )
+    engine: Literal["reference"] = Field("reference", description="how a run trains")
+
+    def but(self, **changes: Any) -> "RunConfig":
+        """The same configuration with some settings changed, validated anew."""
+        return RunConfig.model_validate({**self.model_dump(), **changes})
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether training starts from given weights, imagenet or a file."""
+        return self.weights != "none"
+
+    @property
+    def id(self) -> str:
+        """10 hex digits that name this configuration whatever its seed.
+
+        A hash of all settings; a pinned weights file counts by its content, not its path. A setting added
+        in a later version must be left out here at the value that computes what was computed before it.
+        """
+        identity = self.model_dump()
+        _, pinned, digest = self.weights.partition(PIN)
+        if pinned:
+            identity["weights"] = f"sha256:{digest}"
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_id(config: RunConfig, seed: int) -> str:
+    """The run's name on disk and in the queue's manifests: `<configuration id>-s<seed>`."""
+    return f"{config.id}-s{seed}"

@@ -1,0 +1,157 @@
+"""What passes from running to reporting: one JSON file a run, with a versioned schema."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.files import write_atomically
+from caltech_exp.provenance import CodeVersion
+
+SCHEMA_VERSION = 1
+RESULT = "result.json"
+FAILURE = "failure.json"
+PROGRESS = "progress.json"
+
+Loss = Annotated[float, Field(allow_inf_nan=False)] | None
+"""A mean cross-entropy; None where it was not finite."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Epoch(_Record):
+    """One epoch. Train loss: mean over its steps; validation loss and accuracy: over all images, after it."""
+
+    epoch: int
+    lr: float
+    train_loss: Loss
+    val_loss: Loss
+    val_accuracy: Share
+    seconds: float
+
+
+class DataRecord(_Record):
+    """Which data a run saw: images after max_images, and the fingerprint of the whole data folder."""
+
+    fingerprint: str
+    stand_in: bool
+    train_images: int
+    val_images: int
+    test_images: int
+
+
+class Device(_Record):
+    type: Literal["cpu", "cuda"]
+    name: str
+
+
+class Result(_Record):
+    """One finished or diverged run.
+
+    `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before
+    they were measured. `images_per_second` counts training alone; `peak_memory_bytes` is the device's, or
+    on a CPU the process's peak resident memory.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    config: RunConfig
+    seed: int
+    status: Literal["finished", "diverged"]
+    epochs: tuple[Epoch, ...]
+    first_loss: Loss
+    val_accuracy: Share | None
+    best_val_accuracy: Share | None
+    test_loss: Loss
+    test_accuracy: Share | None
+    data: DataRecord
+    device: Device
+    libraries: dict[str, str]
+    code: CodeVersion
+    job: str
+    host: str
+    started: str
+    wall_seconds: float
+    images_per_second: float
+    peak_memory_bytes: int
+
+
+class Failure(_Record):
+    """Why a run ended without a result; `mistake` marks one that a retry cannot mend."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    error: str
+    traceback: str
+    mistake: bool
+    submission: str
+    job: str
+    host: str
+    log: str
+    when: str
+
+
+class Progress(_Record):
+    """Where a run in training is; `when` is its last sign of life (UTC, ISO 8601)."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    epoch: int
+    epochs: int
+    images_per_second: float | None
+    submission: str
+    job: str
+    host: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file that should hold a record and does not; its run counts as missing."""
+
+    path: Path
+    reason: str
+
+
+def write_record(folder: Path, name: str, record: BaseModel) -> Path:
+    """Write a record as `folder/name`, whole or not at all. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
+    """The record in `path`, None if there is no such file, Damaged if it is anything else than that record."""
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Damaged(path, error.strerror or str(error))
+    if not text.strip():
+        return Damaged(path, "the file is empty")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if place == "schema_version":
+            return Damaged(path, f"schema version {first['input']}, this code reads {SCHEMA_VERSION}")
+        return Damaged(path, f"{place}: {first['msg']}" if place else first["msg"])
+
+
+def read_result(folder: Path) -> Result | Damaged | None:
+    """The result in a run's folder. A result whose settings do not give its folder's name is Damaged."""
+    result = read_record(folder / RESULT, Result)
+    if isinstance(result, Result) and not (result.run_id == folder.name == run_id(result.config, result.seed)):
+        return Damaged(folder / RESULT, f"holds run {run_id(result.config, result.seed)}, not {folder.name}")
+    return result

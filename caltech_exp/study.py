@@ -1,0 +1,156 @@
+"""One folder of runs: the overrides and the data set they were made with, and what was submitted.
+
+RUNS/study.json                         overrides, data set, when it was started, by which code
+RUNS/<run id>/result.json               see results.py
+RUNS/submissions/<id>/manifest.json     job ids, run ids, overrides, code version
+RUNS/submissions/<id>/                  submitit's pickles and the logs
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.results import Damaged, read_record, write_record
+
+STUDY = "study.json"
+SUBMISSIONS = "submissions"
+MANIFEST = "manifest.json"
+RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s\d+")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudySettings(_Record):
+    """What a study changes in every row of the report.
+
+    overrides         run settings by name, validated
+    imagenet_weights  network -> pinned state dict used in place of torchvision's ImageNet weights
+    """
+
+    overrides: dict[str, int | float | str] = {}
+    imagenet_weights: dict[str, str] = {}
+
+    def apply(self, config: RunConfig) -> RunConfig:
+        """A row's configuration with this study's overrides."""
+        config = config.but(**self.overrides) if self.overrides else config
+        if config.weights == "imagenet" and config.model in self.imagenet_weights:
+            config = config.but(weights=self.imagenet_weights[config.model])
+        return config
+
+    def same_results(self, other: "StudySettings") -> bool:
+        """Whether the two give the same runs: pinned files are compared by content, wherever they lie."""
+        return bool(_by_content(self.model_dump()) == _by_content(other.model_dump()))
+
+    def __str__(self) -> str:
+        words = [f"{name}={_plain(value)}" for name, value in self.overrides.items()]
+        words += [f"imagenet_weights[{model}]={_plain(file)}" for model, file in self.imagenet_weights.items()]
+        return " ".join(words) or "no overrides"
+
+
+def _by_content(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_content(item) for key, item in value.items()}
+    return value.partition(PIN)[2] or value if isinstance(value, str) else value
+
+
+def _plain(value: object) -> str:
+    """A value as a user would type it; the hash of a pinned file shortened to 12 digits."""
+    path, pinned, digest = str(value).partition(PIN)
+    return f"{path}{PIN}{digest[:12]}" if pinned else path
+
+
+class StudyData(_Record):
+    """The data set of a study; image counts are those of the split files without the background class."""
+
+    root: str
+    fingerprint: str
+    stand_in: bool
+    classes: int
+    train_val_images: int
+    test_images: int
+
+    def __str__(self) -> str:
+        kind = "generated stand-in" if self.stand_in else "data set"
+        return f"{kind} {self.root} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
+
+
+class Study(_Record):
+    schema_version: Literal[1] = 1
+    settings: StudySettings
+    data: StudyData
+    created: str
+    code: CodeVersion
+
+
+class SubmittedTask(_Record):
+    """One array task: its job id (`1234_0`; `local-0` on this machine) and the runs it trains in order."""
+
+    job: str
+    runs: tuple[str, ...]
+
+
+class Manifest(_Record):
+    """One submission: what was queued, where, by which command and code."""
+
+    schema_version: Literal[1] = 1
+    id: str
+    executor: Literal["slurm", "local"]
+    job_names: tuple[str, ...]
+    tasks: tuple[SubmittedTask, ...]
+    settings: StudySettings
+    seeds: tuple[int, ...]
+    profile: dict[str, Any]
+    command: tuple[str, ...]
+    code: CodeVersion
+    host: str
+    created: str
+
+
+def read_study(runs: Path) -> Study | None:
+    """The study in the folder `runs`, None if it holds none. Raises UserError if its record is damaged."""
+    study = read_record(runs / STUDY, Study)
+    if isinstance(study, Damaged):
+        raise UserError(f"{study.path} is damaged ({study.reason}); restore it, or use another runs= folder")
+    return study
+
+
+def require_same(study: Study, settings: StudySettings, data: StudyData, runs: Path) -> None:
+    """Raises UserError, with both named, if `runs` was started with other overrides or another data set."""
+    if not study.settings.same_results(settings):
+        raise UserError(
+            f"{runs} holds a study with {study.settings}, and this command asks for {settings}; "
+            "give the same overrides, or another runs= folder"
+        )
+    if study.data.fingerprint != data.fingerprint:
+        raise UserError(
+            f"{runs} holds a study of the {study.data}, and this command names the {data}; "
+            "give the same data=, or another runs= folder"
+        )
+
+
+def write_study(runs: Path, study: Study) -> None:
+    write_record(runs, STUDY, study)
+
+
+def write_manifest(runs: Path, manifest: Manifest) -> None:
+    write_record(runs / SUBMISSIONS / manifest.id, MANIFEST, manifest)
+
+
+def read_manifests(runs: Path) -> list[Manifest | Damaged]:
+    """Every submission into the study, oldest first."""
+    found = (read_record(path, Manifest) for path in sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
+    return [manifest for manifest in found if manifest is not None]
+
+
+def run_folders(runs: Path) -> Iterator[Path]:
+    """The folders of all runs that wrote anything, in the order of their names."""
+    if runs.is_dir():
+        yield from sorted(path for path in runs.iterdir() if RUN_FOLDER.fullmatch(path.name))

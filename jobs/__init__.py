@@ -1,0 +1,1 @@
+"""Command lines that plan, submit and watch runs; the only place that imports submitit."""

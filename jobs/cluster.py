@@ -1,0 +1,51 @@
+"""Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from caltech_exp.errors import UserError
+
+
+def has_sbatch() -> bool:
+    """Whether this machine can talk to a Slurm cluster at all."""
+    return shutil.which("sbatch") is not None
+
+
+def ask(command: Sequence[str], timeout: float) -> str:
+    """Standard output of a Slurm command. Raises UserError if it fails or takes over `timeout` seconds."""
+    name = command[0]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except FileNotFoundError:
+        raise UserError(f"{name} is not on this machine; submit from a login node, or use profile=local") from None
+    except subprocess.TimeoutExpired:
+        raise not_answering(f"{name} did not end within {timeout:g} s") from None
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
+        raise not_answering(f"{name}: {reason}")
+    return done.stdout
+
+
+def not_answering(reason: str) -> UserError:
+    return UserError(
+        f"Slurm does not answer ({reason}); look at `scontrol ping` and try again, or use profile=local"
+    )
+
+
+def max_array_size(timeout: float) -> int:
+    """The cluster's MaxArraySize: the most tasks an array can have. Raises UserError if Slurm is down."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"], timeout), re.MULTILINE)
+    return int(found[1]) if found else 1001
+
+
+def queued_jobs(timeout: float) -> dict[str, str]:
+    """Job id (`1234_5` for an array task) -> `queued` or `running`, for all of this user's jobs in the queue."""
+    command = ["squeue", "--noheader", "--array", "--all", f"--user={getpass.getuser()}", "--format=%i|%T"]
+    jobs = {}
+    for line in ask(command, timeout).splitlines():
+        job, _, state = line.strip().partition("|")
+        jobs[job] = "running" if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED") else "queued"
+    return jobs

@@ -1,0 +1,88 @@
+"""The words of `jobs/submit.py`: options of the command and overrides of the runs, told apart and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from caltech_exp.arguments import parse, split_arguments, usage
+from caltech_exp.catalog import SECTIONS, Section, Table, select
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.plan import parse_seeds
+from caltech_exp.study import StudySettings
+from caltech_exp.weights import IMAGENET_FILES, pin
+
+_SECTION_NAMES = "|".join(["all", *(section.name for section in SECTIONS)])
+
+
+class SubmitOptions(BaseModel):
+    """What `jobs/submit.py` takes besides run settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    section: str = Field("", description=f"{_SECTION_NAMES}, or several with commas")
+    table: str = Field("", description="section.table, for example scratch.lr, or several with commas")
+    seeds: str = Field("3", description="how many seeds, or a list as in 0,1,2")
+    profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
+    runs: str = Field("runs", description="folder of the study")
+    data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
+    imagenet_weights: str = Field(
+        "", description="folder with alexnet.pth and resnet18.pth to use in place of torchvision's"
+    )
+    runs_per_task: int = Field(1, ge=1, description="runs that one task trains one after the other")
+    wait: bool = Field(False, description="show a progress bar until the last run ends")
+    dry_run: bool = Field(False, description="show the plan and stop")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked command line: what to run, with which overrides, and the remaining options."""
+
+    tables: tuple[tuple[Section, Table], ...]
+    seeds: tuple[int, ...]
+    settings: StudySettings
+    options: SubmitOptions
+
+
+USAGE = usage(
+    "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
+    "Submits the runs behind the report's tables; what is finished or queued is left alone.\n"
+    "Options, then settings of the runs, which override every row:",
+    SubmitOptions,
+    RunConfig,
+)
+
+
+def parse_request(argv: Sequence[str]) -> Request:
+    """Check the words of the command line. Raises UserError for the first that is wrong."""
+    values = split_arguments(argv, [*SubmitOptions.model_fields, *RunConfig.model_fields])
+    option_words = {key: value for key, value in values.items() if key in SubmitOptions.model_fields}
+    overrides = {key: value for key, value in values.items() if key in RunConfig.model_fields}
+    options = parse(SubmitOptions, option_words)
+    if not options.section and not options.table:
+        raise UserError(f"nothing to submit: give section={_SECTION_NAMES} or table=section.table")
+    tables = select(_names("section", options.section), _names("table", options.table))
+    seeds = parse_seeds(options.seeds)
+    checked = parse(RunConfig, overrides).model_dump(include=set(overrides))
+    if checked.get("weights") not in (None, "none", "imagenet"):
+        checked["weights"] = pin(checked["weights"])
+    replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
+    settings = StudySettings(overrides=checked, imagenet_weights=replaced)
+    return Request(tuple(tables), seeds, settings, options)
+
+
+def _names(key: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")] if text else []
+    if not all(names):
+        raise UserError(f"{key}={text}: there is an empty name between the commas; leave it out")
+    return names
+
+
+def _imagenet_weights(folder: str) -> dict[str, str]:
+    root = Path(folder).expanduser()
+    missing = [f"{model}.pth" for model in IMAGENET_FILES if not (root / f"{model}.pth").is_file()]
+    if missing:
+        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} not there; put state dicts there")
+    return {model: pin(str(root / f"{model}.pth")) for model in IMAGENET_FILES}

@@ -1,0 +1,71 @@
+"""Everything that can be found wrong before anything is queued."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.splits import DataSet, evenly, read_data_set
+from caltech_exp.study import StudyData, StudySettings
+from caltech_exp.weights import fetch_imagenet, imagenet_problem
+from jobs.options import SubmitOptions
+from jobs.profile import LocalProfile, Profile, expand_path, local_gpus
+
+
+def find_data(options: SubmitOptions, profile: Profile) -> DataSet:
+    """The data set of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
+    if options.data:
+        return read_data_set(Path(options.data).expanduser().absolute())
+    environment = os.environ.get("CALTECH101_ROOT")
+    if environment:
+        return read_data_set(Path(environment).expanduser().absolute())
+    if profile.data:
+        return read_data_set(expand_path(profile.data))
+    raise UserError("no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101")
+
+
+def describe_data(data: DataSet) -> StudyData:
+    """What a study records of its data set."""
+    return StudyData(
+        root=str(data.root.resolve()),
+        fingerprint=data.fingerprint,
+        stand_in=data.stand_in,
+        classes=len(data.classes),
+        train_val_images=len(data.train_val),
+        test_images=len(data.test),
+    )
+
+
+def check_batches(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
+    """Raises UserError if a batch is larger than the training set: incomplete batches are dropped."""
+    for config in configs:
+        images = len(evenly(data.train, config.max_images))
+        if not evenly(data.val, config.max_images):
+            raise UserError(f"{data.root / 'train.txt'} leaves no validation image; name two images or more there")
+        if config.batch_size > images:
+            whose = "" if "batch_size" in settings.overrides else " of a row of the report"
+            raise UserError(
+                f"batch_size={config.batch_size}{whose} is larger than the training set of {images:,} images: "
+                f"no step would run; set batch_size={images} or less, or more images"
+            )
+
+
+def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
+    """Raises UserError if ImageNet weights are missing or damaged; with `fetch` they are downloaded first.
+
+    Without `fetch` only their presence is checked, which takes no time.
+    """
+    for model in sorted({config.model for config in configs if config.weights == "imagenet"}):
+        if fetch:
+            fetch_imagenet(model)
+        elif problem := imagenet_problem(model, read=False):
+            raise UserError(f"weights=imagenet: {problem}; it will be fetched when there is a network")
+
+
+def check_device(profile: Profile) -> None:
+    """Raises UserError if runs on this machine need a GPU and it has none."""
+    if isinstance(profile, LocalProfile) and profile.device == "cuda" and not local_gpus():
+        raise UserError(
+            "the profile asks for a GPU and this machine has none; use profile=local, or device: cpu in it"
+        )

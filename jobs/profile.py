@@ -1,0 +1,147 @@
+"""Where and how to run: profiles, read from YAML and validated."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from caltech_exp.arguments import explain
+from caltech_exp.errors import UserError, unknown
+from caltech_exp.provenance import CHECKOUT
+
+FOLDER = CHECKOUT / "slurm" / "profiles"
+
+Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
+"""One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
+OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")]
+
+
+class _Profile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cuda", "cpu", "auto"] = Field(
+        "cuda", description="cuda, cpu, or auto: cuda where there is a GPU, the CPU where there is none"
+    )
+    cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of a task")
+    data: Line | None = Field(None, description="the data folder where data= is not given; ~ and $NAME expanded")
+    data_on_node: Line | None = Field(
+        None, description="where a task finds the data, expanded on its node (for node-local scratch)"
+    )
+    torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
+
+
+class LocalProfile(_Profile):
+    """This machine, through submitit's local executor, a few tasks at once."""
+
+    executor: Literal["local"]
+    max_parallel: int | None = Field(
+        None, ge=1, description="tasks at once; left out: one per GPU, or one where there is none"
+    )
+
+
+class SlurmProfile(_Profile):
+    """A Slurm cluster, through submitit; names follow sbatch's options."""
+
+    executor: Literal["slurm"]
+    max_parallel: int = Field(256, ge=1, description="array tasks at once (the %N of --array)")
+    time_minutes: int = Field(240, ge=1, description="time limit of a task, minutes")
+    gpus_per_node: int | None = Field(None, ge=1, description="GPUs of a task, by --gpus-per-node")
+    gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
+    mem_gb: float | None = Field(None, gt=0, description="memory of a task, GB")
+    partition: Line | None = Field(None, description="partition")
+    account: Line | None = Field(None, description="account to charge")
+    qos: Line | None = Field(None, description="quality of service")
+    constraint: Line | None = Field(None, description="node features")
+    exclude: Line | None = Field(None, description="nodes to leave out")
+    sbatch: dict[OptionName, Line | int | float | bool] = Field(
+        {}, description="any other sbatch option by its long name without the dashes"
+    )
+    setup: list[Line] = Field([], description="shell lines run on the node before the task")
+    python: Line | None = Field(None, description="shell command that starts Python, for example in a container")
+    srun_args: list[Line] = Field([], description="further arguments of srun")
+    signal_delay_seconds: int = Field(90, ge=1, description="warning before the time limit, seconds")
+    command_timeout_seconds: float = Field(60, gt=0, description="how long sbatch, squeue or scontrol may take")
+
+    @model_validator(mode="after")
+    def _one_way_to_ask_for_gpus(self) -> "SlurmProfile":
+        if self.gpus_per_node and self.gres:
+            raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
+        if self.device == "cuda" and not (self.gpus_per_node or self.gres or self.sbatch):
+            raise ValueError("device cuda needs gpus_per_node: 1 or gres: gpu:1")
+        return self
+
+
+Profile = LocalProfile | SlurmProfile
+
+
+def profile_names() -> list[str]:
+    """Profiles that come with the suite, by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of that name in slurm/profiles, or in the file of that path.
+
+    Raises UserError if there is none, or if it holds anything but a valid profile.
+    """
+    is_path = os.sep in name or name.endswith((".yaml", ".yml"))
+    path = Path(name).expanduser() if is_path else FOLDER / f"{name}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if is_path:
+            raise UserError(
+                f"profile {name}: there is no such file; known: {', '.join(profile_names())}"
+            ) from None
+        raise unknown("profile", name, profile_names()) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {name} cannot be read ({error}); give a YAML file") from None
+    return parse_profile(text, str(path))
+
+
+def parse_profile(text: str, where: str) -> Profile:
+    """A profile from YAML text; `where` names it in errors. Raises UserError."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"profile {where} is not YAML: {reason}; correct it") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"profile {where} is not a list of `setting: value` lines; correct it")
+    kinds: dict[object, type[LocalProfile] | type[SlurmProfile]] = {
+        "local": LocalProfile,
+        "slurm": SlurmProfile,
+    }
+    executor = values.get("executor")
+    if not isinstance(executor, str) or executor not in kinds:
+        raise UserError(f"profile {where}: executor takes slurm or local, not {executor!r}; set one")
+    kind = kinds[executor]
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, kind.model_fields, f"profile {where}") from None
+
+
+def expand_path(text: str) -> Path:
+    """A path of a profile or of the command line, absolute, with `~` and `$NAME` expanded."""
+    return Path(os.path.expandvars(text)).expanduser().absolute()
+
+
+def local_gpus() -> Sequence[int]:
+    """Indices of the GPUs this process may use, without importing torch.
+
+    Raises UserError if CUDA_VISIBLE_DEVICES names them by anything but numbers.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+    if visible is None or not present:
+        return present
+    try:
+        return [int(part) for part in visible.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES={visible}: give GPUs by number, as in CUDA_VISIBLE_DEVICES=0,1"
+        ) from None

@@ -1,0 +1,99 @@
+"""Queue arrays on Slurm through submitit."""
+
+import contextlib
+import io
+import shlex
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from caltech_exp.errors import UserError
+from caltech_exp.provenance import CHECKOUT
+from jobs.cluster import not_answering
+from jobs.profile import SlurmProfile
+from jobs.task import TrainTask
+
+
+def check_log_folder(folder: Path) -> None:
+    """Raises UserError for a folder that sbatch cannot write logs to by its name."""
+    bad = sorted(set("%\\\n\r") & set(str(folder)))
+    if bad:
+        raise UserError(
+            f"runs folder {str(folder)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log paths; "
+            "use another name"
+        )
+
+
+def queue_array(name: str, tasks: Sequence[TrainTask], folder: Path, profile: SlurmProfile) -> list[str]:
+    """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
+
+    Raises UserError if sbatch refuses the array or does not end in time.
+    """
+    executor = submitit.SlurmExecutor(folder, python=profile.python)
+    executor.update_parameters(**sbatch_parameters(name, profile))
+    printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
+    seconds = profile.command_timeout_seconds
+    try:
+        with _time_limit(seconds), contextlib.redirect_stderr(printed), executor.batch():
+            jobs = [executor.submit(task) for task in tasks]
+    except (FailedJobError, _OutOfTimeError) as error:
+        if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
+            raise not_answering(f"sbatch did not end within {seconds:g} s") from None
+        reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
+        raise UserError(f"sbatch refused the array {name}: {reason}; correct the profile or ask Slurm") from None
+    except (FailedSubmissionError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"sbatch could not queue the array {name}: {reason}; look at the queue") from None
+    return [job.job_id for job in jobs]
+
+
+def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
+    """A profile in the terms of submitit's SlurmExecutor, which quotes every value for the shell."""
+    given = {
+        "job_name": name,
+        "time": profile.time_minutes,
+        "array_parallelism": profile.max_parallel,
+        "cpus_per_task": profile.cpus_per_task,
+        "gpus_per_node": profile.gpus_per_node,
+        "gres": profile.gres,
+        "mem_gb": profile.mem_gb,
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "exclude": profile.exclude,
+        "signal_delay_s": profile.signal_delay_seconds,
+        "srun_args": profile.srun_args or None,
+        "additional_parameters": profile.sbatch or None,
+        # After the profile's own lines, which may load modules: tasks run the code that submitted them.
+        "setup": [
+            *profile.setup,
+            f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        ],
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+class _OutOfTimeError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the block after `seconds`, again every second until it ends: submitit waits for sbatch forever."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

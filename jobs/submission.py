@@ -1,0 +1,154 @@
+"""One submission: from open runs to queued tasks and a manifest, or to nothing at all."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from caltech_exp.clock import utc_now
+from caltech_exp.errors import UserError
+from caltech_exp.plan import PlannedRun
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.study import (
+    STUDY,
+    SUBMISSIONS,
+    Manifest,
+    Study,
+    StudyData,
+    SubmittedTask,
+    write_manifest,
+    write_study,
+)
+from jobs.arrays import Array
+from jobs.local import job_name, start_queue
+from jobs.options import Request
+from jobs.profile import Profile, SlurmProfile
+from jobs.slurm_queue import check_log_folder, queue_array
+from jobs.task import TrainTask
+
+
+@contextlib.contextmanager
+def study_lock(runs: Path) -> Iterator[None]:
+    """Hold the study's submission lock: two submissions at once cannot both queue the same run.
+
+    Folders that had to be made for it are removed again if the block ends with an error and left no study.
+    Raises UserError if the folder cannot be written.
+    """
+    new = [path for path in (runs / SUBMISSIONS, runs, *runs.parents) if not path.exists()]
+    try:
+        (runs / SUBMISSIONS).mkdir(parents=True, exist_ok=True)
+        lock = os.open(runs / SUBMISSIONS / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"runs folder {runs} cannot be written ({error.strerror}); use another runs=") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+        if new and not (runs / STUDY).exists():
+            (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
+            for path in new:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+
+
+def submit(
+    arrays: Sequence[Array],
+    request: Request,
+    profile: Profile,
+    runs: Path,
+    data: StudyData,
+    code: CodeVersion,
+) -> Manifest:
+    """Queue the arrays and record the submission. Call it with the study's lock held.
+
+    Raises UserError if the queue takes none of them, and then leaves nothing behind; if it takes some, those
+    are recorded before the error is raised.
+    """
+    number = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    folder = runs / SUBMISSIONS / number
+    if isinstance(profile, SlurmProfile):
+        check_log_folder(folder)
+    folder.mkdir()
+    work = [[_task(number, group, profile, runs, data, code) for group in a.tasks] for a in arrays]
+    queued: list[SubmittedTask] = []
+    names: list[str] = []
+    try:
+        # The study first: whatever is queued can be told later which study it belongs to.
+        first_time = not (runs / STUDY).exists()
+        if first_time:
+            write_study(runs, Study(settings=request.settings, data=data, created=utc_now(), code=code))
+        for array, tasks in zip(arrays, work, strict=True):
+            jobs = _queue(array, tasks, folder, profile, len(queued))
+            groups = (tuple(run.id for run in group) for group in array.tasks)
+            queued += [SubmittedTask(job=job, runs=ids) for job, ids in zip(jobs, groups, strict=True)]
+            names.append(array.name)
+            manifest = _manifest(number, queued, names, request, profile, code)
+            write_manifest(runs, manifest)
+        if not isinstance(profile, SlurmProfile):
+            start_queue(folder, [task for tasks in work for task in tasks], profile)
+    except BaseException:
+        if not queued or not isinstance(profile, SlurmProfile):
+            shutil.rmtree(folder, ignore_errors=True)
+            if first_time:
+                (runs / STUDY).unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def _queue(array: Array, tasks: Sequence[TrainTask], folder: Path, profile: Profile, already: int) -> list[str]:
+    """Job ids of the array's tasks. On this machine they start only when the manifest is complete."""
+    if isinstance(profile, SlurmProfile):
+        return queue_array(array.name, tasks, folder, profile)
+    return [job_name(already + index) for index in range(len(tasks))]
+
+
+def _task(
+    submission: str,
+    group: Sequence[PlannedRun],
+    profile: Profile,
+    runs: Path,
+    data: StudyData,
+    code: CodeVersion,
+) -> TrainTask:
+    return TrainTask(
+        submission=submission,
+        runs=tuple((run.config, run.seed) for run in group),
+        folder=str(runs),
+        data=data.root,
+        data_on_node=profile.data_on_node,
+        fingerprint=data.fingerprint,
+        device=profile.device,
+        threads=profile.cpus_per_task,
+        torch_home=profile.torch_home,
+        code=code,
+    )
+
+
+def _manifest(
+    number: str,
+    tasks: Sequence[SubmittedTask],
+    names: Sequence[str],
+    request: Request,
+    profile: Profile,
+    code: CodeVersion,
+) -> Manifest:
+    return Manifest(
+        id=number,
+        executor=profile.executor,
+        job_names=tuple(names),
+        tasks=tuple(tasks),
+        settings=request.settings,
+        seeds=request.seeds,
+        profile=profile.model_dump(mode="json"),
+        command=tuple(sys.argv),
+        code=code,
+        host=socket.gethostname(),
+        created=utc_now(),
+    )

@@ -1,0 +1,159 @@
+"""python jobs/submit.py section=transfer: expand the section's tables into Slurm arrays.
+
+Without Slurm the same runs are queued on this machine. `--help` lists every option and setting.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from caltech_exp.arguments import run_command_line
+from caltech_exp.errors import UserError
+from caltech_exp.plan import PlannedRun, expand
+from caltech_exp.provenance import code_version
+from caltech_exp.splits import check_images
+from caltech_exp.states import DONE, RunState, run_state
+from caltech_exp.study import Manifest, StudyData, read_manifests, read_study, require_same
+from jobs.arrays import Array, make_arrays
+from jobs.cluster import has_sbatch, max_array_size
+from jobs.options import USAGE, Request, parse_request
+from jobs.preflight import check_batches, check_device, check_weights, describe_data, find_data
+from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
+from jobs.queued import queued_runs
+from jobs.show import plan_table, queue_lines, summary
+
+DEFAULT_COMMAND_TIMEOUT = 60.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
+    request = parse_request(argv)
+    profile = load_profile(request.options.profile or ("slurm" if has_sbatch() else "local"))
+    runs = Path(request.options.runs).expanduser().absolute()
+    if runs.exists() and not runs.is_dir():
+        raise UserError(f"runs={runs} is not a folder; name another")
+    plan = expand(request.tables, request.seeds, request.settings)
+    if request.options.dry_run:
+        return dry_run(request, profile, runs, plan)
+    if not plan:
+        print(summary(plan, {}))
+        return 0
+    return submit_plan(request, profile, runs, plan)
+
+
+def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
+    """Print the plan and what stands in the way of queueing it; write nothing."""
+    problems = []
+    most_tasks = None
+    states = {run.id: RunState("pending") for run in plan}
+    try:
+        states = states_of(plan, runs, profile)
+        most_tasks = _most_tasks(profile)
+    except UserError as error:
+        problems.append(str(error))
+    open_runs = [run for run in plan if _is_open(states[run.id])]
+    try:
+        check_device(profile)
+        data = find_data(request.options, profile)
+        check_batches([run.config for run in open_runs], data, request.settings)
+        _require_same_study(runs, request, describe_data(data))
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        check_weights([run.config for run in open_runs], fetch=False)
+    except UserError as error:
+        problems.append(str(error))
+    arrays = _arrays(open_runs, runs, request, most_tasks)
+    if plan:
+        print(plan_table(plan, states, arrays))
+        print()
+    print(summary(plan, states))
+    if plan:
+        print("\n".join(queue_lines(arrays, "would queue", f"profile {_name(request, profile)}")))
+    for problem in problems:
+        print(f"before that: {problem}")
+    return 0
+
+
+def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
+    """Check everything, queue the open runs, and wait for them if asked to."""
+    # First what tells the most in the least time; nothing is written until all of it holds.
+    check_device(profile)
+    data = find_data(request.options, profile)
+    study_data = describe_data(data)
+    _require_same_study(runs, request, study_data)
+    open_configs = [run.config for run in plan if _is_open(states_of(plan, runs, profile)[run.id])]
+    check_batches(open_configs, data, request.settings)
+    most_tasks = _most_tasks(profile)
+    check_weights(open_configs, fetch=True)
+    if read_study(runs) is None:
+        print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
+        check_images(data)
+
+    manifest = _queue(request, profile, runs, plan, study_data, most_tasks)
+    if manifest:
+        print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")
+    if not request.options.wait:
+        return 0
+    from jobs.wait import wait_for
+
+    return wait_for(plan, runs, _timeout(profile))
+
+
+def _queue(
+    request: Request,
+    profile: Profile,
+    runs: Path,
+    plan: Sequence[PlannedRun],
+    data: StudyData,
+    most_tasks: int | None,
+) -> Manifest | None:
+    """Queue what is still open once the study's lock is held; None if nothing is."""
+    from jobs.submission import study_lock, submit  # submitit is not needed to plan
+
+    with study_lock(runs):
+        _require_same_study(runs, request, data)
+        states = states_of(plan, runs, profile)
+        arrays = _arrays([run for run in plan if _is_open(states[run.id])], runs, request, most_tasks)
+        manifest = submit(arrays, request, profile, runs, data, code_version()) if arrays else None
+    print(summary(plan, states))
+    print("\n".join(queue_lines(arrays, "queued", f"profile {_name(request, profile)}")))
+    return manifest
+
+
+def states_of(plan: Sequence[PlannedRun], runs: Path, profile: Profile) -> dict[str, RunState]:
+    """The state of every run of the plan, from its files and the queues its submissions went to."""
+    manifests = read_manifests(runs)
+    queue = queued_runs(runs, manifests, _timeout(profile))
+    submitted = {name for m in manifests if isinstance(m, Manifest) for task in m.tasks for name in task.runs}
+    return {run.id: run_state(runs / run.id, queue, run.id in submitted) for run in plan}
+
+
+def _is_open(state: RunState) -> bool:
+    return state.state not in (*DONE, "queued", "running")
+
+
+def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:
+    study = read_study(runs)
+    if study is not None:
+        require_same(study, request.settings, data, runs)
+
+
+def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None) -> list[Array]:
+    return make_arrays(open_runs, runs.name, request.options.runs_per_task, most_tasks)
+
+
+def _most_tasks(profile: Profile) -> int | None:
+    return max_array_size(_timeout(profile)) if isinstance(profile, SlurmProfile) else None
+
+
+def _timeout(profile: Profile) -> float:
+    return DEFAULT_COMMAND_TIMEOUT if isinstance(profile, LocalProfile) else profile.command_timeout_seconds
+
+
+def _name(request: Request, profile: Profile) -> str:
+    return request.options.profile or profile.executor
+
+
+if __name__ == "__main__":
+    sys.exit(run_command_line(main, USAGE))

@@ -1,0 +1,76 @@
+"""What an array task does: train its runs one after the other. Pickled by submitit."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import submitit
+
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.errors import UserError
+from caltech_exp.provenance import CodeVersion
+from jobs.profile import expand_path
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """Runs of one task.
+
+    data, data_on_node  the data folder; where the second is given it is used, with `$NAME` expanded on the node
+    threads CPU threads of torch, None for torch's own choice.
+    """
+
+    submission: str
+    runs: tuple[tuple[RunConfig, int], ...]
+    folder: str
+    data: str
+    data_on_node: str | None
+    fingerprint: str
+    device: str
+    threads: int | None
+    torch_home: str | None
+    code: CodeVersion
+
+    def __call__(self) -> None:
+        """Train every run. One that fails is recorded and does not keep the next from training."""
+        environment = submitit.JobEnvironment()
+        if self.torch_home:
+            os.environ["TORCH_HOME"] = str(expand_path(self.torch_home))
+        # torch is imported on the node only: submitting stays fast.
+        import torch
+
+        from caltech_exp.execute import Origin, choose_device, execute, record_failure
+        from caltech_exp.splits import read_data_set
+
+        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
+        folder = Path(self.folder)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
+        try:
+            device = choose_device(self.device)
+            data = read_data_set(expand_path(self.data_on_node) if self.data_on_node else Path(self.data))
+            if data.fingerprint != self.fingerprint:
+                raise UserError(
+                    f"the data in {data.root} is not what was submitted "
+                    f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit anew"
+                )
+        except Exception as error:
+            for config, seed in self.runs:
+                record_failure(folder, run_id(config, seed), error, origin)
+            raise
+        failed = []
+        for config, seed in self.runs:
+            try:
+                execute(config, seed, folder, data, device, origin)
+            except Exception as error:
+                if len(self.runs) == 1:
+                    raise
+                print(f"run {run_id(config, seed)} failed: {type(error).__name__}: {error}", flush=True)
+                failed.append(run_id(config, seed))
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """On preemption or time-out Slurm queues the task again; finished runs of it are not repeated."""
+        return submitit.helpers.DelayedSubmission(self)

@@ -1,0 +1,59 @@
+"""Wait for runs with a progress bar, polling politely."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from caltech_exp.plan import PlannedRun
+from caltech_exp.results import FAILURE, Failure, read_record
+from caltech_exp.states import DONE, RunState, run_state
+from caltech_exp.study import Manifest, read_manifests
+from jobs.queued import queued_runs
+
+FILES_SECONDS = 1.0
+QUEUE_SECONDS = 10.0
+
+
+def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
+    """Wait until no run of the plan is queued or running. 0 if each has a result, 1 if any has none.
+
+    Files are looked at every second, the queue every ten. Raises UserError if the queue stops answering.
+    """
+    manifests = read_manifests(runs)
+    latest = {r: m.id for m in manifests if isinstance(m, Manifest) for t in m.tasks for r in t.runs}
+    waiting = {run.id for run in plan if run.id in latest}
+    ended: dict[str, RunState] = {}
+    asked = time.monotonic()
+    with tqdm(total=len(waiting), unit="run", dynamic_ncols=True) as bar:
+        while waiting:
+            queue_is_due = time.monotonic() - asked >= QUEUE_SECONDS
+            if queue_is_due:
+                queue = queued_runs(runs, manifests, timeout)
+                asked = time.monotonic()
+            for name in sorted(waiting):
+                state = run_state(runs / name, None, submitted=True)
+                gone = queue_is_due and name not in queue
+                if gone:
+                    # It may have ended between the look at the queue and this one: only now is it settled.
+                    state = run_state(runs / name, {}, submitted=True)
+                if state.state in DONE or gone or _failed_in(runs / name, latest[name]):
+                    ended[name] = state
+                    waiting.discard(name)
+                    bar.update()
+            bad = sum(state.state not in DONE for state in ended.values())
+            bar.set_postfix_str(f"{bad} failed" if bad else "")
+            if waiting:
+                time.sleep(FILES_SECONDS)
+    failed = {name: state for name, state in ended.items() if state.state not in DONE}
+    for name, state in failed.items():
+        print(f"{name} {state.state}: {state.detail or 'it left no result and no error'}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _failed_in(folder: Path, submission: str) -> bool:
+    """Whether the run failed in this very submission, not in an earlier one."""
+    failure = read_record(folder / FAILURE, Failure)
+    return isinstance(failure, Failure) and failure.submission == submission
