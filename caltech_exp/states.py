@@ -30,10 +30,13 @@ class RunState:
     failed    ended with an error, which `detail` gives
     lost      was submitted or training, and is in no queue any more
     damaged   its result file cannot be read; counts as missing
+
+    `mistake` marks a failure that trying again will not mend.
     """
 
     state: State
     detail: str = ""
+    mistake: bool = False
     result: Result | None = None
 
 
@@ -55,7 +58,7 @@ def run_state(folder: Path, queue: Mapping[str, str] | None, submitted: bool) ->
         return RunState("running" if at else "queued", at)
     failure = read_record(folder / FAILURE, Failure)
     if isinstance(failure, Failure):
-        return RunState("failed", f"{failure.error} (log: {failure.log})")
+        return RunState("failed", f"{failure.error} (log: {failure.log})", mistake=failure.mistake)
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None:

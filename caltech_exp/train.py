@@ -79,8 +79,8 @@ def train(
     """Train and evaluate one run.
 
     on_epoch(epochs done, training images per second) is called before the first and after every epoch. A run
-    diverges when the training loss of an epoch is not finite: it stops there. Raises UserError for damaged
-    images or weights.
+    diverges when an epoch's training or validation loss is not finite: it stops there. Raises UserError for
+    damaged images or weights.
     """
     set_seed(seed)
     loaders = make_loaders(config, data, device)
@@ -120,8 +120,8 @@ def train(
         if epoch == 1:
             first_loss = step_losses[0].item()
         train_loss = step_losses.mean().item()
-        diverged = not math.isfinite(train_loss)
         val_loss, val_accuracy = evaluate(net, loaders.val, device)
+        diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         history.append(
             Epoch(
                 epoch=epoch,

@@ -1,6 +1,6 @@
 """Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
 
-import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -41,11 +41,14 @@ def max_array_size(timeout: float) -> int:
     return int(found[1]) if found else 1001
 
 
-def queued_jobs(timeout: float) -> dict[str, str]:
-    """Job id (`1234_5` for an array task) -> `queued` or `running`, for all of this user's jobs in the queue."""
-    command = ["squeue", "--noheader", "--array", "--all", f"--user={getpass.getuser()}", "--format=%i|%T"]
+def queued_jobs(timeout: float) -> dict[tuple[str, str], str]:
+    """(Job id, job name) -> `queued` or `running`, for all of this user's jobs in the queue.
+
+    An array task's id is `1234_5`. The name belongs to it: a cluster set up anew counts from 1 again.
+    """
+    command = ["squeue", "--noheader", "--array", "--all", f"--user={os.getuid()}", "--format=%i|%T|%j"]
     jobs = {}
     for line in ask(command, timeout).splitlines():
-        job, _, state = line.strip().partition("|")
-        jobs[job] = "running" if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED") else "queued"
+        job, state, name = line.strip().split("|", 2)
+        jobs[job, name] = "running" if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED") else "queued"
     return jobs

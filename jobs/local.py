@@ -18,7 +18,7 @@ import submitit
 
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CHECKOUT
-from jobs.profile import LocalProfile, local_gpus
+from jobs.profiles import LocalProfile, local_gpus
 from jobs.task import TrainTask
 
 LOCK = "queue.lock"

@@ -10,7 +10,7 @@ from caltech_exp.splits import DataSet, evenly, read_data_set
 from caltech_exp.study import StudyData, StudySettings
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
 from jobs.options import SubmitOptions
-from jobs.profile import LocalProfile, Profile, expand_path, local_gpus
+from jobs.profiles import LocalProfile, Profile, expand_path, local_gpus
 
 
 def find_data(options: SubmitOptions, profile: Profile) -> DataSet:

@@ -16,7 +16,7 @@ def queued_runs(runs: Path, manifests: Iterable[Manifest | Damaged], timeout: fl
     does not answer.
     """
     found: dict[str, str] = {}
-    slurm_jobs: dict[str, str] | None = None
+    slurm_jobs: dict[tuple[str, str], str] | None = None
     for manifest in manifests:
         if isinstance(manifest, Damaged):
             continue
@@ -29,7 +29,7 @@ def queued_runs(runs: Path, manifests: Iterable[Manifest | Damaged], timeout: fl
         else:
             if slurm_jobs is None:
                 slurm_jobs = queued_jobs(timeout)
-            states = slurm_jobs
+            states = {job: state for (job, name), state in slurm_jobs.items() if name in manifest.job_names}
         for task in open_tasks:
             if task.job in states:
                 found.update(dict.fromkeys(task.runs, states[task.job]))

@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.cluster import not_answering
-from jobs.profile import SlurmProfile
+from jobs.profiles import SlurmProfile
 from jobs.task import TrainTask
 
 
@@ -61,7 +61,7 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
         "cpus_per_task": profile.cpus_per_task,
         "gpus_per_node": profile.gpus_per_node,
         "gres": profile.gres,
-        "mem_gb": profile.mem_gb,
+        "mem": f"{round(profile.mem_gb * 1024)}M" if profile.mem_gb else None,
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,

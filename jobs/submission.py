@@ -28,7 +28,7 @@ from caltech_exp.study import (
 from jobs.arrays import Array
 from jobs.local import job_name, start_queue
 from jobs.options import Request
-from jobs.profile import Profile, SlurmProfile
+from jobs.profiles import Profile, SlurmProfile
 from jobs.slurm_queue import check_log_folder, queue_array
 from jobs.task import TrainTask
 

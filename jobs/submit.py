@@ -18,7 +18,7 @@ from jobs.arrays import Array, make_arrays
 from jobs.cluster import has_sbatch, max_array_size
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_batches, check_device, check_weights, describe_data, find_data
-from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
+from jobs.profiles import LocalProfile, Profile, SlurmProfile, load_profile
 from jobs.queued import queued_runs
 from jobs.show import plan_table, queue_lines, summary
 

@@ -9,7 +9,7 @@ import submitit
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
-from jobs.profile import expand_path
+from jobs.profiles import expand_path
 
 
 @dataclass(frozen=True)

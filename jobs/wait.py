@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from caltech_exp.errors import EXIT_USER_ERROR
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
@@ -18,7 +19,10 @@ QUEUE_SECONDS = 10.0
 
 
 def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
-    """Wait until no run of the plan is queued or running. 0 if each has a result, 1 if any has none.
+    """Wait until no run of the plan is queued or running.
+
+    0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
+    one, such as a missing GPU, which trying again will not mend.
 
     Files are looked at every second, the queue every ten. Raises UserError if the queue stops answering.
     """
@@ -27,7 +31,9 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
     waiting = {run.id for run in plan if run.id in latest}
     ended: dict[str, RunState] = {}
     asked = time.monotonic()
-    with tqdm(total=len(waiting), unit="run", dynamic_ncols=True) as bar:
+    # In a log file a bar is a line per update: rarely, then.
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(waiting), unit="run", mininterval=interval, dynamic_ncols=True) as bar:
         while waiting:
             queue_is_due = time.monotonic() - asked >= QUEUE_SECONDS
             if queue_is_due:
@@ -44,13 +50,15 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
                     waiting.discard(name)
                     bar.update()
             bad = sum(state.state not in DONE for state in ended.values())
-            bar.set_postfix_str(f"{bad} failed" if bad else "")
+            bar.set_postfix_str(f"{bad} failed" if bad else "", refresh=False)
             if waiting:
                 time.sleep(FILES_SECONDS)
     failed = {name: state for name, state in ended.items() if state.state not in DONE}
     for name, state in failed.items():
         print(f"{name} {state.state}: {state.detail or 'it left no result and no error'}", file=sys.stderr)
-    return 1 if failed else 0
+    if not failed:
+        return 0
+    return EXIT_USER_ERROR if all(state.mistake for state in failed.values()) else 1
 
 
 def _failed_in(folder: Path, submission: str) -> bool:

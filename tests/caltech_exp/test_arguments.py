@@ -1,0 +1,61 @@
+"""key=value words: taken as they stand, or refused in one line."""
+
+import pytest
+from pydantic import BaseModel, Field
+
+from caltech_exp.arguments import parse, split_arguments, usage
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+
+KNOWN = ["section", "runs", "lr"]
+
+
+def test_values_are_taken_as_they_stand() -> None:
+    words = ["runs=a b;c 'd' \"e\" ${HOME} ü=x", "section=[all]"]
+    assert split_arguments(words, KNOWN) == {"runs": "a b;c 'd' \"e\" ${HOME} ü=x", "section": "[all]"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sectoin=all"], "unknown key 'sectoin'; did you mean 'section'?"),
+        (["--section"], "'--section' is not of the form key=value; did you mean 'section'?"),
+        (["lr=1", "lr=2"], "lr is given twice, '1' and '2'; keep one"),
+        (["lr="], "lr= has no value; give one, or leave lr= out"),
+        (["=3"], "unknown key ''; known: section, runs, lr"),
+        (["runs=a\0b"], "runs= holds a NUL character; leave it out"),
+    ],
+)
+def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split_arguments(words, KNOWN)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"lr": "abc"}, ["lr=abc: ", "initial learning rate, a number above 0"]),
+        ({"lr": "-1"}, ["lr=-1: ", "greater than 0"]),
+        ({"model": "alexnt"}, ["model=alexnt: ", "did you mean 'alexnet'?"]),
+        ({"epochs": "1.5"}, ["epochs=1.5: ", "a whole number from 1"]),
+        ({"epoch": "1"}, ["unknown setting 'epoch'; did you mean 'epochs'?"]),
+    ],
+)
+def test_a_wrong_value_names_the_setting_and_what_it_takes(values: dict[str, str], parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(RunConfig, values)
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_usage_lists_every_option_with_its_default() -> None:
+    class Options(BaseModel):
+        colour: str = Field("red", description="the colour")
+        wait: bool = Field(False, description="whether to wait")
+
+    text = usage("synopsis", Options)
+    assert "colour=" in text
+    assert "the colour [red]" in text
+    assert "whether to wait [false]" in text

@@ -1,0 +1,52 @@
+"""Identity and validation of a run's settings."""
+
+import pytest
+from pydantic import ValidationError
+
+from caltech_exp.config import RunConfig, run_id
+
+DIGEST = "ab" * 32
+
+
+def test_ids_are_stable() -> None:
+    # A change here means that no result of an earlier version is found again: see the CHANGELOG's rule.
+    assert RunConfig().id == "d5ef5c5355"
+    assert run_id(RunConfig(model="resnet18", weights="imagenet", lr=5e-2), 2) == "78306a786b-s2"
+
+
+@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "engine"])  # there is one
+def test_every_setting_counts(name: str) -> None:
+    other = {
+        "model": "resnet18", "weights": "imagenet", "freeze": "conv", "augment": "crop", "lr": 0.5,
+        "momentum": 0.5, "weight_decay": 0.5, "batch_size": 7, "epochs": 7, "step_size": 7, "gamma": 0.5,
+        "max_images": 7, "workers": 7,
+    }  # fmt: skip
+    assert RunConfig().but(**{name: other[name]}).id != RunConfig().id
+
+
+def test_spelling_of_a_number_does_not_count() -> None:
+    assert RunConfig.model_validate({"lr": "5e-2", "epochs": "60"}).id == RunConfig(lr=0.05, epochs=60).id
+
+
+def test_a_pinned_file_counts_by_content_not_by_place() -> None:
+    here, there = (RunConfig(weights=f"{place}/net.pth@sha256:{DIGEST}") for place in ("/a", "/b"))
+    assert here.id == there.id
+    assert here.id != RunConfig(weights=f"/a/net.pth@sha256:{'cd' * 32}").id
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("lr", 0), ("lr", -1), ("lr", "abc"), ("lr", "nan"), ("lr", "inf"), ("momentum", 1), ("epochs", 0),
+        ("batch_size", 0), ("batch_size", 1.5), ("gamma", 0), ("gamma", 1.1), ("weights", ""), ("model", "vgg"),
+        ("max_images", -1), ("workers", 65), ("colour", "red"),
+    ],
+)  # fmt: skip
+def test_out_of_range_is_refused(setting: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        RunConfig.model_validate({setting: value})
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        RunConfig().lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,87 @@
+"""Reading result files strictly: whole and of this schema, or named as damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.results import (
+    RESULT,
+    Damaged,
+    DataRecord,
+    Device,
+    Epoch,
+    Result,
+    read_result,
+    write_record,
+)
+
+CONFIG = RunConfig(epochs=1)
+
+
+@pytest.fixture
+def result() -> Result:
+    return Result(
+        run_id=run_id(CONFIG, 0),
+        config=CONFIG,
+        seed=0,
+        status="finished",
+        epochs=(Epoch(epoch=1, lr=1e-3, train_loss=4.6, val_loss=None, val_accuracy=0.09, seconds=1.5),),
+        first_loss=4.62,
+        val_accuracy=0.09,
+        best_val_accuracy=0.09,
+        test_loss=4.6,
+        test_accuracy=0.1,
+        data=DataRecord(fingerprint="0" * 16, stand_in=False, train_images=1, val_images=1, test_images=1),
+        device=Device(type="cpu", name="cpu"),
+        libraries={"torch": "2.7"},
+        code=CodeVersion(version="0", commit=None, dirty=None),
+        job="1_0",
+        host="node",
+        started="2026-01-01T00:00:00Z",
+        wall_seconds=2.0,
+        images_per_second=3.0,
+        peak_memory_bytes=4,
+    )
+
+
+def test_what_is_written_is_read(result: Result, tmp_path: Path) -> None:
+    folder = tmp_path / result.run_id
+    write_record(folder, RESULT, result)
+    assert read_result(folder) == result
+
+
+def test_no_file_is_no_result(tmp_path: Path) -> None:
+    assert read_result(tmp_path / "0123456789-s0") is None
+
+
+def change(**values: Any):  # type: ignore[no-untyped-def]
+    return lambda text: json.dumps({**json.loads(text), **values})
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[: len(text) // 2], "EOF"),
+        (lambda _: "", "the file is empty"),
+        (lambda _: "[]", "object"),
+        (lambda _: "{}", "run_id"),
+        (lambda _: "\x00\xff", "json"),
+        (change(schema_version=2), "schema version 2, this code reads 1"),
+        (change(val_accuracy=1.5), "val_accuracy"),
+        (change(seed=1), "holds run"),
+        (change(extra=1), "extra"),
+        (lambda text: text.replace('"train_loss": 4.6', '"train_loss": NaN'), "train_loss"),
+    ],
+)
+def test_damage_is_named(damage, reason: str, result: Result, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / result.run_id
+    path = write_record(folder, RESULT, result)
+    path.write_text(damage(path.read_text()), encoding="latin-1")
+    damaged = read_result(folder)
+    assert isinstance(damaged, Damaged)
+    assert damaged.path == path
+    assert reason.lower() in damaged.reason.lower()

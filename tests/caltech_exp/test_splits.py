@@ -1,0 +1,98 @@
+"""The data folder: what is read, and what is refused by name."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.errors import UserError
+from caltech_exp.splits import IMAGES, Sample, check_images, evenly, read_data_set
+
+
+@pytest.fixture
+def folder(stand_in: Path, tmp_path: Path) -> Path:
+    """A copy of the stand-in that a test may damage."""
+    return Path(shutil.copytree(stand_in, tmp_path / "data"))
+
+
+def test_real_splits_have_the_reports_numbers(caltech101: Path) -> None:
+    data = read_data_set(caltech101)
+    assert (len(data.train_val), len(data.test)) == (5784, 2893)
+    assert (len(data.train), len(data.val)) == (2892, 2892)
+    assert len(data.classes) == 101
+    assert {sample.label for sample in data.train_val} == set(range(101))
+    assert not data.stand_in
+
+
+def test_labels_number_the_sorted_classes_as_image_folder_does(caltech101: Path) -> None:
+    data = read_data_set(caltech101)
+    folders = sorted(path.name for path in (caltech101 / IMAGES).iterdir() if path.name != "BACKGROUND_Google")
+    assert list(data.classes) == folders
+
+
+def test_train_and_validation_are_the_even_and_odd_positions(stand_in: Path) -> None:
+    data = read_data_set(stand_in)
+    lines = [line for line in (stand_in / "train.txt").read_text().split() if "BACKGROUND" not in line]
+    assert [sample.path for sample in data.train] == lines[::2]
+    assert [sample.path for sample in data.val] == lines[1::2]
+
+
+def test_the_stand_in_says_so_and_decodes(stand_in: Path) -> None:
+    data = read_data_set(stand_in)
+    assert data.stand_in
+    assert len(data.classes) == 101
+    check_images(data)
+
+
+def test_the_fingerprint_follows_splits_and_images(folder: Path) -> None:
+    before = read_data_set(folder).fingerprint
+    assert read_data_set(folder).fingerprint == before
+    image = next((folder / IMAGES / "ant").iterdir())
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert read_data_set(folder).fingerprint != before
+
+
+@pytest.mark.parametrize(("most", "labels"), [(0, list(range(10))), (5, [0, 2, 4, 6, 8]), (20, list(range(10)))])
+def test_evenly_spaced(most: int, labels: list[int]) -> None:
+    samples = tuple(Sample(f"c/{i}.jpg", i, i) for i in range(10))
+    assert [sample.label for sample in evenly(samples, most)] == labels
+
+
+def append(text: str):  # type: ignore[no-untyped-def]
+    def change(folder: Path) -> None:
+        with (folder / "train.txt").open("a") as file:
+            file.write(text)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shutil.rmtree, r"data folder .* does not exist; set data=DIR or CALTECH101_ROOT"),
+        (lambda f: shutil.rmtree(f / IMAGES), r"has no folder 101_ObjectCategories"),
+        (lambda f: (f / "test.txt").unlink(), r"split file .*test.txt does not exist"),
+        (lambda f: (f / "train.txt").write_text("\n"), r"split file .*train.txt names no images"),
+        (lambda f: (f / "train.txt").write_bytes(b"\xff\xfe"), r"split file .*train.txt cannot be read"),
+        (append("ant/image_9999.jpg\n"), r"train.txt line \d+ names ant/image_9999.jpg, which is not in"),
+        (append("../secret/image.jpg\n"), r"train.txt line \d+: '../secret/image.jpg' is not of the form"),
+        (append("../image.jpg\n"), r"train.txt line \d+: '../image.jpg' is not of the form"),
+        (append("/etc/passwd\n"), r"train.txt line \d+: '/etc/passwd' is not of the form"),
+    ],
+)
+def test_a_broken_folder_is_named(folder: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    change(folder)
+    with pytest.raises(UserError, match=message) as caught:
+        read_data_set(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_a_damaged_image_is_named_with_its_line(folder: Path, content: bytes | None) -> None:
+    data = read_data_set(folder)
+    victim = data.train_val[17]
+    path = folder / IMAGES / victim.path
+    path.write_bytes(path.read_bytes()[:600] if content is None else content)
+    with pytest.raises(UserError, match=re.escape(f"{victim.path} (train.txt line {victim.line})")):
+        check_images(read_data_set(folder))

@@ -1,0 +1,85 @@
+"""Weights files: pinned by content, cached where torch.hub looks, refused when damaged."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import AlexNet_Weights, ResNet18_Weights
+
+from caltech_exp import weights
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.models import build
+
+
+def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for model, enum in (("alexnet", AlexNet_Weights), ("resnet18", ResNet18_Weights)):
+        assert weights.IMAGENET_FILES[model] == enum.IMAGENET1K_V1.url.rpartition("/")[2]
+        assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand_in_weights: Path) -> Path:
+    """An offline cache with a real state dict of ResNet-18 whose name carries its hash, as torchvision's do."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch home"))
+    source = stand_in_weights / "resnet18.pth"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    monkeypatch.setitem(weights.IMAGENET_FILES, "resnet18", f"resnet18-{digest[:8]}.pth")
+    path = weights.imagenet_path("resnet18")
+    path.parent.mkdir(parents=True)
+    shutil.copy(source, path)
+    return path
+
+
+def test_imagenet_weights_come_from_the_cache(cached: Path) -> None:
+    net = build(RunConfig(model="resnet18", weights="imagenet"))
+    state = torch.load(cached, weights_only=True)
+    assert torch.equal(net.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
+    assert net.state_dict()["fc.weight"].shape == (102, 512)
+
+
+def test_a_damaged_cache_is_refused(cached: Path) -> None:
+    content = bytearray(cached.read_bytes())
+    content[1000] ^= 1
+    cached.write_bytes(content)
+    assert "does not have the hash" in str(weights.imagenet_problem("resnet18"))
+    with pytest.raises(UserError, match="does not have the hash"):
+        build(RunConfig(model="resnet18", weights="imagenet"))
+    with pytest.raises(UserError, match="delete it and fetch it again"):
+        weights.fetch_imagenet("resnet18")
+
+
+def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # the discard port: nobody listens
+    with pytest.raises(UserError, match=r"alexnet-owt-7be5be79.pth is not in the offline cache .* on a machine"):
+        weights.fetch_imagenet("alexnet")
+    assert not weights.imagenet_path("alexnet").exists()
+
+
+def test_pin_follows_the_content(tmp_path: Path) -> None:
+    file = tmp_path / "my net.pth"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert weights.pin(str(file)) == f"{file}{PIN}{digest}"
+    assert weights.pin(f"{file}{PIN}{digest}") == f"{file}{PIN}{digest}"
+    file.write_bytes(b"other weights")
+    with pytest.raises(UserError, match="bring the right file back"):
+        weights.pin(f"{file}{PIN}{digest}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imagnet", "there is no such file; did you mean 'imagenet'?"),
+        ("/no/such.pth", "it takes none, imagenet or the path of a state dict"),
+    ],
+)
+def test_a_missing_file_is_named(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"weights={name}: ") as caught:
+        weights.pin(name)
+    assert message in str(caught.value)

@@ -1,0 +1,79 @@
+"""What the tests of all packages share: data sets, and the command lines run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.standin import write_stand_in, write_stand_in_weights
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated data set in the layout of Caltech-101."""
+    folder = tmp_path_factory.mktemp("stand-in")
+    write_stand_in(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with alexnet.pth and resnet18.pth, untrained, in torchvision's format."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_stand_in_weights(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def caltech101() -> Path:
+    """The real data set, from CALTECH101_ROOT or beside the checkout; CI fails without it."""
+    for place in (os.environ.get("CALTECH101_ROOT"), CHECKOUT.parent / "shared" / "caltech101"):
+        if place and (Path(place) / "train.txt").is_file():
+            return Path(place).resolve()
+    if os.environ.get("CI"):
+        pytest.fail("CI needs the real Caltech-101: set CALTECH101_ROOT")
+    pytest.skip("no Caltech-101 here: set CALTECH101_ROOT to test on real images")
+
+
+@pytest.fixture
+def submit(tmp_path: Path) -> Command:
+    """Run `python jobs/submit.py` with the given words; environment changes as keywords, None to unset."""
+    return _command("jobs/submit.py", tmp_path)
+
+
+@pytest.fixture
+def aggregate(tmp_path: Path) -> Command:
+    """Run `python reports/aggregate.py`, as `submit` does."""
+    return _command("reports/aggregate.py", tmp_path)
+
+
+def _command(script: str, folder: Path) -> Command:
+    def run(*words: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        changed = {"CALTECH101_ROOT": None, "TORCH_HOME": str(folder / "no-torch-home"), **environment}
+        inherited = {key: value for key, value in os.environ.items() if key not in changed}
+        given = {key: value for key, value in changed.items() if value is not None}
+        return subprocess.run(
+            [sys.executable, str(CHECKOUT / script), *words],
+            cwd=folder,
+            env={**inherited, **given},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def untouched(tmp_path: Path) -> Iterator[Path]:
+    """A folder for runs that must not exist when the test ends: nothing was written."""
+    runs = tmp_path / "runs"
+    yield runs
+    assert not runs.exists()

@@ -1,0 +1,56 @@
+"""The queue on this machine."""
+
+import json
+import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from jobs.local import is_alive, queued_tasks
+from jobs.profiles import local_gpus
+from tests.conftest import Command
+
+
+def test_no_more_tasks_at_once_than_the_profile_says(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    profile = tmp_path / "one.yaml"
+    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
+    runs = tmp_path / "runs"
+    done = submit(*small, "seeds=3", f"profile={profile}", f"runs={runs}", "wait=true")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
+    assert len(results) == 3
+    starts = sorted(datetime.fromisoformat(result["started"]) for result in results)
+    shortest = min(result["wall_seconds"] for result in results)
+    # Times are kept to the second.
+    assert all(later - earlier >= timedelta(seconds=shortest - 2) for earlier, later in pairwise(starts))
+    (folder,) = (runs / "submissions").glob("2*")
+    for _ in range(100):  # the last result is there a moment before its process has ended
+        if not is_alive(folder):
+            break
+        time.sleep(0.1)
+    assert not is_alive(folder)
+    assert json.loads((folder / "ended.json").read_text()) == [0, 1, 2]
+    assert queued_tasks(folder) == set()
+
+
+def test_a_folder_without_a_queue_is_not_alive(tmp_path: Path) -> None:
+    assert not is_alive(tmp_path)
+    assert queued_tasks(tmp_path) == set()
+
+
+def test_no_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(()))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert list(local_gpus()) == []
+
+
+def test_visible_gpus_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(("a", "b", "c")))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert list(local_gpus()) == [0, 1, 2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert list(local_gpus()) == [2, 0]

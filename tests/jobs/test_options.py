@@ -1,0 +1,54 @@
+"""The words of jobs/submit.py."""
+
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.errors import UserError
+from jobs.options import USAGE, parse_request
+
+
+def test_options_and_overrides_are_told_apart() -> None:
+    request = parse_request(
+        ["section=scratch,resnet", "seeds=0,4", "epochs=1", "lr=5e-2", "wait=true", "runs=a b"]
+    )
+    assert {section.name for section, _ in request.tables} == {"scratch", "resnet"}
+    assert request.seeds == (0, 4)
+    assert request.settings.overrides == {"epochs": 1, "lr": 0.05}
+    assert (request.options.wait, request.options.runs) == (True, "a b")
+
+
+def test_section_all_is_every_table_and_data_has_none() -> None:
+    assert len(parse_request(["section=all"]).tables) == 16
+    assert parse_request(["section=data"]).tables == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to submit: give section=all|data|scratch|transfer|augmentation|resnet or table="),
+        (["epochs=1"], "nothing to submit"),
+        (["section=trasnfer"], "unknown section 'trasnfer'; did you mean 'transfer'?"),
+        (["section=scratch,"], "there is an empty name between the commas"),
+        (["table=scratch.rl"], "unknown table 'scratch.rl'; did you mean 'scratch.lr'?"),
+        (["section=all", "wait=perhaps"], "wait=perhaps: "),
+        (["section=all", "runs_per_task=0"], "runs_per_task=0: "),
+        (["section=all", "imagenet_weights=/nowhere"], "alexnet.pth and resnet18.pth not there"),
+    ],
+)
+def test_wrong_words(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_request(words)
+    assert message in str(caught.value)
+
+
+def test_weights_are_pinned(stand_in_weights: Path) -> None:
+    request = parse_request(["section=all", f"imagenet_weights={stand_in_weights}"])
+    pinned = request.settings.imagenet_weights
+    assert set(pinned) == {"alexnet", "resnet18"}
+    assert all("@sha256:" in reference for reference in pinned.values())
+
+
+def test_usage_names_every_option_and_setting() -> None:
+    for word in ("section=", "dry_run=", "imagenet_weights=", "lr=", "augment=", "0.001"):
+        assert word in USAGE

@@ -1,0 +1,160 @@
+"""jobs/submit.py as a user runs it, on this machine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.splits import IMAGES
+from tests.conftest import Command
+from tests.jobs.conftest import SMALL, manifests
+
+
+def one_line_error(done, message: str) -> None:  # type: ignore[no-untyped-def]
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("error: "), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("section=trasnfer", "unknown section 'trasnfer'; did you mean 'transfer'?"),
+        ("table=scratch.rl", "unknown table 'scratch.rl'; did you mean 'scratch.lr'?"),
+        ("section=all lrr=1", "unknown key 'lrr'; did you mean 'lr'?"),
+        ("section=all profile=testbd", "unknown profile 'testbd'; did you mean 'testbed'?"),
+        ("section=all seeds=0", "seeds=0: seeds takes how many"),
+        ("section=all lr=abc", "lr=abc: input should be a valid number"),
+        ("section=all lr=-1", "lr=-1: input should be greater than 0"),
+        ("section=all weights=imagnet", "did you mean 'imagenet'?"),
+        ("section=scratch", "no data set: set data=DIR or CALTECH101_ROOT"),
+        ("section=scratch data=/nowhere", "data folder /nowhere does not exist"),
+        ("section=scratch data=STAND_IN batch_size=100000", "larger than the training set of"),
+        ("section=scratch data=STAND_IN", "batch_size=256 of a row of the report is larger"),
+    ],
+)
+def test_bad_input(words: str, message: str, submit: Command, stand_in: Path, untouched: Path) -> None:
+    given = [word.replace("STAND_IN", str(stand_in)) for word in words.split()]
+    profile = [] if "profile=" in words else ["profile=local"]
+    one_line_error(submit(*given, *profile, f"runs={untouched}"), message)
+
+
+def test_a_damaged_image_is_named_and_nothing_is_queued(
+    submit: Command, stand_in: Path, untouched: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(stand_in, tmp_path / "data"))
+    lines = (data / "test.txt").read_text().split()
+    image = data / IMAGES / lines[40]
+    image.write_bytes(image.read_bytes()[:500])
+    done = submit("section=scratch", *SMALL, "profile=local", f"data={data}", f"runs={untouched}")
+    assert done.returncode == 2
+    assert f"damaged image {image} (test.txt line 41)" in done.stderr
+
+
+def test_imagenet_weights_that_cannot_be_had(submit: Command, stand_in: Path, untouched: Path) -> None:
+    dead = "http://127.0.0.1:9"
+    done = submit(
+        "table=transfer.lr", *SMALL, "profile=local", f"data={stand_in}", f"runs={untouched}",
+        https_proxy=dead, http_proxy=dead, HTTPS_PROXY=dead, HTTP_PROXY=dead,
+    )  # fmt: skip
+    one_line_error(done, "alexnet-owt-7be5be79.pth is not in the offline cache")
+    assert "on a machine with a network and put it there" in done.stderr
+
+
+def test_a_gpu_this_machine_does_not_have(
+    submit: Command, small: tuple[str, ...], untouched: Path, tmp_path: Path
+) -> None:
+    if list(Path("/proc/driver/nvidia/gpus").glob("*")):
+        pytest.skip("this machine has a GPU")
+    profile = tmp_path / "gpu.yaml"
+    profile.write_text("executor: local\ndevice: cuda\n")
+    done = submit(*small, f"profile={profile}", f"runs={untouched}")
+    one_line_error(done, "the profile asks for a GPU and this machine has none")
+
+
+@pytest.mark.parametrize("blocked", ["file", "below a file"])
+def test_a_runs_folder_that_cannot_be(
+    blocked: str, submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    runs = file if blocked == "file" else file / "runs"
+    done = submit(*small, "profile=demo", f"runs={runs}")
+    assert done.returncode == 2
+    assert f"{runs}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert file.read_text() == "mine"
+
+
+def test_a_dry_run_lists_the_whole_report_and_writes_nothing(submit: Command, untouched: Path) -> None:
+    done = submit("section=all", "dry_run=true", "profile=local", f"runs={untouched}")
+    assert done.returncode == 0
+    assert sum(" pending " in line for line in done.stdout.splitlines()) == 120
+    assert "120 runs of 40 configurations: 120 pending" in done.stdout
+    assert "transfer.lr=1e-2, transfer.step_size=50" in done.stdout
+    assert "would queue transfer.runs: 48 tasks, 48 runs, profile local" in done.stdout
+    assert "before that: no data set" in done.stdout
+
+
+def test_section_data_has_nothing_to_run(submit: Command, untouched: Path) -> None:
+    done = submit("section=data", "profile=local", f"runs={untouched}")
+    assert done.returncode == 0
+    assert "python reports/aggregate.py" in done.stdout
+
+
+def test_a_study_on_this_machine(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "my 'odd'; \"stüdy\" $HOME %j"
+    words = (*small, "seeds=2", "profile=demo", f"runs={runs}")
+
+    done = submit(*words, "wait=true")
+    assert done.returncode == 0, done.stderr
+    assert "queued resnet." in done.stdout
+    results = list(runs.glob("*/result.json"))
+    assert len(results) == 2
+    (manifest,) = manifests(runs)
+    assert [task["runs"][0] for task in manifest["tasks"]] == [  # type: ignore[attr-defined]
+        f"{results[0].parent.name.partition('-')[0]}-s{seed}" for seed in (0, 1)
+    ]
+
+    before = {path: path.stat().st_mtime_ns for path in results}
+    again = submit(*words, "wait=true")
+    assert again.returncode == 0
+    assert "nothing to queue: every run is finished or diverged or in the queue" in again.stdout
+    assert len(manifests(runs)) == 1
+    assert {path: path.stat().st_mtime_ns for path in results} == before
+
+    other = submit(*small, "lr=0.5", "profile=demo", f"runs={runs}")
+    one_line_error(
+        other, "and this command asks for weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0"
+    )
+    assert "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0," in other.stderr
+
+
+def test_one_run_that_fails_does_not_take_the_others_along(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    first = submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true")
+    assert first.returncode == 0, first.stderr
+    (done_run,) = runs.glob("*/result.json")
+    # A folder where the next run's result should go: writing it fails, as on a broken disk.
+    (runs / done_run.parent.name.replace("-s0", "-s1") / "result.json").mkdir(parents=True)
+    words = (*small, "seeds=3", "runs_per_task=3", "profile=demo", f"runs={runs}")
+    second = submit(*words, "wait=true")
+    assert second.returncode == 1
+    assert f"{done_run.parent.name.replace('-s0', '-s1')} failed: " in second.stderr.replace("damaged", "failed")
+    assert (runs / done_run.parent.name.replace("-s0", "-s2") / "result.json").is_file()
+
+
+def test_data_changed_after_submission_is_refused(
+    submit: Command, small: tuple[str, ...], stand_in: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(stand_in, tmp_path / "data"))
+    words = [word for word in small if not word.startswith("data=")]
+    runs = tmp_path / "runs"
+    assert submit(*words, "seeds=1", "profile=demo", f"data={data}", f"runs={runs}", "wait=true").returncode == 0
+    train = (data / "train.txt").read_text().splitlines()
+    (data / "train.txt").write_text("\n".join(train[2:]) + "\n")
+    done = submit(*words, "seeds=2", "profile=demo", f"data={data}", f"runs={runs}")
+    one_line_error(done, "holds a study of the generated stand-in")

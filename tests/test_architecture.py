@@ -1,0 +1,65 @@
+"""The arrows between the packages, and what start-up may import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+ALLOWED = {
+    "caltech_exp": {"caltech_exp"},
+    "jobs": {"jobs", "caltech_exp"},
+    "reports": {"reports", "caltech_exp"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names of every import in the file, wherever it stands."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_arrows_go_one_way(package: str) -> None:
+    files = list((CHECKOUT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        assert imported(file) & set(ALLOWED) <= ALLOWED[package], file
+
+
+def test_only_jobs_knows_submitit() -> None:
+    for package in ("caltech_exp", "reports"):
+        for file in (CHECKOUT / package).rglob("*.py"):
+            assert "submitit" not in imported(file), file
+
+
+@pytest.mark.parametrize("package", ["jobs", "reports"])
+def test_no_script_shadows_the_standard_library(package: str) -> None:
+    # `python jobs/submit.py` puts jobs/ first on sys.path.
+    names = {file.stem for file in (CHECKOUT / package).glob("*.py")}
+    assert not names & sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "jobs.submit",
+        "jobs.queued",
+        "reports.aggregate",
+        "caltech_exp.plan",
+        "caltech_exp.study",
+        "caltech_exp.splits",
+    ],
+)
+def test_start_up_does_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'torchvision') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert done.stdout.strip() == "[]"
