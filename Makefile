@@ -1,0 +1,53 @@
+# make demo       the whole way through at demo scale, on this machine, in minutes
+# make test       all tests but those that need Slurm
+# make check      format, lint and types, changing nothing
+# make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Documented in the README: two epochs of one batch of ten images, one seed.
+DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0
+DEMO_DATA := build/demo/stand-in
+
+.PHONY: setup demo test test-slurm check format clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Without CALTECH101_ROOT a generated stand-in is used; the weights are stand-ins always, so that no network is needed.
+demo: setup
+	@set -e; \
+	if [ -n "$$CALTECH101_ROOT" ]; then data="$$CALTECH101_ROOT"; study=build/demo/caltech101; \
+	else data=$(DEMO_DATA); study=build/demo/study; fi; \
+	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights; \
+	$(BIN)/python jobs/submit.py section=all $(DEMO_OVERRIDES) "data=$$data" "runs=$$study" \
+	  imagenet_weights=$(DEMO_DATA)/weights profile=demo runs_per_task=8 wait=true; \
+	$(BIN)/python reports/aggregate.py "runs=$$study" "out=$$study-report" "data=$$data"
+
+test: setup
+	$(BIN)/python -m pytest -m "not slurm"
+
+test-slurm: setup
+	bash slurm/testbed/start.sh
+	$(BIN)/python -m pytest -m slurm
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build report .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
