@@ -146,7 +146,10 @@ def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
         place = ".".join(str(part) for part in first["loc"])
         if place == "schema_version":
             return Damaged(path, f"schema version {first['input']}, this code reads {SCHEMA_VERSION}")
-        return Damaged(path, f"{place}: {first['msg']}" if place else first["msg"])
+        if first["type"] == "json_invalid":
+            return Damaged(path, f"it is not whole JSON ({first['ctx']['error']})")
+        reason = first["msg"].removeprefix("Value error, ")
+        return Damaged(path, f"{place}: {reason}" if place else reason)
 
 
 def read_result(folder: Path) -> Result | Damaged | None:

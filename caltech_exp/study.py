@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from caltech_exp.arguments import explain
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
@@ -37,6 +38,15 @@ class StudySettings(_Record):
 
     overrides: dict[str, int | float | str] = {}
     imagenet_weights: dict[str, str] = {}
+
+    @field_validator("overrides")
+    @classmethod
+    def _valid_settings(cls, overrides: dict[str, int | float | str]) -> dict[str, int | float | str]:
+        try:
+            RunConfig.model_validate(overrides)
+        except ValidationError as error:
+            raise ValueError(str(explain(error, RunConfig.model_fields))) from None
+        return overrides
 
     def apply(self, config: RunConfig) -> RunConfig:
         """A row's configuration with this study's overrides."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import parse, split_arguments, usage
-from caltech_exp.catalog import SECTIONS, Section, Table, select
+from caltech_exp.catalog import SECTIONS, SEEDS, Section, Table, select
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.plan import parse_seeds
@@ -24,7 +24,7 @@ class SubmitOptions(BaseModel):
 
     section: str = Field("", description=f"{_SECTION_NAMES}, or several with commas")
     table: str = Field("", description="section.table, for example scratch.lr, or several with commas")
-    seeds: str = Field("3", description="how many seeds, or a list as in 0,1,2")
+    seeds: str = Field(str(len(SEEDS)), description="how many seeds, or a list as in 0,1,2")
     profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
     runs: str = Field("runs", description="folder of the study")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")

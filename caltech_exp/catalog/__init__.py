@@ -15,9 +15,14 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 TEMPLATE = scratch.TEMPLATE
+SPLIT_IMAGES = data.SPLIT_IMAGES
+SEEDS = (0, 1, 2)
+"""Three runs of every configuration, as in the report."""
 
 __all__ = [
     "SECTIONS",
+    "SEEDS",
+    "SPLIT_IMAGES",
     "TEMPLATE",
     "DatasetFigure",
     "Figure",

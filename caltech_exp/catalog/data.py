@@ -2,6 +2,9 @@
 
 from caltech_exp.catalog.model import DatasetFigure, Section
 
+SPLIT_IMAGES = (5784, 2893)
+"""Images of train.txt (training and validation) and test.txt without the background class."""
+
 SECTION = Section(
     name="data",
     number="",

@@ -101,7 +101,7 @@ def test_jobs_cancelled_before_they_ran_are_lost_and_queued_again(
     submit(*words)
     first, _ = queue()
     slurm("scancel", first[0])
-    assert "1 queued, 1 lost" in submit(*words, "dry_run=true").stdout
+    assert "1 lost, 1 queued" in submit(*words, "dry_run=true").stdout
     assert "queued resnet.runs: 1 task, 1 run" in submit(*words).stdout
     assert len(queue()) == 2
 

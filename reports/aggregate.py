@@ -1,0 +1,62 @@
+"""Collect the results of a study into OUT/report.md and its figures: `python reports/aggregate.py`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.errors import UserError
+from caltech_exp.files import write_atomically
+from reports.collect import collect
+from reports.counts import count_line
+from reports.markup import printable
+from reports.page import FIGURES, report_page
+
+
+class AggregateOptions(BaseModel):
+    """What `reports/aggregate.py` takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: str = Field("runs", description="folder of the study")
+    out: str = Field("report", description="folder for report.md and figures/")
+    data: str = Field(
+        "", description="the Caltech-101 folder, for figures 1 to 3; left out: $CALTECH101_ROOT or the study's"
+    )
+
+
+USAGE = usage(
+    "python reports/aggregate.py [runs=DIR] [out=DIR] [data=DIR]\n\n"
+    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md.",
+    AggregateOptions,
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the report; returns the exit status. Raises UserError for what the user can mend."""
+    options = parse(AggregateOptions, split_arguments(argv, list(AggregateOptions.model_fields)))
+    runs, out = Path(options.runs), Path(options.out)
+    try:
+        collected = collect(runs)
+    except OSError as error:
+        raise UserError(
+            f"runs={options.runs} cannot be read ({error.strerror or error}); make it readable"
+        ) from None
+    try:
+        (out / FIGURES).mkdir(parents=True, exist_ok=True)
+        page = report_page(collected, out, options.data)
+        write_atomically(out / "report.md", page)
+    except OSError as error:
+        place = error.filename or out
+        raise UserError(
+            f"out={options.out} cannot be written ({place}: {error.strerror or error}); "
+            "make room or give another out= folder"
+        ) from None
+    print(printable(f"report: {out / 'report.md'}"))
+    print(count_line(collected))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command_line(main, USAGE)

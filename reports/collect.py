@@ -1,0 +1,154 @@
+"""Everything a runs folder tells about the report's rows, read once; nothing damaged passes unnamed."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from caltech_exp.catalog import SECTIONS, SEEDS, Row, Section, Table
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.results import Damaged, Result
+from caltech_exp.states import RunState, run_state
+from caltech_exp.study import (
+    RUN_FOLDER,
+    Manifest,
+    Study,
+    StudySettings,
+    read_manifests,
+    read_study,
+    run_folders,
+)
+
+NOT_COUNTED = "not counted"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was submitted or left a folder.
+
+    state   one of caltech_exp.states.State, or NOT_COUNTED for a result of another data set
+    result  of a finished or diverged run that counts
+    """
+
+    id: str
+    seed: int
+    state: str
+    detail: str = ""
+    result: Result | None = None
+
+
+@dataclass(frozen=True)
+class RowRuns:
+    """A row of the catalog, its configuration in this study, and its runs by seed (none: not submitted)."""
+
+    row: Row
+    config: RunConfig
+    runs: tuple[Run, ...]
+
+    @property
+    def finished(self) -> tuple[Result, ...]:
+        return tuple(run.result for run in self.runs if run.result and run.state == "finished")
+
+    @property
+    def diverged(self) -> tuple[Result, ...]:
+        return tuple(run.result for run in self.runs if run.result and run.state == "diverged")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A study as its files tell it.
+
+    fingerprint  of the data set whose results count; None where there is neither a study nor a result
+    seeds        that the study's submissions name, or the report's three
+    rows         (section name, table name) -> the table's rows in its order
+    strays       runs in the folder that no row of the report asks for with this study's settings
+    damaged      manifests that cannot be read
+    """
+
+    folder: Path
+    study: Study | None
+    settings: StudySettings
+    fingerprint: str | None
+    seeds: tuple[int, ...]
+    rows: dict[tuple[str, str], tuple[RowRuns, ...]]
+    strays: tuple[Run, ...]
+    manifests: tuple[Manifest, ...]
+    damaged: tuple[Damaged, ...]
+
+    def all_rows(self) -> Iterable[RowRuns]:
+        return (row for rows in self.rows.values() for row in rows)
+
+    def all_runs(self) -> tuple[Run, ...]:
+        """Every run that a row asks for, once, in the report's order."""
+        return tuple({run.id: run for row in self.all_rows() for run in row.runs}.values())
+
+    def results(self) -> tuple[Result, ...]:
+        """Every result that counts, once."""
+        return tuple(run.result for run in self.all_runs() if run.result)
+
+    def of(self, section: Section, table: Table) -> tuple[RowRuns, ...]:
+        return self.rows[section.name, table.name]
+
+
+def collect(folder: Path) -> Collected:
+    """Read the study in `folder`; a folder that is not there is an empty study.
+
+    Raises UserError if `folder` is a file or its study record is damaged, OSError if it cannot be read.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"runs={folder} is a file; give the folder of a study")
+    study = read_study(folder)
+    settings = study.settings if study else StudySettings()
+    found = read_manifests(folder)
+    manifests = tuple(manifest for manifest in found if isinstance(manifest, Manifest))
+    submitted = {name for m in manifests for task in m.tasks for name in task.runs if RUN_FOLDER.fullmatch(name)}
+    states = {
+        name: run_state(folder / name, queue=None, submitted=name in submitted)
+        for name in sorted(submitted | {path.name for path in run_folders(folder)})
+    }
+    fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
+    runs = [_run(name, state, fingerprint) for name, state in states.items()]
+    rows = _rows(settings, runs)
+    asked = {run.id for table in rows.values() for row in table for run in row.runs}
+    return Collected(
+        folder=folder,
+        study=study,
+        settings=settings,
+        fingerprint=fingerprint,
+        seeds=tuple(sorted({seed for m in manifests for seed in m.seeds})) or SEEDS,
+        rows=rows,
+        strays=tuple(run for run in runs if run.id not in asked),
+        manifests=manifests,
+        damaged=tuple(manifest for manifest in found if isinstance(manifest, Damaged)),
+    )
+
+
+def _commonest_data(states: Iterable[RunState]) -> str | None:
+    """Without a study record, the data set of most results counts."""
+    prints = Counter(state.result.data.fingerprint for state in states if state.result)
+    return prints.most_common(1)[0][0] if prints else None
+
+
+def _run(name: str, state: RunState, fingerprint: str | None) -> Run:
+    seed = int(name.rpartition("-s")[2])
+    result = state.result
+    if result and result.data.fingerprint != fingerprint:
+        return Run(name, seed, NOT_COUNTED, f"trained on another data set, {result.data.fingerprint}")
+    return Run(name, seed, state.state, state.detail, result)
+
+
+def _rows(settings: StudySettings, runs: list[Run]) -> dict[tuple[str, str], tuple[RowRuns, ...]]:
+    of_config: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        of_config.setdefault(run.id.rpartition("-s")[0], []).append(run)
+
+    def row_runs(row: Row) -> RowRuns:
+        config = settings.apply(row.config)
+        return RowRuns(row, config, tuple(of_config.get(config.id, ())))
+
+    return {
+        (section.name, table.name): tuple(row_runs(row) for row in table.rows)
+        for section in SECTIONS
+        for table in section.tables
+    }

@@ -1,0 +1,42 @@
+"""How many of the report's runs there are, by state."""
+
+from collections import Counter
+
+from caltech_exp.states import State
+from reports.collect import NOT_COUNTED, Collected
+
+NOT_SUBMITTED = "not submitted"
+_STATES: tuple[State, ...] = ("finished", "diverged", "failed", "damaged", "lost", "running", "queued", "pending")
+ORDER: tuple[str, ...] = (*_STATES, NOT_COUNTED, NOT_SUBMITTED)
+WORDS = {"pending": "started, without a trace"}
+"""States that their name alone would not explain here."""
+
+
+def state_words(counts: Counter[str]) -> list[str]:
+    """`["2 finished", "1 failed"]`, most advanced first; states that nothing is in are left out."""
+    return [f"{counts[state]} {WORDS.get(state, state)}" for state in ORDER if counts[state]]
+
+
+def count_runs(collected: Collected, section: str | None = None) -> Counter[str]:
+    """State -> number of runs, each once, of the whole report or of one section.
+
+    A row that was never submitted counts as one missing run for each of the study's seeds.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
+    for (name, _), rows in collected.rows.items():
+        for row in rows:
+            if row.config.id in seen or section not in (None, name):
+                continue
+            seen.add(row.config.id)
+            counts.update(run.state for run in row.runs)
+            if not row.runs:
+                counts[NOT_SUBMITTED] += len(collected.seeds)
+    return counts
+
+
+def count_line(collected: Collected) -> str:
+    """`27 of 120 runs finished; 1 failed, 92 not submitted`"""
+    counts = count_runs(collected)
+    head = f"{counts.pop('finished', 0)} of {count_runs(collected).total()} runs finished"
+    return "; ".join([head, ", ".join(state_words(counts))]) if counts.total() else head

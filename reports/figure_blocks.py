@@ -1,0 +1,127 @@
+"""A training figure on the page: the picture, its caption, and the values the report's text quotes."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from caltech_exp.catalog import SEEDS, Figure, Section, Table
+from caltech_exp.config import PIN, run_id
+from caltech_exp.results import Result
+from reports.banner import picture_caution
+from reports.collect import Collected, RowRuns
+from reports.markup import NOTHING, code, escape, listing, printable, table
+from reports.measured import mean
+from reports.vocabulary import changed_settings
+
+SUBJECT = "Loss and validation accuracy with parameters"
+
+
+def figure_block(
+    section: Section, asked: Table, figure: Figure, row: RowRuns, collected: Collected, folder: Path
+) -> str:
+    """Draw the figure into `folder` and return its markdown, or say what it waits for. Raises OSError."""
+    caption = f"Figure {figure.number}. {SUBJECT}: {figure.caption}."
+    finished = [result for result in row.finished if result.epochs]
+    diverged = [result for result in row.diverged if result.epochs]
+    if not finished and not diverged:
+        return waiting(section, asked, figure, row, collected)
+    from reports.curves import draw_curves  # matplotlib takes a second to import: only where something is drawn
+    from reports.images import save, stem
+
+    picture = draw_curves(
+        f"Figure {figure.number}",
+        finished,
+        diverged,
+        _reported(figure, row),
+        picture_caution(collected, row.config),
+    )
+    save(picture, folder, figure.number)
+    path = f"{folder.name}/{stem(figure.number)}"
+    parts = [
+        f"![{escape(caption)}]({path}.png)",
+        f"*{escape(caption)} {escape(_measured_with(row, finished, diverged))}* ([SVG]({path}.svg))",
+        quoted_table(figure, finished),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _reported(figure: Figure, row: RowRuns) -> float | None:
+    if row.row.reported:
+        return row.row.reported.mean
+    return figure.quoted.last_accuracy if figure.quoted else None
+
+
+def _measured_with(row: RowRuns, finished: Sequence[Result], diverged: Sequence[Result]) -> str:
+    """The rest of the caption: over which runs, what the band is, and what differs from the report."""
+    words = []
+    seeds = listing([str(result.seed) for result in finished])
+    if len(finished) == 1:
+        words.append(f"One run (seed {seeds}).")
+    elif finished:
+        words.append(
+            f"Mean of {len(finished)} runs (seeds {seeds}); the band goes from the smallest to the largest value."
+        )
+    if diverged:
+        stops = [f"seed {result.seed} in epoch {len(result.epochs)}" for result in diverged]
+        words.append(f"Diverged, and drawn up to where they stop: {listing(stops)}.")
+    changed = changed_settings(row.row.config, row.config)
+    if changed:
+        words.append(f"In this study instead: {', '.join(changed)}.")
+    return " ".join(words)
+
+
+def quoted_table(figure: Figure, finished: Sequence[Result]) -> str:
+    """What the report's text quotes of the run it drew, beside the mean over the finished runs."""
+    quoted = figure.quoted
+    if quoted is None:
+        return ""
+    last = [result.epochs[-1] for result in finished]
+    lines = (
+        ("loss of the first step", quoted.first_loss, mean(r.first_loss for r in finished)),
+        (
+            "validation accuracy after the first epoch",
+            quoted.first_accuracy,
+            mean(r.epochs[0].val_accuracy for r in finished),
+        ),
+        ("training loss of the last epoch", quoted.last_loss, mean(epoch.train_loss for epoch in last)),
+        ("validation accuracy after the last epoch", quoted.last_accuracy, mean(r.val_accuracy for r in finished)),
+    )
+    cells = [
+        [what, as_quoted(reported), NOTHING if measured is None else f"{measured:.3f}"]
+        for what, reported, measured in lines
+        if reported is not None
+    ]
+    return table([f"Figure {figure.number}", "reported", f"measured, n = {len(finished)}"], cells, numbers=(1, 2))
+
+
+def as_quoted(value: float) -> str:
+    """With two decimals, or the third where the text gives one."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3f}"
+
+
+def waiting(section: Section, asked: Table, figure: Figure, row: RowRuns, collected: Collected) -> str:
+    """What the figure needs, and the command that gets it."""
+    runs = [f"{code(run.id)} ({run.state})" for run in row.runs]
+    runs = runs or [f"{code(run_id(row.config, seed))} (not submitted)" for seed in collected.seeds]
+    return (
+        f"**Figure {figure.number}: no results yet.** {SUBJECT}: {escape(figure.caption)}. It waits for "
+        f"{listing(runs)}; to get them: {code(submit_command(collected, f'table={section.name}.{asked.name}'))}"
+    )
+
+
+def submit_command(collected: Collected, what: str) -> str:
+    """The command that submits `what` into this study, with its seeds and overrides."""
+    words = [what]
+    if collected.folder != Path("runs"):
+        words.append(f"runs={collected.folder}")
+    if collected.seeds != SEEDS:
+        words.append(f"seeds={','.join(map(str, collected.seeds))}" + ("," if len(collected.seeds) == 1 else ""))
+    if collected.study:
+        words.append(f"data={collected.study.data.root}")
+    for name, value in collected.settings.overrides.items():
+        words.append(f"{name}={str(value).partition(PIN)[0]}")
+    replaced = {
+        str(PurePath(file.partition(PIN)[0]).parent) for file in collected.settings.imagenet_weights.values()
+    }
+    words += [f"imagenet_weights={folder}" for folder in sorted(replaced)[:1]]
+    return printable(shlex.join(["python", "jobs/submit.py", *words]))

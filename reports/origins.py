@@ -1,0 +1,94 @@
+"""The report's last section: which runs, code, libraries and machines the numbers come from."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from caltech_exp.clock import utc_now
+from caltech_exp.provenance import code_version
+from reports.collect import Collected
+from reports.counts import ORDER, count_runs
+from reports.figure_blocks import submit_command
+from reports.markup import code, escape, table
+
+
+def origins_block(collected: Collected) -> str:
+    """Counts by state, versions, devices, dates and hours; what differs between runs is marked as mixed."""
+    parts = [_counts(collected), _facts(collected), _unreadable(collected), _strays(collected)]
+    parts.append(f"Written {utc_now()} by caltech_exp {escape(code_version())}.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _counts(collected: Collected) -> str:
+    counts = count_runs(collected)
+    cells = [[state, str(counts[state])] for state in ORDER if counts[state]]
+    command = f"{submit_command(collected, 'section=all')} dry_run=true"
+    note = (
+        f"Queued and running as far as the files tell, without asking the queue, which {code(command)} does."
+        if counts["queued"] or counts["running"]
+        else ""
+    )
+    body = table(["state", "runs"], [*cells, ["all", str(counts.total())]], numbers=(1,))
+    return "\n\n".join(part for part in (body, note) if part)
+
+
+def _facts(collected: Collected) -> str:
+    results = collected.results()
+    lines = [_study(collected), f"Submissions: {len(collected.manifests)}", f"Results counted: {len(results)}"]
+    if results:
+        started = sorted(result.started for result in results)
+        hours = sum(result.wall_seconds for result in results) / 3600
+        lines += [
+            f"First run started {escape(started[0])}, last one {escape(started[-1])}",
+            f"Wall time of all runs together: {hours:.1f} h",
+            _spread("Code", (str(result.code) for result in results)),
+            *(_spread(name, versions) for name, versions in _libraries(collected).items()),
+            _spread("Device", (f"{result.device.name} ({result.device.type})" for result in results)),
+            _spread("Host", (result.host for result in results), mixed_matters=False),
+        ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _study(collected: Collected) -> str:
+    study = collected.study
+    if study is None:
+        return f"Study: {code(collected.folder)} holds no study.json"
+    return (
+        f"Study: {code(collected.folder)}, started {escape(study.created)} by {escape(study.code)}, "
+        f"with {escape(study.settings)}, on the {escape(study.data)}"
+    )
+
+
+def _libraries(collected: Collected) -> dict[str, list[str]]:
+    versions: dict[str, list[str]] = {}
+    for result in collected.results():
+        for name, version in result.libraries.items():
+            versions.setdefault(name, []).append(version)
+    return dict(sorted(versions.items()))
+
+
+def _spread(what: str, values: Iterable[str], *, mixed_matters: bool = True) -> str:
+    """`Device: H100 (cuda)`, or every value with its number of runs, marked as mixed where that matters."""
+    counts = Counter(values).most_common()
+    if len(counts) == 1:
+        return f"{escape(what)}: {escape(counts[0][0])}"
+    mixed = "**mixed:** " if mixed_matters else ""
+    words = [f"{escape(value)} ({count} run{'s' if count > 1 else ''})" for value, count in counts]
+    return f"{escape(what)}: {mixed}{', '.join(words)}"
+
+
+def _unreadable(collected: Collected) -> str:
+    """Files that should hold a record and do not."""
+    lines = [f"- {code(damaged.path)}: {escape(damaged.reason)}" for damaged in collected.damaged]
+    lines += [
+        f"- {code(collected.folder / run.id)}: {escape(run.detail)}"
+        for run in (*collected.all_runs(), *collected.strays)
+        if run.state == "damaged"
+    ]
+    return "\n".join(["Damaged files, which count as missing:", "", *lines]) if lines else ""
+
+
+def _strays(collected: Collected) -> str:
+    """Runs that no row shows: left by other settings than this study's, or by an older catalog."""
+    lines = [f"- {code(run.id)} {run.state}" for run in collected.strays]
+    head = "Runs in the folder that no row of the report asks for with this study's settings:"
+    return "\n".join([head, "", *lines]) if lines else ""

@@ -1,0 +1,130 @@
+"""One table of the report: question, settings, measured beside reported values, and what is missing."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from caltech_exp.catalog import Section, Table
+from reports.collect import NOT_COUNTED, Collected, RowRuns
+from reports.counts import NOT_SUBMITTED, state_words
+from reports.markup import NOTHING, code, escape, listing, table
+from reports.measured import Measured, measure
+from reports.vocabulary import HOW_NOT_WHAT, as_typed, changed_settings, shared_settings
+
+MEASURED = ("measured mean", "std", "n")
+REPORTED = ("reported mean", "reported std", "difference")
+CAPTION = (
+    "*Validation accuracy after the last epoch; std: population standard deviation over the n finished runs.*"
+)
+DIVERGES = "diverges in the report"
+EXPLAINED = ("failed", "damaged", "lost", NOT_COUNTED)
+"""States whose reason is listed under the table."""
+
+
+def table_block(section: Section, asked: Table, rows: Sequence[RowRuns], collected: Collected) -> str:
+    """The table as markdown, without its figures."""
+    heading = f"### {asked.number}. {asked.title}" if asked.number != section.number else f"### {asked.title}"
+    parts = [
+        heading,
+        f"*{asked.question}* ({code(f'table={section.name}.{asked.name}')})",
+        settings_lines(asked, rows),
+        results_table(asked, rows),
+        CAPTION,
+        same_runs(rows, collected),
+        reasons(rows),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def settings_lines(asked: Table, rows: Sequence[RowRuns]) -> str:
+    """What all rows share in the report and, where this study changes something, what it changes."""
+    figure = f" (Figure {asked.settings_figure})" if asked.settings_figure else ""
+    text = f"Settings{figure}: {escape(shared_settings([row.row.config for row in rows]))}."
+    if figure:
+        text += f"\n\n*Figure {asked.settings_figure}. The template's default parameters: the line above.*"
+    changed = dict.fromkeys(word for row in rows for word in changed_settings(row.row.config, row.config))
+    if changed:
+        text += f"\n\nIn this study instead: {escape(', '.join(changed))}."
+    return text
+
+
+def results_table(asked: Table, rows: Sequence[RowRuns]) -> str:
+    """A row each; the report's columns only where it reports anything."""
+    reported = REPORTED if any(row.row.reported for row in rows) else ()
+    headings = [asked.heading, *MEASURED, *reported, "mean test accuracy", "state"]
+    cells = []
+    for row in rows:
+        measured = measure(row.finished)
+        cells.append(
+            [
+                escape(row.row.label),
+                mean_cell(row, measured),
+                share(measured.std),
+                str(measured.n),
+                *(_reported_cells(row, measured) if reported else ()),
+                share(measured.test_mean),
+                state_cell(row),
+            ]
+        )
+    return table(headings, cells, numbers=range(1, len(headings) - 1))
+
+
+def mean_cell(row: RowRuns, measured: Measured) -> str:
+    """The mean, or `diverged` where runs diverged and none finished."""
+    return "diverged" if measured.mean is None and row.diverged else share(measured.mean)
+
+
+def _reported_cells(row: RowRuns, measured: Measured) -> tuple[str, ...]:
+    reported = row.row.reported
+    if reported is None:
+        return (NOTHING,) * len(REPORTED)
+    return share(reported.mean), share(reported.std), difference(measured.mean, reported.mean)
+
+
+def share(value: float | None) -> str:
+    """Three decimals, as the report prints them."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def difference(measured: float | None, reported: float) -> str:
+    """Measured - reported, with its sign; `0.000` has none."""
+    if measured is None:
+        return NOTHING
+    text = f"{measured - reported:+.3f}"
+    return "0.000" if float(text) == 0 else text
+
+
+def state_cell(row: RowRuns) -> str:
+    """`3 of 3 runs`, `2 of 3 runs; 1 failed`, `3 diverged`, `not submitted`."""
+    counts = Counter(run.state for run in row.runs)
+    finished = counts.pop("finished", 0)
+    if not row.runs:
+        words = [NOT_SUBMITTED]
+    elif set(counts) == {"diverged"} and not finished:
+        words = state_words(counts)
+    else:
+        words = [f"{finished} of {len(row.runs)} runs", *state_words(counts)]
+    return "; ".join([*words, *([DIVERGES] if row.row.diverges else [])])
+
+
+def same_runs(rows: Sequence[RowRuns], collected: Collected) -> str:
+    """Says which rows the study's overrides make one and the same run."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        labels.setdefault(row.config.id, []).append(escape(row.row.label))
+    causes = {k: v for k, v in collected.settings.overrides.items() if k not in HOW_NOT_WHAT}
+    noun = "override" if len(causes) == 1 else "overrides"
+    return "\n\n".join(
+        f"Rows {listing(same)} are the same run in this study, because of the {noun} {code(as_typed(causes))}."
+        for same in labels.values()
+        if len(same) > 1
+    )
+
+
+def reasons(rows: Sequence[RowRuns]) -> str:
+    """Every run of the table that has no result though it should, with the reason in one line."""
+    runs = {run.id: run for row in rows for run in row.runs if run.state in EXPLAINED}
+    lines = [
+        f"- {code(run.id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
+        for run in runs.values()
+    ]
+    return "\n".join(["Runs that do not count:", "", *lines]) if lines else ""

@@ -1,0 +1,89 @@
+"""Run settings in the report's words: LR = 5e-2, BATCH_SIZE = 256, NUM_EPOCHS = 30."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
+
+PARAMETERS = {
+    "batch_size": "BATCH_SIZE",
+    "lr": "LR",
+    "momentum": "MOMENTUM",
+    "weight_decay": "WEIGHT_DECAY",
+    "epochs": "NUM_EPOCHS",
+    "step_size": "STEP_SIZE",
+    "gamma": "GAMMA",
+}
+WORDS: dict[str, dict[Any, str]] = {
+    "model": {"alexnet": "AlexNet", "resnet18": "ResNet-18"},
+    "weights": {"none": "from scratch", "imagenet": "pretrained on ImageNet"},
+    "freeze": {
+        "none": "all layers trained",
+        "conv": "only the fully connected layers trained",
+        "fc": "only the convolutional layers trained",
+    },
+    "augment": {
+        "none": "no augmentation",
+        "crop": "RandomCrop, horizontal flip and grayscale",
+        "perspective": "RandomPerspective, rotation and vertical flip",
+        "combined": "all augmentations but the vertical flip",
+    },
+    "max_images": {0: "all images"},
+}
+HOW_NOT_WHAT = ("workers", "engine")
+"""Settings that say how a run is computed, not what it trains."""
+
+
+def setting(name: str, value: Any) -> str:
+    """One setting, as plain text."""
+    if name in PARAMETERS:
+        return f"{PARAMETERS[name]} = {number(name, value)}"
+    if value in WORDS.get(name, {}):
+        return WORDS[name][value]
+    if name == "weights":
+        return f"starting from {weights_name(value)}"
+    if name == "max_images":
+        return f"at most {value} images of each split"
+    return f"{name} = {value}"
+
+
+def number(name: str, value: float) -> str:
+    """Learning rate and weight decay as the report writes them, 5e-2; other numbers as short as they go."""
+    if name not in ("lr", "weight_decay") or value == 0:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    digits, _, exponent = f"{value:e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def weights_name(weights: str) -> str:
+    """`/path/net.pth@sha256:<64 hex>` -> `net.pth (sha256 0123456789ab)`"""
+    path, pinned, digest = weights.partition(PIN)
+    name = PurePath(path).name
+    return f"{name} (sha256 {digest[:12]})" if pinned else name
+
+
+def as_typed(overrides: Mapping[str, Any]) -> str:
+    """`lr=0.05 epochs=1`, a weights file by its name and hash."""
+    return " ".join(
+        f"{name}={weights_name(value) if name == 'weights' else value}" for name, value in overrides.items()
+    )
+
+
+def shared_settings(configs: Sequence[RunConfig]) -> str:
+    """All settings that the configurations have in common, first what is trained, then the parameters."""
+    order = [*WORDS, *PARAMETERS, *(name for name in RunConfig.model_fields if name in HOW_NOT_WHAT)]
+    order += [name for name in RunConfig.model_fields if name not in order]
+    values = [config.model_dump() for config in configs]
+    shared = [
+        setting(name, values[0][name])
+        for name in order
+        if all(config[name] == values[0][name] for config in values)
+    ]
+    return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
+
+
+def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
+    """The settings in which a row of this study differs from the report's, with the study's values."""
+    before, after = reported.model_dump(), measured.model_dump()
+    return [setting(name, after[name]) for name in after if after[name] != before[name]]

@@ -1,0 +1,113 @@
+"""`python reports/aggregate.py` as a user runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.catalog import SECTIONS
+from caltech_exp.config import RunConfig
+from caltech_exp.study import StudySettings
+from tests.conftest import Command
+from tests.reports.conftest import StudyFolder, make_result, row_config
+
+ODD = 'it\'s a "study"; $HOME `x` | <ü> 日本'
+
+
+def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    done = aggregate()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "report: report/report.md\n1 of 118 runs finished; 117 not submitted\n"
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "figures"}
+    text = (tmp_path / "report" / "report.md").read_text()
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[1:3] == ["## 1. Training from scratch", "## 2. Transfer learning"]
+    tables = [f"(`table={s.name}.{t.name}`)" for s in SECTIONS for t in s.tables]
+    places = [text.index(table) for table in tables]
+    assert places == sorted(places)
+
+
+def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+    folder.start()
+    aggregate()
+    text = (tmp_path / "report" / "report.md").read_text()
+    missing = [number for number in range(4, 21) if f"Figure {number}" not in text]
+    assert missing == []
+    assert "Figures 1 to 3" in text
+
+
+def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / ODD)
+    study.start()
+    study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
+    done = aggregate(f"runs={study.path}", f"out={tmp_path / 'out' / ODD}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0.500" in (tmp_path / "out" / ODD / "report.md").read_text()
+
+
+def test_a_path_that_is_no_text(aggregate: Command, tmp_path: Path) -> None:
+    done = aggregate("runs=\udcff", "out=o\udcff")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "`?` does not exist" in (tmp_path / "o\udcff" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("run=x", "unknown key 'run'; did you mean 'runs'?"),
+        ("x", "'x' is not of the form key=value"),
+        ("runs=", "runs= has no value"),
+        ("runs=a file", "runs=a file is a file; give the folder of a study"),
+        (f"runs={'x' * 5000}", "cannot be read (File name too long)"),
+        ("out=a file", "out=a file cannot be written"),
+        ("out=a file/below", "out=a file/below cannot be written"),
+        ("out=/proc/nowhere", "out=/proc/nowhere cannot be written"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(word: str, message: str, aggregate: Command, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("kept")
+    done = aggregate(word)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_damaged_study_record(folder: StudyFolder, aggregate: Command) -> None:
+    folder.path.mkdir()
+    (folder.path / "study.json").write_text("{")
+    done = aggregate()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "error: runs/study.json is damaged (it is not whole JSON" in done.stderr
+
+
+def test_a_study_record_with_impossible_overrides(folder: StudyFolder, aggregate: Command) -> None:
+    StudyFolder(folder.path, StudySettings(overrides={"lr": 0.5})).start()
+    record = folder.path / "study.json"
+    record.write_text(record.read_text().replace("0.5", "-1"))
+    done = aggregate()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "error: runs/study.json is damaged (settings.overrides: lr=-1" in done.stderr
+
+
+def test_help_names_every_option(aggregate: Command) -> None:
+    done = aggregate("--help")
+    assert done.returncode == 0
+    assert all(f"  {option}=" in done.stdout for option in ("runs", "out", "data"))
+
+
+def test_a_whole_report_never_imports_torch(folder: StudyFolder, stand_in: Path, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    code = (
+        "import sys; from reports.aggregate import main; main(sys.argv[1:]); "
+        "print(sorted({'torch', 'torchvision', 'submitit'} & set(sys.modules)))"
+    )
+    words = [f"runs={folder.path}", f"out={tmp_path / 'out'}", f"data={stand_in}"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,69 @@
+"""Where the numbers come from, what is mixed, what is damaged, how many runs there are."""
+
+import pytest
+
+from caltech_exp.config import RunConfig
+from caltech_exp.results import Device
+from reports.counts import count_line
+from tests.reports.conftest import CODE, Page, StudyFolder, make_diverged, make_result, row_config
+
+CONFIG = row_config("scratch.lr", "1e-2")
+
+
+def provenance(text: str) -> str:
+    return text.partition("## Provenance")[2]
+
+
+def test_one_origin(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.add(*(make_result(CONFIG, seed) for seed in range(3)))
+    text = provenance(page(folder))
+    assert "- Results counted: 3\n" in text
+    assert "- Wall time of all runs together: 1.5 h\n" in text
+    assert "- Code: 0.1.0 (aaaaaaaaaaaa)\n" in text
+    assert "- Device: H200 (cuda)\n" in text
+    assert "mixed" not in text
+
+
+def test_mixed_code_and_devices_are_marked(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    other = CODE.model_copy(update={"commit": "b" * 40, "dirty": True})
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1), make_result(CONFIG, 2, code=other))
+    folder.add(make_result(RunConfig(), 0, device=Device(type="cpu", name="a|b `c` <d>")))
+    text = provenance(page(folder))
+    dirty = "0.1.0 (bbbbbbbbbbbb, uncommitted changes) (1 run)"
+    assert f"- Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (3 runs), {dirty}" in text
+    assert r"a\|b \`c\` \<d\> (cpu) (1 run)" in text
+
+
+def test_damaged_manifests_and_strays_are_named(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.submit("not a run id")
+    broken = folder.path / "submissions" / "broken"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("")
+    stray = make_result(CONFIG.but(lr=0.123), 0)
+    folder.add(stray)
+    text = provenance(page(folder))
+    assert f"- `{broken / 'manifest.json'}`: the file is empty" in text
+    assert f"- `{stray.run_id}` finished" in text
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_empty_folder_gives_a_report_of_what_is_missing(folder: StudyFolder, page: Page, exists: bool) -> None:
+    if exists:
+        folder.path.mkdir()
+    text = page(folder)
+    assert ("does not exist" in text) != exists
+    assert (
+        f"There are no results yet. To get them all: `python jobs/submit.py section=all runs={folder.path}`"
+        in text
+    )
+    assert "0 of 120 runs finished; 120 not submitted." in text
+    assert text.count("no results yet.**") == 15
+
+
+def test_counts_by_state(folder: StudyFolder) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1), make_diverged(CONFIG, 2))
+    assert count_line(folder.collect()) == "2 of 120 runs finished; 1 diverged, 117 not submitted"
