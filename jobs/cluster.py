@@ -1,10 +1,9 @@
 """Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
 
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from caltech_exp.errors import UserError
 
@@ -41,12 +40,19 @@ def max_array_size(timeout: float) -> int:
     return int(found[1]) if found else 1001
 
 
-def queued_jobs(timeout: float) -> dict[tuple[str, str], str]:
-    """(Job id, job name) -> `queued` or `running`, for all of this user's jobs in the queue.
+def queued_jobs(names: Collection[str], timeout: float) -> dict[tuple[str, str], str]:
+    """(Job id, job name) -> `queued` or `running`, for every job of these names in the queue, whoever's it is.
 
     An array task's id is `1234_5`. The name belongs to it: a cluster set up anew counts from 1 again.
     """
-    command = ["squeue", "--noheader", "--array", "--all", f"--user={os.getuid()}", "--format=%i|%T|%j"]
+    command = [
+        "squeue",
+        "--noheader",
+        "--array",
+        "--all",
+        f"--name={','.join(sorted(names))}",
+        "--format=%i|%T|%j",
+    ]
     jobs = {}
     for line in ask(command, timeout).splitlines():
         job, state, name = line.strip().split("|", 2)

@@ -69,7 +69,7 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
         "exclude": profile.exclude,
         "signal_delay_s": profile.signal_delay_seconds,
         "srun_args": profile.srun_args or None,
-        "additional_parameters": profile.sbatch or None,
+        "additional_parameters": {k: v for k, v in profile.sbatch.items() if v is not False} or None,
         # After the profile's own lines, which may load modules: tasks run the code that submitted them.
         "setup": [
             *profile.setup,

@@ -13,13 +13,13 @@ from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import check_images
 from caltech_exp.states import DONE, RunState, run_state
-from caltech_exp.study import Manifest, StudyData, read_manifests, read_study, require_same
+from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import has_sbatch, max_array_size
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_batches, check_device, check_weights, describe_data, find_data
 from jobs.profiles import LocalProfile, Profile, SlurmProfile, load_profile
-from jobs.queued import queued_runs
+from jobs.queued import queued_runs, sound_manifests
 from jobs.show import plan_table, queue_lines, summary
 
 DEFAULT_COMMAND_TIMEOUT = 60.0
@@ -123,9 +123,9 @@ def _queue(
 
 def states_of(plan: Sequence[PlannedRun], runs: Path, profile: Profile) -> dict[str, RunState]:
     """The state of every run of the plan, from its files and the queues its submissions went to."""
-    manifests = read_manifests(runs)
+    manifests = sound_manifests(runs)
     queue = queued_runs(runs, manifests, _timeout(profile))
-    submitted = {name for m in manifests if isinstance(m, Manifest) for task in m.tasks for name in task.runs}
+    submitted = {name for m in manifests for task in m.tasks for name in task.runs}
     return {run.id: run_state(runs / run.id, queue, run.id in submitted) for run in plan}
 
 

@@ -11,8 +11,8 @@ from caltech_exp.errors import EXIT_USER_ERROR
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
-from caltech_exp.study import Manifest, read_manifests
-from jobs.queued import queued_runs
+from caltech_exp.study import SUBMISSIONS
+from jobs.queued import queued_runs, sound_manifests
 
 FILES_SECONDS = 1.0
 QUEUE_SECONDS = 10.0
@@ -26,8 +26,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
 
     Files are looked at every second, the queue every ten. Raises UserError if the queue stops answering.
     """
-    manifests = read_manifests(runs)
-    latest = {r: m.id for m in manifests if isinstance(m, Manifest) for t in m.tasks for r in t.runs}
+    manifests = sound_manifests(runs)
+    latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
     waiting = {run.id for run in plan if run.id in latest}
     ended: dict[str, RunState] = {}
     asked = time.monotonic()
@@ -55,7 +55,9 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
                 time.sleep(FILES_SECONDS)
     failed = {name: state for name, state in ended.items() if state.state not in DONE}
     for name, state in failed.items():
-        print(f"{name} {state.state}: {state.detail or 'it left no result and no error'}", file=sys.stderr)
+        logs = runs / SUBMISSIONS / latest[name]
+        detail = state.detail if state.state == "failed" else f"{state.detail or 'no epoch done'} (logs: {logs})"
+        print(f"{name} {state.state}: {detail}", file=sys.stderr)
     if not failed:
         return 0
     return EXIT_USER_ERROR if all(state.mistake for state in failed.values()) else 1

@@ -131,6 +131,16 @@ def test_a_study_on_this_machine(submit: Command, small: tuple[str, ...], tmp_pa
     assert "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0," in other.stderr
 
 
+def test_a_damaged_manifest_is_not_submitted_past(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "submissions" / "20260101T000000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"schema_version": 1, "id"')
+    done = submit(*small, "profile=demo", f"runs={tmp_path / 'runs'}")
+    one_line_error(done, "manifest.json is damaged (it is not whole JSON")
+    assert f"remove {folder} once no job of it is left" in done.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["submissions"]
+
+
 def test_one_run_that_fails_does_not_take_the_others_along(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:

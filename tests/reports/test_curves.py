@@ -120,7 +120,10 @@ def test_a_figure_without_results_names_runs_and_command(folder: StudyFolder, pa
     folder.fail(first, "OSError: no space")
     text = page(folder).partition("**Figure 7: no results yet.**")[2].partition("\n")[0]
     assert f"It waits for `{first}` (failed) and `{second}` (queued)" in text
-    assert f"`python jobs/submit.py table=scratch.epochs runs={folder.path} seeds=0,7 'data=/the data' epochs=1`" in text
+    assert (
+        f"`python jobs/submit.py table=scratch.epochs runs={folder.path} seeds=0,7 'data=/the data' epochs=1`"
+        in text
+    )
 
 
 def test_the_same_results_give_the_same_pictures(folder: StudyFolder, page: Page) -> None:
