@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from caltech_exp.errors import EXIT_USER_ERROR, UserError, did_you_mean, unknown
+from caltech_exp.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, did_you_mean, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -101,8 +101,8 @@ def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoR
         print(f"error: {error}", file=sys.stderr)
         status = EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; what was queued stays queued", file=sys.stderr)
-        status = 130
+        print("interrupted", file=sys.stderr)
+        status = EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         status = 0

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
 """Exit status of every command line for a mistake in what it was given."""
+EXIT_INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell gives it."""
 
 
 class UserError(Exception):

@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,28 +35,49 @@ from jobs.task import TrainTask
 
 
 @contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C for the moment between queueing jobs and recording them: no job may be left off the record."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def study_lock(runs: Path) -> Iterator[None]:
     """Hold the study's submission lock: two submissions at once cannot both queue the same run.
 
     Folders that had to be made for it are removed again if the block ends with an error and left no study.
-    Raises UserError if the folder cannot be written.
+    Raises UserError if the folder cannot be written, in the block too (disk full, no permission).
     """
     new = [path for path in (runs / SUBMISSIONS, runs, *runs.parents) if not path.exists()]
     try:
-        (runs / SUBMISSIONS).mkdir(parents=True, exist_ok=True)
-        lock = os.open(runs / SUBMISSIONS / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = _locked(runs / SUBMISSIONS / ".lock")
+        try:
+            yield
+        finally:
+            if new and not (runs / STUDY).exists():
+                (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
+                for path in new:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+            os.close(lock)
     except OSError as error:
         raise UserError(f"runs folder {runs} cannot be written ({error.strerror}); use another runs=") from None
-    try:
+
+
+def _locked(path: Path) -> int:
+    """An open file on `path` with an exclusive lock, made with its folders if need be. Raises OSError."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
+        # Whoever held it may have failed and removed the file: then this lock guards nothing.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
         os.close(lock)
-        if new and not (runs / STUDY).exists():
-            (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
-            for path in new:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
 
 
 def submit(
@@ -85,12 +107,13 @@ def submit(
         if first_time:
             write_study(runs, Study(settings=request.settings, data=data, created=utc_now(), code=code))
         for array, tasks in zip(arrays, work, strict=True):
-            jobs = _queue(array, tasks, folder, profile, len(queued))
             groups = (tuple(run.id for run in group) for group in array.tasks)
-            queued += [SubmittedTask(job=job, runs=ids) for job, ids in zip(jobs, groups, strict=True)]
-            names.append(array.name)
-            manifest = _manifest(number, queued, names, request, profile, code)
-            write_manifest(runs, manifest)
+            with _uninterrupted():
+                jobs = _queue(array, tasks, folder, profile, len(queued))
+                queued += [SubmittedTask(job=job, runs=ids) for job, ids in zip(jobs, groups, strict=True)]
+                names.append(array.name)
+                manifest = _manifest(number, queued, names, request, profile, code)
+                write_manifest(runs, manifest)
         if not isinstance(profile, SlurmProfile):
             start_queue(folder, [task for tasks in work for task in tasks], profile)
     except BaseException:

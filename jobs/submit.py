@@ -3,12 +3,13 @@
 Without Slurm the same runs are queued on this machine. `--help` lists every option and setting.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from caltech_exp.arguments import run_command_line
-from caltech_exp.errors import UserError
+from caltech_exp.errors import EXIT_INTERRUPTED, UserError
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import check_images
@@ -18,7 +19,7 @@ from jobs.arrays import Array, make_arrays
 from jobs.cluster import has_sbatch, max_array_size
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_batches, check_device, check_weights, describe_data, find_data
-from jobs.profiles import LocalProfile, Profile, SlurmProfile, load_profile
+from jobs.profiles import LocalProfile, Profile, SlurmProfile, expand_path, load_profile
 from jobs.queued import queued_runs, sound_manifests
 from jobs.show import plan_table, queue_lines, summary
 
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
     request = parse_request(argv)
     profile = load_profile(request.options.profile or ("slurm" if has_sbatch() else "local"))
+    if profile.torch_home:
+        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home))
     runs = Path(request.options.runs).expanduser().absolute()
     if runs.exists() and not runs.is_dir():
         raise UserError(f"runs={runs} is not a folder; name another")
@@ -82,7 +85,8 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    open_configs = [run.config for run in plan if _is_open(states_of(plan, runs, profile)[run.id])]
+    states = states_of(plan, runs, profile)
+    open_configs = [run.config for run in plan if _is_open(states[run.id])]
     check_batches(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
     check_weights(open_configs, fetch=True)
@@ -97,7 +101,11 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
         return 0
     from jobs.wait import wait_for
 
-    return wait_for(plan, runs, _timeout(profile))
+    try:
+        return wait_for(plan, runs, _timeout(profile))
+    except KeyboardInterrupt:
+        print("no longer waiting; the runs go on, and the same command waits again", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _queue(

@@ -14,7 +14,7 @@ from caltech_exp.states import DONE, RunState, run_state
 from caltech_exp.study import SUBMISSIONS
 from jobs.queued import queued_runs, sound_manifests
 
-FILES_SECONDS = 1.0
+FILES_SECONDS = 2.0
 QUEUE_SECONDS = 10.0
 
 
@@ -24,28 +24,26 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
     0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
     one, such as a missing GPU, which trying again will not mend.
 
-    Files are looked at every second, the queue every ten. Raises UserError if the queue stops answering.
+    Files are looked at every two seconds, the queue every ten. Raises UserError if the queue stops answering.
     """
     manifests = sound_manifests(runs)
     latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
     waiting = {run.id for run in plan if run.id in latest}
     ended: dict[str, RunState] = {}
+    absent: set[str] = set()
     asked = time.monotonic()
     # In a log file a bar is a line per update: rarely, then.
     interval = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=len(waiting), unit="run", mininterval=interval, dynamic_ncols=True) as bar:
         while waiting:
-            queue_is_due = time.monotonic() - asked >= QUEUE_SECONDS
-            if queue_is_due:
-                queue = queued_runs(runs, manifests, timeout)
-                asked = time.monotonic()
+            gone: set[str] = set()
+            if time.monotonic() - asked >= QUEUE_SECONDS:
+                # Absent twice: a network disk may show a result some seconds after its job has left the queue.
+                absent_now = waiting - queued_runs(runs, manifests, timeout).keys()
+                gone, absent, asked = absent_now & absent, absent_now, time.monotonic()
             for name in sorted(waiting):
-                state = run_state(runs / name, None, submitted=True)
-                gone = queue_is_due and name not in queue
-                if gone:
-                    # It may have ended between the look at the queue and this one: only now is it settled.
-                    state = run_state(runs / name, {}, submitted=True)
-                if state.state in DONE or gone or _failed_in(runs / name, latest[name]):
+                state = run_state(runs / name, {} if name in gone else None, submitted=True)
+                if state.state in DONE or name in gone or _failed_in(runs / name, latest[name]):
                     ended[name] = state
                     waiting.discard(name)
                     bar.update()

@@ -1,6 +1,7 @@
 """Reading result files strictly: whole and of this schema, or named as damaged."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_no_file_is_no_result(tmp_path: Path) -> None:
     assert read_result(tmp_path / "0123456789-s0") is None
 
 
-def change(**values: Any):  # type: ignore[no-untyped-def]
+def change(**values: Any) -> Callable[[str], str]:
     return lambda text: json.dumps({**json.loads(text), **values})
 
 
@@ -77,7 +78,7 @@ def change(**values: Any):  # type: ignore[no-untyped-def]
         (lambda text: text.replace('"train_loss": 4.6', '"train_loss": NaN'), "train_loss"),
     ],
 )
-def test_damage_is_named(damage, reason: str, result: Result, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_damage_is_named(damage: Callable[[str], str], reason: str, result: Result, tmp_path: Path) -> None:
     folder = tmp_path / result.run_id
     path = write_record(folder, RESULT, result)
     path.write_text(damage(path.read_text()), encoding="latin-1")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_evenly_spaced(most: int, labels: list[int]) -> None:
     assert [sample.label for sample in evenly(samples, most)] == labels
 
 
-def append(text: str):  # type: ignore[no-untyped-def]
+def append(text: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         with (folder / "train.txt").open("a") as file:
             file.write(text)
@@ -81,7 +82,7 @@ def append(text: str):  # type: ignore[no-untyped-def]
         (append("/etc/passwd\n"), r"train.txt line \d+: '/etc/passwd' is not of the form"),
     ],
 )
-def test_a_broken_folder_is_named(folder: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object], message: str) -> None:
     change(folder)
     with pytest.raises(UserError, match=message) as caught:
         read_data_set(folder)

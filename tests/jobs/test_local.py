@@ -1,7 +1,12 @@
 """The queue on this machine."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -28,11 +33,7 @@ def test_no_more_tasks_at_once_than_the_profile_says(
     # Times are kept to the second.
     assert all(later - earlier >= timedelta(seconds=shortest - 2) for earlier, later in pairwise(starts))
     (folder,) = (runs / "submissions").glob("2*")
-    for _ in range(100):  # the last result is there a moment before its process has ended
-        if not is_alive(folder):
-            break
-        time.sleep(0.1)
-    assert not is_alive(folder)
+    _until(lambda: not is_alive(folder))  # the last result is there a moment before its process has ended
     assert json.loads((folder / "ended.json").read_text()) == [0, 1, 2]
     assert queued_tasks(folder) == set()
 
@@ -54,3 +55,27 @@ def test_visible_gpus_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(local_gpus()) == [0, 1, 2]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     assert list(local_gpus()) == [2, 0]
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[2] / "jobs" / "submit.py"
+    runs = tmp_path / "runs"
+    waiting = subprocess.Popen(
+        [sys.executable, str(script), *small, "seeds=2", "profile=demo", f"runs={runs}", "wait=true"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    _until(lambda: bool(list(runs.glob("*/progress.json"))))
+    os.killpg(waiting.pid, signal.SIGINT)
+    assert "no longer waiting; the runs go on" in waiting.communicate(timeout=30)[1]
+    assert waiting.returncode == 130
+    _until(lambda: len(list(runs.glob("*/result.json"))) == 2)
+
+
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.1)

@@ -1,6 +1,7 @@
 """jobs/submit.py as a user runs it, on this machine."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.conftest import Command
 from tests.jobs.conftest import SMALL, manifests
 
 
-def one_line_error(done, message: str) -> None:  # type: ignore[no-untyped-def]
+def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert done.returncode == 2, done
     assert done.stderr.startswith("error: "), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
