@@ -1,7 +1,9 @@
-"""Files that are whole or not there: written under a temporary name, flushed, then renamed."""
+"""Files that are whole or not there, and folders that stay only if something came into them."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -26,6 +28,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents for the block; if that fails, those that were new and are empty go again.
+
+    Raises OSError if it cannot be made.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _umask() -> int:

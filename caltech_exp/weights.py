@@ -8,6 +8,7 @@ from pathlib import Path
 
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError, did_you_mean
+from caltech_exp.files import folder_if_it_succeeds
 
 IMAGENET_FILES = {"alexnet": "alexnet-owt-7be5be79.pth", "resnet18": "resnet18-f37072fd.pth"}
 """File names of torchvision's IMAGENET1K_V1 weights; each ends in the first hex digits of its SHA-256."""
@@ -73,9 +74,9 @@ def fetch_imagenet(model: str) -> None:
     url = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].url
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(NETWORK_TIMEOUT_SECONDS)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+        with folder_if_it_succeeds(path.parent):
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(

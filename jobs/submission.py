@@ -14,6 +14,7 @@ from pathlib import Path
 
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
+from caltech_exp.files import folder_if_it_succeeds
 from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study import (
@@ -51,18 +52,17 @@ def study_lock(runs: Path) -> Iterator[None]:
     Folders that had to be made for it are removed again if the block ends with an error and left no study.
     Raises UserError if the folder cannot be written, in the block too (disk full, no permission).
     """
-    new = [path for path in (runs / SUBMISSIONS, runs, *runs.parents) if not path.exists()]
     try:
-        lock = _locked(runs / SUBMISSIONS / ".lock")
-        try:
-            yield
-        finally:
-            if new and not (runs / STUDY).exists():
-                (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
-                for path in new:
-                    with contextlib.suppress(OSError):
-                        path.rmdir()
-            os.close(lock)
+        with folder_if_it_succeeds(runs / SUBMISSIONS):
+            lock = _locked(runs / SUBMISSIONS / ".lock")
+            try:
+                yield
+            except BaseException:
+                if not (runs / STUDY).exists():
+                    (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(lock)
     except OSError as error:
         raise UserError(f"runs folder {runs} cannot be written ({error.strerror}); use another runs=") from None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.files import write_atomically
+from caltech_exp.files import folder_if_it_succeeds, write_atomically
 
 
 def test_replaces_the_whole_file_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -31,3 +31,18 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_goes_again_if_nothing_came_of_it(tmp_path: Path) -> None:
+    def fail_in(folder: Path, *, after_writing: bool) -> None:
+        with folder_if_it_succeeds(folder):
+            if after_writing:
+                (folder / "file").write_text("kept")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in(tmp_path / "a" / "b", after_writing=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ZeroDivisionError):
+        fail_in(tmp_path / "c" / "d", after_writing=True)
+    assert (tmp_path / "c" / "d" / "file").read_text() == "kept"
