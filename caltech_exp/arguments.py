@@ -1,5 +1,6 @@
 """Command lines of the form `key=value`, checked against declared options, with one-line errors."""
 
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -29,10 +30,19 @@ def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]
             raise UserError(f"{key} is given twice, {values[key]!r} and {value!r}; keep one")
         if not value:
             raise UserError(f"{key}= has no value; give one, or leave {key}= out")
-        if "\0" in value:
-            raise UserError(f"{key}= holds a NUL character; leave it out")
+        if "\0" in value or not _is_text(value):
+            raise UserError(f"{key}={ascii(value)[1:-1]} is not text in UTF-8; name it otherwise")
         values[key] = value
     return values
+
+
+def _is_text(value: str) -> bool:
+    """False for bytes that are no UTF-8: Python keeps them, but no record could be written with them."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str = "") -> UserError:
@@ -49,6 +59,8 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     if first["type"] == "missing":
         return UserError(f"{prefix}setting {key!r} is missing{describe(fields.get(top))}")
     message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return UserError(f"{prefix}{message}")
     given = first["input"]
     hint = did_you_mean(given, options) if isinstance(given, str) and (options := _options(first)) else ""
     return UserError(f"{prefix}{key}={given}: {message[:1].lower()}{message[1:]}{hint}{describe(fields.get(top))}")
@@ -91,6 +103,9 @@ def _plain(value: object) -> str:
 def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoReturn:
     """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted."""
     argv = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     if any(word in ("-h", "--help", "help") for word in argv):
         print(synopsis)
         raise SystemExit(0)

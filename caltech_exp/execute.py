@@ -30,7 +30,7 @@ from caltech_exp.train import Trained, train
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run is executed from: submission, job id, log file, version of the code that submitted it."""
+    """Where a run is executed from: submission, job id, log file, version of the running code."""
 
     submission: str
     job: str
@@ -55,14 +55,14 @@ def choose_device(wanted: str) -> torch.device:
 def execute(
     config: RunConfig, seed: int, runs: Path, data: DataSet, device: torch.device, origin: Origin
 ) -> Result:
-    """Train one run and write its result into `runs/<run id>`; a finished run is returned as it is.
+    """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
     Any exception is recorded in failure.json and raised again.
     """
     name = run_id(config, seed)
     folder = runs / name
     known = read_result(folder)
-    if isinstance(known, Result):
+    if isinstance(known, Result) and known.data.fingerprint == data.fingerprint:
         return known
     host = socket.gethostname()
     started, start = utc_now(), time.perf_counter()

@@ -1,10 +1,12 @@
-"""Files that are whole or not there, and folders that stay only if something came into them."""
+"""Paths a user names, files that are whole or not there, folders that stay only if something came into them."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from caltech_exp.errors import UserError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -28,6 +30,22 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def user_path(text: str, key: str) -> Path:
+    """A path given as `key=text`: absolute, with `~` expanded.
+
+    Raises UserError for one that no file could have: an unknown user's home, too long a name, a folder on the
+    way that may not be read.
+    """
+    try:
+        path = Path(text).expanduser().absolute()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise UserError(f"{key}={text}: {reason}; name another path") from None
+    return path
 
 
 @contextlib.contextmanager

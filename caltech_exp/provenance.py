@@ -29,9 +29,9 @@ class CodeVersion(BaseModel):
 
 
 def code_version() -> CodeVersion:
-    """The version of the running code; asked once at submission and carried to the tasks."""
+    """The version of the running code. Files that git does not track, such as results, leave it clean."""
     commit = _git("rev-parse", "HEAD") if (CHECKOUT / ".git").exists() else None
-    changes = _git("status", "--porcelain") if commit else None
+    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return CodeVersion(
         version=caltech_exp.__version__, commit=commit, dirty=None if changes is None else bool(changes)
     )

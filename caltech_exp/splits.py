@@ -50,12 +50,19 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of a hash of both splits and of the name and size of every image in them."""
+        """16 hex digits of a hash of both splits and of the name and size of every image in them.
+
+        Raises UserError that names an image which cannot be read.
+        """
         digest = hashlib.sha256()
         for name, samples in (("train.txt", self.train_val), ("test.txt", self.test)):
             digest.update(f"{name}\n".encode())
             for sample in samples:
-                size = (self.root / IMAGES / sample.path).stat().st_size
+                try:
+                    size = (self.root / IMAGES / sample.path).stat().st_size
+                except OSError as error:
+                    place = self.name_of(sample, name.removesuffix(".txt"))
+                    raise UserError(f"image {place} cannot be read ({error.strerror}); unpack it again") from None
                 digest.update(f"{sample.path} {sample.label} {size}\n".encode())
         return digest.hexdigest()[:16]
 
@@ -136,6 +143,8 @@ def _listing(folder: Path) -> frozenset[str]:
         return frozenset(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as error:
+        raise UserError(f"data folder {folder} cannot be read ({error.strerror}); make it readable") from None
 
 
 def evenly(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:

@@ -8,6 +8,7 @@ from typing import Literal
 from caltech_exp.results import (
     FAILURE,
     PROGRESS,
+    RESULT,
     Damaged,
     Failure,
     Progress,
@@ -40,13 +41,18 @@ class RunState:
     result: Result | None = None
 
 
-def run_state(folder: Path, queue: Mapping[str, str] | None, submitted: bool) -> RunState:
+def run_state(
+    folder: Path, queue: Mapping[str, str] | None, submitted: bool, fingerprint: str | None = None
+) -> RunState:
     """The state of the run in `folder`.
 
-    queue      run id -> `queued` or `running` for every run in the queue; None where nobody asked the queue
-    submitted  whether some manifest names the run
+    queue        run id -> `queued` or `running` for every run in the queue; None where nobody asked the queue
+    submitted    whether some manifest names the run
+    fingerprint  of the data set; a result on other data counts as damaged. None takes a result on any
     """
     result = read_result(folder)
+    if isinstance(result, Result) and fingerprint not in (None, result.data.fingerprint):
+        result = Damaged(folder / RESULT, f"is of another data set, {result.data.fingerprint}")
     if isinstance(result, Result):
         return RunState(result.status, result=result)
     if isinstance(result, Damaged):
@@ -55,7 +61,8 @@ def run_state(folder: Path, queue: Mapping[str, str] | None, submitted: bool) ->
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
     if queue is not None and folder.name in queue:
-        return RunState("running" if at else "queued", at)
+        # A task trains several runs in turn: its running does not make all of them run.
+        return RunState("running", at) if at and queue[folder.name] == "running" else RunState("queued")
     failure = read_record(folder / FAILURE, Failure)
     if isinstance(failure, Failure):
         return RunState("failed", f"{failure.error} (log: {failure.log})", mistake=failure.mistake)

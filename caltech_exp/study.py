@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from caltech_exp.arguments import explain
+from caltech_exp.catalog import select
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
@@ -56,19 +57,14 @@ class StudySettings(_Record):
         return config
 
     def same_results(self, other: "StudySettings") -> bool:
-        """Whether the two give the same runs: pinned files are compared by content, wherever they lie."""
-        return bool(_by_content(self.model_dump()) == _by_content(other.model_dump()))
+        """Whether the two ask for the same runs, row by row of the report."""
+        rows = [row.config for _, table in select() for row in table.rows]
+        return all(self.apply(config).id == other.apply(config).id for config in rows)
 
     def __str__(self) -> str:
         words = [f"{name}={_plain(value)}" for name, value in self.overrides.items()]
         words += [f"imagenet_weights[{model}]={_plain(file)}" for model, file in self.imagenet_weights.items()]
         return " ".join(words) or "no overrides"
-
-
-def _by_content(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _by_content(item) for key, item in value.items()}
-    return value.partition(PIN)[2] or value if isinstance(value, str) else value
 
 
 def _plain(value: object) -> str:
@@ -101,8 +97,14 @@ class Study(_Record):
 
 
 class SubmittedTask(_Record):
-    """One array task: its job id (`1234_0`; `local-0` on this machine) and the runs it trains in order."""
+    """One task and the runs it trains in order.
 
+    array, index  its place: which array of the submission, which task of that
+    job           `1234_0`, or `local-0` on this machine; empty between writing it down and hearing from sbatch
+    """
+
+    array: int
+    index: int
     job: str
     runs: tuple[str, ...]
 
@@ -144,6 +146,11 @@ def require_same(study: Study, settings: StudySettings, data: StudyData, runs: P
             f"{runs} holds a study of the {study.data}, and this command names the {data}; "
             "give the same data=, or another runs= folder"
         )
+
+
+def job_comment(submission: str, array: int) -> str:
+    """What the jobs of an array carry in squeue's comment, so that they are found without their ids."""
+    return f"caltech_exp {submission}/{array}"
 
 
 def write_study(runs: Path, study: Study) -> None:

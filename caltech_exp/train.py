@@ -3,6 +3,7 @@
 import math
 import random
 import resource
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def make_loaders(config: RunConfig, data: DataSet, device: torch.device) -> Load
             Caltech(data, split, images, transform),  # type: ignore[arg-type]
             config.batch_size,
             num_workers=config.workers,
+            worker_init_fn=_leave_signals_to_the_task,
             pin_memory=pinned,
             **options,  # type: ignore[arg-type]
         )
@@ -67,6 +69,12 @@ def make_loaders(config: RunConfig, data: DataSet, device: torch.device) -> Load
         loader("train", evenly(data.val, most), plain),
         loader("test", evenly(data.test, most), plain),
     )
+
+
+def _leave_signals_to_the_task(_worker: int) -> None:
+    """Workers inherit the task's handlers for preemption and time limit, which are for the task to answer."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def train(
@@ -178,6 +186,8 @@ def set_seed(seed: int) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
+    # Convolutions in fp32 as the report's GPUs computed them, not in the TF32 that newer ones default to.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def peak_memory(device: torch.device) -> int:

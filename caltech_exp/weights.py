@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError, did_you_mean
-from caltech_exp.files import folder_if_it_succeeds
+from caltech_exp.files import folder_if_it_succeeds, user_path
 
 IMAGENET_FILES = {"alexnet": "alexnet-owt-7be5be79.pth", "resnet18": "resnet18-f37072fd.pth"}
 """File names of torchvision's IMAGENET1K_V1 weights; each ends in the first hex digits of its SHA-256."""
@@ -35,12 +35,15 @@ def pin(path: str) -> str:
     Raises UserError if there is no such file, or if a hash given along does not fit it.
     """
     name, pinned, digest = path.partition(PIN)
-    file = Path(name).expanduser()
+    file = user_path(name, "weights")
     if not file.is_file():
         hint = did_you_mean(name, ("none", "imagenet")) if "/" not in name else ""
         hint = hint if hint.startswith("; did") else "; it takes none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
-    found = sha256(file)
+    try:
+        found = sha256(file)
+    except OSError as error:
+        raise UserError(f"weights={name} cannot be read ({error.strerror}); make it readable") from None
     if pinned and digest != found:
         raise UserError(f"weights={name}: the file's SHA-256 is {found}, not {digest}; bring the right file back")
     return f"{file.resolve()}{PIN}{found}"

@@ -1,9 +1,12 @@
 """Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from caltech_exp.errors import UserError
 
@@ -16,8 +19,12 @@ def has_sbatch() -> bool:
 def ask(command: Sequence[str], timeout: float) -> str:
     """Standard output of a Slurm command. Raises UserError if it fails or takes over `timeout` seconds."""
     name = command[0]
+    # The user's filters and formats for squeue must not hide jobs from us.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
+        )
     except FileNotFoundError:
         raise UserError(f"{name} is not on this machine; submit from a login node, or use profile=local") from None
     except subprocess.TimeoutExpired:
@@ -40,21 +47,34 @@ def max_array_size(timeout: float) -> int:
     return int(found[1]) if found else 1001
 
 
-def queued_jobs(names: Collection[str], timeout: float) -> dict[tuple[str, str], str]:
-    """(Job id, job name) -> `queued` or `running`, for every job of these names in the queue, whoever's it is.
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job in Slurm's queue; an array task's id is `1234_5`."""
 
-    An array task's id is `1234_5`. The name belongs to it: a cluster set up anew counts from 1 again.
-    """
+    id: str
+    state: Literal["queued", "running"]
+    name: str
+    comment: str
+
+    @property
+    def index(self) -> int:
+        """Its place in its array; 0 for a job that is none."""
+        return int(self.id.partition("_")[2] or 0)
+
+
+def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
+    """Every job of these names in the queue, whoever's it is. Raises UserError if Slurm does not answer."""
     command = [
         "squeue",
         "--noheader",
         "--array",
         "--all",
         f"--name={','.join(sorted(names))}",
-        "--format=%i|%T|%j",
+        "--format=%i|%T|%j|%k",
     ]
-    jobs = {}
+    jobs = []
     for line in ask(command, timeout).splitlines():
-        job, state, name = line.strip().split("|", 2)
-        jobs[job, name] = "running" if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED") else "queued"
+        job, state, name, comment = line.strip().split("|", 3)
+        running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+        jobs.append(QueuedJob(job, "running" if running else "queued", name, comment))
     return jobs

@@ -23,7 +23,7 @@ from jobs.task import TrainTask
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
-ENDED = "ended.json"
+STATE = "queue.json"
 NO_TIME_LIMIT_MINUTES = 60 * 24 * 365
 POLL_SECONDS = 0.2
 
@@ -51,7 +51,7 @@ def start_queue(folder: Path, tasks: Sequence[TrainTask], profile: LocalProfile)
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": python_path()},
+                env={**os.environ, "PYTHONPATH": python_path(), "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 pass_fds=(lock,),
             )
@@ -60,7 +60,7 @@ def start_queue(folder: Path, tasks: Sequence[TrainTask], profile: LocalProfile)
 
 
 def python_path() -> str:
-    """PYTHONPATH with this checkout first: tasks run the code that submitted them."""
+    """PYTHONPATH with this checkout first: tasks run the code that submitted them, wherever that was done."""
     rest = os.environ.get("PYTHONPATH", "")
     return f"{CHECKOUT}{os.pathsep}{rest}" if rest else str(CHECKOUT)
 
@@ -72,7 +72,7 @@ def is_alive(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask must not see each other
     except BlockingIOError:
         return True
     finally:
@@ -80,13 +80,17 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
-def queued_tasks(folder: Path) -> set[str]:
-    """Ids of the tasks of a local submission that wait or run; empty once its process is gone."""
+def queued_tasks(folder: Path) -> dict[str, str]:
+    """Id -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone."""
     if not is_alive(folder):
-        return set()
+        return {}
     tasks, _, _ = pickle.loads((folder / QUEUE).read_bytes())
-    ended = json.loads((folder / ENDED).read_text()) if (folder / ENDED).exists() else []
-    return {job_name(index) for index in range(len(tasks)) if index not in ended}
+    known = json.loads((folder / STATE).read_text()) if (folder / STATE).exists() else {"running": [], "ended": []}
+    return {
+        job_name(index): "running" if index in known["running"] else "queued"
+        for index in range(len(tasks))
+        if index not in known["ended"]
+    }
 
 
 def run_queue(folder: Path) -> None:
@@ -96,6 +100,7 @@ def run_queue(folder: Path) -> None:
     waiting = list(enumerate(tasks))
     running: dict[int, tuple[int, submitit.Job[None]]] = {}
     ended: list[int] = []
+    written = ""
     while waiting or running:
         for slot in set(range(slots)) - set(running):
             if not waiting:
@@ -108,7 +113,10 @@ def run_queue(folder: Path) -> None:
             if job.done():
                 del running[slot]
                 ended.append(index)
-                write_atomically(folder / ENDED, json.dumps(ended))
+        state = json.dumps({"running": [index for index, _ in running.values()], "ended": ended})
+        if state != written:
+            write_atomically(folder / STATE, state)
+            written = state
         time.sleep(POLL_SECONDS)
 
 

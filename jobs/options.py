@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +9,7 @@ from caltech_exp.arguments import parse, split_arguments, usage
 from caltech_exp.catalog import SECTIONS, SEEDS, Section, Table, select
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.files import user_path
 from caltech_exp.plan import parse_seeds
 from caltech_exp.study import StudySettings
 from caltech_exp.weights import IMAGENET_FILES, pin
@@ -81,7 +81,7 @@ def _names(key: str, text: str) -> list[str]:
 
 
 def _imagenet_weights(folder: str) -> dict[str, str]:
-    root = Path(folder).expanduser()
+    root = user_path(folder, "imagenet_weights")
     missing = [f"{model}.pth" for model in IMAGENET_FILES if not (root / f"{model}.pth").is_file()]
     if missing:
         raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} not there; put state dicts there")

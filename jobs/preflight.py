@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, evenly, read_data_set
 from caltech_exp.study import StudyData, StudySettings
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
@@ -16,10 +16,10 @@ from jobs.profiles import LocalProfile, Profile, expand_path, local_gpus
 def find_data(options: SubmitOptions, profile: Profile) -> DataSet:
     """The data set of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
     if options.data:
-        return read_data_set(Path(options.data).expanduser().absolute())
+        return read_data_set(user_path(options.data, "data"))
     environment = os.environ.get("CALTECH101_ROOT")
     if environment:
-        return read_data_set(Path(environment).expanduser().absolute())
+        return read_data_set(user_path(environment, "CALTECH101_ROOT"))
     if profile.data:
         return read_data_set(expand_path(profile.data))
     raise UserError("no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101")
@@ -37,8 +37,13 @@ def describe_data(data: DataSet) -> StudyData:
     )
 
 
-def check_batches(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
-    """Raises UserError if a batch is larger than the training set: incomplete batches are dropped."""
+def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
+    """Raises UserError if the data cannot be trained on: too many classes, or no whole batch of images."""
+    if len(data.classes) > NUM_CLASSES:
+        raise UserError(
+            f"{data.root / 'train.txt'} names {len(data.classes)} classes and the networks have {NUM_CLASSES} "
+            "outputs; name fewer"
+        )
     for config in configs:
         images = len(evenly(data.train, config.max_images))
         if not evenly(data.val, config.max_images):
@@ -61,6 +66,19 @@ def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
             fetch_imagenet(model)
         elif problem := imagenet_problem(model, read=False):
             raise UserError(f"weights=imagenet: {problem}; it will be fetched when there is a network")
+
+
+def check_weights_fit(configs: Iterable[RunConfig]) -> None:
+    """Raises UserError if a weights file is not a state dict of its network. Imports torch if there is one."""
+    given = {(c.model, c.weights): c for c in configs if c.weights not in ("none", "imagenet")}
+    if given:
+        import torch
+
+        from caltech_exp.models import build
+
+        for config in given.values():
+            with torch.device("meta"):  # names and shapes only, no memory
+                build(config)
 
 
 def check_device(profile: Profile) -> None:

@@ -1,22 +1,42 @@
 """Where and how to run: profiles, read from YAML and validated."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from caltech_exp.arguments import explain
 from caltech_exp.errors import UserError, unknown
+from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
 """One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
-OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")]
+RESERVED = ("array", "comment", "error", "job-name", "open-mode", "output", "signal", "wait")
+"""Options of sbatch by which the suite finds its jobs and logs again; a profile cannot set them."""
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"{name} is set by the suite itself; leave it out")
+    return name
+
+
+OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$"), AfterValidator(_not_reserved)]
 
 
 class _Profile(BaseModel):
@@ -63,6 +83,7 @@ class SlurmProfile(_Profile):
     python: Line | None = Field(None, description="shell command that starts Python, for example in a container")
     srun_args: list[Line] = Field([], description="further arguments of srun")
     signal_delay_seconds: int = Field(90, ge=1, description="warning before the time limit, seconds")
+    poll_seconds: float = Field(30, gt=0, description="how often wait=true asks squeue, seconds")
     command_timeout_seconds: float = Field(60, gt=0, description="how long sbatch, squeue or scontrol may take")
 
     @model_validator(mode="after")
@@ -77,6 +98,11 @@ class SlurmProfile(_Profile):
 Profile = LocalProfile | SlurmProfile
 
 
+def command_timeout(profile: Profile) -> float:
+    """Seconds that a Slurm command may take; a study on this machine may have runs on a cluster too."""
+    return profile.command_timeout_seconds if isinstance(profile, SlurmProfile) else 60.0
+
+
 def profile_names() -> list[str]:
     """Profiles that come with the suite, by name."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -88,7 +114,7 @@ def load_profile(name: str) -> Profile:
     Raises UserError if there is none, or if it holds anything but a valid profile.
     """
     is_path = os.sep in name or name.endswith((".yaml", ".yml"))
-    path = Path(name).expanduser() if is_path else FOLDER / f"{name}.yaml"
+    path = user_path(name, "profile") if is_path else FOLDER / f"{name}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -102,10 +128,24 @@ def load_profile(name: str) -> Profile:
     return parse_profile(text, str(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without its numbers to base 60, in which a time limit of 2:00:00 would be 7200."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$"), list("-+0123456789.")
+)
+
+
 def parse_profile(text: str, where: str) -> Profile:
     """A profile from YAML text; `where` names it in errors. Raises UserError."""
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"profile {where} is not YAML: {reason}; correct it") from None

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caltech_exp.errors import UserError
-from caltech_exp.results import RESULT, Damaged
-from caltech_exp.study import SUBMISSIONS, Manifest, read_manifests
+from caltech_exp.results import Damaged
+from caltech_exp.states import DONE, run_state
+from caltech_exp.study import SUBMISSIONS, Manifest, job_comment, read_manifests
 from jobs import local
-from jobs.cluster import queued_jobs
+from jobs.cluster import QueuedJob, queued_jobs
 
 
 def sound_manifests(runs: Path) -> list[Manifest]:
@@ -25,7 +26,9 @@ def sound_manifests(runs: Path) -> list[Manifest]:
     return [manifest for manifest in found if isinstance(manifest, Manifest)]
 
 
-def queued_runs(runs: Path, manifests: Sequence[Manifest], timeout: float) -> dict[str, str]:
+def queued_runs(
+    runs: Path, manifests: Sequence[Manifest], timeout: float, fingerprint: str | None
+) -> dict[str, str]:
     """Run id -> `queued` or `running`, for every run of the manifests that some queue holds.
 
     Slurm is asked once, and only if a run it was given has no result yet. Raises UserError if it is asked and
@@ -33,19 +36,43 @@ def queued_runs(runs: Path, manifests: Sequence[Manifest], timeout: float) -> di
     """
     found: dict[str, str] = {}
     names = {name for manifest in manifests if manifest.executor == "slurm" for name in manifest.job_names}
-    slurm_jobs: dict[tuple[str, str], str] | None = None
+    slurm_jobs: list[QueuedJob] | None = None
     for manifest in manifests:
-        open_tasks = [t for t in manifest.tasks if any(not (runs / r / RESULT).exists() for r in t.runs)]
+        open_tasks = [
+            task for task in manifest.tasks if not all(_is_done(runs / run, fingerprint) for run in task.runs)
+        ]
         if not open_tasks:
             continue
         if manifest.executor == "local":
-            alive = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
-            states = dict.fromkeys(alive, "queued")
+            states = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
+            in_queue = {(t.array, t.index): states[t.job] for t in open_tasks if t.job in states}
         else:
             if slurm_jobs is None:
                 slurm_jobs = queued_jobs(names, timeout)
-            states = {job: state for (job, name), state in slurm_jobs.items() if name in manifest.job_names}
+            in_queue = _places(manifest, slurm_jobs)
         for task in open_tasks:
-            if task.job in states:
-                found.update(dict.fromkeys(task.runs, states[task.job]))
+            if (task.array, task.index) in in_queue:
+                found.update(dict.fromkeys(task.runs, in_queue[task.array, task.index]))
     return found
+
+
+def _places(manifest: Manifest, jobs: Sequence[QueuedJob]) -> dict[tuple[int, int], str]:
+    """(array, index) -> state of the manifest's tasks that are among the jobs.
+
+    By job id and name, since a cluster set up anew counts from 1 again; by the comment, where the process that
+    submitted them died before it knew their ids.
+    """
+    by_id = {(job.id, job.name): job.state for job in jobs}
+    by_comment = {(job.comment, job.index): job.state for job in jobs}
+    places: dict[tuple[int, int], str] = {}
+    for task in manifest.tasks:
+        state = by_comment.get((job_comment(manifest.id, task.array), task.index))
+        if task.job:
+            state = by_id.get((task.job, manifest.job_names[task.array]), state)
+        if state:
+            places[task.array, task.index] = state
+    return places
+
+
+def _is_done(folder: Path, fingerprint: str | None) -> bool:
+    return run_state(folder, None, True, fingerprint).state in DONE

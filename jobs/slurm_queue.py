@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,11 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.cluster import not_answering
-from jobs.profiles import SlurmProfile
+from jobs.profiles import RESERVED, SlurmProfile
 from jobs.task import TrainTask
+
+OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
+"""Environment variables that sbatch puts above what a batch script says."""
 
 
 def check_log_folder(folder: Path) -> None:
@@ -29,17 +33,21 @@ def check_log_folder(folder: Path) -> None:
         )
 
 
-def queue_array(name: str, tasks: Sequence[TrainTask], folder: Path, profile: SlurmProfile) -> list[str]:
+def queue_array(
+    name: str, comment: str, tasks: Sequence[TrainTask], folder: Path, profile: SlurmProfile
+) -> list[str]:
     """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
+
+    Name and comment stand in squeue: by them the jobs are found again if this process dies here.
 
     Raises UserError if sbatch refuses the array or does not end in time.
     """
     executor = submitit.SlurmExecutor(folder, python=profile.python)
-    executor.update_parameters(**sbatch_parameters(name, profile))
+    executor.update_parameters(**sbatch_parameters(name, profile), comment=comment)
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
     seconds = profile.command_timeout_seconds
     try:
-        with _time_limit(seconds), contextlib.redirect_stderr(printed), executor.batch():
+        with _time_limit(seconds), _own_names(), contextlib.redirect_stderr(printed), executor.batch():
             jobs = [executor.submit(task) for task in tasks]
     except (FailedJobError, _OutOfTimeError) as error:
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
@@ -74,9 +82,20 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
         "setup": [
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}",
+            "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
         ],
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+@contextlib.contextmanager
+def _own_names() -> Iterator[None]:
+    """Without the user's variables that would rename jobs or logs; those for accounts or partitions stay."""
+    taken = {key: os.environ.pop(key) for key in OVERRIDING if key in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 class _OutOfTimeError(Exception):

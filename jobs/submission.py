@@ -24,6 +24,7 @@ from caltech_exp.study import (
     Study,
     StudyData,
     SubmittedTask,
+    job_comment,
     write_manifest,
     write_study,
 )
@@ -37,12 +38,14 @@ from jobs.task import TrainTask
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C for the moment between queueing jobs and recording them: no job may be left off the record."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ignore Ctrl-C and a closed terminal for the moment between queueing jobs and recording their ids."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -99,37 +102,53 @@ def submit(
         check_log_folder(folder)
     folder.mkdir()
     work = [[_task(number, group, profile, runs, data, code) for group in a.tasks] for a in arrays]
-    queued: list[SubmittedTask] = []
-    names: list[str] = []
+    tasks = [
+        SubmittedTask(array=k, index=index, job="", runs=tuple(run.id for run in group))
+        for k, array in enumerate(arrays)
+        for index, group in enumerate(array.tasks)
+    ]
+    manifest = _manifest(number, tasks, arrays, request, profile, code)
+    first_time = not (runs / STUDY).exists()
+    queued = 0
     try:
-        # The study first: whatever is queued can be told later which study it belongs to.
-        first_time = not (runs / STUDY).exists()
+        # Everything on record before anything is queued: whoever finds the jobs can tell what they are.
         if first_time:
             write_study(runs, Study(settings=request.settings, data=data, created=utc_now(), code=code))
-        for array, tasks in zip(arrays, work, strict=True):
-            groups = (tuple(run.id for run in group) for group in array.tasks)
-            with _uninterrupted():
-                jobs = _queue(array, tasks, folder, profile, len(queued))
-                queued += [SubmittedTask(job=job, runs=ids) for job, ids in zip(jobs, groups, strict=True)]
-                names.append(array.name)
-                manifest = _manifest(number, queued, names, request, profile, code)
-                write_manifest(runs, manifest)
+        write_manifest(runs, manifest)
+        for k, array in enumerate(arrays):
+            if isinstance(profile, SlurmProfile):
+                with _uninterrupted():
+                    jobs = queue_array(array.name, job_comment(number, k), work[k], folder, profile)
+                    manifest = _with_jobs(manifest, k, jobs)
+                    write_manifest(runs, manifest)
+            else:
+                manifest = _with_jobs(manifest, k, [job_name(queued + i) for i in range(len(work[k]))])
+            queued += len(work[k])
         if not isinstance(profile, SlurmProfile):
+            write_manifest(runs, manifest)
             start_queue(folder, [task for tasks in work for task in tasks], profile)
-    except BaseException:
-        if not queued or not isinstance(profile, SlurmProfile):
-            shutil.rmtree(folder, ignore_errors=True)
-            if first_time:
-                (runs / STUDY).unlink(missing_ok=True)
+    except BaseException as error:
+        if queued and isinstance(profile, SlurmProfile):
+            kept = tuple(task for task in manifest.tasks if task.job)
+            write_manifest(runs, manifest.model_copy(update={"tasks": kept}))
+            if isinstance(error, UserError):
+                raise UserError(
+                    f"{error}; {queued} tasks are queued already, the same command queues the rest"
+                ) from None
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        if first_time:
+            (runs / STUDY).unlink(missing_ok=True)
         raise
     return manifest
 
 
-def _queue(array: Array, tasks: Sequence[TrainTask], folder: Path, profile: Profile, already: int) -> list[str]:
-    """Job ids of the array's tasks. On this machine they start only when the manifest is complete."""
-    if isinstance(profile, SlurmProfile):
-        return queue_array(array.name, tasks, folder, profile)
-    return [job_name(already + index) for index in range(len(tasks))]
+def _with_jobs(manifest: Manifest, array: int, jobs: Sequence[str]) -> Manifest:
+    tasks = [
+        task.model_copy(update={"job": jobs[task.index]}) if task.array == array else task
+        for task in manifest.tasks
+    ]
+    return manifest.model_copy(update={"tasks": tuple(tasks)})
 
 
 def _task(
@@ -157,7 +176,7 @@ def _task(
 def _manifest(
     number: str,
     tasks: Sequence[SubmittedTask],
-    names: Sequence[str],
+    arrays: Sequence[Array],
     request: Request,
     profile: Profile,
     code: CodeVersion,
@@ -165,7 +184,7 @@ def _manifest(
     return Manifest(
         id=number,
         executor=profile.executor,
-        job_names=tuple(names),
+        job_names=tuple(array.name for array in arrays),
         tasks=tuple(tasks),
         settings=request.settings,
         seeds=request.seeds,

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__":  # this checkout, whichever one is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from caltech_exp.arguments import run_command_line
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
+from caltech_exp.files import user_path
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import check_images
@@ -18,12 +22,10 @@ from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import has_sbatch, max_array_size
 from jobs.options import USAGE, Request, parse_request
-from jobs.preflight import check_batches, check_device, check_weights, describe_data, find_data
-from jobs.profiles import LocalProfile, Profile, SlurmProfile, expand_path, load_profile
+from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
+from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
 from jobs.queued import queued_runs, sound_manifests
 from jobs.show import plan_table, queue_lines, summary
-
-DEFAULT_COMMAND_TIMEOUT = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     profile = load_profile(request.options.profile or ("slurm" if has_sbatch() else "local"))
     if profile.torch_home:
         os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home))
-    runs = Path(request.options.runs).expanduser().absolute()
+    runs = user_path(request.options.runs, "runs")
     if runs.exists() and not runs.is_dir():
         raise UserError(f"runs={runs} is not a folder; name another")
     plan = expand(request.tables, request.seeds, request.settings)
@@ -58,7 +60,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     try:
         check_device(profile)
         data = find_data(request.options, profile)
-        check_batches([run.config for run in open_runs], data, request.settings)
+        check_data([run.config for run in open_runs], data, request.settings)
         _require_same_study(runs, request, describe_data(data))
     except UserError as error:
         problems.append(str(error))
@@ -85,14 +87,15 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    states = states_of(plan, runs, profile)
+    states = states_of(plan, runs, profile, study_data.fingerprint)
     open_configs = [run.config for run in plan if _is_open(states[run.id])]
-    check_batches(open_configs, data, request.settings)
+    check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
     check_weights(open_configs, fetch=True)
     if read_study(runs) is None:
         print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
         check_images(data)
+        check_weights_fit(open_configs)
 
     manifest = _queue(request, profile, runs, plan, study_data, most_tasks)
     if manifest:
@@ -102,7 +105,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     from jobs.wait import wait_for
 
     try:
-        return wait_for(plan, runs, _timeout(profile))
+        return wait_for(plan, runs, profile, study_data.fingerprint)
     except KeyboardInterrupt:
         print("no longer waiting; the runs go on, and the same command waits again", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -119,22 +122,28 @@ def _queue(
     """Queue what is still open once the study's lock is held; None if nothing is."""
     from jobs.submission import study_lock, submit  # submitit is not needed to plan
 
+    code = code_version()
     with study_lock(runs):
         _require_same_study(runs, request, data)
-        states = states_of(plan, runs, profile)
+        states = states_of(plan, runs, profile, data.fingerprint)
         arrays = _arrays([run for run in plan if _is_open(states[run.id])], runs, request, most_tasks)
-        manifest = submit(arrays, request, profile, runs, data, code_version()) if arrays else None
+        manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
     print(summary(plan, states))
     print("\n".join(queue_lines(arrays, "queued", f"profile {_name(request, profile)}")))
     return manifest
 
 
-def states_of(plan: Sequence[PlannedRun], runs: Path, profile: Profile) -> dict[str, RunState]:
-    """The state of every run of the plan, from its files and the queues its submissions went to."""
+def states_of(
+    plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str | None = None
+) -> dict[str, RunState]:
+    """The state of every run of the plan, from its files and the queues its submissions went to.
+
+    With the data set's `fingerprint`, a result on other data does not count.
+    """
     manifests = sound_manifests(runs)
-    queue = queued_runs(runs, manifests, _timeout(profile))
+    queue = queued_runs(runs, manifests, command_timeout(profile), fingerprint)
     submitted = {name for m in manifests for task in m.tasks for name in task.runs}
-    return {run.id: run_state(runs / run.id, queue, run.id in submitted) for run in plan}
+    return {run.id: run_state(runs / run.id, queue, run.id in submitted, fingerprint) for run in plan}
 
 
 def _is_open(state: RunState) -> bool:
@@ -152,11 +161,7 @@ def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_
 
 
 def _most_tasks(profile: Profile) -> int | None:
-    return max_array_size(_timeout(profile)) if isinstance(profile, SlurmProfile) else None
-
-
-def _timeout(profile: Profile) -> float:
-    return DEFAULT_COMMAND_TIMEOUT if isinstance(profile, LocalProfile) else profile.command_timeout_seconds
+    return max_array_size(command_timeout(profile)) if isinstance(profile, SlurmProfile) else None
 
 
 def _name(request: Request, profile: Profile) -> str:

@@ -1,6 +1,7 @@
 """What an array task does: train its runs one after the other. Pickled by submitit."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import submitit
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
-from caltech_exp.provenance import CodeVersion
+from caltech_exp.provenance import CodeVersion, code_version
 from jobs.profiles import expand_path
 
 
@@ -42,7 +43,11 @@ class TrainTask:
         from caltech_exp.execute import Origin, choose_device, execute, record_failure
         from caltech_exp.splits import read_data_set
 
-        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
+        here = code_version()
+        code = here if here.commit else self.code  # a node may lack git
+        if code != self.code:
+            print(f"the code has changed since submission: {code}, not {self.code}", flush=True)
+        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), code)
         folder = Path(self.folder)
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -73,4 +78,6 @@ class TrainTask:
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """On preemption or time-out Slurm queues the task again; finished runs of it are not repeated."""
+        # torch raises an error when a DataLoader worker ends, and all of them end with the task now.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return submitit.helpers.DelayedSubmission(self)

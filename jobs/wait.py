@@ -7,43 +7,58 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from caltech_exp.errors import EXIT_USER_ERROR
+from caltech_exp.errors import EXIT_USER_ERROR, UserError
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
 from caltech_exp.study import SUBMISSIONS
+from jobs.profiles import Profile, SlurmProfile, command_timeout
 from jobs.queued import queued_runs, sound_manifests
 
 FILES_SECONDS = 2.0
-QUEUE_SECONDS = 10.0
+LOCAL_POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 900.0
+"""How long the queue may leave questions unanswered before waiting is given up."""
 
 
-def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
-    """Wait until no run of the plan is queued or running.
+def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str) -> int:
+    """Wait until no run of the plan is queued or running; only results on the data of `fingerprint` count.
 
     0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
     one, such as a missing GPU, which trying again will not mend.
 
-    Files are looked at every two seconds, the queue every ten. Raises UserError if the queue stops answering.
+    Files are looked at every two seconds, the queue as often as the profile says. Raises UserError if the queue
+    does not answer for a quarter of an hour.
     """
     manifests = sound_manifests(runs)
     latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
     waiting = {run.id for run in plan if run.id in latest}
     ended: dict[str, RunState] = {}
     absent: set[str] = set()
-    asked = time.monotonic()
+    poll_seconds = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOCAL_POLL_SECONDS
+    timeout = command_timeout(profile)
+    asked = answered = time.monotonic()
     # In a log file a bar is a line per update: rarely, then.
     interval = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=len(waiting), unit="run", mininterval=interval, dynamic_ncols=True) as bar:
         while waiting:
+            out: set[str] = set()
             gone: set[str] = set()
-            if time.monotonic() - asked >= QUEUE_SECONDS:
-                # Absent twice: a network disk may show a result some seconds after its job has left the queue.
-                absent_now = waiting - queued_runs(runs, manifests, timeout).keys()
-                gone, absent, asked = absent_now & absent, absent_now, time.monotonic()
+            if time.monotonic() - asked >= poll_seconds:
+                asked = time.monotonic()
+                try:
+                    out = waiting - queued_runs(runs, manifests, timeout, fingerprint).keys()
+                except UserError:
+                    if asked - answered > PATIENCE_SECONDS:
+                        raise
+                else:
+                    # Absent twice: a network disk may show a result some seconds after its job has left the queue.
+                    gone, absent, answered = out & absent, out, asked
             for name in sorted(waiting):
-                state = run_state(runs / name, {} if name in gone else None, submitted=True)
-                if state.state in DONE or name in gone or _failed_in(runs / name, latest[name]):
+                state = run_state(runs / name, {} if name in gone else None, True, fingerprint)
+                # A failure counts once its task is out of the queue: Slurm may have taken it in again.
+                failed_now = name in out and _failed_in(runs / name, latest[name])
+                if state.state in DONE or name in gone or failed_now:
                     ended[name] = state
                     waiting.discard(name)
                     bar.update()
@@ -53,12 +68,17 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, timeout: float) -> int:
                 time.sleep(FILES_SECONDS)
     failed = {name: state for name, state in ended.items() if state.state not in DONE}
     for name, state in failed.items():
-        logs = runs / SUBMISSIONS / latest[name]
-        detail = state.detail if state.state == "failed" else f"{state.detail or 'no epoch done'} (logs: {logs})"
-        print(f"{name} {state.state}: {detail}", file=sys.stderr)
+        print(_why(name, state, runs / SUBMISSIONS / latest[name]), file=sys.stderr)
     if not failed:
         return 0
     return EXIT_USER_ERROR if all(state.mistake for state in failed.values()) else 1
+
+
+def _why(name: str, state: RunState, logs: Path) -> str:
+    """Why a run has no result, in one line that leads to its log."""
+    if state.state == "failed":
+        return f"{name} failed: {state.detail}"
+    return f"{name} {state.state}: {state.detail or 'no epoch done'} (logs: {logs})"
 
 
 def _failed_in(folder: Path, submission: str) -> bool:

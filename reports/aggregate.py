@@ -1,13 +1,17 @@
 """Collect the results of a study into OUT/report.md and its figures: `python reports/aggregate.py`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # this checkout, whichever one is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
 from caltech_exp.errors import UserError
-from caltech_exp.files import write_atomically
+from caltech_exp.files import user_path, write_atomically
 from reports.collect import collect
 from reports.counts import count_line
 from reports.markup import printable
@@ -36,7 +40,8 @@ USAGE = usage(
 def main(argv: Sequence[str]) -> int:
     """Write the report; returns the exit status. Raises UserError for what the user can mend."""
     options = parse(AggregateOptions, split_arguments(argv, list(AggregateOptions.model_fields)))
-    runs, out = Path(options.runs), Path(options.out)
+    runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
+    data = str(user_path(options.data, "data")) if options.data else ""
     try:
         collected = collect(runs)
     except OSError as error:
@@ -45,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         ) from None
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        page = report_page(collected, out, options.data)
+        page = report_page(collected, out, data)
         write_atomically(out / "report.md", page)
     except OSError as error:
         place = error.filename or out

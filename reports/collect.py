@@ -40,11 +40,15 @@ class Run:
 
 @dataclass(frozen=True)
 class RowRuns:
-    """A row of the catalog, its configuration in this study, and its runs by seed (none: not submitted)."""
+    """A row of the catalog, its configuration in this study, and its runs by seed.
+
+    missing  seeds of the study without a run of this row: not submitted
+    """
 
     row: Row
     config: RunConfig
     runs: tuple[Run, ...]
+    missing: tuple[int, ...]
 
     @property
     def finished(self) -> tuple[Result, ...]:
@@ -109,14 +113,15 @@ def collect(folder: Path) -> Collected:
     }
     fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
     runs = [_run(name, state, fingerprint) for name, state in states.items()]
-    rows = _rows(settings, runs)
+    seeds = tuple(sorted({seed for m in manifests for seed in m.seeds})) or SEEDS
+    rows = _rows(settings, runs, seeds)
     asked = {run.id for table in rows.values() for row in table for run in row.runs}
     return Collected(
         folder=folder,
         study=study,
         settings=settings,
         fingerprint=fingerprint,
-        seeds=tuple(sorted({seed for m in manifests for seed in m.seeds})) or SEEDS,
+        seeds=seeds,
         rows=rows,
         strays=tuple(run for run in runs if run.id not in asked),
         manifests=manifests,
@@ -138,14 +143,17 @@ def _run(name: str, state: RunState, fingerprint: str | None) -> Run:
     return Run(name, seed, state.state, state.detail, result)
 
 
-def _rows(settings: StudySettings, runs: list[Run]) -> dict[tuple[str, str], tuple[RowRuns, ...]]:
+def _rows(
+    settings: StudySettings, runs: list[Run], seeds: tuple[int, ...]
+) -> dict[tuple[str, str], tuple[RowRuns, ...]]:
     of_config: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         of_config.setdefault(run.id.rpartition("-s")[0], []).append(run)
 
     def row_runs(row: Row) -> RowRuns:
         config = settings.apply(row.config)
-        return RowRuns(row, config, tuple(of_config.get(config.id, ())))
+        own = tuple(of_config.get(config.id, ()))
+        return RowRuns(row, config, own, tuple(sorted(set(seeds) - {run.seed for run in own})))
 
     return {
         (section.name, table.name): tuple(row_runs(row) for row in table.rows)

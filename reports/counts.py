@@ -3,7 +3,7 @@
 from collections import Counter
 
 from caltech_exp.states import State
-from reports.collect import NOT_COUNTED, Collected
+from reports.collect import NOT_COUNTED, Collected, RowRuns
 
 NOT_SUBMITTED = "not submitted"
 _STATES: tuple[State, ...] = ("finished", "diverged", "failed", "damaged", "lost", "running", "queued", "pending")
@@ -17,11 +17,13 @@ def state_words(counts: Counter[str]) -> list[str]:
     return [f"{counts[state]} {WORDS.get(state, state)}" for state in ORDER if counts[state]]
 
 
-def count_runs(collected: Collected, section: str | None = None) -> Counter[str]:
-    """State -> number of runs, each once, of the whole report or of one section.
+def row_counts(row: RowRuns) -> Counter[str]:
+    """State -> number of the row's runs: those it has, and one for each further seed of the study."""
+    return Counter([*(run.state for run in row.runs), *(NOT_SUBMITTED for _ in row.missing)])
 
-    A row that was never submitted counts as one missing run for each of the study's seeds.
-    """
+
+def count_runs(collected: Collected, section: str | None = None) -> Counter[str]:
+    """State -> number of runs, each once, of the whole report or of one section."""
     counts: Counter[str] = Counter()
     seen: set[str] = set()
     for (name, _), rows in collected.rows.items():
@@ -29,9 +31,7 @@ def count_runs(collected: Collected, section: str | None = None) -> Counter[str]
             if row.config.id in seen or section not in (None, name):
                 continue
             seen.add(row.config.id)
-            counts.update(run.state for run in row.runs)
-            if not row.runs:
-                counts[NOT_SUBMITTED] += len(collected.seeds)
+            counts += row_counts(row)
     return counts
 
 

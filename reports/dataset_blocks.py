@@ -6,6 +6,7 @@ from pathlib import Path
 
 from caltech_exp.catalog import DatasetFigure
 from caltech_exp.errors import UserError
+from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, read_data_set
 from reports.collect import Collected
 from reports.markup import code, escape
@@ -34,7 +35,7 @@ def find_data_set(option: str, collected: Collected) -> Found:
     if not root:
         return Found(None, (f"Figures 1 to 3 show the data set, which is not known here: {WHAT_TO_SET}.",))
     try:
-        data = read_data_set(Path(root))
+        data = read_data_set(user_path(root, source.rstrip("=")))
         found = data.fingerprint
     except (UserError, OSError) as error:
         reason = escape(f"{error} (folder named by {source})")

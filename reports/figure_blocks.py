@@ -1,5 +1,6 @@
 """A training figure on the page: the picture, its caption, and the values the report's text quotes."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -9,6 +10,7 @@ from caltech_exp.config import PIN, run_id
 from caltech_exp.results import Result
 from reports.banner import picture_caution
 from reports.collect import Collected, RowRuns
+from reports.counts import NOT_SUBMITTED
 from reports.markup import NOTHING, code, escape, listing, printable, table
 from reports.measured import mean
 from reports.vocabulary import changed_settings
@@ -102,7 +104,7 @@ def as_quoted(value: float) -> str:
 def waiting(section: Section, asked: Table, figure: Figure, row: RowRuns, collected: Collected) -> str:
     """What the figure needs, and the command that gets it."""
     runs = [f"{code(run.id)} ({run.state})" for run in row.runs]
-    runs = runs or [f"{code(run_id(row.config, seed))} (not submitted)" for seed in collected.seeds]
+    runs += [f"{code(run_id(row.config, seed))} ({NOT_SUBMITTED})" for seed in row.missing]
     return (
         f"**Figure {figure.number}: no results yet.** {SUBJECT}: {escape(figure.caption)}. It waits for "
         f"{listing(runs)}; to get them: {code(submit_command(collected, f'table={section.name}.{asked.name}'))}"
@@ -112,7 +114,7 @@ def waiting(section: Section, asked: Table, figure: Figure, row: RowRuns, collec
 def submit_command(collected: Collected, what: str) -> str:
     """The command that submits `what` into this study, with its seeds and overrides."""
     words = [what]
-    if collected.folder != Path("runs"):
+    if os.path.realpath(collected.folder) != os.path.realpath("runs"):
         words.append(f"runs={collected.folder}")
     if collected.seeds != SEEDS:
         words.append(f"seeds={','.join(map(str, collected.seeds))}" + ("," if len(collected.seeds) == 1 else ""))

@@ -1,14 +1,13 @@
 """One table of the report: question, settings, measured beside reported values, and what is missing."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from caltech_exp.catalog import Section, Table
 from reports.collect import NOT_COUNTED, Collected, RowRuns
-from reports.counts import NOT_SUBMITTED, state_words
+from reports.counts import NOT_SUBMITTED, row_counts, state_words
 from reports.markup import NOTHING, code, escape, listing, table
 from reports.measured import Measured, measure
-from reports.vocabulary import HOW_NOT_WHAT, as_typed, changed_settings, shared_settings
+from reports.vocabulary import as_typed, changed_settings, shared_settings
 
 MEASURED = ("measured mean", "std", "n")
 REPORTED = ("reported mean", "reported std", "difference")
@@ -94,30 +93,40 @@ def difference(measured: float | None, reported: float) -> str:
 
 
 def state_cell(row: RowRuns) -> str:
-    """`3 of 3 runs`, `2 of 3 runs; 1 failed`, `3 diverged`, `not submitted`."""
-    counts = Counter(run.state for run in row.runs)
+    """`3 of 3 runs`, `1 of 3 runs; 1 failed; 1 not submitted`, `3 diverged`, `not submitted`."""
+    counts = row_counts(row)
+    total = counts.total()
     finished = counts.pop("finished", 0)
     if not row.runs:
         words = [NOT_SUBMITTED]
     elif set(counts) == {"diverged"} and not finished:
         words = state_words(counts)
     else:
-        words = [f"{finished} of {len(row.runs)} runs", *state_words(counts)]
+        words = [f"{finished} of {total} runs", *state_words(counts)]
     return "; ".join([*words, *([DIVERGES] if row.row.diverges else [])])
 
 
 def same_runs(rows: Sequence[RowRuns], collected: Collected) -> str:
-    """Says which rows the study's overrides make one and the same run."""
-    labels: dict[str, list[str]] = {}
+    """Says which rows the study's overrides make one and the same run, and which overrides those are."""
+    merged: dict[str, list[RowRuns]] = {}
     for row in rows:
-        labels.setdefault(row.config.id, []).append(escape(row.row.label))
-    causes = {k: v for k, v in collected.settings.overrides.items() if k not in HOW_NOT_WHAT}
-    noun = "override" if len(causes) == 1 else "overrides"
-    return "\n\n".join(
-        f"Rows {listing(same)} are the same run in this study, because of the {noun} {code(as_typed(causes))}."
-        for same in labels.values()
-        if len(same) > 1
-    )
+        merged.setdefault(row.config.id, []).append(row)
+    sentences = []
+    for same in merged.values():
+        if len(same) == 1:
+            continue
+        reported = [row.row.config.model_dump() for row in same]
+        causes = {
+            name: value
+            for name, value in collected.settings.overrides.items()
+            if any(config[name] != reported[0][name] for config in reported)
+        }
+        noun = "override" if len(causes) == 1 else "overrides"
+        sentences.append(
+            f"Rows {listing([escape(row.row.label) for row in same])} are the same run in this study, "
+            f"because of the {noun} {code(as_typed(causes))}."
+        )
+    return "\n\n".join(sentences)
 
 
 def reasons(rows: Sequence[RowRuns]) -> str:

@@ -33,6 +33,8 @@ FAILURE_RECORD = Failure(
         (None, True, "", "queued"),
         ({NAME: "queued"}, True, "", "queued"),
         ({NAME: "running"}, True, "progress", "running"),
+        ({NAME: "running"}, True, "", "queued"),
+        ({NAME: "queued"}, True, "progress", "queued"),
         (None, True, "progress", "running"),
         ({}, True, "progress", "lost"),
         ({}, True, "failure", "failed"),

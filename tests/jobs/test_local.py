@@ -34,13 +34,13 @@ def test_no_more_tasks_at_once_than_the_profile_says(
     assert all(later - earlier >= timedelta(seconds=shortest - 2) for earlier, later in pairwise(starts))
     (folder,) = (runs / "submissions").glob("2*")
     _until(lambda: not is_alive(folder))  # the last result is there a moment before its process has ended
-    assert json.loads((folder / "ended.json").read_text()) == [0, 1, 2]
-    assert queued_tasks(folder) == set()
+    assert json.loads((folder / "queue.json").read_text()) == {"running": [], "ended": [0, 1, 2]}
+    assert queued_tasks(folder) == {}
 
 
 def test_a_folder_without_a_queue_is_not_alive(tmp_path: Path) -> None:
     assert not is_alive(tmp_path)
-    assert queued_tasks(tmp_path) == set()
+    assert queued_tasks(tmp_path) == {}
 
 
 def test_no_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ SLURM = "executor: slurm\ngpus_per_node: 1\n"
         ("executor: slurm", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
         (SLURM + 'partition: "a\\nrm -rf x"', "profile p: partition=a\nrm -rf x"),
         (SLURM + "sbatch: {'x y': 1}", "profile p: sbatch.x y"),
+        (SLURM + "sbatch: {array: 0-1}", "array is set by the suite itself; leave it out"),
+        (SLURM + "time_minutes: 2:00:00", "profile p: time_minutes=2:00:00: "),
         ("executor: local\npartition: gpu", "profile p: unknown setting 'partition'"),
         ("executor: [", "profile p is not YAML"),
         ("- a", "profile p is not a list of `setting: value` lines"),

@@ -1,18 +1,18 @@
 """The way through a real Slurm: arrays, GPU ids, names, what is in the queue, and what goes wrong."""
 
 import os
-import stat
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.results import FAILURE, PROGRESS
 from tests.conftest import Command
-from tests.jobs.conftest import gpu_ids, manifests
+from tests.jobs.conftest import SMALL, gpu_ids, manifests
 
 pytestmark = pytest.mark.slurm
 
@@ -27,11 +27,7 @@ def empty_queue() -> Iterator[None]:
     slurm("squeue", "--noheader")
     yield
     slurm("scancel", f"--user={os.getuid()}")
-    for _ in range(100):
-        if not slurm("squeue", "--noheader").strip():
-            return
-        time.sleep(0.2)
-    pytest.fail("jobs are still in the queue")
+    until(lambda: not slurm("squeue", "--noheader").strip(), 30)
 
 
 @pytest.fixture
@@ -43,6 +39,7 @@ def held(tmp_path: Path) -> Path:
 def profile(folder: Path, *lines: str) -> Path:
     path = folder / "profile.yaml"
     base = ["executor: slurm", "device: cpu", "cpus_per_task: 1", "mem_gb: 4", "command_timeout_seconds: 5"]
+    base += [] if any(line.startswith("poll") for line in lines) else ["poll_seconds: 3"]
     gpus = [] if any(line.startswith("g") for line in lines) else ["gpus_per_node: 1"]
     path.write_text("\n".join([*base, *gpus, *lines]) + "\n")
     return path
@@ -158,10 +155,7 @@ def test_a_task_killed_while_it_trains_ends_the_wait(small: tuple[str, ...], tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
-        if list(runs.glob(f"*/{PROGRESS}")):
-            break
-        time.sleep(0.1)
+    until(lambda: bool(list(runs.glob(f"*/{PROGRESS}"))))
     slurm("scancel", f"--user={os.getuid()}")
     assert "lost: epoch" in waiting.communicate(timeout=120)[1]
     assert waiting.returncode == 1
@@ -200,11 +194,7 @@ def test_what_sbatch_refuses_leaves_nothing(
 def test_an_sbatch_that_fails_or_hangs_leaves_nothing(
     script: str, message: str, submit: Command, small: tuple[str, ...], tmp_path: Path, untouched: Path
 ) -> None:
-    stub = tmp_path / "bin" / "sbatch"
-    stub.parent.mkdir()
-    stub.write_text(f"#!/bin/sh\n{script}\n")
-    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
-    path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+    path = stub_sbatch(tmp_path, script)
     done = submit(*small, f"profile={profile(tmp_path)}", f"runs={untouched}", PATH=path)
     assert done.returncode == 2
     assert message in done.stderr
@@ -238,3 +228,126 @@ def test_log_paths_that_slurm_would_rewrite_are_refused(
     assert done.returncode == 2
     assert "Slurm does not take '%' in log paths; use another name" in done.stderr
     assert not runs.exists()
+
+
+def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith(("epochs=", "workers="))]
+    given = (*words, "epochs=12", "workers=2", "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scancel", "--signal=USR2", job)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    assert not list(runs.glob(f"*/{FAILURE}"))
+    done = submit(*given, "wait=true")
+    assert done.returncode == 0, done.stderr
+    assert "1 queued" in done.stdout or "1 running" in done.stdout
+    assert len(list(runs.glob("*/result.json"))) == 1
+
+
+def test_jobs_of_a_submission_that_died_are_not_queued_again(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=3", f"profile={held}", f"runs={runs}")
+    # The real sbatch, and then the death of the process that called it.
+    path = stub_sbatch(tmp_path, f'{shutil.which("sbatch")} "$@"; kill -9 $PPID')
+    assert submit(*words, PATH=path).returncode == -9
+    assert len(queue()) == 3
+    again = submit(*words)
+    assert again.returncode == 0, again.stderr
+    assert "3 runs of 1 configuration: 3 queued" in again.stdout
+    assert len(queue()) == 3
+
+
+def test_the_users_squeue_and_sbatch_settings_hide_nothing(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    words = (*small, "seeds=2", f"profile={held}", f"runs={tmp_path / 'runs'}")
+    theirs = {
+        "SQUEUE_STATES": "RUNNING",
+        "SQUEUE_FORMAT": "%i",
+        "SBATCH_JOB_NAME": "mine",
+        "SBATCH_COMMENT": "mine",
+    }
+    assert submit(*words, **theirs).returncode == 0
+    assert [name for _, name in queue()] == ["resnet.runs"] * 2
+    assert "nothing to queue" in submit(*words, **theirs).stdout
+
+
+def test_what_was_queued_before_sbatch_refused_is_told(
+    submit: Command, stand_in: Path, held: Path, tmp_path: Path
+) -> None:
+    path = stub_sbatch(tmp_path, f'grep -q resnet "$1" && exit 1; exec {shutil.which("sbatch")} "$@"')
+    words = (
+        "section=augmentation,resnet", "seeds=1", "weights=none", *SMALL, f"data={stand_in}", f"profile={held}",
+        f"runs={tmp_path / 'runs'}",
+    )  # fmt: skip
+    done = submit(*words, PATH=path)
+    assert done.returncode == 2
+    assert "4 tasks are queued already, the same command queues the rest" in done.stderr
+    assert len(queue()) == 4
+    assert "queued resnet.runs" in submit(*words).stdout
+    assert "queued augmentation.runs" not in submit(*words).stdout
+
+
+def test_a_squeue_that_fails_once_does_not_end_the_wait(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    stub = tmp_path / "bin" / "squeue"
+    stub.parent.mkdir()
+    stub.write_text(
+        f"#!/bin/sh\nif [ ! -e {tmp_path}/failed ] && [ -d {runs} ]; then touch {tmp_path}/failed; "
+        f'echo "Socket timed out" >&2; exit 1; fi\nexec {shutil.which("squeue")} "$@"\n'
+    )
+    stub.chmod(0o755)
+    path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+    fast = profile(tmp_path, "poll_seconds: 1")
+    done = submit(*small, "seeds=1", f"profile={fast}", f"runs={runs}", "wait=true", PATH=path)
+    assert (tmp_path / "failed").exists()
+    assert done.returncode == 0, done.stderr
+
+
+def test_tasks_run_the_checkout_that_submitted_them_wherever_that_was_done(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    # `submit` runs in tmp_path, which would be first on a task's sys.path.
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "__init__.py").write_text("raise SystemExit('the wrong jobs')")
+    done = submit(*small, "seeds=1", "profile=testbed", f"runs={tmp_path / 'runs'}", "wait=true")
+    assert done.returncode == 0, done.stderr
+
+
+def stub_sbatch(folder: Path, script: str) -> str:
+    """A PATH on which sbatch is the given shell script."""
+    stub = folder / "bin" / "sbatch"
+    stub.parent.mkdir()
+    stub.write_text(f"#!/bin/sh\n{script}\n")
+    stub.chmod(0o755)
+    return f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.2)
+
+
+def test_a_run_with_a_damaged_result_is_queued_once(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    submit(*words)
+    (manifest,) = manifests(runs)
+    ((name,),) = [task["runs"] for task in manifest["tasks"]]  # type: ignore[attr-defined]
+    (runs / name).mkdir()
+    (runs / name / "result.json").write_text("{")
+    assert "nothing to queue" in submit(*words).stdout
+    assert len(queue()) == 1

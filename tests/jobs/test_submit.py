@@ -53,6 +53,58 @@ def test_a_damaged_image_is_named_and_nothing_is_queued(
     assert f"damaged image {image} (test.txt line 41)" in done.stderr
 
 
+@pytest.mark.parametrize("which", ["no state dict", "another network's"])
+def test_weights_that_do_not_fit(
+    which: str, submit: Command, stand_in: Path, stand_in_weights: Path, untouched: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "net.pth"
+    file.write_text("no weights")
+    weights = file if which == "no state dict" else stand_in_weights / "resnet18.pth"
+    done = submit(
+        "table=scratch.lr", *SMALL, f"weights={weights}", "profile=demo", f"data={stand_in}", f"runs={untouched}"
+    )
+    one_line_error(done, f"weights {weights}")
+
+
+def test_more_classes_than_the_networks_have_outputs(
+    submit: Command, stand_in: Path, untouched: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(stand_in, tmp_path / "data"))
+    for name in ("one_more", "and_another"):
+        shutil.copytree(data / IMAGES / "ant", data / IMAGES / name)
+        with (data / "train.txt").open("a") as file:
+            file.write(f"{name}/image_0001.jpg\n")
+    done = submit("table=scratch.lr", *SMALL, "profile=demo", f"data={data}", f"runs={untouched}")
+    one_line_error(done, "train.txt names 103 classes and the networks have 102 outputs")
+
+
+@pytest.mark.parametrize(
+    "word", ["runs=~nosuchuser/x", "data=~nosuchuser/x", "runs=" + "x" * 300, "data=" + "x" * 300]
+)
+def test_paths_that_cannot_be(word: str, submit: Command) -> None:
+    one_line_error(submit("section=scratch", "profile=demo", word), "; name another path")
+
+
+def test_results_on_other_data_do_not_count(
+    submit: Command, small: tuple[str, ...], stand_in: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith("data=")]
+    given = (*words, "seeds=1", "profile=demo", f"runs={runs}", "wait=true")
+    assert submit(*given, f"data={stand_in}").returncode == 0
+    (result,) = runs.glob("*/result.json")
+    before = result.read_text()
+    shutil.rmtree(runs / "submissions")
+    (runs / "study.json").unlink()
+    other = Path(shutil.copytree(stand_in, tmp_path / "data"))
+    train = (other / "train.txt").read_text().splitlines()
+    (other / "train.txt").write_text("\n".join(train[2:]) + "\n")
+    done = submit(*given, f"data={other}")
+    assert done.returncode == 0, done.stderr
+    assert "queued resnet.runs: 1 task" in done.stdout
+    assert result.read_text() != before
+
+
 def test_imagenet_weights_that_cannot_be_had(submit: Command, stand_in: Path, untouched: Path) -> None:
     dead = "http://127.0.0.1:9"
     done = submit(

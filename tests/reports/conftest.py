@@ -109,7 +109,10 @@ class StudyFolder:
             id=name,
             executor="local",
             job_names=("scratch",),
-            tasks=tuple(SubmittedTask(job=f"local-{number}", runs=(run,)) for number, run in enumerate(runs)),
+            tasks=tuple(
+                SubmittedTask(array=0, index=number, job=f"local-{number}", runs=(run,))
+                for number, run in enumerate(runs)
+            ),
             settings=self.settings,
             seeds=tuple(seeds),
             profile={},

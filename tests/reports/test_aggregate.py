@@ -20,7 +20,8 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
     folder.add(make_result(RunConfig(), 0))
     done = aggregate()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "report: report/report.md\n1 of 118 runs finished; 117 not submitted\n"
+    report = tmp_path / "report" / "report.md"
+    assert done.stdout == f"report: {report}\n1 of 120 runs finished; 119 not submitted\n"
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "figures"}
     text = (tmp_path / "report" / "report.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("## ")]
@@ -48,10 +49,20 @@ def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
     assert "0.500" in (tmp_path / "out" / ODD / "report.md").read_text()
 
 
-def test_a_path_that_is_no_text(aggregate: Command, tmp_path: Path) -> None:
-    done = aggregate("runs=\udcff", "out=o\udcff")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "`?` does not exist" in (tmp_path / "o\udcff" / "report.md").read_text()
+def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    study = StudyFolder(home / "study")
+    study.start()
+    study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
+    (home / "data").symlink_to(stand_in)
+    for words, variable in ((["data=~/data"], None), ([], "~/data")):
+        done = aggregate("runs=~/study", "out=~/x", *words, HOME=str(home), CALTECH101_ROOT=variable)
+        assert (done.returncode, done.stderr) == (0, "")
+        text = (home / "x" / "report.md").read_text()
+        assert "0.500" in text
+        assert f"table=scratch.template runs={study.path} " in text
+        assert "](figures/figure-01.png)" in text
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +71,10 @@ def test_a_path_that_is_no_text(aggregate: Command, tmp_path: Path) -> None:
         ("run=x", "unknown key 'run'; did you mean 'runs'?"),
         ("x", "'x' is not of the form key=value"),
         ("runs=", "runs= has no value"),
-        ("runs=a file", "runs=a file is a file; give the folder of a study"),
-        (f"runs={'x' * 5000}", "cannot be read (File name too long)"),
+        ("runs=a file", "a file is a file; give the folder of a study"),
+        ("runs=\udcff", "runs=\\udcff is not text in UTF-8"),
+        *((f"{key}=~nosuchuser/x", f"{key}=~nosuchuser/x: ") for key in ("runs", "out", "data")),
+        *((f"{key}={'x' * 300}", "x: File name too long; name another path") for key in ("runs", "out", "data")),
         ("out=a file", "out=a file cannot be written"),
         ("out=a file/below", "out=a file/below cannot be written"),
         ("out=/proc/nowhere", "out=/proc/nowhere cannot be written"),
@@ -83,7 +96,7 @@ def test_a_damaged_study_record(folder: StudyFolder, aggregate: Command) -> None
     (folder.path / "study.json").write_text("{")
     done = aggregate()
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "error: runs/study.json is damaged (it is not whole JSON" in done.stderr
+    assert f"error: {folder.path / 'study.json'} is damaged (it is not whole JSON" in done.stderr
 
 
 def test_a_study_record_with_impossible_overrides(folder: StudyFolder, aggregate: Command) -> None:
@@ -92,7 +105,7 @@ def test_a_study_record_with_impossible_overrides(folder: StudyFolder, aggregate
     record.write_text(record.read_text().replace("0.5", "-1"))
     done = aggregate()
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "error: runs/study.json is damaged (settings.overrides: lr=-1" in done.stderr
+    assert f"error: {record} is damaged (settings.overrides: lr=-1" in done.stderr
 
 
 def test_help_names_every_option(aggregate: Command) -> None:

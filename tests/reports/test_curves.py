@@ -115,13 +115,13 @@ def test_a_figure_without_results_names_runs_and_command(folder: StudyFolder, pa
     folder = StudyFolder(folder.path, StudySettings(overrides={"epochs": 1}))
     folder.start(root="/the data")
     config = folder.settings.apply(row_config("scratch.epochs", "60"))
-    first, second = run_id(config, 0), run_id(config, 7)
-    folder.submit(first, second, seeds=(0, 7))
+    first, second, third = (run_id(config, seed) for seed in (0, 7, 8))
+    folder.submit(first, second, seeds=(0, 7, 8))
     folder.fail(first, "OSError: no space")
     text = page(folder).partition("**Figure 7: no results yet.**")[2].partition("\n")[0]
-    assert f"It waits for `{first}` (failed) and `{second}` (queued)" in text
+    assert f"It waits for `{first}` (failed), `{second}` (queued) and `{third}` (not submitted)" in text
     assert (
-        f"`python jobs/submit.py table=scratch.epochs runs={folder.path} seeds=0,7 'data=/the data' epochs=1`"
+        f"`python jobs/submit.py table=scratch.epochs runs={folder.path} seeds=0,7,8 'data=/the data' epochs=1`"
         in text
     )
 

@@ -67,3 +67,21 @@ def test_counts_by_state(folder: StudyFolder) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1), make_diverged(CONFIG, 2))
     assert count_line(folder.collect()) == "2 of 120 runs finished; 1 diverged, 117 not submitted"
+
+
+def test_missing_seeds_are_counted_as_not_submitted(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.submit(seeds=(0, 1))
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 5))
+    text = page(folder)
+    assert "2 of 81 runs finished; 79 not submitted." in text
+    cells = [line.replace(" ", "") for line in text.splitlines()]
+    assert "|1.Trainingfromscratch|2|0|0|25|27|" in cells
+    assert "|notsubmitted|79|" in cells
+
+
+def test_the_default_folder_is_left_out_of_commands(
+    folder: StudyFolder, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.path.parent)
+    assert "`python jobs/submit.py section=all`" in page(folder)

@@ -53,7 +53,20 @@ def test_a_single_run_has_no_spread(folder: StudyFolder, page: Page) -> None:
     folder.add(make_result(CONFIG, 4, 0.25))
     cells = line_of(page(folder), "scratch.lr", "1e-2")
     assert cells[2:4] == ["–", "1"]
-    assert cells[-1] == "1 of 1 runs"
+    assert cells[-1] == "1 of 4 runs; 3 not submitted"
+
+
+def test_rows_are_measured_against_all_seeds_of_the_study(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.submit(*runs_of(1), seeds=(0,))
+    folder.add(make_result(CONFIG, 0))
+    assert line_of(page(folder), "scratch.lr", "1e-2")[-1] == "1 of 1 runs"
+    other = row_config("scratch.lr", "1e-3")
+    folder.submit(run_id(other, 7), seeds=(7,), name="second")
+    text = page(folder)
+    assert line_of(text, "scratch.lr", "1e-2")[-1] == "1 of 2 runs; 1 not submitted"
+    assert line_of(text, "scratch.lr", "1e-3")[-1] == "0 of 2 runs; 1 queued; 1 not submitted"
+    assert line_of(text, "scratch.lr", "5e-2")[-1] == "not submitted"
 
 
 def test_a_table_without_reported_values_has_no_columns_for_them(folder: StudyFolder, page: Page) -> None:
@@ -65,7 +78,7 @@ def test_a_table_without_reported_values_has_no_columns_for_them(folder: StudyFo
         "–",
         "1",
         "0.490",
-        "1 of 1 runs",
+        "1 of 3 runs; 2 not submitted",
     ]
 
 
@@ -99,6 +112,9 @@ def test_a_row_that_only_diverges_says_so(folder: StudyFolder, page: Page) -> No
     folder.add(*(make_diverged(config, seed) for seed in range(3)))
     cells = line_of(page(folder), "transfer.diverging", "LR = 5e-2")
     assert cells == ["LR = 5e-2", "diverged", "–", "0", "–", "3 diverged; diverges in the report"]
+    folder.submit(seeds=range(4))
+    cells = line_of(page(folder), "transfer.diverging", "LR = 5e-2")
+    assert cells[-1] == "0 of 4 runs; 3 diverged; 1 not submitted; diverges in the report"
 
 
 def test_a_row_nobody_submitted(folder: StudyFolder, page: Page) -> None:
@@ -112,7 +128,7 @@ def test_a_run_of_two_tables_counts_in_both_and_once_in_all(folder: StudyFolder,
     folder.add(make_result(config, 0, 0.44))
     text = page(folder)
     assert line_of(text, "scratch.lr", "5e-2")[1] == line_of(text, "scratch.epochs", "30")[1] == "0.440"
-    assert "1 of 118 runs finished; 117 not submitted." in text
+    assert "1 of 120 runs finished; 119 not submitted." in text
 
 
 def test_results_of_another_data_set_are_listed_and_not_counted(folder: StudyFolder, page: Page) -> None:
@@ -122,14 +138,15 @@ def test_results_of_another_data_set_are_listed_and_not_counted(folder: StudyFol
     text = page(folder)
     cells = line_of(text, "scratch.lr", "1e-2")
     assert cells[1] == "0.300"
-    assert cells[-1] == "1 of 2 runs; 1 not counted"
+    assert cells[-1] == "1 of 3 runs; 1 not counted; 1 not submitted"
     assert f"`{run_id(CONFIG, 1)}` not counted: trained on another data set, {'f' * 16}" in text
 
 
-def test_rows_that_overrides_make_one_run(folder: StudyFolder, page: Page) -> None:
-    folder = StudyFolder(folder.path, StudySettings(overrides={"epochs": 1}))
+@pytest.mark.parametrize("others", [{}, {"momentum": 0.5, "batch_size": 64, "workers": 0}])
+def test_rows_that_overrides_make_one_run(folder: StudyFolder, page: Page, others: dict[str, float]) -> None:
+    folder = StudyFolder(folder.path, StudySettings(overrides={**others, "epochs": 1}))
     folder.start()
-    folder.add(make_result(row_config("scratch.epochs", "60").but(epochs=1), 0, 0.2))
+    folder.add(make_result(folder.settings.apply(row_config("scratch.epochs", "60")), 0, 0.2))
     text = page(folder)
     assert line_of(text, "scratch.epochs", "20")[1] == line_of(text, "scratch.epochs", "60")[1] == "0.200"
     assert "Rows 20, 30, 40, 50 and 60 are the same run in this study, because of the override `epochs=1`." in text
