@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from jobs.local import is_alive, queued_tasks
 from jobs.profiles import local_gpus
 from tests.conftest import Command
+from tests.jobs.testbed import until
 
 
 def test_no_more_tasks_at_once_than_the_profile_says(
@@ -33,7 +32,7 @@ def test_no_more_tasks_at_once_than_the_profile_says(
     # Times are kept to the second.
     assert all(later - earlier >= timedelta(seconds=shortest - 2) for earlier, later in pairwise(starts))
     (folder,) = (runs / "submissions").glob("2*")
-    _until(lambda: not is_alive(folder))  # the last result is there a moment before its process has ended
+    until(lambda: not is_alive(folder))  # the last result is there a moment before its process has ended
     assert json.loads((folder / "queue.json").read_text()) == {"running": [], "ended": [0, 1, 2]}
     assert queued_tasks(folder) == {}
 
@@ -67,15 +66,8 @@ def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_pa
         text=True,
         start_new_session=True,
     )
-    _until(lambda: bool(list(runs.glob("*/progress.json"))))
+    until(lambda: bool(list(runs.glob("*/progress.json"))))
     os.killpg(waiting.pid, signal.SIGINT)
     assert "no longer waiting; the runs go on" in waiting.communicate(timeout=30)[1]
     assert waiting.returncode == 130
-    _until(lambda: len(list(runs.glob("*/result.json"))) == 2)
-
-
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
+    until(lambda: len(list(runs.glob("*/result.json"))) == 2)

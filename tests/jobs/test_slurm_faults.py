@@ -1,0 +1,188 @@
+"""What goes wrong on a real Slurm: refusals, kills, hangs, and commands that die half-way."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.results import FAILURE, PROGRESS
+from tests.conftest import Command
+from tests.jobs.conftest import SMALL, manifests
+from tests.jobs.testbed import path_with, profile, queue, slurm, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
+
+
+def test_jobs_cancelled_before_they_ran_are_lost_and_queued_again(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=2", f"profile={held}", f"runs={runs}")
+    submit(*words)
+    first, _ = queue()
+    slurm("scancel", first[0])
+    assert "1 lost, 1 queued" in submit(*words, "dry_run=true").stdout
+    assert "queued resnet.runs: 1 task, 1 run" in submit(*words).stdout
+    assert len(queue()) == 2
+
+
+def test_a_task_that_asked_for_a_gpu_and_finds_none_fails_with_the_reason(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    cuda = profile(tmp_path, device="cuda")
+    runs = tmp_path / "runs"
+    done = submit(*small, "seeds=1", f"profile={cuda}", f"runs={runs}", "wait=true", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert "asked for a GPU and finds none; check gpus_per_node or gres in the profile" in done.stderr
+    assert len(list(runs.glob(f"*/{FAILURE}"))) == 1
+    assert not list(runs.glob("*/result.json"))
+
+
+def test_a_task_killed_while_it_trains_ends_the_wait(small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith("epochs=")]
+    command = [sys.executable, str(Path(__file__).resolve().parents[2] / "jobs" / "submit.py")]
+    waiting = subprocess.Popen(
+        [*command, *words, "epochs=1000", "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}", "wait=true"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: bool(list(runs.glob(f"*/{PROGRESS}"))))
+    slurm("scancel", f"--user={os.getuid()}")
+    assert "lost: epoch" in waiting.communicate(timeout=120)[1]
+    assert waiting.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gpus_per_node": 3},
+        {"partition": "nowhere"},
+        {"gpus_per_node": None, "gres": "gpu:warp:1"},
+    ],
+)
+def test_what_sbatch_refuses_leaves_nothing(
+    settings: dict[str, object], submit: Command, small: tuple[str, ...], tmp_path: Path, untouched: Path
+) -> None:
+    done = submit(*small, "seeds=2", f"profile={profile(tmp_path, **settings)}", f"runs={untouched}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sbatch refused the array resnet.runs: ")
+    assert done.stderr.count("\n") == 1
+    assert not queue()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 1", "sbatch refused the array"),
+        (
+            "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1",
+            "Unable to contact slurm controller",
+        ),
+        ("sleep 1000", "Slurm does not answer (sbatch did not end within 5 s)"),
+        ("echo hello", "sbatch could not queue the array"),
+    ],
+)
+def test_an_sbatch_that_fails_or_hangs_leaves_nothing(
+    script: str, message: str, submit: Command, small: tuple[str, ...], tmp_path: Path, untouched: Path
+) -> None:
+    path = path_with(tmp_path, "sbatch", script)
+    done = submit(*small, f"profile={profile(tmp_path)}", f"runs={untouched}", PATH=path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_slurm_that_is_down_is_told_and_nothing_is_trained_instead(
+    submit: Command, small: tuple[str, ...], tmp_path: Path, untouched: Path
+) -> None:
+    dead = tmp_path / "slurm.conf"
+    config = Path(os.environ.get("SLURM_CONF", "/etc/slurm/slurm.conf")).read_text()
+    dead.write_text(config + "\nSlurmctldPort=9\nMessageTimeout=5\n")
+    done = submit(*small, f"profile={profile(tmp_path)}", f"runs={untouched}", SLURM_CONF=str(dead))
+    assert done.returncode == 2
+    assert "Slurm does not answer (scontrol" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith(("epochs=", "workers="))]
+    given = (*words, "epochs=12", "workers=2", "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scancel", "--signal=USR2", job)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    assert not list(runs.glob(f"*/{FAILURE}"))
+    done = submit(*given, "wait=true")
+    assert done.returncode == 0, done.stderr
+    assert "1 queued" in done.stdout or "1 running" in done.stdout
+    assert len(list(runs.glob("*/result.json"))) == 1
+
+
+def test_jobs_of_a_submission_that_died_are_not_queued_again(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=3", f"profile={held}", f"runs={runs}")
+    # The real sbatch, and then the death of the process that called it.
+    path = path_with(tmp_path, "sbatch", f'{shutil.which("sbatch")} "$@"; kill -9 $PPID')
+    assert submit(*words, PATH=path).returncode == -9
+    assert len(queue()) == 3
+    again = submit(*words)
+    assert again.returncode == 0, again.stderr
+    assert "3 runs of 1 configuration: 3 queued" in again.stdout
+    assert len(queue()) == 3
+
+
+def test_what_was_queued_before_sbatch_refused_is_told(
+    submit: Command, stand_in: Path, held: Path, tmp_path: Path
+) -> None:
+    path = path_with(tmp_path, "sbatch", f'grep -q resnet "$1" && exit 1; exec {shutil.which("sbatch")} "$@"')
+    words = (
+        "section=augmentation,resnet", "seeds=1", "weights=none", *SMALL, f"data={stand_in}", f"profile={held}",
+        f"runs={tmp_path / 'runs'}",
+    )  # fmt: skip
+    done = submit(*words, PATH=path)
+    assert done.returncode == 2
+    assert "4 tasks are queued already, the same command queues the rest" in done.stderr
+    assert len(queue()) == 4
+    assert "queued resnet.runs" in submit(*words).stdout
+    assert "queued augmentation.runs" not in submit(*words).stdout
+
+
+def test_a_squeue_that_fails_once_does_not_end_the_wait(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    script = (
+        f"if [ ! -e {tmp_path}/failed ] && [ -d {runs} ]; then touch {tmp_path}/failed; "
+        f'echo "Socket timed out" >&2; exit 1; fi; '
+        f'exec {shutil.which("squeue")} "$@"'
+    )
+    path = path_with(tmp_path, "squeue", script)
+    fast = profile(tmp_path, poll_seconds=1)
+    done = submit(*small, "seeds=1", f"profile={fast}", f"runs={runs}", "wait=true", PATH=path)
+    assert (tmp_path / "failed").exists()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_with_a_damaged_result_is_queued_once(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    submit(*words)
+    (manifest,) = manifests(runs)
+    ((name,),) = [task["runs"] for task in manifest["tasks"]]  # type: ignore[attr-defined]
+    (runs / name).mkdir()
+    (runs / name / "result.json").write_text("{")
+    assert "nothing to queue" in submit(*words).stdout
+    assert len(queue()) == 1

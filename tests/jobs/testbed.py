@@ -1,0 +1,47 @@
+"""The real Slurm as the tests ask it, and stand-ins for its commands where they should fail."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def slurm(*command: str) -> str:
+    """Standard output of a Slurm command, which must succeed."""
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def queue() -> list[tuple[str, str]]:
+    """(job id, name) of every array task in the queue."""
+    lines = slurm("squeue", "--noheader", "--array", "--format=%i|%j").split()
+    return [(line.split("|")[0], line.split("|")[1]) for line in lines]
+
+
+def profile(folder: Path, **settings: object) -> Path:
+    """A profile file for the testbed with further settings, YAML by YAML; None leaves one out."""
+    base: dict[str, object] = {
+        "executor": "slurm", "device": "cpu", "gpus_per_node": 1, "cpus_per_task": 1, "mem_gb": 4,
+        "command_timeout_seconds": 5, "poll_seconds": 3,
+    }  # fmt: skip
+    path = folder / "profile.yaml"
+    lines = [f"{key}: {value}\n" for key, value in {**base, **settings}.items() if value is not None]
+    path.write_text("".join(lines))
+    return path
+
+
+def path_with(folder: Path, command: str, script: str) -> str:
+    """A PATH on which `command` is the given shell script."""
+    stub = folder / "bin" / command
+    stub.parent.mkdir(exist_ok=True)
+    stub.write_text(f"#!/bin/sh\n{script}\n")
+    stub.chmod(0o755)
+    return f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for a condition; AssertionError if it does not come about in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.1)
