@@ -119,18 +119,20 @@ def submit(
             if isinstance(profile, SlurmProfile):
                 with _uninterrupted():
                     jobs = queue_array(array.name, job_comment(number, k), work[k], folder, profile)
+                    queued += len(jobs)
                     manifest = _with_jobs(manifest, k, jobs)
                     write_manifest(runs, manifest)
             else:
                 manifest = _with_jobs(manifest, k, [job_name(queued + i) for i in range(len(work[k]))])
-            queued += len(work[k])
+                queued += len(work[k])
         if not isinstance(profile, SlurmProfile):
             write_manifest(runs, manifest)
             start_queue(folder, [task for tasks in work for task in tasks], profile)
     except BaseException as error:
         if queued and isinstance(profile, SlurmProfile):
             kept = tuple(task for task in manifest.tasks if task.job)
-            write_manifest(runs, manifest.model_copy(update={"tasks": kept}))
+            with contextlib.suppress(OSError):  # the first manifest still names these jobs, by their comment
+                write_manifest(runs, manifest.model_copy(update={"tasks": kept}))
             if isinstance(error, UserError):
                 raise UserError(
                     f"{error}; {queued} tasks are queued already, the same command queues the rest"
