@@ -5,18 +5,15 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 import caltech_exp
+from caltech_exp.record import StrictRecord
 
 LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
 
 
-class CodeVersion(BaseModel):
+class CodeVersion(StrictRecord):
     """The package's version and, in a git checkout, its commit and whether anything was uncommitted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
     commit: str | None

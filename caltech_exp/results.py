@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CodeVersion
+from caltech_exp.record import StrictRecord
 
 SCHEMA_VERSION = 1
 RESULT = "result.json"
@@ -23,11 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Record = TypeVar("Record", bound=BaseModel)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Epoch(_Record):
+class Epoch(StrictRecord):
     """One epoch. Train loss: mean over its steps; validation loss and accuracy: over all images, after it."""
 
     epoch: int
@@ -38,7 +35,7 @@ class Epoch(_Record):
     seconds: float
 
 
-class DataRecord(_Record):
+class DataRecord(StrictRecord):
     """Which data a run saw: images after max_images, and the fingerprint of the whole data folder."""
 
     fingerprint: str
@@ -48,12 +45,12 @@ class DataRecord(_Record):
     test_images: int
 
 
-class Device(_Record):
+class Device(StrictRecord):
     type: Literal["cpu", "cuda"]
     name: str
 
 
-class Result(_Record):
+class Result(StrictRecord):
     """One finished or diverged run.
 
     `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before
@@ -84,7 +81,7 @@ class Result(_Record):
     peak_memory_bytes: int
 
 
-class Failure(_Record):
+class Failure(StrictRecord):
     """Why a run ended without a result; `mistake` marks one that a retry cannot mend."""
 
     schema_version: Literal[1] = 1
@@ -99,7 +96,7 @@ class Failure(_Record):
     when: str
 
 
-class Progress(_Record):
+class Progress(StrictRecord):
     """Where a run in training is; `when` is its last sign of life (UTC, ISO 8601)."""
 
     schema_version: Literal[1] = 1

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from caltech_exp.arguments import explain
 from caltech_exp.catalog import select
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
+from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
 
 STUDY = "study.json"
@@ -26,19 +27,15 @@ MANIFEST = "manifest.json"
 RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s\d+")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StudySettings(_Record):
+class StudySettings(StrictRecord):
     """What a study changes in every row of the report.
 
     overrides         run settings by name, validated
     imagenet_weights  network -> pinned state dict used in place of torchvision's ImageNet weights
     """
 
-    overrides: dict[str, int | float | str] = {}
-    imagenet_weights: dict[str, str] = {}
+    overrides: dict[str, int | float | str] = Field(default_factory=dict)
+    imagenet_weights: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("overrides")
     @classmethod
@@ -73,7 +70,7 @@ def _plain(value: object) -> str:
     return f"{path}{PIN}{digest[:12]}" if pinned else path
 
 
-class StudyData(_Record):
+class StudyData(StrictRecord):
     """The data set of a study; image counts are those of the split files without the background class."""
 
     root: str
@@ -88,7 +85,7 @@ class StudyData(_Record):
         return f"{kind} {self.root} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
 
 
-class Study(_Record):
+class Study(StrictRecord):
     schema_version: Literal[1] = 1
     settings: StudySettings
     data: StudyData
@@ -96,7 +93,7 @@ class Study(_Record):
     code: CodeVersion
 
 
-class SubmittedTask(_Record):
+class SubmittedTask(StrictRecord):
     """One task and the runs it trains in order.
 
     array, index  its place: which array of the submission, which task of that
@@ -109,7 +106,7 @@ class SubmittedTask(_Record):
     runs: tuple[str, ...]
 
 
-class Manifest(_Record):
+class Manifest(StrictRecord):
     """One submission: what was queued, where, by which command and code."""
 
     schema_version: Literal[1] = 1
