@@ -18,6 +18,16 @@ from torchvision.transforms import (
     ToTensor,
 )
 
+from caltech_exp.augment.parameters import (
+    DEGREES,
+    DISTORTION,
+    GRAYSCALE_P,
+    HORIZONTAL_FLIP_P,
+    PERSPECTIVE_P,
+    SIDE,
+    VERTICAL_FLIP_P,
+)
+
 Transform = Callable[[Any], Any]
 
 TEMPLATE_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -26,9 +36,17 @@ IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Those of ImageNet, which torchvision's pretrained weights expect (design, The report's protocol)."""
 
 
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def statistics(pretrained: bool) -> Statistics:
+    """Mean and standard deviation per channel that inputs are normalised with."""
+    return IMAGENET_STATISTICS if pretrained else TEMPLATE_STATISTICS
+
+
 def eval_transform(pretrained: bool) -> Transform:
     """Validation and test: resize the shorter side to 256, crop the middle 224 x 224, normalise."""
-    return _compose([Resize(256), CenterCrop(224), *_to_input(pretrained)])
+    return _compose([Resize(256), CenterCrop(SIDE), *_to_input(pretrained)])
 
 
 def train_transform(augment: str, pretrained: bool) -> Transform:
@@ -39,24 +57,23 @@ def train_transform(augment: str, pretrained: bool) -> Transform:
     perspective  RandomPerspective, RandomRotation, vertical flip (Figure 18)
     combined     all of both but the vertical flip (Figure 19)
     """
-    random_crop = RandomCrop(224, pad_if_needed=True, padding_mode="edge")
-    flip_gray = [RandomHorizontalFlip(p=0.5), RandomGrayscale(p=0.1)]
+    random_crop = RandomCrop(SIDE, pad_if_needed=True, padding_mode="edge")
+    flip_gray = [RandomHorizontalFlip(HORIZONTAL_FLIP_P), RandomGrayscale(GRAYSCALE_P)]
     distort = [
-        RandomPerspective(distortion_scale=0.5, p=0.5, interpolation=InterpolationMode.BICUBIC),
-        RandomRotation(30),
+        RandomPerspective(DISTORTION, PERSPECTIVE_P, interpolation=InterpolationMode.BICUBIC),
+        RandomRotation(DEGREES),
     ]
     steps = {
-        "none": [CenterCrop(224)],
+        "none": [CenterCrop(SIDE)],
         "crop": [random_crop, *flip_gray],
-        "perspective": [CenterCrop(224), *distort, RandomVerticalFlip(p=0.5)],
+        "perspective": [CenterCrop(SIDE), *distort, RandomVerticalFlip(VERTICAL_FLIP_P)],
         "combined": [random_crop, *flip_gray, *distort],
     }[augment]
     return _compose([Resize(256), *steps, *_to_input(pretrained)])
 
 
 def _to_input(pretrained: bool) -> list[Transform]:
-    mean, std = IMAGENET_STATISTICS if pretrained else TEMPLATE_STATISTICS
-    return [ToTensor(), Normalize(mean, std)]
+    return [ToTensor(), Normalize(*statistics(pretrained))]
 
 
 def _compose(steps: list[Transform]) -> Transform:

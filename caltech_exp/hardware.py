@@ -1,0 +1,56 @@
+"""What the device can do: bf16, compiled networks, copies that nobody waits for."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+
+
+def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """The context for forward passes of engine=fast: autocast to bfloat16, or none for fp32.
+
+    Raises UserError for bf16 on a GPU that has none in hardware (before NVIDIA's Ampere). A CPU without it
+    computes the same, slowly.
+    """
+    if config.precision == "fp32":
+        return nullcontext
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise UserError(f"the GPU {name} does not compute in bf16; submit with precision=fp32")
+    return partial(torch.autocast, device.type, torch.bfloat16)
+
+
+def input_type(config: RunConfig) -> torch.dtype:
+    """The type of the network's input: what autocast would make of float32."""
+    return torch.float32 if config.precision == "fp32" else torch.bfloat16
+
+
+def compiled(net: nn.Module, device: torch.device, cache: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """On CUDA the network through torch.compile, on a CPU as it is.
+
+    The compiled code is kept in `cache`, unless TORCHINDUCTOR_CACHE_DIR names another place: array tasks that
+    share it compile once. Where there is no C compiler, which Triton needs, the network is used as it is.
+    """
+    if device.type != "cuda":
+        return net
+    if not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
+        print("no C compiler on this machine: training without torch.compile", flush=True)
+        return net
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
+    return forward
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor on the device, without waiting for the device."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
