@@ -30,7 +30,7 @@ demo: setup
 	else data=$(DEMO_DATA); study=build/demo/study; fi; \
 	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights; \
 	$(BIN)/python jobs/submit.py section=all $(DEMO_OVERRIDES) "data=$$data" "runs=$$study" \
-	  imagenet_weights=$(DEMO_DATA)/weights profile=demo runs_per_task=8 wait=true; \
+	  imagenet_weights=$(DEMO_DATA)/weights packs=build/demo/packs profile=demo runs_per_task=8 wait=true; \
 	$(BIN)/python reports/aggregate.py "runs=$$study" "out=$$study-report" "data=$$data"
 
 test: setup

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 NUM_CLASSES = 102
 """Outputs of the networks' last layer: 101 classes and one unused, as in the report (Figure 4)."""
@@ -45,13 +45,31 @@ class RunConfig(BaseModel):
         0, ge=0, description="images used of each of training, validation and test set; 0 for all"
     )
     workers: int = Field(
-        4, ge=0, le=64, description="data loading processes, 0 to 64 (each draws its own augmentations)"
+        4, ge=0, le=64, description="data loading processes of engine=reference, 0 to 64 (each draws its own)"
     )
-    engine: Literal["reference"] = Field("reference", description="how a run trains")
+    engine: Literal["fast", "reference"] = Field(
+        "fast", description="how a run trains: fast, or reference, the course template's loop to the letter"
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="arithmetic of engine=fast: bf16 (autocast) or fp32; reference has fp32 only"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reference_has_one_precision(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("engine") == "reference":
+            if values.get("precision", "fp32") == "bf16":
+                raise ValueError("engine=reference computes in fp32; leave precision out, or use engine=fast")
+            return {**values, "precision": "fp32"}
+        return values
 
     def but(self, **changes: Any) -> "RunConfig":
-        """The same configuration with some settings changed, validated anew."""
-        return RunConfig.model_validate({**self.model_dump(), **changes})
+        """The same configuration with some settings changed, validated anew.
+
+        Another engine brings its own precision along, unless one is given.
+        """
+        kept = self.model_dump(exclude={"precision"} if "engine" in changes else None)
+        return RunConfig.model_validate({**kept, **changes})
 
     @property
     def pretrained(self) -> bool:
@@ -62,10 +80,12 @@ class RunConfig(BaseModel):
     def id(self) -> str:
         """10 hex digits that name this configuration whatever its seed.
 
-        A hash of all settings; a pinned weights file counts by its content, not its path. A setting added
-        in a later version must be left out here at the value that computes what was computed before it.
+        A hash of all settings that can change the result; a pinned weights file counts by its content, not
+        its path. A setting added in a later version must be left out here at the value that computes what was
+        computed before it.
         """
-        identity = self.model_dump()
+        # The reference had no precision to choose; the fast engine has no workers.
+        identity = self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
         _, pinned, digest = self.weights.partition(PIN)
         if pinned:
             identity["weights"] = f"sha256:{digest}"

@@ -11,6 +11,7 @@ import torch
 from caltech_exp.clock import utc_now
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
+from caltech_exp.packs import PackPlace
 from caltech_exp.provenance import CodeVersion, library_versions
 from caltech_exp.results import (
     FAILURE,
@@ -53,7 +54,13 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def execute(
-    config: RunConfig, seed: int, runs: Path, data: DataSet, device: torch.device, origin: Origin
+    config: RunConfig,
+    seed: int,
+    runs: Path,
+    data: DataSet,
+    device: torch.device,
+    packs: PackPlace,
+    origin: Origin,
 ) -> Result:
     """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
@@ -86,7 +93,7 @@ def execute(
         (folder / FAILURE).unlink(missing_ok=True)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        trained = train(config, seed, data, device, report_progress)
+        trained = train(config, seed, data, device, packs, report_progress)
         result = Result(
             run_id=name,
             config=config,
@@ -99,7 +106,7 @@ def execute(
             test_loss=trained.test_loss,
             test_accuracy=trained.test_accuracy,
             data=_data_record(data, trained),
-            device=_describe(device),
+            device=describe_device(device),
             libraries=library_versions(),
             code=origin.code,
             job=origin.job,
@@ -153,7 +160,8 @@ def _data_record(data: DataSet, trained: Trained) -> DataRecord:
     )
 
 
-def _describe(device: torch.device) -> Device:
+def describe_device(device: torch.device) -> Device:
+    """The device's type and model name."""
     if device.type == "cuda":
         return Device(type="cuda", name=torch.cuda.get_device_name(device))
     return Device(type="cpu", name=_cpu_name())

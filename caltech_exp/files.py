@@ -5,19 +5,22 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from caltech_exp.errors import UserError
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` (text as UTF-8) in one step; a reader sees the old or the new, never a part.
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the name `path` in one step when the block ends; a reader never sees a part.
 
-    Raises OSError (disk full, no permission), and then leaves what was there.
+    Until then it is `.<name>.<random>` in the same folder. If the block fails (OSError: disk full, no permission)
+    it is removed, and what was there stays.
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
@@ -30,6 +33,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content` (text as UTF-8) in one step, as `new_file` does. Raises OSError."""
+    with new_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def user_path(text: str, key: str) -> Path:

@@ -36,15 +36,17 @@ def input_type(config: RunConfig) -> torch.dtype:
 def compiled(net: nn.Module, device: torch.device, cache: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     """On CUDA the network through torch.compile, on a CPU as it is.
 
-    The compiled code is kept in `cache`, unless TORCHINDUCTOR_CACHE_DIR names another place: array tasks that
-    share it compile once. Where there is no C compiler, which Triton needs, the network is used as it is.
+    The compiled code is kept in `cache` where that can be written, unless TORCHINDUCTOR_CACHE_DIR names another
+    place: array tasks that share it compile once. Without a C compiler, which Triton needs, the network is used as
+    it is.
     """
     if device.type != "cuda":
         return net
     if not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
         print("no C compiler on this machine: training without torch.compile", flush=True)
         return net
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    if os.access(cache.parent, os.W_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
     return forward
 

@@ -1,27 +1,23 @@
-"""One run, top to bottom: the course template's loop (engine `reference`)."""
+"""One run, top to bottom: the course template's loop, with the parts that the run's engine prepares."""
 
 import math
 import random
 import resource
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn, optim
+from torch import nn
 from torch.optim.lr_scheduler import StepLR
-from torch.utils.data import DataLoader
 
+from caltech_exp import fast, reference
 from caltech_exp.config import RunConfig
-from caltech_exp.data import Caltech
-from caltech_exp.models import build, trained_parameters
+from caltech_exp.packs import PackPlace
+from caltech_exp.parts import Batches, Parts
 from caltech_exp.results import Epoch
-from caltech_exp.splits import DataSet, evenly
-from caltech_exp.transforms import eval_transform, train_transform
-
-Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
+from caltech_exp.splits import DataSet
 
 
 @dataclass(frozen=True)
@@ -40,48 +36,12 @@ class Trained:
     peak_memory_bytes: int
 
 
-@dataclass(frozen=True)
-class Loaders:
-    train: Batches
-    val: Batches
-    test: Batches
-
-
-def make_loaders(config: RunConfig, data: DataSet, device: torch.device) -> Loaders:
-    """The template's three DataLoaders; training is shuffled and drops the last incomplete batch."""
-    steps = train_transform(config.augment, config.pretrained)
-    plain = eval_transform(config.pretrained)
-    pinned = device.type == "cuda"
-
-    def loader(split: str, images: tuple[object, ...], transform: object, **options: bool) -> Batches:
-        return DataLoader(
-            Caltech(data, split, images, transform),  # type: ignore[arg-type]
-            config.batch_size,
-            num_workers=config.workers,
-            worker_init_fn=_leave_signals_to_the_task,
-            pin_memory=pinned,
-            **options,  # type: ignore[arg-type]
-        )
-
-    most = config.max_images
-    return Loaders(
-        loader("train", evenly(data.train, most), steps, shuffle=True, drop_last=True),
-        loader("train", evenly(data.val, most), plain),
-        loader("test", evenly(data.test, most), plain),
-    )
-
-
-def _leave_signals_to_the_task(_worker: int) -> None:
-    """Workers inherit the task's handlers for preemption and time limit, which are for the task to answer."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def train(
     config: RunConfig,
     seed: int,
     data: DataSet,
     device: torch.device,
+    packs: PackPlace,
     on_epoch: Callable[[int, float | None], None],
 ) -> Trained:
     """Train and evaluate one run.
@@ -91,16 +51,12 @@ def train(
     damaged images or weights.
     """
     set_seed(seed)
-    loaders = make_loaders(config, data, device)
-    net = build(config).to(device)
+    if config.engine == "reference":
+        parts = reference.prepare(config, data, device)
+    else:
+        parts = fast.prepare(config, data, device, packs)
     criterion = nn.CrossEntropyLoss()
-    optimizer = optim.SGD(
-        trained_parameters(net, config),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    scheduler = StepLR(optimizer, step_size=config.step_size, gamma=config.gamma)
+    scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
 
     history: list[Epoch] = []
     first_loss = math.nan
@@ -111,16 +67,17 @@ def train(
     for epoch in range(1, config.epochs + 1):
         start = time.perf_counter()
         lr = scheduler.get_last_lr()[0]
-        net.train()
+        parts.net.train()
         # Losses stay on the device until the epoch ends: no synchronisation per step.
         losses: list[torch.Tensor] = []
-        for images, labels in loaders.train:
-            images, labels = images.to(device), labels.to(device)
-            optimizer.zero_grad()
-            loss = criterion(net(images), labels)
+        for inputs, labels in parts.train.draw():
+            parts.optimizer.zero_grad()
+            with parts.arithmetic():
+                outputs = parts.forward(inputs)
+            loss = criterion(outputs.float(), labels)
             losses.append(loss.detach())
             loss.backward()
-            optimizer.step()
+            parts.optimizer.step()
             trained_images += len(labels)
         scheduler.step()
         step_losses = torch.stack(losses).double().cpu()
@@ -128,7 +85,7 @@ def train(
         if epoch == 1:
             first_loss = step_losses[0].item()
         train_loss = step_losses.mean().item()
-        val_loss, val_accuracy = evaluate(net, loaders.val, device)
+        val_loss, val_accuracy = evaluate(parts, parts.val)
         diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         history.append(
             Epoch(
@@ -149,35 +106,33 @@ def train(
         on_epoch(epoch, rate)
         if diverged:
             break
-    test_loss, test_accuracy = (None, None) if diverged else evaluate(net, loaders.test, device)
+    test_loss, test_accuracy = (None, None) if diverged else evaluate(parts, parts.test)
     return Trained(
         diverged=diverged,
         epochs=tuple(history),
         first_loss=finite(first_loss),
         test_loss=finite(test_loss),
         test_accuracy=test_accuracy,
-        train_images=len(loaders.train.dataset),  # type: ignore[arg-type]
-        val_images=len(loaders.val.dataset),  # type: ignore[arg-type]
-        test_images=len(loaders.test.dataset),  # type: ignore[arg-type]
+        train_images=parts.train.images,
+        val_images=parts.val.images,
+        test_images=parts.test.images,
         images_per_second=trained_images / training_seconds,
         peak_memory_bytes=peak_memory(device),
     )
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, batches: Batches, device: torch.device) -> tuple[float, float]:
+def evaluate(parts: Parts, batches: Batches) -> tuple[float, float]:
     """Mean cross-entropy and share of images classified right, over all images, without dropout."""
-    net.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    right = torch.zeros((), dtype=torch.int64, device=device)
-    seen = 0
-    for images, labels in batches:
-        images, labels = images.to(device), labels.to(device)
-        outputs = net(images)
-        total += nn.functional.cross_entropy(outputs, labels, reduction="sum")
-        right += (outputs.argmax(dim=1) == labels).sum()
-        seen += len(labels)
-    return total.item() / seen, right.item() / seen
+    parts.net.eval()
+    total: torch.Tensor | float = 0.0
+    right: torch.Tensor | int = 0
+    with parts.arithmetic():
+        for inputs, labels in batches.draw():
+            outputs = parts.net(inputs).float()
+            total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
+            right += (outputs.argmax(dim=1) == labels).sum()
+    return float(total) / batches.images, int(right) / batches.images
 
 
 def set_seed(seed: int) -> None:

@@ -16,6 +16,11 @@ def has_sbatch() -> bool:
     return shutil.which("sbatch") is not None
 
 
+def default_profile() -> str:
+    """The profile where none is named: slurm where there is one, else local."""
+    return "slurm" if has_sbatch() else "local"
+
+
 def ask(command: Sequence[str], timeout: float) -> str:
     """Standard output of a Slurm command. Raises UserError if it fails or takes over `timeout` seconds."""
     name = command[0]

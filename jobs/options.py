@@ -28,6 +28,7 @@ class SubmitOptions(BaseModel):
     profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
     runs: str = Field("runs", description="folder of the study")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
+    packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
     imagenet_weights: str = Field(
         "", description="folder with alexnet.pth and resnet18.pth to use in place of torchvision's"
     )

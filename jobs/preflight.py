@@ -9,14 +9,13 @@ from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, evenly, read_data_set
 from caltech_exp.study import StudyData, StudySettings
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
-from jobs.options import SubmitOptions
 from jobs.profiles import LocalProfile, Profile, expand_path, local_gpus
 
 
-def find_data(options: SubmitOptions, profile: Profile) -> DataSet:
+def find_data(given: str, profile: Profile) -> DataSet:
     """The data set of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
-    if options.data:
-        return read_data_set(user_path(options.data, "data"))
+    if given:
+        return read_data_set(user_path(given, "data"))
     environment = os.environ.get("CALTECH101_ROOT")
     if environment:
         return read_data_set(user_path(environment, "CALTECH101_ROOT"))
@@ -37,6 +36,12 @@ def describe_data(data: DataSet) -> StudyData:
     )
 
 
+def check_splits(data: DataSet) -> None:
+    """Raises UserError if the split files leave no validation image: every other one of train.txt."""
+    if not data.val:
+        raise UserError(f"{data.root / 'train.txt'} leaves no validation image; name two images or more there")
+
+
 def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
     """Raises UserError if the data cannot be trained on: too many classes, or no whole batch of images."""
     if len(data.classes) > NUM_CLASSES:
@@ -44,10 +49,9 @@ def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySetti
             f"{data.root / 'train.txt'} names {len(data.classes)} classes and the networks have {NUM_CLASSES} "
             "outputs; name fewer"
         )
+    check_splits(data)
     for config in configs:
         images = len(evenly(data.train, config.max_images))
-        if not evenly(data.val, config.max_images):
-            raise UserError(f"{data.root / 'train.txt'} leaves no validation image; name two images or more there")
         if config.batch_size > images:
             whose = "" if "batch_size" in settings.overrides else " of a row of the report"
             raise UserError(

@@ -50,6 +50,12 @@ class _Profile(BaseModel):
     data_on_node: Line | None = Field(
         None, description="where a task finds the data, expanded on its node (for node-local scratch)"
     )
+    packs: Line | None = Field(
+        None, description="folder of decoded images, shared by all tasks; left out: ~/.cache/caltech_exp/packs"
+    )
+    packs_on_node: Line | None = Field(
+        None, description="folder on a node's own disk to copy them to, expanded on the node"
+    )
     torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
 
 
@@ -168,6 +174,17 @@ def parse_profile(text: str, where: str) -> Profile:
 def expand_path(text: str) -> Path:
     """A path of a profile or of the command line, absolute, with `~` and `$NAME` expanded."""
     return Path(os.path.expandvars(text)).expanduser().absolute()
+
+
+def packs_folder(given: str, profile: Profile) -> Path:
+    """Where tasks find decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`).
+
+    Raises UserError for a path that no folder could have.
+    """
+    if given:
+        return user_path(given, "packs")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return user_path(os.path.expandvars(profile.packs or f"{cache}/caltech_exp/packs"), "packs")
 
 
 def local_gpus() -> Sequence[int]:

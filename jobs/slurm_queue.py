@@ -5,7 +5,7 @@ import io
 import os
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +17,6 @@ from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.cluster import not_answering
 from jobs.profiles import RESERVED, SlurmProfile
-from jobs.task import TrainTask
 
 OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
 """Environment variables that sbatch puts above what a batch script says."""
@@ -34,7 +33,7 @@ def check_log_folder(folder: Path) -> None:
 
 
 def queue_array(
-    name: str, comment: str, tasks: Sequence[TrainTask], folder: Path, profile: SlurmProfile
+    name: str, comment: str, tasks: Sequence[Callable[[], None]], folder: Path, profile: SlurmProfile
 ) -> list[str]:
     """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
 

@@ -31,7 +31,7 @@ from caltech_exp.study import (
 from jobs.arrays import Array
 from jobs.local import job_name, start_queue
 from jobs.options import Request
-from jobs.profiles import Profile, SlurmProfile
+from jobs.profiles import Profile, SlurmProfile, packs_folder
 from jobs.slurm_queue import check_log_folder, queue_array
 from jobs.task import TrainTask
 
@@ -98,10 +98,11 @@ def submit(
     """
     number = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / SUBMISSIONS / number
+    packs = packs_folder(request.options.packs, profile)
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
     folder.mkdir()
-    work = [[_task(number, group, profile, runs, data, code) for group in a.tasks] for a in arrays]
+    work = [[_task(number, group, profile, runs, packs, data, code) for group in a.tasks] for a in arrays]
     tasks = [
         SubmittedTask(array=k, index=index, job="", runs=tuple(run.id for run in group))
         for k, array in enumerate(arrays)
@@ -158,6 +159,7 @@ def _task(
     group: Sequence[PlannedRun],
     profile: Profile,
     runs: Path,
+    packs: Path,
     data: StudyData,
     code: CodeVersion,
 ) -> TrainTask:
@@ -167,6 +169,8 @@ def _task(
         folder=str(runs),
         data=data.root,
         data_on_node=profile.data_on_node,
+        packs=str(packs),
+        packs_on_node=profile.packs_on_node,
         fingerprint=data.fingerprint,
         device=profile.device,
         threads=profile.cpus_per_task,

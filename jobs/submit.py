@@ -20,7 +20,7 @@ from caltech_exp.splits import check_images
 from caltech_exp.states import DONE, RunState, run_state
 from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
-from jobs.cluster import has_sbatch, max_array_size
+from jobs.cluster import default_profile, max_array_size
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
 from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
@@ -31,7 +31,7 @@ from jobs.show import plan_table, queue_lines, summary
 def main(argv: Sequence[str]) -> int:
     """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
     request = parse_request(argv)
-    profile = load_profile(request.options.profile or ("slurm" if has_sbatch() else "local"))
+    profile = load_profile(request.options.profile or default_profile())
     if profile.torch_home:
         os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home))
     runs = user_path(request.options.runs, "runs")
@@ -59,7 +59,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     open_runs = [run for run in plan if _is_open(states[run.id])]
     try:
         check_device(profile)
-        data = find_data(request.options, profile)
+        data = find_data(request.options.data, profile)
         check_data([run.config for run in open_runs], data, request.settings)
         _require_same_study(runs, request, describe_data(data))
     except UserError as error:
@@ -84,7 +84,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     """Check everything, queue the open runs, and wait for them if asked to."""
     # First what tells the most in the least time; nothing is written until all of it holds.
     check_device(profile)
-    data = find_data(request.options, profile)
+    data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
     states = states_of(plan, runs, profile, study_data.fingerprint)

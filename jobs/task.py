@@ -7,6 +7,7 @@ from pathlib import Path
 
 import submitit
 
+from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion, code_version
@@ -17,8 +18,9 @@ from jobs.profiles import expand_path
 class TrainTask:
     """Runs of one task.
 
-    data, data_on_node  the data folder; where the second is given it is used, with `$NAME` expanded on the node
-    threads CPU threads of torch, None for torch's own choice.
+    data, data_on_node    the data folder; where the second is given it is used, with `$NAME` expanded on the node
+    packs, packs_on_node  the folder of decoded images, and the node's own to copy them to, expanded there
+    threads               CPU threads of torch, None for torch's own choice
     """
 
     submission: str
@@ -26,6 +28,8 @@ class TrainTask:
     folder: str
     data: str
     data_on_node: str | None
+    packs: str
+    packs_on_node: str | None
     fingerprint: str
     device: str
     threads: int | None
@@ -37,10 +41,13 @@ class TrainTask:
         environment = submitit.JobEnvironment()
         if self.torch_home:
             os.environ["TORCH_HOME"] = str(expand_path(self.torch_home))
+        if any(config.engine == "fast" for config, _ in self.runs):
+            keep_freed_memory()
         # torch is imported on the node only: submitting stays fast.
         import torch
 
         from caltech_exp.execute import Origin, choose_device, execute, record_failure
+        from caltech_exp.packs import PackPlace
         from caltech_exp.splits import read_data_set
 
         here = code_version()
@@ -64,10 +71,12 @@ class TrainTask:
             for config, seed in self.runs:
                 record_failure(folder, run_id(config, seed), error, origin)
             raise
+        on_node = expand_path(self.packs_on_node) if self.packs_on_node else None
+        packs = PackPlace(Path(self.packs), on_node)
         failed = []
         for config, seed in self.runs:
             try:
-                execute(config, seed, folder, data, device, origin)
+                execute(config, seed, folder, data, device, packs, origin)
             except Exception as error:
                 if len(self.runs) == 1:
                     raise

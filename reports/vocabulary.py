@@ -31,7 +31,7 @@ WORDS: dict[str, dict[Any, str]] = {
     },
     "max_images": {0: "all images"},
 }
-HOW_NOT_WHAT = ("workers", "engine")
+HOW_NOT_WHAT = ("workers", "engine", "precision")
 """Settings that say how a run is computed, not what it trains."""
 
 

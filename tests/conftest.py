@@ -4,14 +4,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
+from caltech_exp.packs import PackPlace
 from caltech_exp.standin import write_stand_in, write_stand_in_weights
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A user's cache for the tests and for all that they start: packs never go into the home of who runs them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> PackPlace:
+    """Where tests that train in this process have their packs."""
+    return PackPlace(tmp_path_factory.mktemp("packs"))
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +58,51 @@ def caltech101() -> Path:
     pytest.skip("no Caltech-101 here: set CALTECH101_ROOT to test on real images")
 
 
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """The GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no GPU")
+    return torch.device("cuda")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system of its own."""
+
+    path: Path
+
+    def change(self, option: str) -> None:
+        """Mount it anew with `size=64m` or `ro`; what lies on it stays."""
+        subprocess.run(["mount", "-o", f"remount,{option}", str(self.path)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of 1 MB; CI fails where none can be mounted."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        if os.environ.get("CI"):
+            pytest.fail("CI needs a full disk: run it as root where tmpfs can be mounted")
+        pytest.skip("a full disk can be tested only by root, where tmpfs can be mounted")
+    yield Disk(path)
+    subprocess.run(["umount", "--lazy", str(path)], check=True, capture_output=True)
+
+
 @pytest.fixture
 def submit(tmp_path: Path) -> Command:
     """Run `python jobs/submit.py` with the given words; environment changes as keywords, None to unset."""
     return _command("jobs/submit.py", tmp_path)
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Command:
+    """Run `python jobs/prepare.py`, as `submit` does."""
+    return _command("jobs/prepare.py", tmp_path)
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
     [
         "jobs.submit",
         "jobs.queued",
+        "jobs.prepare",
         "reports.aggregate",
         "caltech_exp.plan",
         "caltech_exp.study",

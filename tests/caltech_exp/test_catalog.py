@@ -55,7 +55,7 @@ def test_template_is_figure_4() -> None:
     assert TEMPLATE.model_dump() == {
         "model": "alexnet", "weights": "none", "freeze": "none", "augment": "none", "lr": 1e-3, "momentum": 0.9,
         "weight_decay": 5e-5, "batch_size": 256, "epochs": 30, "step_size": 20, "gamma": 0.1, "max_images": 0,
-        "workers": 4, "engine": "reference",
+        "workers": 4, "engine": "fast", "precision": "bf16",
     }  # fmt: skip
 
 

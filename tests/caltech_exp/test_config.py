@@ -8,20 +8,52 @@ from caltech_exp.config import RunConfig, run_id
 DIGEST = "ab" * 32
 
 
+REFERENCE = RunConfig(engine="reference")
+
+
 def test_ids_are_stable() -> None:
     # A change here means that no result of an earlier version is found again: see the CHANGELOG's rule.
-    assert RunConfig().id == "d5ef5c5355"
-    assert run_id(RunConfig(model="resnet18", weights="imagenet", lr=5e-2), 2) == "78306a786b-s2"
+    other = {"model": "resnet18", "weights": "imagenet", "lr": 5e-2}
+    assert REFERENCE.id == "d5ef5c5355"
+    assert run_id(REFERENCE.but(**other), 2) == "78306a786b-s2"
+    assert RunConfig().id == "ffaa4cfdb4"
+    assert run_id(RunConfig().but(**other), 2) == "5ecc0bb5ec-s2"
 
 
-@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "engine"])  # there is one
-def test_every_setting_counts(name: str) -> None:
-    other = {
-        "model": "resnet18", "weights": "imagenet", "freeze": "conv", "augment": "crop", "lr": 0.5,
-        "momentum": 0.5, "weight_decay": 0.5, "batch_size": 7, "epochs": 7, "step_size": 7, "gamma": 0.5,
-        "max_images": 7, "workers": 7,
-    }  # fmt: skip
-    assert RunConfig().but(**{name: other[name]}).id != RunConfig().id
+OTHER = {
+    "model": "resnet18", "weights": "imagenet", "freeze": "conv", "augment": "crop", "lr": 0.5,
+    "momentum": 0.5, "weight_decay": 0.5, "batch_size": 7, "epochs": 7, "step_size": 7, "gamma": 0.5,
+    "max_images": 7, "workers": 7, "engine": "reference", "precision": "fp32",
+}  # fmt: skip
+"""Another value than the default of every setting."""
+
+
+@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "workers"])
+def test_every_setting_of_the_fast_engine_counts(name: str) -> None:
+    assert RunConfig().but(**{name: OTHER[name]}).id != RunConfig().id
+
+
+@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name not in ("engine", "precision")])
+def test_every_setting_of_the_reference_engine_counts(name: str) -> None:
+    assert REFERENCE.but(**{name: OTHER[name]}).id != REFERENCE.id
+
+
+def test_workers_that_the_fast_engine_does_not_have_do_not_count() -> None:
+    assert RunConfig(workers=0).id == RunConfig(workers=7).id
+
+
+def test_the_reference_engine_has_one_precision() -> None:
+    assert REFERENCE.precision == "fp32"
+    assert RunConfig(engine="reference", precision="fp32").id == REFERENCE.id
+    with pytest.raises(ValidationError, match="engine=reference computes in fp32; leave precision out, or use"):
+        RunConfig(engine="reference", precision="bf16")
+
+
+def test_another_engine_brings_its_own_precision_along() -> None:
+    there = RunConfig().but(engine="reference")
+    assert there.precision == "fp32"
+    assert there.but(engine="fast") == RunConfig()
+    assert there.but(engine="fast", precision="fp32").precision == "fp32"
 
 
 def test_spelling_of_a_number_does_not_count() -> None:

@@ -55,6 +55,18 @@ def test_what_is_written_is_read(result: Result, tmp_path: Path) -> None:
     assert read_result(folder) == result
 
 
+def test_a_result_from_before_there_was_a_precision_is_read_with_the_id_it_had(
+    result: Result, tmp_path: Path
+) -> None:
+    config = RunConfig(engine="reference")
+    old = result.model_copy(update={"config": config, "run_id": "d5ef5c5355-s0"})
+    path = write_record(tmp_path / old.run_id, RESULT, old)
+    written = json.loads(path.read_text())
+    del written["config"]["precision"]
+    path.write_text(json.dumps(written))
+    assert read_result(path.parent) == old
+
+
 def test_no_file_is_no_result(tmp_path: Path) -> None:
     assert read_result(tmp_path / "0123456789-s0") is None
 

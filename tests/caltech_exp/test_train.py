@@ -1,6 +1,7 @@
-"""The training loop on real parts: the stand-in's JPEGs, real networks, a few steps."""
+"""The training loop on real parts, with either engine: the stand-in's JPEGs, real networks, a few steps."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,15 @@ import torch
 
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.fast import EVAL_BATCH
 from caltech_exp.models import build
+from caltech_exp.packs import PackPlace
 from caltech_exp.splits import IMAGES, DataSet, read_data_set
-from caltech_exp.train import Trained, evaluate, make_loaders, set_seed, train
-from caltech_exp.transforms import eval_transform
+from caltech_exp.train import Trained, evaluate, train
+from tests.caltech_exp.engines import CPU, prepare
 
-CPU = torch.device("cpu")
-SHORT = RunConfig(model="resnet18", epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01)
+FAST = RunConfig(model="resnet18", epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01)
+ENGINES = [pytest.param(FAST, id="fast"), pytest.param(FAST.but(engine="reference"), id="reference")]
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +25,20 @@ def data(stand_in: Path) -> DataSet:
     return read_data_set(stand_in)
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def short(request: pytest.FixtureRequest) -> RunConfig:
+    """A short run, with each engine as it comes: fast in bf16, reference in fp32."""
+    config: RunConfig = request.param
+    return config
+
+
+def run(config: RunConfig, data: DataSet, packs: PackPlace, seed: int = 0) -> Trained:
+    return train(config, seed, data, CPU, packs, lambda _epoch, _rate: None)
+
+
 @pytest.fixture(scope="module")
-def trained(data: DataSet) -> Trained:
-    return train(SHORT, 0, data, CPU, lambda _epoch, _rate: None)
+def trained(short: RunConfig, data: DataSet, packs: PackPlace) -> Trained:
+    return run(short, data, packs)
 
 
 def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
@@ -39,94 +53,116 @@ def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
     assert not trained.diverged
 
 
-def test_same_seed_same_result_other_seed_another(trained: Trained, data: DataSet) -> None:
-    losses = [epoch.train_loss for epoch in trained.epochs]
-    again = train(SHORT, 0, data, CPU, lambda _epoch, _rate: None)
-    other = train(SHORT, 1, data, CPU, lambda _epoch, _rate: None)
-    assert [epoch.train_loss for epoch in again.epochs] == losses
-    assert [epoch.train_loss for epoch in other.epochs] != losses
+def test_losses_are_computed_in_float32(trained: Trained) -> None:
+    for loss in (trained.first_loss, trained.test_loss):
+        assert loss is not None
+        assert torch.tensor(loss).bfloat16().item() != loss
 
 
-def test_it_learns(data: DataSet) -> None:
-    config = SHORT.but(epochs=8, step_size=8, max_images=8, lr=0.02)
-    losses = [epoch.train_loss for epoch in train(config, 0, data, CPU, lambda _e, _r: None).epochs]
+def test_same_seed_same_result_other_seed_another(
+    short: RunConfig, trained: Trained, data: DataSet, packs: PackPlace
+) -> None:
+    losses = [(epoch.train_loss, epoch.val_loss) for epoch in trained.epochs]
+    again = run(short, data, packs)
+    other = run(short, data, packs, seed=1)
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in again.epochs] == losses
+    assert again.test_loss == trained.test_loss
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in other.epochs] != losses
+
+
+def test_it_learns(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    config = short.but(epochs=8, step_size=8, max_images=8, lr=0.02)
+    losses = [epoch.train_loss for epoch in run(config, data, packs).epochs]
     assert losses[0] is not None
     assert losses[-1] is not None
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_that_diverges_stops_and_says_so(data: DataSet) -> None:
-    trained = train(SHORT.but(lr=1e20), 0, data, CPU, lambda _epoch, _rate: None)
+def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    trained = run(short.but(lr=1e20), data, packs)
     assert trained.diverged
     assert len(trained.epochs) == 1
     assert trained.epochs[0].train_loss is None
     assert trained.test_accuracy is None
 
 
-def test_progress_is_told_before_and_after_every_epoch(data: DataSet) -> None:
+def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
     told: list[tuple[int, float | None]] = []
-    train(SHORT.but(epochs=2), 0, data, CPU, lambda epoch, rate: told.append((epoch, rate)))
+    train(short.but(epochs=2), 0, data, CPU, packs, lambda epoch, rate: told.append((epoch, rate)))
     assert [epoch for epoch, _ in told] == [0, 1, 2]
     assert told[0][1] is None
     assert all(rate for _, rate in told[1:])
 
 
-def test_training_drops_the_incomplete_batch_and_shuffles(data: DataSet) -> None:
-    set_seed(0)
-    loaders = make_loaders(SHORT, data, CPU)
-    first, second = (torch.cat([labels for _, labels in loaders.train]) for _ in range(2))
-    assert len(first) == 16
-    assert not torch.equal(first, second)
-    assert sum(len(labels) for _, labels in loaders.val) == 20
-
-
-def test_evaluation_counts_every_image_once(data: DataSet) -> None:
-    set_seed(0)
-    net = build(SHORT).eval()
-    loader = make_loaders(SHORT.but(batch_size=7, max_images=10), data, CPU).test
-    images = torch.cat([images for images, _ in loader])
-    labels = torch.cat([labels for _, labels in loader])
+def test_evaluation_counts_every_image_once(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
+    parts = prepare(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
+    images = torch.cat([images for images, _ in parts.test.draw()])
+    labels = torch.cat([labels for _, labels in parts.test.draw()])
+    parts.net.eval()
     with torch.no_grad():
-        outputs = net(images)
-    loss, accuracy = evaluate(net, loader, CPU)
+        outputs = parts.net(images)
+    loss, accuracy = evaluate(parts, parts.test)
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
     assert accuracy == (outputs.argmax(1) == labels).double().mean().item()
 
 
-def test_frozen_layers_stay_as_they_were(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("model", "freeze", "trainable"),
+    [("resnet18", "conv", "fc."), ("alexnet", "conv", "classifier."), ("alexnet", "fc", "features.")],
+)
+def test_frozen_layers_stay_as_they_were(
+    model: str,
+    freeze: str,
+    trainable: str,
+    short: RunConfig,
+    data: DataSet,
+    packs: PackPlace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     nets = []
 
     def keep(config: RunConfig) -> torch.nn.Module:
         net = build(config)
-        before = {name: value.clone() for name, value in net.named_parameters()}
+        before = {name: value.detach().clone() for name, value in net.named_parameters()}
         nets.append((net, before))
         return net
 
-    monkeypatch.setattr("caltech_exp.train.build", keep)
-    train(SHORT.but(freeze="conv", epochs=1), 0, data, CPU, lambda _e, _r: None)
+    monkeypatch.setattr(f"caltech_exp.{short.engine}.build", keep)
+    run(short.but(model=model, freeze=freeze, epochs=1, max_images=8), data, packs)
     ((net, before),) = nets
     changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
-    assert changed == {"fc.weight", "fc.bias"}
+    assert changed == {name for name in before if name.startswith(trainable)}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_damaged_after_submission_is_named(data: DataSet, workers: int, tmp_path: Path) -> None:
-    import shutil
+DAMAGED = [
+    pytest.param(FAST, id="fast"),
+    pytest.param(FAST.but(engine="reference"), id="reference"),
+    pytest.param(FAST.but(engine="reference", workers=1), id="reference, in a worker"),
+]
 
+
+@pytest.mark.parametrize("config", DAMAGED)
+def test_an_image_damaged_after_submission_is_named(
+    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "data"))
     broken = read_data_set(folder)
     for sample in broken.train:
         (folder / IMAGES / sample.path).write_bytes(b"\xff\xd8 broken")
     with pytest.raises(UserError, match=r"damaged image .*\(train.txt line \d+\)"):
-        train(SHORT.but(workers=workers), 0, broken, CPU, lambda _e, _r: None)
+        run(config, broken, packs)
 
 
-def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
-    from PIL import Image
-
-    images, labels = next(iter(make_loaders(SHORT, data, CPU).val))
-    sample = data.val[0]
-    with Image.open(data.root / IMAGES / sample.path) as image:
-        expected = eval_transform(pretrained=False)(image.convert("RGB"))
-    assert torch.equal(images[0], expected)
-    assert labels[0] == sample.label
+@pytest.mark.parametrize("config", DAMAGED)
+def test_an_image_removed_after_submission_is_named(
+    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(data.root, tmp_path / "data"))
+    broken = read_data_set(folder)
+    for sample in broken.train:
+        (folder / IMAGES / sample.path).unlink()
+    with pytest.raises(UserError, match=r"damaged image .*\(train.txt line \d+\): .*No such file"):
+        run(config, broken, packs)

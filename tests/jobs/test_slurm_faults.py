@@ -114,7 +114,9 @@ def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
 ) -> None:
     runs = tmp_path / "runs"
     words = [word for word in small if not word.startswith(("epochs=", "workers="))]
-    given = (*words, "epochs=12", "workers=2", "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
+    # Of the reference engine, whose workers get the signal too.
+    reference = ("engine=reference", "workers=2", "epochs=12")
+    given = (*words, *reference, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
     assert submit(*given).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
     ((job, _),) = queue()

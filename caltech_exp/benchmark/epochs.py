@@ -1,0 +1,40 @@
+"""Whole epochs with validation, through the training loop itself."""
+
+import contextlib
+import itertools
+import time
+from pathlib import Path
+
+import torch
+
+from caltech_exp.benchmark.records import EpochCosts, Measurement
+from caltech_exp.packs import PackPlace
+from caltech_exp.splits import read_data_set
+from caltech_exp.train import peak_memory, train
+
+
+class _Enough(Exception):  # noqa: N818 - no error: the test set at the end is not part of an epoch
+    pass
+
+
+def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
+    """Train `config.epochs` epochs and stop. Raises UserError as `train` does."""
+    times: list[float] = []
+    rates: list[float] = []
+
+    def note(epoch: int, rate: float | None) -> None:
+        times.append(time.time())
+        if rate is not None:
+            rates.append(rate)
+        if epoch == measurement.config.epochs:
+            raise _Enough
+
+    data = read_data_set(Path(measurement.data))
+    with contextlib.suppress(_Enough):
+        train(measurement.config, 0, data, device, PackPlace(Path(measurement.packs)), note)
+    return EpochCosts(
+        epoch_seconds=min(end - start for start, end in itertools.pairwise(times)),
+        images_per_second=rates[-1],
+        start_seconds=times[0] - measurement.started,
+        peak_memory_bytes=peak_memory(device),
+    )

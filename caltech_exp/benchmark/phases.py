@@ -1,0 +1,110 @@
+"""The parts of an epoch, each measured alone: input, training step, evaluation, and the hardware's limit."""
+
+import tempfile
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from caltech_exp import fast, reference
+from caltech_exp.benchmark.clocks import fastest, seconds
+from caltech_exp.benchmark.gemm import gemm_rate
+from caltech_exp.benchmark.records import AugmentCosts, Measurement, PhaseCosts
+from caltech_exp.config import RunConfig
+from caltech_exp.hardware import input_type
+from caltech_exp.packing import write_pack
+from caltech_exp.packs import PackPlace, split_contents
+from caltech_exp.parts import Batch, Parts
+from caltech_exp.splits import DataSet, read_data_set
+from caltech_exp.train import set_seed
+
+ROUNDS = 4
+SOME_IMAGES = 256
+"""Images that are decoded to time decoding."""
+
+
+def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
+    """Each part of an epoch of `config`. Raises UserError as preparing the engine does."""
+    config, data = measurement.config, read_data_set(Path(measurement.data))
+    parts = _prepare(config, data, device, Path(measurement.packs))
+    batch = next(parts.train.draw())
+    step_flops = _count_flops(parts, batch)  # a first step, which does not count
+    steps, peaks = [], []
+    for _ in range(ROUNDS):  # in turns, so that both sides see the machine in the same states
+        peaks.append(gemm_rate(device, input_type(config)))
+        steps.append(seconds(lambda: _step(parts, batch), device))
+    step = min(steps)
+    return PhaseCosts(
+        input_images_per_second=_input_rate(config, data, device, parts),
+        pack_images_per_second=_pack_rate(data) if config.engine == "fast" else None,
+        step_images_per_second=len(batch[1]) / step,
+        eval_images_per_second=len(batch[1]) / fastest(lambda: _evaluate(parts, batch), device, ROUNDS),
+        step_flops=step_flops,
+        step_flops_per_second=step_flops / step,
+        gemm_flops_per_second=max(peaks),
+    )
+
+
+def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCosts:
+    """Training inputs of `config`, with its random transforms."""
+    config, data = measurement.config, read_data_set(Path(measurement.data))
+    parts = _prepare(config, data, device, Path(measurement.packs))
+    return AugmentCosts(input_images_per_second=_input_rate(config, data, device, parts))
+
+
+def _prepare(config: RunConfig, data: DataSet, device: torch.device, packs: Path) -> Parts:
+    set_seed(0)
+    if config.engine == "reference":
+        return reference.prepare(config, data, device)
+    return fast.prepare(config, data, device, PackPlace(packs))
+
+
+def _step(parts: Parts, batch: Batch) -> None:
+    """As in the training loop."""
+    inputs, labels = batch
+    parts.net.train()
+    parts.optimizer.zero_grad()
+    with parts.arithmetic():
+        outputs = parts.forward(inputs)
+    loss = cross_entropy(outputs.float(), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parts.optimizer.step()
+
+
+@torch.no_grad()
+def _evaluate(parts: Parts, batch: Batch) -> None:
+    parts.net.eval()
+    with parts.arithmetic():
+        parts.net(batch[0])
+
+
+def _count_flops(parts: Parts, batch: Batch) -> int:
+    with FlopCounterMode(display=False) as counter:
+        _step(parts, batch)
+    return int(counter.get_total_flops())
+
+
+def _input_rate(config: RunConfig, data: DataSet, device: torch.device, parts: Parts) -> float:
+    """Images per second from packs to inputs on the device, or from files by one core, as one loader worker."""
+    if config.engine == "fast":
+        batches = chain.from_iterable(parts.train.draw() for _ in count())
+        return config.batch_size / fastest(lambda: next(batches), device, ROUNDS)
+    loader, _, _ = reference.loaders(
+        config.but(workers=0, batch_size=SOME_IMAGES, max_images=SOME_IMAGES), data, device
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rate = SOME_IMAGES / fastest(lambda: next(loader.draw()), device, rounds=2)
+    torch.set_num_threads(threads)
+    return rate
+
+
+def _pack_rate(data: DataSet) -> float:
+    """Images decoded, resized and written per second, by all cores."""
+    contents = split_contents(data, "train", SOME_IMAGES, "center")
+    with tempfile.TemporaryDirectory() as folder:
+        work = partial(write_pack, Path(folder), contents.name, contents)
+        return len(contents.samples) / fastest(work, torch.device("cpu"), rounds=2)

@@ -1,0 +1,103 @@
+"""Engine `fast`: what the reference computes, from images decoded once, close to the hardware's limit.
+
+Seed for seed it draws the same initial weights, batches and, on a CPU, dropout masks as the reference engine: in
+fp32 the two then differ by rounding alone. Random augmentations have the same distribution, drawn otherwise.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import optim
+from torch.utils.data import DataLoader
+
+from caltech_exp.allocator import keep_freed_memory
+from caltech_exp.config import RunConfig
+from caltech_exp.frozen import features_are_fixed, freeze_all_but, trunk_and_classifier
+from caltech_exp.hardware import arithmetic, compiled, input_type, send
+from caltech_exp.models import build, trained_parameters
+from caltech_exp.packs import PackPlace
+from caltech_exp.parts import Batch, Batches, Parts
+from caltech_exp.pixels import normalization
+from caltech_exp.resident import Images, resident_images, training_layout
+from caltech_exp.splits import DataSet
+
+EVAL_BATCH = {"cpu": 256, "cuda": 1024}
+"""Images per step of evaluation, by device."""
+
+Inputs = Callable[[torch.Tensor], torch.Tensor]
+"""From the indices of images (int64 [n], on the CPU) to network inputs on the device."""
+
+
+def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackPlace) -> Parts:
+    """Packed images on the device, the network in channels_last layout, a fused optimizer.
+
+    Raises UserError if packs cannot be made, for damaged images or weights, or for a GPU without the precision.
+    """
+    keep_freed_memory()
+    context = arithmetic(config, device)
+    train, val, test = (
+        resident_images(place, data, split, config.max_images, layout, device)
+        for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
+    )
+    net = build(config).to(device).to(memory_format=torch.channels_last)
+    trained = list(trained_parameters(net, config))
+    freeze_all_but(net, trained)
+    optimizer = optim.SGD(
+        trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+    normalize = normalization(config.pretrained, device, input_type(config))
+
+    def inputs(images: Images, augment: str = "none") -> Inputs:
+        return lambda index: normalize(images.batch(index, augment))
+
+    trunk, classifier = trunk_and_classifier(net, config)
+    if not features_are_fixed(trunk, config):
+        forward = compiled(net, device, place.shared / "compiled")
+        train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
+    else:
+        net = forward = classifier
+        trunk.eval()
+
+        def features(images: Images) -> Inputs:
+            pixels = inputs(images)
+            return lambda index: trunk(pixels(index))
+
+        with torch.no_grad(), context():
+            train_inputs, val_inputs = (kept(features(images), len(images), device) for images in (train, val))
+        test_inputs = features(test)  # asked for once
+
+    most = EVAL_BATCH[device.type]
+    return Parts(
+        net,
+        forward,
+        optimizer,
+        context,
+        train=batches(train, train_inputs, order(len(train), config.batch_size, shuffle=True)),
+        val=batches(val, val_inputs, order(len(val), most)),
+        test=batches(test, test_inputs, order(len(test), most)),
+    )
+
+
+def order(images: int, batch_size: int, *, shuffle: bool = False) -> DataLoader[int]:
+    """The indices of every batch; shuffled, without the last incomplete one.
+
+    A DataLoader over numbers, because it draws from torch's generator what the reference engine's loaders draw.
+    """
+    return DataLoader(range(images), batch_size, shuffle=shuffle, drop_last=shuffle)  # type: ignore[arg-type]
+
+
+def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches:
+    """Inputs and labels, batch after batch."""
+
+    def draw() -> Iterator[Batch]:
+        for index in indices:
+            yield inputs(index), images.labels_of(index)
+
+    return Batches(len(images), draw)
+
+
+def kept(inputs: Inputs, images: int, device: torch.device) -> Inputs:
+    """The same inputs for all `images` images, computed here once and kept on the device."""
+    steps = torch.split(torch.arange(images), EVAL_BATCH[device.type])
+    everything = torch.cat([inputs(index) for index in steps])
+    return lambda index: everything[send(index, device)]

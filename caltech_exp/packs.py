@@ -1,0 +1,119 @@
+"""Where packs lie, and having one there: open what is whole, make what is missing, one process at a time."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from caltech_exp.errors import UserError
+from caltech_exp.files import new_file
+from caltech_exp.pack import Contents, Layout, Pack, index_file, load_pack, pixel_file
+from caltech_exp.packing import write_pack
+from caltech_exp.splits import DataSet, evenly
+
+ALL_PACKS: tuple[tuple[str, Layout], ...] = (
+    ("train", "center"),
+    ("train", "resized"),
+    ("val", "center"),
+    ("test", "center"),
+)
+"""Split and layout of every pack that the runs of the report use."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems without locks answer."""
+
+
+@dataclass(frozen=True)
+class PackPlace:
+    """The folder that all tasks share, and a folder on the node's own disk to copy packs to, if there is one."""
+
+    shared: Path
+    on_node: Path | None = None
+
+
+def split_contents(data: DataSet, split: str, most: int, layout: Layout) -> Contents:
+    """What the pack of `train`, `val` or `test` holds, at most `most` images of it (0 for all)."""
+    samples = {"train": data.train, "val": data.val, "test": data.test}[split]
+    return Contents(data, split, evenly(samples, most), layout)
+
+
+@lru_cache(maxsize=8)
+def open_pack(place: PackPlace, data: DataSet, split: str, most: int, layout: Layout) -> Pack:
+    """The verified pack of a split, made or copied first where it is missing or damaged.
+
+    A process that trains several runs opens and verifies each pack once. Raises UserError if the folder cannot be
+    written or an image cannot be decoded.
+    """
+    contents = split_contents(data, split, most, layout)
+    if place.on_node:
+        try:
+            return _copied_pack(place.shared, place.on_node, contents)
+        except OSError as error:
+            print(f"packs on the node, {place.on_node}: {error.strerror}; using {place.shared}", flush=True)
+    return shared_pack(place.shared, contents)
+
+
+def shared_pack(folder: Path, contents: Contents) -> Pack:
+    """The verified pack in a folder, made there if need be. Raises UserError as `open_pack` does."""
+    try:
+        return _have(folder, contents, write_pack)
+    except OSError as error:
+        raise UserError(
+            f"packs folder {folder}: {error.strerror}; make room there, name another folder by packs: in the "
+            "profile, or make the packs where it can be written, with python jobs/prepare.py"
+        ) from None
+
+
+def _copied_pack(shared: Path, on_node: Path, contents: Contents) -> Pack:
+    """The pack on the node's own disk, copied from the shared folder if need be. Raises OSError."""
+
+    def copy(folder: Path, name: str, contents: Contents) -> None:
+        shared_pack(shared, contents)
+        for part in (pixel_file, index_file):
+            with part(shared, name).open("rb") as source, new_file(part(folder, name)) as target:
+                shutil.copyfileobj(source, target, 2**22)
+
+    return _have(on_node, contents, copy)
+
+
+def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents], None]) -> Pack:
+    """Load the pack; where it cannot be used, one process brings it under a lock and the others wait."""
+    name = contents.name
+    pack = load_pack(folder, name, contents)
+    if isinstance(pack, Pack):
+        return pack
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / f".{name}.lock"):
+        pack = load_pack(folder, name, contents)  # perhaps another process brought it meanwhile
+        if isinstance(pack, Pack):
+            return pack
+        if pack != "not there":
+            print(f"pack {folder / name}: {pack}; it is made anew", flush=True)
+        for left in (*folder.glob(f".{name}.u8.*"), *folder.glob(f".{name}.json.*")):
+            left.unlink(missing_ok=True)  # of a process that was killed: whoever writes holds the lock
+        index_file(folder, name).unlink(missing_ok=True)
+        bring(folder, name, contents)
+        pack = load_pack(folder, name, contents)
+    if isinstance(pack, str):
+        raise UserError(f"pack {folder / name} cannot be used right after it was written ({pack}); check the disk")
+    return pack
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`. On a file system without locks two processes may do the same work twice."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,38 @@
+"""The seam between the training loop and the engines: what an engine prepares for a run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Network inputs and labels (int64 [n]), both on the device."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A split as batches: `draw()` begins a new pass over its `images` images."""
+
+    images: int
+    draw: Callable[[], Iterator[Batch]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What differs from engine to engine.
+
+    net        the layers that the batches are fed to, in training or evaluation mode as the loop sets it
+    forward    `net`, or a compiled form of it, used in training
+    optimizer  over the parameters that train
+    arithmetic the context of forward passes, with the precision that the run asks for
+    """
+
+    net: nn.Module
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    arithmetic: Callable[[], AbstractContextManager[object]]
+    train: Batches
+    val: Batches
+    test: Batches

@@ -1,0 +1,71 @@
+"""Engine `reference`: the course template's parts to the letter. PIL transforms, DataLoaders, fp32."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import optim
+from torch.utils.data import DataLoader
+
+from caltech_exp.config import RunConfig
+from caltech_exp.data import Caltech
+from caltech_exp.models import build, trained_parameters
+from caltech_exp.parts import Batch, Batches, Parts
+from caltech_exp.splits import DataSet, Sample, evenly
+from caltech_exp.transforms import eval_transform, train_transform
+
+
+def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
+    """DataLoaders, network and optimizer as the template makes them. Raises UserError for damaged weights."""
+    train, val, test = loaders(config, data, device)
+    net = build(config).to(device)
+    optimizer = optim.SGD(
+        trained_parameters(net, config),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return Parts(net, net, optimizer, nullcontext, train, val, test)
+
+
+def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:
+    """Training, validation and test set; training is shuffled and drops the last incomplete batch.
+
+    A batch raises UserError that names the image, its split file and line if one cannot be decoded.
+    """
+    random = train_transform(config.augment, config.pretrained)
+    plain = eval_transform(config.pretrained)
+
+    def batches(
+        split: str, samples: tuple[Sample, ...], transform: Callable[[Any], Any], shuffle: bool
+    ) -> Batches:
+        chosen = evenly(samples, config.max_images)
+        loader: DataLoader[Batch] = DataLoader(
+            Caltech(data, split, chosen, transform),
+            config.batch_size,
+            shuffle=shuffle,
+            drop_last=shuffle,
+            num_workers=config.workers,
+            worker_init_fn=_leave_signals_to_the_task,
+            pin_memory=device.type == "cuda",
+        )
+
+        def draw() -> Iterator[Batch]:
+            for images, labels in loader:
+                yield images.to(device), labels.to(device)
+
+        return Batches(len(chosen), draw)
+
+    return (
+        batches("train", data.train, random, shuffle=True),
+        batches("train", data.val, plain, shuffle=False),
+        batches("test", data.test, plain, shuffle=False),
+    )
+
+
+def _leave_signals_to_the_task(_worker: int) -> None:
+    """Workers inherit the task's handlers for preemption and time limit, which are for the task to answer."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,183 @@
+"""python jobs/benchmark.py: the template loop against the fast engine, on the same images and the same machine.
+
+With profile=NAME it becomes one job on that cluster. `--help` lists the options.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+if __name__ == "__main__":  # this checkout, whichever one is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.benchmark.plan import MODELS, SHARES, Planned, plan
+from caltech_exp.benchmark.records import Benchmark, Measured, Measurement, Outcome
+from caltech_exp.clock import utc_now
+from caltech_exp.errors import UserError, unknown
+from caltech_exp.files import folder_if_it_succeeds, user_path, write_atomically
+from caltech_exp.provenance import CHECKOUT, code_version, library_versions
+from caltech_exp.splits import DataSet, evenly
+from jobs.benchmark_table import benchmark_table
+from jobs.preflight import find_data
+from jobs.profiles import SlurmProfile, load_profile, packs_folder
+
+
+class BenchmarkOptions(BaseModel):
+    """What `jobs/benchmark.py` takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: str = Field(",".join(MODELS), description="networks, with commas")
+    batch_size: int = Field(256, ge=1, description="images per step")
+    epochs: int = Field(1, ge=1, description="epochs per measurement; the fastest counts")
+    max_images: int = Field(0, ge=0, description="images used of each split; 0 for all")
+    workers: int = Field(4, ge=0, le=64, description="data loading processes of the template loop")
+    data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
+    packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
+    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="where to compute; a profile has its own")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: torch decides, or the profile's cpus_per_task")
+    out: str = Field("", description="JSON file for all figures")
+    profile: str = Field("", description="a Slurm profile: queue this benchmark as one job there")
+
+
+USAGE = usage(
+    "python jobs/benchmark.py [option=value ...]\n\n"
+    "Measures the template loop and the fast engine in turns, each measurement in a fresh process.",
+    BenchmarkOptions,
+)
+
+
+@dataclass(frozen=True)
+class BenchmarkJob:
+    """The benchmark as a job: the same command on the node. Pickled by submitit."""
+
+    words: tuple[str, ...]
+
+    def __call__(self) -> None:
+        subprocess.run([sys.executable, str(CHECKOUT / "jobs" / "benchmark.py"), *self.words], check=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure here, or queue the same as a job. Raises UserError for anything the user can mend."""
+    options = parse(BenchmarkOptions, split_arguments(argv, list(BenchmarkOptions.model_fields)))
+    profile = load_profile(options.profile or "local")
+    data = find_data(options.data, profile)
+    steps = tuple(plan(_models(options), _settings(options), _images(options, data)))
+    if isinstance(profile, SlurmProfile):
+        return _queue(options, profile, data)
+    out = user_path(options.out, "out") if options.out else None
+    if out and not out.parent.is_dir():
+        raise UserError(f"out={options.out}: there is no folder {out.parent}; make it, or name another file")
+    template = Measurement(
+        kind="epochs",
+        config=steps[0].config,
+        data=str(data.root),
+        packs=str(packs_folder(options.packs, profile)),
+        device=profile.device if options.device == "auto" else options.device,
+        threads=options.threads or profile.cpus_per_task,
+        started=0.0,
+    )
+    benchmark = _measure(steps, template, _images(options, data))
+    print(benchmark_table(benchmark))
+    if out:
+        write_atomically(out, benchmark.model_dump_json(indent=1) + "\n")
+        print(f"figures in {out}")
+    return 0
+
+
+def _models(options: BenchmarkOptions) -> tuple[str, ...]:
+    models = tuple(options.models.split(","))
+    for model in models:
+        if model not in MODELS:
+            raise unknown("model", model, MODELS)
+    return models
+
+
+def _settings(options: BenchmarkOptions) -> dict[str, int]:
+    return options.model_dump(include={"batch_size", "epochs", "max_images", "workers"})
+
+
+def _images(options: BenchmarkOptions, data: DataSet) -> int:
+    """The size of the training set. Raises UserError if the smallest share of it holds no batch."""
+    images = len(evenly(data.train, options.max_images))
+    least = images // max(SHARES)
+    if options.batch_size > least:
+        raise UserError(
+            f"batch_size={options.batch_size}: a quarter of the {images:,} training images is measured too and "
+            f"holds no such batch; set batch_size={least} or less"
+        )
+    return images
+
+
+def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> int:
+    """Queue the benchmark as one job that writes `out`."""
+    if not options.out:
+        raise UserError("a job brings its figures back in a file; add out=FILE.json")
+    from jobs.slurm_queue import check_log_folder, queue_array  # submitit is not needed to measure here
+
+    out = user_path(options.out, "out")
+    logs = out.parent / f"{out.stem}-logs"
+    check_log_folder(logs)
+    given = {
+        **{name: str(value) for name, value in options if value not in ("", 0) and name != "profile"},
+        "data": str(data.root.resolve()),
+        "packs": str(packs_folder(options.packs, profile)),
+        "out": str(out),
+        "device": profile.device,
+        "threads": str(options.threads or profile.cpus_per_task or 0),
+    }
+    job = BenchmarkJob(tuple(f"{name}={value}" for name, value in given.items()))
+    with folder_if_it_succeeds(logs):
+        (number,) = queue_array("benchmark", "caltech_exp benchmark", [job], logs, profile)
+    print(f"queued job {number}: figures in {out}, logs in {logs}")
+    return 0
+
+
+def _measure(steps: Sequence[Planned], template: Measurement, images: int) -> Benchmark:
+    """Every planned measurement, each in a process of its own."""
+    measured = []
+    device = ""
+    for number, step in enumerate(steps, start=1):
+        print(f"[{number}/{len(steps)}] {step.name}, engine {step.config.engine}", flush=True)
+        outcome = _one(template.model_copy(update={"kind": step.kind, "config": step.config}))
+        device = outcome.device
+        measured.append(Measured(name=step.name, config=step.config, costs=outcome.costs))
+    return Benchmark(
+        device=device,
+        cores=len(os.sched_getaffinity(0)),
+        host=socket.gethostname(),
+        images=images,
+        libraries=library_versions(),
+        code=code_version(),
+        when=utc_now(),
+        measurements=tuple(measured),
+    )
+
+
+def _one(measurement: Measurement) -> Outcome:
+    """One measurement by `python -m caltech_exp.benchmark`. Raises UserError with its last line if it fails."""
+    started = measurement.model_copy(update={"started": time.time()})
+    done = subprocess.run(
+        [sys.executable, "-m", "caltech_exp.benchmark", started.model_dump_json()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise UserError(f"a measurement failed ({reason}); its settings: {measurement.config.model_dump_json()}")
+    return Outcome.model_validate_json(done.stdout.strip().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    run_command_line(main, USAGE)

@@ -1,0 +1,97 @@
+"""A benchmark's figures as tables: template loop, fast engine, and how many times as fast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from caltech_exp.benchmark.plan import AUGMENTATIONS, MODELS, SHARES
+from caltech_exp.benchmark.records import Benchmark, Costs
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of a table: which field of which measurement, in which unit, and whether more of it is faster.
+
+    measurement  its name, after the network's where it has one
+    unit         what the field is divided by
+    faster       `more` or `less`, for the ratio; none where empty
+    """
+
+    title: str
+    measurement: str
+    field: str
+    faster: str = ""
+    unit: float = 1.0
+    digits: int = 1
+
+
+NETWORK_FIGURES = (
+    Figure("epoch with validation, s", "epoch", "epoch_seconds", "less"),
+    Figure("  images/s in training", "epoch", "images_per_second", "more"),
+    Figure("  peak memory, GiB", "epoch", "peak_memory_bytes", unit=2**30, digits=2),
+    Figure("  process start to first step, s", "epoch", "start_seconds"),
+    Figure("epoch, convolutions frozen, s", "frozen epoch", "epoch_seconds", "less"),
+    Figure("  process start to first step, s", "frozen epoch", "start_seconds"),
+    Figure("decode once, images/s", "phases", "pack_images_per_second"),
+    Figure("inputs, images/s (template: a core)", "phases", "input_images_per_second", "more"),
+    Figure("training step, images/s", "phases", "step_images_per_second", "more"),
+    Figure("  GFLOP/s", "phases", "step_flops_per_second", "more", unit=1e9),
+    Figure("  fastest matrix product, GFLOP/s", "phases", "gemm_flops_per_second", "more", unit=1e9),
+    Figure("  share of it, %", "phases", "share_of_peak", unit=0.01),
+    Figure("evaluation, images/s", "phases", "eval_images_per_second", "more"),
+)
+AUGMENT_FIGURES = tuple(
+    Figure(f"augment={name}", f"augment {name}", "input_images_per_second", "more") for name in AUGMENTATIONS
+)
+
+Cells = Sequence[Sequence[str]]
+Measurements = dict[tuple[str, str], Costs]
+"""By name and engine."""
+
+
+def benchmark_table(benchmark: Benchmark) -> str:
+    """What machine it was, a table per network, its growth, and the augmentations."""
+    costs: Measurements = {(m.name, m.config.engine): m.costs for m in benchmark.measurements}
+    config = benchmark.measurements[0].config
+    blocks = [
+        f"{benchmark.device}, {benchmark.cores} cores; batch {config.batch_size}, template with {config.workers} "
+        f"workers; torch {benchmark.libraries['torch']}; {benchmark.when}"
+    ]
+    for model in MODELS:
+        if (f"{model} epoch", "fast") in costs:
+            blocks += [_compared(model, NETWORK_FIGURES, f"{model} ", costs), _growth(model, benchmark, costs)]
+    inputs = "training inputs, images/s (template: a core)"
+    return "\n\n".join([*blocks, _compared(inputs, AUGMENT_FIGURES, "", costs)])
+
+
+def _compared(title: str, figures: Sequence[Figure], prefix: str, costs: Measurements) -> str:
+    rows = []
+    for figure in figures:
+        pair = [costs.get((prefix + figure.measurement, engine)) for engine in ("reference", "fast")]
+        values = [getattr(cost, figure.field, None) for cost in pair]
+        shown = ["" if value is None else f"{value / figure.unit:,.{figure.digits}f}" for value in values]
+        rows.append((figure.title, *shown, _ratio(figure, *values)))
+    return _table(rows, (title, "template", "fast", "times as fast"))
+
+
+def _ratio(figure: Figure, template: float | None, fast: float | None) -> str:
+    if not figure.faster or not template or not fast:
+        return ""
+    return f"{fast / template if figure.faster == 'more' else template / fast:.1f}"
+
+
+def _growth(model: str, benchmark: Benchmark, costs: Measurements) -> str:
+    """Seconds of an epoch of the fast engine against the number of images."""
+    rows = []
+    for share in (1, *SHARES):
+        cost = costs[f"{model} epoch" if share == 1 else f"{model} epoch of 1/{share}", "fast"]
+        images = benchmark.images // share
+        seconds = getattr(cost, "epoch_seconds", 0.0)
+        rows.append((f"{images:,}", f"{seconds:.1f}", f"{1000 * seconds / images:.2f}"))
+    return _table(rows, (f"{model}, fast: images of each split", "epoch, s", "ms per image"))
+
+
+def _table(rows: Cells, headers: Sequence[str]) -> str:
+    align = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(rows, headers=headers, disable_numparse=True, preserve_whitespace=True, colalign=align)

@@ -1,0 +1,97 @@
+"""python reports/compare.py first=runs/reference second=runs/fast: the same runs, computed in two ways.
+
+Runs of the two studies are paired by settings and seed, whatever their engine, precision or workers.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # this checkout, whichever one is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.files import user_path
+from caltech_exp.results import Result, read_result
+from caltech_exp.study import run_folders
+from reports.markup import NOTHING, table
+from reports.paired import Paired, compare, pair_by_seed
+
+
+class CompareOptions(BaseModel):
+    """What `reports/compare.py` takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: str = Field("", description="folder of a study")
+    second: str = Field("", description="folder of another, of the same runs computed otherwise")
+
+
+USAGE = usage(
+    "python reports/compare.py first=DIR second=DIR\n\n"
+    "Final validation accuracies of the runs that two studies share, paired by seed, with an exact test.",
+    CompareOptions,
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the comparison. Raises UserError if the studies share no finished run."""
+    options = parse(CompareOptions, split_arguments(argv, list(CompareOptions.model_fields)))
+    first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
+    pairs = pair_by_seed(first, second)
+    if not pairs:
+        raise UserError(
+            f"first={options.first} and second={options.second} have no finished run in common that was trained "
+            "on the same data; submit the same tables and seeds into both"
+        )
+    compared = [compare(settings, group) for settings, group in pairs.items()]
+    print(comparison_table(compared))
+    print("\nStandard deviations are the sample's; p: exact sign-flip test on the differences, two-sided.")
+    return 0
+
+
+def comparison_table(compared: Sequence[Paired]) -> str:
+    """Markdown, one line per configuration."""
+    headings = ("settings", "n", "first", "second", "difference", "p")
+    rows = [
+        (
+            _changed(one.settings),
+            str(one.n),
+            _spread(one.first_mean, one.first_std, one.n),
+            _spread(one.second_mean, one.second_std, one.n),
+            _spread(one.difference_mean, one.difference_std, one.n),
+            NOTHING if one.p is None else f"{one.p:.3f}",
+        )
+        for one in compared
+    ]
+    return table(headings, rows, numbers=(1, 2, 3, 4, 5))
+
+
+def _results(key: str, folder: str) -> list[Result]:
+    if not folder:
+        raise UserError(f"{key} is missing: give {key}=DIR, the folder of a study")
+    runs = user_path(folder, key)
+    if not runs.is_dir():
+        raise UserError(f"{key}={folder}: there is no such folder; give the folder of a study")
+    found = [read_result(path) for path in run_folders(runs)]
+    return [result for result in found if isinstance(result, Result)]
+
+
+def _changed(settings: str) -> str:
+    """The settings that are not the template's."""
+    template = RunConfig().model_dump()
+    given = json.loads(settings)
+    return " ".join(f"{name}={value}" for name, value in given.items() if value != template[name]) or "template"
+
+
+def _spread(mean: float, std: float, n: int) -> str:
+    return f"{mean:.4f}" if n < 2 else f"{mean:.4f} ± {std:.4f}"
+
+
+if __name__ == "__main__":
+    run_command_line(main, USAGE)

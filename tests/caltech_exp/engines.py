@@ -1,0 +1,45 @@
+"""What an engine prepares, and the losses of its first steps."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from caltech_exp import fast, reference
+from caltech_exp.config import RunConfig
+from caltech_exp.packs import PackPlace
+from caltech_exp.parts import Batch, Parts
+from caltech_exp.splits import DataSet
+from caltech_exp.train import set_seed
+
+CPU = torch.device("cpu")
+
+
+def prepare(
+    config: RunConfig, data: DataSet, packs: PackPlace, *, seed: int = 0, device: torch.device = CPU
+) -> Parts:
+    """The parts of a run as `train` prepares them."""
+    set_seed(seed)
+    if config.engine == "reference":
+        return reference.prepare(config, data, device)
+    return fast.prepare(config, data, device, packs)
+
+
+def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
+    """The losses of the first `steps` steps, over as many epochs as they need, computed in `dtype`."""
+    parts.net.to(dtype).train()
+    found = []
+    for _, (inputs, labels) in zip(range(steps), _endless(parts), strict=False):
+        parts.optimizer.zero_grad()
+        with parts.arithmetic():
+            outputs = parts.forward(inputs.to(dtype) if dtype == torch.float64 else inputs)
+        loss = nn.functional.cross_entropy(outputs.to(dtype), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parts.optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+def _endless(parts: Parts) -> Iterator[Batch]:
+    while True:
+        yield from parts.train.draw()
