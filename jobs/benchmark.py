@@ -19,7 +19,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
-from caltech_exp.benchmark.plan import MODELS, SHARES, Planned, plan
+from caltech_exp.benchmark.plan import MODELS, PARTS, SHARES, Planned, plan
 from caltech_exp.benchmark.records import Benchmark, Measured, Measurement, Outcome
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError, unknown
@@ -37,8 +37,9 @@ class BenchmarkOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: str = Field(",".join(MODELS), description="networks, with commas")
+    parts: str = Field(",".join(PARTS), description="what is measured, with commas")
     batch_size: int = Field(256, ge=1, description="images per step")
-    epochs: int = Field(1, ge=1, description="epochs per measurement; the fastest counts")
+    epochs: int = Field(2, ge=1, description="epochs per measurement; the fastest counts")
     max_images: int = Field(0, ge=0, description="images used of each split; 0 for all")
     workers: int = Field(4, ge=0, le=64, description="data loading processes of the template loop")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
@@ -71,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
     options = parse(BenchmarkOptions, split_arguments(argv, list(BenchmarkOptions.model_fields)))
     profile = load_profile(options.profile or "local")
     data = find_data(options.data, profile)
-    steps = tuple(plan(_models(options), _settings(options), _images(options, data)))
+    models, parts = _chosen("model", options.models, MODELS), _chosen("part", options.parts, PARTS)
+    steps = tuple(plan(models, parts, _settings(options), _images(options, data)))
     if isinstance(profile, SlurmProfile):
         return _queue(options, profile, data)
     out = user_path(options.out, "out") if options.out else None
@@ -94,12 +96,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _models(options: BenchmarkOptions) -> tuple[str, ...]:
-    models = tuple(options.models.split(","))
-    for model in models:
-        if model not in MODELS:
-            raise unknown("model", model, MODELS)
-    return models
+def _chosen(kind: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.split(","))
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return names
 
 
 def _settings(options: BenchmarkOptions) -> dict[str, int]:
@@ -149,6 +151,7 @@ def _measure(steps: Sequence[Planned], template: Measurement, images: int) -> Be
     for number, step in enumerate(steps, start=1):
         print(f"[{number}/{len(steps)}] {step.name}, engine {step.config.engine}", flush=True)
         outcome = _one(template.model_copy(update={"kind": step.kind, "config": step.config}))
+        print(f"  {outcome.costs}", flush=True)
         device = outcome.device
         measured.append(Measured(name=step.name, config=step.config, costs=outcome.costs))
     return Benchmark(
@@ -175,7 +178,7 @@ def _one(measurement: Measurement) -> Outcome:
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise UserError(f"a measurement failed ({reason}); its settings: {measurement.config.model_dump_json()}")
+        raise UserError(f"a measurement failed: {reason}")
     return Outcome.model_validate_json(done.stdout.strip().splitlines()[-1])
 
 

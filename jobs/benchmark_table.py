@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from caltech_exp.benchmark.plan import AUGMENTATIONS, MODELS, SHARES
-from caltech_exp.benchmark.records import Benchmark, Costs
+from caltech_exp.benchmark.records import Benchmark, Costs, EpochCosts
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ NETWORK_FIGURES = (
     Figure("  GFLOP/s", "phases", "step_flops_per_second", "more", unit=1e9),
     Figure("  fastest matrix product, GFLOP/s", "phases", "gemm_flops_per_second", "more", unit=1e9),
     Figure("  share of it, %", "phases", "share_of_peak", unit=0.01),
+    Figure("  kept for the backward pass, MB per image", "phases", "saved_bytes_per_image", unit=1e6, digits=2),
     Figure("evaluation, images/s", "phases", "eval_images_per_second", "more"),
 )
 AUGMENT_FIGURES = tuple(
@@ -51,7 +52,7 @@ Measurements = dict[tuple[str, str], Costs]
 
 
 def benchmark_table(benchmark: Benchmark) -> str:
-    """What machine it was, a table per network, its growth, and the augmentations."""
+    """What machine it was, a table per network and one of its growth, and the augmentations."""
     costs: Measurements = {(m.name, m.config.engine): m.costs for m in benchmark.measurements}
     config = benchmark.measurements[0].config
     blocks = [
@@ -59,20 +60,22 @@ def benchmark_table(benchmark: Benchmark) -> str:
         f"workers; torch {benchmark.libraries['torch']}; {benchmark.when}"
     ]
     for model in MODELS:
-        if (f"{model} epoch", "fast") in costs:
-            blocks += [_compared(model, NETWORK_FIGURES, f"{model} ", costs), _growth(model, benchmark, costs)]
+        blocks += [_compared(model, NETWORK_FIGURES, f"{model} ", costs), _growth(model, benchmark, costs)]
     inputs = "training inputs, images/s (template: a core)"
-    return "\n\n".join([*blocks, _compared(inputs, AUGMENT_FIGURES, "", costs)])
+    return "\n\n".join(block for block in (*blocks, _compared(inputs, AUGMENT_FIGURES, "", costs)) if block)
 
 
 def _compared(title: str, figures: Sequence[Figure], prefix: str, costs: Measurements) -> str:
+    """The figures that were measured; nothing if none was."""
     rows = []
     for figure in figures:
         pair = [costs.get((prefix + figure.measurement, engine)) for engine in ("reference", "fast")]
+        if pair == [None, None]:
+            continue
         values = [getattr(cost, figure.field, None) for cost in pair]
         shown = ["" if value is None else f"{value / figure.unit:,.{figure.digits}f}" for value in values]
         rows.append((figure.title, *shown, _ratio(figure, *values)))
-    return _table(rows, (title, "template", "fast", "times as fast"))
+    return _table(rows, (title, "template", "fast", "times as fast")) if rows else ""
 
 
 def _ratio(figure: Figure, template: float | None, fast: float | None) -> str:
@@ -85,11 +88,12 @@ def _growth(model: str, benchmark: Benchmark, costs: Measurements) -> str:
     """Seconds of an epoch of the fast engine against the number of images."""
     rows = []
     for share in (1, *SHARES):
-        cost = costs[f"{model} epoch" if share == 1 else f"{model} epoch of 1/{share}", "fast"]
-        images = benchmark.images // share
-        seconds = getattr(cost, "epoch_seconds", 0.0)
-        rows.append((f"{images:,}", f"{seconds:.1f}", f"{1000 * seconds / images:.2f}"))
-    return _table(rows, (f"{model}, fast: images of each split", "epoch, s", "ms per image"))
+        cost = costs.get((f"{model} epoch of 1/{share}", "fast"))
+        if isinstance(cost, EpochCosts):
+            images = benchmark.images // share
+            rows.append((f"{images:,}", f"{cost.epoch_seconds:.1f}", f"{1000 * cost.epoch_seconds / images:.2f}"))
+    headers = (f"{model}, fast: images of each split", "epoch, s", "ms per image")
+    return _table(rows, headers) if rows else ""
 
 
 def _table(rows: Cells, headers: Sequence[str]) -> str:

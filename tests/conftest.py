@@ -100,6 +100,18 @@ def submit(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def benchmark(tmp_path: Path) -> Command:
+    """Run `python jobs/benchmark.py`, as `submit` does."""
+    return _command("jobs/benchmark.py", tmp_path)
+
+
+@pytest.fixture
+def compare(tmp_path: Path) -> Command:
+    """Run `python reports/compare.py`, as `submit` does."""
+    return _command("reports/compare.py", tmp_path)
+
+
+@pytest.fixture
 def prepare(tmp_path: Path) -> Command:
     """Run `python jobs/prepare.py`, as `submit` does."""
     return _command("jobs/prepare.py", tmp_path)

@@ -4,6 +4,7 @@ import sys
 
 from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.benchmark.records import Measurement, Outcome
+from caltech_exp.errors import UserError
 
 
 def main(text: str) -> str:
@@ -24,4 +25,7 @@ def main(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1]))
+    try:
+        print(main(sys.argv[1]))
+    except UserError as error:
+        raise SystemExit(str(error)) from None

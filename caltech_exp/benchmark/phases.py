@@ -42,6 +42,7 @@ def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
         pack_images_per_second=_pack_rate(data) if config.engine == "fast" else None,
         step_images_per_second=len(batch[1]) / step,
         eval_images_per_second=len(batch[1]) / fastest(lambda: _evaluate(parts, batch), device, ROUNDS),
+        saved_bytes_per_image=_saved_bytes(parts, batch) / len(batch[1]),
         step_flops=step_flops,
         step_flops_per_second=step_flops / step,
         gemm_flops_per_second=max(peaks),
@@ -87,17 +88,33 @@ def _count_flops(parts: Parts, batch: Batch) -> int:
     return int(counter.get_total_flops())
 
 
+def _saved_bytes(parts: Parts, batch: Batch) -> int:
+    """Bytes of the activations that a forward pass keeps: those whose first dimension is the batch's."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dim() and len(tensor) == len(batch[1]):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    parts.net.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), parts.arithmetic():
+        outputs = parts.net(batch[0])  # holds what was saved, so that no address comes twice
+    del outputs
+    return sum(kept.values())
+
+
 def _input_rate(config: RunConfig, data: DataSet, device: torch.device, parts: Parts) -> float:
     """Images per second from packs to inputs on the device, or from files by one core, as one loader worker."""
     if config.engine == "fast":
         batches = chain.from_iterable(parts.train.draw() for _ in count())
         return config.batch_size / fastest(lambda: next(batches), device, ROUNDS)
-    loader, _, _ = reference.loaders(
-        config.but(workers=0, batch_size=SOME_IMAGES, max_images=SOME_IMAGES), data, device
-    )
+    images = min(SOME_IMAGES, len(data.train))
+    loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rate = SOME_IMAGES / fastest(lambda: next(loader.draw()), device, rounds=2)
+    rate = images / fastest(lambda: next(loader.draw()), device, rounds=2)
     torch.set_num_threads(threads)
     return rate
 

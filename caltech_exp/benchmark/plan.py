@@ -1,15 +1,18 @@
 """What is measured: template loop and fast engine on the same images, in turns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from caltech_exp.config import RunConfig
 
 MODELS = ("alexnet", "resnet18")
+PARTS = ("phases", "epoch", "frozen", "growth", "augment")
 AUGMENTATIONS = ("crop", "perspective", "combined")
 SHARES = (2, 4)
 """Growth is measured at a half and a quarter of the images, beside all of them."""
+
+Kind = Literal["epochs", "phases", "augment"]
 
 
 @dataclass(frozen=True)
@@ -17,23 +20,34 @@ class Planned:
     """One measurement; the two engines' of the same name are compared."""
 
     name: str
-    kind: Literal["epochs", "phases", "augment"]
+    kind: Kind
     config: RunConfig
 
 
-def plan(models: tuple[str, ...], settings: Mapping[str, int], images: int) -> Iterator[Planned]:
-    """Every measurement, in order. `settings` hold for all; `images` is the size of the training set."""
+def plan(
+    models: Collection[str], parts: Collection[str], settings: Mapping[str, int], images: int
+) -> Iterator[Planned]:
+    """The measurements of the chosen parts, in order.
+
+    settings  run settings that hold for all
+    images    the size of the training set, for the growth
+    """
     for model in models:
         fast = RunConfig().but(model=model, **settings)
-        yield from _both(f"{model} phases", "phases", fast)
-        yield from _both(f"{model} epoch", "epochs", fast)
-        yield from _both(f"{model} frozen epoch", "epochs", fast.but(freeze="conv"))
-        for share in SHARES:
-            yield Planned(f"{model} epoch of 1/{share}", "epochs", fast.but(max_images=images // share))
-    for augment in AUGMENTATIONS:
-        yield from _both(f"augment {augment}", "augment", RunConfig().but(augment=augment, **settings))
+        if "phases" in parts:
+            yield from _both(f"{model} phases", "phases", fast)
+        if "epoch" in parts:
+            yield from _both(f"{model} epoch", "epochs", fast)
+        if "frozen" in parts:
+            yield from _both(f"{model} frozen epoch", "epochs", fast.but(freeze="conv"))
+        if "growth" in parts:
+            for share in (1, *SHARES):
+                yield Planned(f"{model} epoch of 1/{share}", "epochs", fast.but(max_images=images // share))
+    if "augment" in parts:
+        for augment in AUGMENTATIONS:
+            yield from _both(f"augment {augment}", "augment", RunConfig().but(augment=augment, **settings))
 
 
-def _both(name: str, kind: Literal["epochs", "phases", "augment"], fast: RunConfig) -> Iterator[Planned]:
+def _both(name: str, kind: Kind, fast: RunConfig) -> Iterator[Planned]:
     for config in (fast.but(engine="reference"), fast):
         yield Planned(name, kind, config)

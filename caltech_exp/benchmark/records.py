@@ -48,6 +48,7 @@ class PhaseCosts(StrictRecord):
     step_images_per_second   forward, backward and optimizer step on inputs at hand
     eval_images_per_second   forward pass on inputs at hand
     step_flops               floating-point operations of a step, counted by torch's FlopCounterMode
+    saved_bytes_per_image    what the forward pass keeps for the backward one, inputs included, per image
     gemm_flops_per_second    the fastest matrix product of the same precision, measured in turns with the steps
     """
 
@@ -57,6 +58,7 @@ class PhaseCosts(StrictRecord):
     eval_images_per_second: float
     step_flops: int
     step_flops_per_second: float
+    saved_bytes_per_image: float
     gemm_flops_per_second: float
 
     @property

@@ -1,0 +1,75 @@
+"""jobs/benchmark.py as a user runs it, at the smallest scale; and as a job on the real Slurm."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.benchmark.records import Benchmark, EpochCosts
+from tests.conftest import Command
+from tests.jobs.test_submit import one_line_error
+from tests.jobs.testbed import profile, queue, until
+
+SMALL = ("models=resnet18", "parts=epoch", "batch_size=2", "max_images=8", "workers=0")
+
+
+def read(path: Path) -> Benchmark:
+    return Benchmark.model_validate_json(path.read_text())
+
+
+def test_both_engines_side_by_side_as_a_table_and_as_json(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "my figures.json"
+    done = benchmark(*SMALL, f"data={stand_in}", f"out={out}")
+    assert done.returncode == 0, done.stderr
+    reference, fast = read(out).measurements
+    assert (reference.config.engine, fast.config.engine) == ("reference", "fast")
+    assert isinstance(reference.costs, EpochCosts)
+    assert isinstance(fast.costs, EpochCosts)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("epoch with validation, s"))
+    ratio = reference.costs.epoch_seconds / fast.costs.epoch_seconds
+    assert line.split()[-3:] == [
+        f"{reference.costs.epoch_seconds:.1f}",
+        f"{fast.costs.epoch_seconds:.1f}",
+        f"{ratio:.1f}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("models=alexnt", "unknown model 'alexnt'; did you mean 'alexnet'?"),
+        ("parts=epoch,growt", "unknown part 'growt'; did you mean 'growth'?"),
+        ("batch_size=64", "holds no such batch; set batch_size=2 or less"),
+        ("profile=testbed", "add out=FILE.json"),
+        ("out=no/such/folder.json", "there is no folder"),
+        ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_a_mistake_costs_one_line(benchmark: Command, stand_in: Path, word: str, message: str) -> None:
+    words = {
+        given.partition("=")[0]: given for given in ("max_images=8", "batch_size=2", f"data={stand_in}", word)
+    }
+    done = benchmark(*words.values())
+    one_line_error(done, message)
+
+
+def test_a_measurement_that_fails_is_named(benchmark: Command, stand_in: Path) -> None:
+    done = benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="")
+    one_line_error(done, "a measurement failed: this task on")
+    assert "asked for a GPU and finds none" in done.stderr
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("empty_queue")
+def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = benchmark(*SMALL, f"data={stand_in}", f"out={out}", f"profile={profile(tmp_path)}")
+    assert done.returncode == 0, done.stderr
+    assert "queued job" in done.stdout
+    until(lambda: not queue(), 300)
+    log = "".join(path.read_text() for path in (tmp_path / "figures-logs").glob("*_log.*"))
+    assert out.exists(), log
+    assert len(json.loads(out.read_text())["measurements"]) == 2
+    assert "epoch with validation" in log

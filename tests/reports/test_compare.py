@@ -1,0 +1,42 @@
+"""reports/compare.py as a user runs it."""
+
+from pathlib import Path
+
+from caltech_exp.config import RunConfig
+from caltech_exp.results import RESULT, write_record
+from tests.conftest import Command
+from tests.reports.conftest import make_result
+
+FAST = RunConfig(epochs=2, lr=0.05)
+
+
+def write(runs: Path, config: RunConfig, accuracies: list[float]) -> Path:
+    for seed, accuracy in enumerate(accuracies):
+        result = make_result(config, seed, accuracy)
+        write_record(runs / result.run_id, RESULT, result)
+    return runs
+
+
+def test_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
+    first = write(tmp_path / "the first", FAST.but(engine="reference"), [0.40, 0.42, 0.44])
+    second = write(tmp_path / "second", FAST, [0.41, 0.43, 0.45])
+    done = compare(f"first={first}", f"second={second}")
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["lr=0.05 epochs=2", "3", "0.4200 ± 0.0200", "0.4300 ± 0.0200", "0.0100 ± 0.0000", "0.250"]
+
+
+def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path) -> None:
+    first = write(tmp_path / "a", FAST, [0.4])
+    second = write(tmp_path / "b", FAST.but(lr=0.1), [0.4])
+    done = compare(f"first={first}", f"second={second}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "have no finished run in common" in done.stderr
+
+
+def test_a_missing_folder_is_named(compare: Command, tmp_path: Path) -> None:
+    done = compare(f"first={tmp_path / 'nowhere'}", f"second={tmp_path}")
+    assert done.returncode == 2
+    assert "there is no such folder" in done.stderr
+    assert compare(f"first={tmp_path}").stderr.startswith("error: second is missing")
