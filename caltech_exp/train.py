@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from caltech_exp import fast, reference
 from caltech_exp.config import RunConfig
+from caltech_exp.engines import prepare
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batches, Parts
 from caltech_exp.results import Epoch
@@ -51,10 +51,7 @@ def train(
     damaged images or weights.
     """
     set_seed(seed)
-    if config.engine == "reference":
-        parts = reference.prepare(config, data, device)
-    else:
-        parts = fast.prepare(config, data, device, packs)
+    parts = prepare(config, data, device, packs)
     criterion = nn.CrossEntropyLoss()
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
 

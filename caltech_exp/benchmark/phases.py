@@ -9,11 +9,12 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from caltech_exp import fast, reference
+from caltech_exp import reference
 from caltech_exp.benchmark.clocks import fastest, seconds
 from caltech_exp.benchmark.gemm import gemm_rate
 from caltech_exp.benchmark.records import AugmentCosts, Measurement, PhaseCosts
 from caltech_exp.config import RunConfig
+from caltech_exp.engines import prepare
 from caltech_exp.hardware import input_type
 from caltech_exp.packing import write_pack
 from caltech_exp.packs import PackPlace, split_contents
@@ -58,9 +59,7 @@ def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCost
 
 def _prepare(config: RunConfig, data: DataSet, device: torch.device, packs: Path) -> Parts:
     set_seed(0)
-    if config.engine == "reference":
-        return reference.prepare(config, data, device)
-    return fast.prepare(config, data, device, PackPlace(packs))
+    return prepare(config, data, device, PackPlace(packs))
 
 
 def _step(parts: Parts, batch: Batch) -> None:

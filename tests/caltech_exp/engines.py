@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from caltech_exp import fast, reference
+from caltech_exp import engines
 from caltech_exp.config import RunConfig
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
@@ -20,9 +20,7 @@ def prepare(
 ) -> Parts:
     """The parts of a run as `train` prepares them."""
     set_seed(seed)
-    if config.engine == "reference":
-        return reference.prepare(config, data, device)
-    return fast.prepare(config, data, device, packs)
+    return engines.prepare(config, data, device, packs)
 
 
 def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
