@@ -180,3 +180,24 @@ def test_a_run_on_a_gpu(
     trained = train(config, 0, generated, cuda, packs, lambda _epoch, _rate: None)
     assert not trained.diverged
     assert trained.epochs[-1].train_loss == pytest.approx(4.6, abs=1)
+
+
+@pytest.mark.parametrize("augment", ["none", "combined"])
+def test_an_epoch_on_a_gpu_never_waits_for_it(
+    augment: str, generated: DataSet, packs: PackPlace, cuda: torch.device
+) -> None:
+    parts = prepare(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
+    epoch = len(list(parts.train.draw()))
+    warm = losses(parts, epoch)  # compiles
+    assert len(warm) == epoch
+    parts.net.train()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for inputs, labels in parts.train.draw():
+            parts.optimizer.zero_grad()
+            with parts.arithmetic():
+                outputs = parts.forward(inputs)
+            nn.functional.cross_entropy(outputs.float(), labels).backward()  # type: ignore[no-untyped-call]
+            parts.optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
