@@ -77,6 +77,11 @@ class RunConfig(BaseModel):
         return self.weights != "none"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that this configuration's engine knows: the reference has no precision, fast no workers."""
+        return self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
+
+    @property
     def id(self) -> str:
         """10 hex digits that name this configuration whatever its seed.
 
@@ -84,8 +89,7 @@ class RunConfig(BaseModel):
         its path. A setting added in a later version must be left out here at the value that computes what was
         computed before it.
         """
-        # The reference had no precision to choose; the fast engine has no workers.
-        identity = self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
+        identity = self.settings
         _, pinned, digest = self.weights.partition(PIN)
         if pinned:
             identity["weights"] = f"sha256:{digest}"

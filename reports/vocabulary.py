@@ -74,16 +74,16 @@ def shared_settings(configs: Sequence[RunConfig]) -> str:
     """All settings that the configurations have in common, first what is trained, then the parameters."""
     order = [*WORDS, *PARAMETERS, *(name for name in RunConfig.model_fields if name in HOW_NOT_WHAT)]
     order += [name for name in RunConfig.model_fields if name not in order]
-    values = [config.model_dump() for config in configs]
+    values = [config.settings for config in configs]
     shared = [
         setting(name, values[0][name])
         for name in order
-        if all(config[name] == values[0][name] for config in values)
+        if all(name in config and config[name] == values[0][name] for config in values)
     ]
     return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
 
 
 def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
     """The settings in which a row of this study differs from the report's, with the study's values."""
-    before, after = reported.model_dump(), measured.model_dump()
+    before, after = reported.model_dump(), measured.settings
     return [setting(name, after[name]) for name in after if after[name] != before[name]]
