@@ -42,6 +42,7 @@ class BenchmarkOptions(BaseModel):
     epochs: int = Field(2, ge=1, description="epochs per measurement; the fastest counts")
     max_images: int = Field(0, ge=0, description="images used of each split; 0 for all")
     workers: int = Field(4, ge=0, le=64, description="data loading processes of the template loop")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="arithmetic of the fast engine")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
     packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="where to compute; a profile has its own")
@@ -104,8 +105,8 @@ def _chosen(kind: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _settings(options: BenchmarkOptions) -> dict[str, int]:
-    return options.model_dump(include={"batch_size", "epochs", "max_images", "workers"})
+def _settings(options: BenchmarkOptions) -> dict[str, int | str]:
+    return options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision"})
 
 
 def _images(options: BenchmarkOptions, data: DataSet) -> int:

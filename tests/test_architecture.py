@@ -54,6 +54,8 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
         "jobs.submit",
         "jobs.queued",
         "jobs.prepare",
+        "jobs.benchmark",
+        "reports.compare",
         "reports.aggregate",
         "caltech_exp.plan",
         "caltech_exp.study",

@@ -25,7 +25,7 @@ class Planned:
 
 
 def plan(
-    models: Collection[str], parts: Collection[str], settings: Mapping[str, int], images: int
+    models: Collection[str], parts: Collection[str], settings: Mapping[str, int | str], images: int
 ) -> Iterator[Planned]:
     """The measurements of the chosen parts, in order.
 
