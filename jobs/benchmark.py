@@ -37,11 +37,14 @@ class BenchmarkOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: str = Field(",".join(MODELS), description="networks, with commas")
-    parts: str = Field(",".join(PARTS), description="what is measured, with commas")
+    parts: str = Field(
+        "phases,epoch,frozen,growth,augment", description=f"what is measured, with commas, of {', '.join(PARTS)}"
+    )
     batch_size: int = Field(256, ge=1, description="images per step")
     epochs: int = Field(2, ge=1, description="epochs per measurement; the fastest counts")
     max_images: int = Field(0, ge=0, description="images used of each split; 0 for all")
     workers: int = Field(4, ge=0, le=64, description="data loading processes of the template loop")
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="learning rate, for parts=losses")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="arithmetic of the fast engine")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
     packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
@@ -105,8 +108,8 @@ def _chosen(kind: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _settings(options: BenchmarkOptions) -> dict[str, int | str]:
-    return options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision"})
+def _settings(options: BenchmarkOptions) -> dict[str, int | float | str]:
+    return options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision", "lr"})
 
 
 def _images(options: BenchmarkOptions, data: DataSet) -> int:

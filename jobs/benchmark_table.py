@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from caltech_exp.benchmark.plan import AUGMENTATIONS, MODELS, SHARES
-from caltech_exp.benchmark.records import Benchmark, Costs, EpochCosts
+from caltech_exp.benchmark.records import Benchmark, Costs, EpochCosts, FirstLosses
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ def benchmark_table(benchmark: Benchmark) -> str:
         f"workers; torch {benchmark.libraries['torch']}; {benchmark.when}"
     ]
     for model in MODELS:
-        blocks += [_compared(model, NETWORK_FIGURES, f"{model} ", costs), _growth(model, benchmark, costs)]
+        blocks += [
+            _compared(model, NETWORK_FIGURES, f"{model} ", costs),
+            _growth(model, benchmark, costs),
+            _losses(model, costs),
+        ]
     inputs = "training inputs, images/s (template: a core)"
     return "\n\n".join(block for block in (*blocks, _compared(inputs, AUGMENT_FIGURES, "", costs)) if block)
 
@@ -94,6 +98,19 @@ def _growth(model: str, benchmark: Benchmark, costs: Measurements) -> str:
             rows.append((f"{images:,}", f"{cost.epoch_seconds:.1f}", f"{1000 * cost.epoch_seconds / images:.2f}"))
     headers = (f"{model}, fast: images of each split", "epoch, s", "ms per image")
     return _table(rows, headers) if rows else ""
+
+
+def _losses(model: str, costs: Measurements) -> str:
+    """How far the losses of the first steps are apart, at most."""
+    template, fast = (costs.get((f"{model} losses", engine)) for engine in ("reference", "fast"))
+    if not isinstance(template, FirstLosses) or not isinstance(fast, FirstLosses):
+        return ""
+    pairs = list(zip(template.losses, fast.losses, strict=True))
+    apart = max(abs(ours - theirs) / theirs for theirs, ours in pairs)
+    first, last = pairs[0][0], pairs[-1][0]
+    return (
+        f"{model} in fp32, losses of the first {len(pairs)} steps ({first:.4f} to {last:.4f}): within {apart:.1e}"
+    )
 
 
 def _table(rows: Cells, headers: Sequence[str]) -> str:

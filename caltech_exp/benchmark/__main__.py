@@ -3,7 +3,7 @@
 import sys
 
 from caltech_exp.allocator import keep_freed_memory
-from caltech_exp.benchmark.records import Measurement, Outcome
+from caltech_exp.benchmark.records import Costs, Measurement, Outcome
 from caltech_exp.errors import UserError
 
 
@@ -14,14 +14,24 @@ def main(text: str) -> str:
     import torch
 
     from caltech_exp.benchmark.epochs import epoch_costs
+    from caltech_exp.benchmark.losses import first_losses
     from caltech_exp.benchmark.phases import augment_costs, phase_costs
     from caltech_exp.execute import choose_device, describe_device
 
     if measurement.threads:
         torch.set_num_threads(measurement.threads)
     device = choose_device(measurement.device)
-    measure = {"epochs": epoch_costs, "phases": phase_costs, "augment": augment_costs}[measurement.kind]
-    return Outcome(device=describe_device(device).name, costs=measure(measurement, device)).model_dump_json()
+    costs: Costs
+    match measurement.kind:
+        case "epochs":
+            costs = epoch_costs(measurement, device)
+        case "phases":
+            costs = phase_costs(measurement, device)
+        case "augment":
+            costs = augment_costs(measurement, device)
+        case "losses":
+            costs = first_losses(measurement, device)
+    return Outcome(device=describe_device(device).name, costs=costs).model_dump_json()
 
 
 if __name__ == "__main__":

@@ -2,17 +2,15 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from caltech_exp.benchmark.records import Kind
 from caltech_exp.config import RunConfig
 
 MODELS = ("alexnet", "resnet18")
-PARTS = ("phases", "epoch", "frozen", "growth", "augment")
+PARTS = ("phases", "epoch", "frozen", "growth", "augment", "losses")
 AUGMENTATIONS = ("crop", "perspective", "combined")
 SHARES = (2, 4)
 """Growth is measured at a half and a quarter of the images, beside all of them."""
-
-Kind = Literal["epochs", "phases", "augment"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Planned:
 
 
 def plan(
-    models: Collection[str], parts: Collection[str], settings: Mapping[str, int | str], images: int
+    models: Collection[str], parts: Collection[str], settings: Mapping[str, int | float | str], images: int
 ) -> Iterator[Planned]:
     """The measurements of the chosen parts, in order.
 
@@ -40,6 +38,8 @@ def plan(
             yield from _both(f"{model} epoch", "epochs", fast)
         if "frozen" in parts:
             yield from _both(f"{model} frozen epoch", "epochs", fast.but(freeze="conv"))
+        if "losses" in parts:
+            yield from _both(f"{model} losses", "losses", fast.but(precision="fp32"))
         if "growth" in parts:
             for share in (1, *SHARES):
                 yield Planned(f"{model} epoch of 1/{share}", "epochs", fast.but(max_images=images // share))

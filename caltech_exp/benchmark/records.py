@@ -6,17 +6,19 @@ from caltech_exp.config import RunConfig
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 
+Kind = Literal["epochs", "phases", "augment", "losses"]
+
 
 class Measurement(StrictRecord):
     """One measurement, made by a process of its own.
 
     kind     epochs: whole epochs with validation, config.epochs of them; phases: their parts; augment: inputs
-             with random transforms
+             with random transforms; losses: the first steps' losses
     started  when the process was started, seconds since 1970
     threads  CPU threads of torch, None for its own choice
     """
 
-    kind: Literal["epochs", "phases", "augment"]
+    kind: Kind
     config: RunConfig
     data: str
     packs: str
@@ -73,7 +75,13 @@ class AugmentCosts(StrictRecord):
     input_images_per_second: float
 
 
-Costs = EpochCosts | PhaseCosts | AugmentCosts
+class FirstLosses(StrictRecord):
+    """No cost, but what it is weighed against: the losses of the first steps, in fp32 in both engines."""
+
+    losses: tuple[float, ...]
+
+
+Costs = EpochCosts | PhaseCosts | AugmentCosts | FirstLosses
 
 
 class Outcome(StrictRecord):

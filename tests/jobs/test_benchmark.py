@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.benchmark.records import Benchmark, EpochCosts
+from caltech_exp.benchmark.records import Benchmark, EpochCosts, FirstLosses
 from tests.conftest import Command
 from tests.jobs.test_submit import one_line_error
 from tests.jobs.testbed import profile, queue, until
@@ -34,6 +34,21 @@ def test_both_engines_side_by_side_as_a_table_and_as_json(
         f"{fast.costs.epoch_seconds:.1f}",
         f"{ratio:.1f}",
     ]
+
+
+def test_the_first_losses_of_both_engines_are_near_each_other(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "figures.json"
+    words = ("models=alexnet", "parts=losses", "batch_size=2", "max_images=8", "workers=0")
+    done = benchmark(*words, f"data={stand_in}", f"out={out}")
+    assert done.returncode == 0, done.stderr
+    reference, fast = (measured.costs for measured in read(out).measurements)
+    assert isinstance(reference, FirstLosses)
+    assert isinstance(fast, FirstLosses)
+    assert fast.losses == pytest.approx(reference.losses, rel=1e-4)
+    assert len(set(fast.losses)) == 20
+    assert "alexnet in fp32, losses of the first 20 steps" in done.stdout
 
 
 @pytest.mark.parametrize(
