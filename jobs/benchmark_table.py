@@ -91,12 +91,15 @@ def _ratio(figure: Figure, template: float | None, fast: float | None) -> str:
 def _growth(model: str, benchmark: Benchmark, costs: Measurements) -> str:
     """Seconds of an epoch of the fast engine against the number of images."""
     rows = []
+    batch_size = benchmark.measurements[0].config.batch_size  # the last incomplete batch is not trained on
     for share in (1, *SHARES):
         cost = costs.get((f"{model} epoch of 1/{share}", "fast"))
         if isinstance(cost, EpochCosts):
             images = benchmark.images // share
-            rows.append((f"{images:,}", f"{cost.epoch_seconds:.1f}", f"{1000 * cost.epoch_seconds / images:.2f}"))
-    headers = (f"{model}, fast: images of each split", "epoch, s", "ms per image")
+            trained = images - images % batch_size
+            per_image = 1000 * cost.epoch_seconds / (trained + images)
+            rows.append((f"{images:,}", f"{trained:,}", f"{cost.epoch_seconds:.1f}", f"{per_image:.2f}"))
+    headers = (f"{model}, fast: images of each split", "trained", "epoch, s", "ms per image trained or validated")
     return _table(rows, headers) if rows else ""
 
 

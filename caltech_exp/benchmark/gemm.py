@@ -26,4 +26,4 @@ def _rate(n: int, device: torch.device, dtype: torch.dtype) -> float:
     images = a.view(-1, POSITIONS, POSITIONS, n).permute(0, 3, 1, 2)  # channels_last
     weights = b.view(n, n, 1, 1)
     products = (partial(torch.mm, a, b, out=torch.empty_like(a)), partial(torch.conv2d, images, weights))
-    return 2 * n**3 / min(fastest(product, device, rounds=3) for product in products)
+    return 2 * n**3 / min(fastest(product, device, rounds=2) for product in products)

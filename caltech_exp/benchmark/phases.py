@@ -22,7 +22,7 @@ from caltech_exp.parts import Batch, Parts
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import set_seed
 
-ROUNDS = 4
+ROUNDS = 6
 SOME_IMAGES = 256
 """Images that are decoded to time decoding."""
 
