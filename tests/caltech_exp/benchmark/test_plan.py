@@ -8,7 +8,8 @@ def test_both_engines_are_measured_with_the_same_settings() -> None:
     for name in {step.name for step in steps if " of 1/" not in step.name}:
         reference, fast = (step.config for step in steps if step.name == name)
         assert (reference.engine, fast.engine) == ("reference", "fast")
-        assert reference.but(engine="fast") == fast
+        assert reference.but(engine="fast", precision=fast.precision) == fast
+        assert fast.precision == ("fp32" if name.endswith("losses") else "bf16")
         assert (fast.batch_size, fast.epochs) == (8, 2)
 
 
