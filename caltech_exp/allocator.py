@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory it frees, on Linux with glibc; elsewhere nothing changes.
 
     Every step allocates the same hundreds of megabytes of activations. By default each is mapped anew, and the
-    page faults take longer than the smaller layers (jobs/benchmark.py measures both ways). Large pages come with
+    page faults take longer than the smaller layers. Large pages come with
     it where this is called before torch is imported. No number of a run depends on it.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

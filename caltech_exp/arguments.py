@@ -85,6 +85,11 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise explain(error, model.model_fields) from None
 
 
+def read_options(model: type[Model], argv: Sequence[str]) -> Model:
+    """A command line whose keys are the model's fields. Raises UserError for the first word that is wrong."""
+    return parse(model, split_arguments(argv, list(model.model_fields)))
+
+
 def usage(synopsis: str, *models: type[BaseModel]) -> str:
     """Help text: every option of the models with its default and meaning."""
     lines = [synopsis, ""]

@@ -18,6 +18,11 @@ class Batches:
     images: int
     draw: Callable[[], Iterator[Batch]]
 
+    def forever(self) -> Iterator[Batch]:
+        """Pass after pass."""
+        while True:
+            yield from self.draw()
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 from caltech_exp.config import RunConfig
 from caltech_exp.engines import prepare
 from caltech_exp.packs import PackPlace
-from caltech_exp.parts import Batches, Parts
+from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.results import Epoch
 from caltech_exp.splits import DataSet
 
@@ -52,7 +52,6 @@ def train(
     """
     set_seed(seed)
     parts = prepare(config, data, device, packs)
-    criterion = nn.CrossEntropyLoss()
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
 
     history: list[Epoch] = []
@@ -67,15 +66,9 @@ def train(
         parts.net.train()
         # Losses stay on the device until the epoch ends: no synchronisation per step.
         losses: list[torch.Tensor] = []
-        for inputs, labels in parts.train.draw():
-            parts.optimizer.zero_grad()
-            with parts.arithmetic():
-                outputs = parts.forward(inputs)
-            loss = criterion(outputs.float(), labels)
-            losses.append(loss.detach())
-            loss.backward()
-            parts.optimizer.step()
-            trained_images += len(labels)
+        for batch in parts.train.draw():
+            losses.append(train_step(parts, batch))
+            trained_images += len(batch[1])
         scheduler.step()
         step_losses = torch.stack(losses).double().cpu()
         training_seconds += time.perf_counter() - start
@@ -116,6 +109,18 @@ def train(
         images_per_second=trained_images / training_seconds,
         peak_memory_bytes=peak_memory(device),
     )
+
+
+def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
+    """Forward, backward and optimizer step on a batch; its mean cross-entropy before the step, on the device."""
+    inputs, labels = batch
+    parts.optimizer.zero_grad()
+    with parts.arithmetic():
+        outputs = parts.forward(inputs)
+    loss = nn.functional.cross_entropy(outputs.float(), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parts.optimizer.step()
+    return loss.detach()
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.benchmark.plan import MODELS, PARTS, SHARES, Planned, plan
 from caltech_exp.benchmark.records import Benchmark, Measured, Measurement, Outcome
 from caltech_exp.clock import utc_now
@@ -73,11 +73,12 @@ class BenchmarkJob:
 
 def main(argv: Sequence[str]) -> int:
     """Measure here, or queue the same as a job. Raises UserError for anything the user can mend."""
-    options = parse(BenchmarkOptions, split_arguments(argv, list(BenchmarkOptions.model_fields)))
+    options = read_options(BenchmarkOptions, argv)
     profile = load_profile(options.profile or "local")
     data = find_data(options.data, profile)
     models, parts = _chosen("model", options.models, MODELS), _chosen("part", options.parts, PARTS)
-    steps = tuple(plan(models, parts, _settings(options), _images(options, data)))
+    images = _images(options, data)
+    steps = tuple(plan(models, parts, _settings(options), images))
     if isinstance(profile, SlurmProfile):
         return _queue(options, profile, data)
     out = user_path(options.out, "out") if options.out else None
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         threads=options.threads or profile.cpus_per_task,
         started=0.0,
     )
-    benchmark = _measure(steps, template, _images(options, data))
+    benchmark = _measure(steps, template, images)
     print(benchmark_table(benchmark))
     if out:
         write_atomically(out, benchmark.model_dump_json(indent=1) + "\n")

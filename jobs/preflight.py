@@ -20,7 +20,7 @@ def find_data(given: str, profile: Profile) -> DataSet:
     if environment:
         return read_data_set(user_path(environment, "CALTECH101_ROOT"))
     if profile.data:
-        return read_data_set(expand_path(profile.data))
+        return read_data_set(expand_path(profile.data, "data"))
     raise UserError("no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101")
 
 

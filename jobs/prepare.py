@@ -13,7 +13,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 from pydantic import BaseModel, ConfigDict, Field
 from tabulate import tabulate
 
-from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.arguments import read_options, run_command_line, usage
 from jobs.cluster import default_profile
 from jobs.preflight import check_splits, find_data
 from jobs.profiles import load_profile, packs_folder
@@ -39,7 +39,7 @@ USAGE = usage(
 
 def main(argv: Sequence[str]) -> int:
     """Make what is missing and list what is there. Raises UserError for anything the user can mend."""
-    options = parse(PrepareOptions, split_arguments(argv, list(PrepareOptions.model_fields)))
+    options = read_options(PrepareOptions, argv)
     profile = load_profile(options.profile or default_profile())
     data = find_data(options.data, profile)
     check_splits(data)

@@ -171,9 +171,12 @@ def parse_profile(text: str, where: str) -> Profile:
         raise explain(error, kind.model_fields, f"profile {where}") from None
 
 
-def expand_path(text: str) -> Path:
-    """A path of a profile or of the command line, absolute, with `~` and `$NAME` expanded."""
-    return Path(os.path.expandvars(text)).expanduser().absolute()
+def expand_path(text: str, key: str) -> Path:
+    """A path that stands as `key` in a profile: absolute, with `~` and `$NAME` expanded.
+
+    Raises UserError for one that no file could have, as user_path does.
+    """
+    return user_path(os.path.expandvars(text), key)
 
 
 def packs_folder(given: str, profile: Profile) -> Path:
@@ -184,7 +187,7 @@ def packs_folder(given: str, profile: Profile) -> Path:
     if given:
         return user_path(given, "packs")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return user_path(os.path.expandvars(profile.packs or f"{cache}/caltech_exp/packs"), "packs")
+    return expand_path(profile.packs or f"{cache}/caltech_exp/packs", "packs")
 
 
 def local_gpus() -> Sequence[int]:

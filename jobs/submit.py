@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     request = parse_request(argv)
     profile = load_profile(request.options.profile or default_profile())
     if profile.torch_home:
-        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home))
+        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
     runs = user_path(request.options.runs, "runs")
     if runs.exists() and not runs.is_dir():
         raise UserError(f"runs={runs} is not a folder; name another")

@@ -40,7 +40,7 @@ class TrainTask:
         """Train every run. One that fails is recorded and does not keep the next from training."""
         environment = submitit.JobEnvironment()
         if self.torch_home:
-            os.environ["TORCH_HOME"] = str(expand_path(self.torch_home))
+            os.environ["TORCH_HOME"] = str(expand_path(self.torch_home, "torch_home"))
         if any(config.engine == "fast" for config, _ in self.runs):
             keep_freed_memory()
         # torch is imported on the node only: submitting stays fast.
@@ -61,7 +61,9 @@ class TrainTask:
         print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
         try:
             device = choose_device(self.device)
-            data = read_data_set(expand_path(self.data_on_node) if self.data_on_node else Path(self.data))
+            data = read_data_set(
+                expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
+            )
             if data.fingerprint != self.fingerprint:
                 raise UserError(
                     f"the data in {data.root} is not what was submitted "
@@ -71,7 +73,7 @@ class TrainTask:
             for config, seed in self.runs:
                 record_failure(folder, run_id(config, seed), error, origin)
             raise
-        on_node = expand_path(self.packs_on_node) if self.packs_on_node else None
+        on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
         packs = PackPlace(Path(self.packs), on_node)
         failed = []
         for config, seed in self.runs:

@@ -9,7 +9,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path, write_atomically
 from reports.collect import collect
@@ -39,7 +39,7 @@ USAGE = usage(
 
 def main(argv: Sequence[str]) -> int:
     """Write the report; returns the exit status. Raises UserError for what the user can mend."""
-    options = parse(AggregateOptions, split_arguments(argv, list(AggregateOptions.model_fields)))
+    options = read_options(AggregateOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
     try:

@@ -13,7 +13,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.arguments import parse, run_command_line, split_arguments, usage
+from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
@@ -41,7 +41,7 @@ USAGE = usage(
 
 def main(argv: Sequence[str]) -> int:
     """Print the comparison. Raises UserError if the studies share no finished run."""
-    options = parse(CompareOptions, split_arguments(argv, list(CompareOptions.model_fields)))
+    options = read_options(CompareOptions, argv)
     first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
     pairs = pair_by_seed(first, second)
     if not pairs:

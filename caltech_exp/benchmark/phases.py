@@ -2,11 +2,9 @@
 
 import tempfile
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from caltech_exp import reference
@@ -20,7 +18,7 @@ from caltech_exp.packing import write_pack
 from caltech_exp.packs import PackPlace, split_contents
 from caltech_exp.parts import Batch, Parts
 from caltech_exp.splits import DataSet, read_data_set
-from caltech_exp.train import set_seed
+from caltech_exp.train import set_seed, train_step
 
 ROUNDS = 6
 SOME_IMAGES = 256
@@ -29,14 +27,15 @@ SOME_IMAGES = 256
 
 def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
     """Each part of an epoch of `config`. Raises UserError as preparing the engine does."""
-    config, data = measurement.config, read_data_set(Path(measurement.data))
-    parts = _prepare(config, data, device, Path(measurement.packs))
+    config = measurement.config
+    data, parts = prepared(measurement, device)
     batch = next(parts.train.draw())
+    parts.net.train()
     step_flops = _count_flops(parts, batch)  # a first step, which does not count
     steps, peaks = [], []
     for _ in range(ROUNDS):  # in turns, so that both sides see the machine in the same states
         peaks.append(gemm_rate(device, input_type(config)))
-        steps.append(seconds(lambda: _step(parts, batch), device))
+        steps.append(seconds(lambda: train_step(parts, batch), device))
     step = min(steps)
     return PhaseCosts(
         input_images_per_second=_input_rate(config, data, device, parts),
@@ -52,26 +51,15 @@ def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
 
 def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCosts:
     """Training inputs of `config`, with its random transforms."""
-    config, data = measurement.config, read_data_set(Path(measurement.data))
-    parts = _prepare(config, data, device, Path(measurement.packs))
-    return AugmentCosts(input_images_per_second=_input_rate(config, data, device, parts))
+    data, parts = prepared(measurement, device)
+    return AugmentCosts(input_images_per_second=_input_rate(measurement.config, data, device, parts))
 
 
-def _prepare(config: RunConfig, data: DataSet, device: torch.device, packs: Path) -> Parts:
+def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, Parts]:
+    """The data set, and the parts of `config` with seed 0 as `train` prepares them."""
     set_seed(0)
-    return prepare(config, data, device, PackPlace(packs))
-
-
-def _step(parts: Parts, batch: Batch) -> None:
-    """As in the training loop."""
-    inputs, labels = batch
-    parts.net.train()
-    parts.optimizer.zero_grad()
-    with parts.arithmetic():
-        outputs = parts.forward(inputs)
-    loss = cross_entropy(outputs.float(), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    parts.optimizer.step()
+    data = read_data_set(Path(measurement.data))
+    return data, prepare(measurement.config, data, device, PackPlace(Path(measurement.packs)))
 
 
 @torch.no_grad()
@@ -83,7 +71,7 @@ def _evaluate(parts: Parts, batch: Batch) -> None:
 
 def _count_flops(parts: Parts, batch: Batch) -> int:
     with FlopCounterMode(display=False) as counter:
-        _step(parts, batch)
+        train_step(parts, batch)
     return int(counter.get_total_flops())
 
 
@@ -107,7 +95,7 @@ def _saved_bytes(parts: Parts, batch: Batch) -> int:
 def _input_rate(config: RunConfig, data: DataSet, device: torch.device, parts: Parts) -> float:
     """Images per second from packs to inputs on the device, or from files by one core, as one loader worker."""
     if config.engine == "fast":
-        batches = chain.from_iterable(parts.train.draw() for _ in count())
+        batches = parts.train.forever()
         return config.batch_size / fastest(lambda: next(batches), device, ROUNDS)
     images = min(SOME_IMAGES, len(data.train))
     loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)

@@ -1,14 +1,12 @@
 """What an engine prepares, and the losses of its first steps."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 
 from caltech_exp import engines
 from caltech_exp.config import RunConfig
 from caltech_exp.packs import PackPlace
-from caltech_exp.parts import Batch, Parts
+from caltech_exp.parts import Parts
 from caltech_exp.splits import DataSet
 from caltech_exp.train import set_seed
 
@@ -27,7 +25,7 @@ def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list
     """The losses of the first `steps` steps, over as many epochs as they need, computed in `dtype`."""
     parts.net.to(dtype).train()
     found = []
-    for _, (inputs, labels) in zip(range(steps), _endless(parts), strict=False):
+    for _, (inputs, labels) in zip(range(steps), parts.train.forever(), strict=False):
         parts.optimizer.zero_grad()
         with parts.arithmetic():
             outputs = parts.forward(inputs.to(dtype) if dtype == torch.float64 else inputs)
@@ -36,8 +34,3 @@ def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list
         parts.optimizer.step()
         found.append(loss.item())
     return found
-
-
-def _endless(parts: Parts) -> Iterator[Batch]:
-    while True:
-        yield from parts.train.draw()

@@ -10,7 +10,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
-from caltech_exp.train import evaluate, train
+from caltech_exp.train import evaluate, train, train_step
 from tests.caltech_exp.engines import CPU, losses, prepare
 
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
@@ -193,11 +193,7 @@ def test_an_epoch_on_a_gpu_never_waits_for_it(
     parts.net.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for inputs, labels in parts.train.draw():
-            parts.optimizer.zero_grad()
-            with parts.arithmetic():
-                outputs = parts.forward(inputs)
-            nn.functional.cross_entropy(outputs.float(), labels).backward()  # type: ignore[no-untyped-call]
-            parts.optimizer.step()
+        for batch in parts.train.draw():
+            train_step(parts, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
