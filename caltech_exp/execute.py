@@ -10,6 +10,8 @@ import torch
 
 from caltech_exp.clock import utc_now
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.confusion import Matrix, encode
+from caltech_exp.energy import energy_joules
 from caltech_exp.errors import UserError
 from caltech_exp.packs import PackPlace
 from caltech_exp.provenance import CodeVersion, library_versions
@@ -93,6 +95,7 @@ def execute(
         (folder / FAILURE).unlink(missing_ok=True)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+        energy = energy_joules(device)
         trained = train(config, seed, data, device, packs, report_progress)
         result = Result(
             run_id=name,
@@ -105,6 +108,8 @@ def execute(
             best_val_accuracy=max(epoch.val_accuracy for epoch in trained.epochs),
             test_loss=trained.test_loss,
             test_accuracy=trained.test_accuracy,
+            val_confusion=_encoded(trained.val_confusion),
+            test_confusion=_encoded(trained.test_confusion),
             data=_data_record(data, trained),
             device=describe_device(device),
             libraries=library_versions(),
@@ -115,6 +120,7 @@ def execute(
             wall_seconds=time.perf_counter() - start,
             images_per_second=trained.images_per_second,
             peak_memory_bytes=trained.peak_memory_bytes,
+            energy_joules=_spent(energy, energy_joules(device)),
         )
         write_record(folder, RESULT, result)
     except Exception as error:
@@ -158,6 +164,14 @@ def _data_record(data: DataSet, trained: Trained) -> DataRecord:
         val_images=trained.val_images,
         test_images=trained.test_images,
     )
+
+
+def _encoded(matrix: "Matrix | None") -> str | None:
+    return None if matrix is None else encode(matrix)
+
+
+def _spent(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def describe_device(device: torch.device) -> Device:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.confusion import Confusion
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
@@ -54,8 +55,9 @@ class Result(StrictRecord):
     """One finished or diverged run.
 
     `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before
-    they were measured. `images_per_second` counts training alone; `peak_memory_bytes` is the device's, or
-    on a CPU the process's peak resident memory.
+    they were measured. Confusion matrices are after the last epoch, of all images of the split.
+    `images_per_second` counts training alone; `peak_memory_bytes` is the device's, or on a CPU the process's peak
+    resident memory; `energy_joules` is what the GPU used during the run, where it counts that.
     """
 
     schema_version: Literal[1] = 1
@@ -69,6 +71,8 @@ class Result(StrictRecord):
     best_val_accuracy: Share | None
     test_loss: Loss
     test_accuracy: Share | None
+    val_confusion: Confusion | None = None
+    test_confusion: Confusion | None = None
     data: DataRecord
     device: Device
     libraries: dict[str, str]
@@ -79,6 +83,7 @@ class Result(StrictRecord):
     wall_seconds: float
     images_per_second: float
     peak_memory_bytes: int
+    energy_joules: float | None = None
 
 
 class Failure(StrictRecord):

@@ -71,12 +71,12 @@ def _plain(value: object) -> str:
 
 
 class StudyData(StrictRecord):
-    """The data set of a study; image counts are those of the split files without the background class."""
+    """The data set of a study: names of the classes by label, images of the split files without the background."""
 
     root: str
     fingerprint: str
     stand_in: bool
-    classes: int
+    classes: tuple[str, ...]
     train_val_images: int
     test_images: int
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.confusion import Matrix
 from caltech_exp.engines import prepare
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
@@ -29,6 +30,8 @@ class Trained:
     first_loss: float | None
     test_loss: float | None
     test_accuracy: float | None
+    val_confusion: "Matrix | None"
+    test_confusion: "Matrix | None"
     train_images: int
     val_images: int
     test_images: int
@@ -75,34 +78,36 @@ def train(
         if epoch == 1:
             first_loss = step_losses[0].item()
         train_loss = step_losses.mean().item()
-        val_loss, val_accuracy = evaluate(parts, parts.val)
-        diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
+        val = evaluate(parts, parts.val)
+        diverged = not (math.isfinite(train_loss) and math.isfinite(val.loss))
         history.append(
             Epoch(
                 epoch=epoch,
                 lr=lr,
                 train_loss=finite(train_loss),
-                val_loss=finite(val_loss),
-                val_accuracy=val_accuracy,
+                val_loss=finite(val.loss),
+                val_accuracy=val.accuracy,
                 seconds=time.perf_counter() - start,
             )
         )
         rate = trained_images / training_seconds
         print(
-            f"epoch {epoch}/{config.epochs}  lr {lr:g}  train loss {train_loss:.4f}  val loss {val_loss:.4f}  "
-            f"val accuracy {val_accuracy:.4f}  {rate:.1f} images/s",
+            f"epoch {epoch}/{config.epochs}  lr {lr:g}  train loss {train_loss:.4f}  val loss {val.loss:.4f}  "
+            f"val accuracy {val.accuracy:.4f}  {rate:.1f} images/s",
             flush=True,
         )
         on_epoch(epoch, rate)
         if diverged:
             break
-    test_loss, test_accuracy = (None, None) if diverged else evaluate(parts, parts.test)
+    test = None if diverged else evaluate(parts, parts.test)
     return Trained(
         diverged=diverged,
         epochs=tuple(history),
         first_loss=finite(first_loss),
-        test_loss=finite(test_loss),
-        test_accuracy=test_accuracy,
+        test_loss=finite(test.loss) if test else None,
+        test_accuracy=test.accuracy if test else None,
+        val_confusion=val.confusion if test else None,
+        test_confusion=test.confusion if test else None,
         train_images=parts.train.images,
         val_images=parts.val.images,
         test_images=parts.test.images,
@@ -123,18 +128,29 @@ def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
     return loss.detach()
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Mean cross-entropy and share of images classified right, over all images, and which for which."""
+
+    loss: float
+    accuracy: float
+    confusion: Matrix
+
+
 @torch.no_grad()
-def evaluate(parts: Parts, batches: Batches) -> tuple[float, float]:
-    """Mean cross-entropy and share of images classified right, over all images, without dropout."""
+def evaluate(parts: Parts, batches: Batches) -> Evaluation:
+    """The network on every image of a split, without dropout."""
     parts.net.eval()
     total: torch.Tensor | float = 0.0
-    right: torch.Tensor | int = 0
+    pairs: list[torch.Tensor] = []
     with parts.arithmetic():
         for inputs, labels in batches.draw():
             outputs = parts.net(inputs).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
-            right += (outputs.argmax(dim=1) == labels).sum()
-    return float(total) / batches.images, int(right) / batches.images
+            pairs.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
+    counts = torch.bincount(torch.cat(pairs), minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
+    confusion = counts.cpu().numpy()
+    return Evaluation(float(total) / batches.images, int(confusion.trace()) / batches.images, confusion)
 
 
 def set_seed(seed: int) -> None:

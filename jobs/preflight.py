@@ -30,7 +30,7 @@ def describe_data(data: DataSet) -> StudyData:
         root=str(data.root.resolve()),
         fingerprint=data.fingerprint,
         stand_in=data.stand_in,
-        classes=len(data.classes),
+        classes=data.classes,
         train_val_images=len(data.train_val),
         test_images=len(data.test),
     )

@@ -15,7 +15,12 @@ A, B = "a" * 64, "b" * 64
 
 def data(fingerprint: str = "1" * 16) -> StudyData:
     return StudyData(
-        root="/data", fingerprint=fingerprint, stand_in=False, classes=101, train_val_images=5784, test_images=2893
+        root="/data",
+        fingerprint=fingerprint,
+        stand_in=False,
+        classes=("Faces", "ant"),
+        train_val_images=5784,
+        test_images=2893,
     )
 
 

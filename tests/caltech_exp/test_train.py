@@ -104,9 +104,12 @@ def test_evaluation_counts_every_image_once(
     parts.net.eval()
     with torch.no_grad():
         outputs = parts.net(images)
-    loss, accuracy = evaluate(parts, parts.test)
-    assert loss == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
-    assert accuracy == (outputs.argmax(1) == labels).double().mean().item()
+    found = evaluate(parts, parts.test)
+    assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
+    assert found.accuracy == (outputs.argmax(1) == labels).double().mean().item()
+    assert found.confusion.sum() == len(labels)
+    for label, predicted in zip(labels.tolist(), outputs.argmax(1).tolist(), strict=True):
+        assert found.confusion[label, predicted] > 0
 
 
 @pytest.mark.parametrize(

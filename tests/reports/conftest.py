@@ -25,7 +25,10 @@ from reports.page import report_page
 
 PRINT = "0123456789abcdef"
 CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=False)
-DATA = StudyData(root="", fingerprint=PRINT, stand_in=False, classes=101, train_val_images=5784, test_images=2893)
+CLASSES = tuple(f"class {label}" for label in range(101))
+DATA = StudyData(
+    root="", fingerprint=PRINT, stand_in=False, classes=CLASSES, train_val_images=5784, test_images=2893
+)
 
 
 def make_epochs(config: RunConfig, last: float, count: int | None = None) -> tuple[Epoch, ...]:
