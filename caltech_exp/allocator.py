@@ -12,8 +12,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory it frees, on Linux with glibc; elsewhere nothing changes.
 
     Every step allocates the same hundreds of megabytes of activations. By default each is mapped anew, and the
-    page faults take longer than the smaller layers. Large pages come with
-    it where this is called before torch is imported. No number of a run depends on it.
+    page faults take longer than the smaller layers. Large pages come with it where this is called before torch is
+    imported. No number of a run depends on it.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:

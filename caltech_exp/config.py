@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -95,6 +95,11 @@ class RunConfig(BaseModel):
             identity["weights"] = f"sha256:{digest}"
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def choices(setting: str) -> tuple[str, ...]:
+    """The values that a setting with a list of names takes."""
+    return get_args(RunConfig.model_fields[setting].annotation)
 
 
 def run_id(config: RunConfig, seed: int) -> str:

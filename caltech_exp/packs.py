@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from caltech_exp.errors import UserError
@@ -42,12 +41,10 @@ def split_contents(data: DataSet, split: str, most: int, layout: Layout) -> Cont
     return Contents(data, split, evenly(samples, most), layout)
 
 
-@lru_cache(maxsize=8)
 def open_pack(place: PackPlace, data: DataSet, split: str, most: int, layout: Layout) -> Pack:
     """The verified pack of a split, made or copied first where it is missing or damaged.
 
-    A process that trains several runs opens and verifies each pack once. Raises UserError if the folder cannot be
-    written or an image cannot be decoded.
+    Raises UserError if the folder cannot be written or an image cannot be decoded.
     """
     contents = split_contents(data, split, most, layout)
     if place.on_node:

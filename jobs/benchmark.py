@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     profile = load_profile(options.profile or "local")
     data = find_data(options.data, profile)
     models, parts = _chosen("model", options.models, MODELS), _chosen("part", options.parts, PARTS)
-    images = _images(options, data)
+    images = _images(options, data, parts)
     steps = tuple(plan(models, parts, _settings(options), images))
     if isinstance(profile, SlurmProfile):
         return _queue(options, profile, data)
@@ -113,14 +113,14 @@ def _settings(options: BenchmarkOptions) -> dict[str, int | float | str]:
     return options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision", "lr"})
 
 
-def _images(options: BenchmarkOptions, data: DataSet) -> int:
-    """The size of the training set. Raises UserError if the smallest share of it holds no batch."""
+def _images(options: BenchmarkOptions, data: DataSet, parts: Collection[str]) -> int:
+    """The size of the training set. Raises UserError if it, or its smallest share, holds no batch."""
     images = len(evenly(data.train, options.max_images))
-    least = images // max(SHARES)
+    least, what = (images // max(SHARES), "a quarter of ") if "growth" in parts else (images, "")
     if options.batch_size > least:
         raise UserError(
-            f"batch_size={options.batch_size}: a quarter of the {images:,} training images is measured too and "
-            f"holds no such batch; set batch_size={least} or less"
+            f"batch_size={options.batch_size}: {what}the {images:,} training images, which is measured, holds no "
+            f"such batch; set batch_size={least} or less"
         )
     return images
 

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from caltech_exp.benchmark.records import Kind
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, choices
 
-MODELS = ("alexnet", "resnet18")
+MODELS = choices("model")
 PARTS = ("phases", "epoch", "frozen", "growth", "augment", "losses")
-AUGMENTATIONS = ("crop", "perspective", "combined")
+AUGMENTATIONS = tuple(name for name in choices("augment") if name != "none")
 SHARES = (2, 4)
 """Growth is measured at a half and a quarter of the images, beside all of them."""
 

@@ -55,7 +55,6 @@ def packs_and_leftovers(folder: Path) -> list[str]:
 
 def anew(place: PackPlace, data: DataSet) -> Path:
     """The file of the pack that another process would open now."""
-    open_pack.cache_clear()
     return open_pack(place, data, "val", IMAGES, "center").path
 
 
