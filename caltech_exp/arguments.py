@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from caltech_exp.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, did_you_mean, unknown
+from caltech_exp.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, did_you_mean, shown, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,15 +23,15 @@ def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]
         key, equals, value = argument.partition("=")
         if not equals:
             bare = key.lstrip("-")
-            raise UserError(f"{argument!r} is not of the form key=value{did_you_mean(bare, known)}")
+            raise UserError(f"{shown(argument)!r} is not of the form key=value{did_you_mean(bare, known)}")
         if key not in known:
             raise unknown("key", key, known)
         if key in values:
-            raise UserError(f"{key} is given twice, {values[key]!r} and {value!r}; keep one")
+            raise UserError(f"{key} is given twice, {shown(values[key])!r} and {shown(value)!r}; keep one")
         if not value:
             raise UserError(f"{key}= has no value; give one, or leave {key}= out")
         if "\0" in value or not _is_text(value):
-            raise UserError(f"{key}={ascii(value)[1:-1]} is not text in UTF-8; name it otherwise")
+            raise UserError(f"{key}={shown(value)} is not text in UTF-8; name it otherwise")
         values[key] = value
     return values
 
@@ -51,7 +51,7 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     `where` is put before it, for example the file the values stood in.
     """
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = shown(".".join(str(part) for part in first["loc"]))
     prefix = f"{where}: " if where else ""
     top = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
@@ -63,7 +63,9 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
         return UserError(f"{prefix}{message}")
     given = first["input"]
     hint = did_you_mean(given, options) if isinstance(given, str) and (options := _options(first)) else ""
-    return UserError(f"{prefix}{key}={given}: {message[:1].lower()}{message[1:]}{hint}{describe(fields.get(top))}")
+    return UserError(
+        f"{prefix}{key}={shown(given)}: {message[:1].lower()}{message[1:]}{hint}{describe(fields.get(top))}"
+    )
 
 
 def _options(error: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """Mistakes a user can mend, told in one line."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
@@ -10,7 +11,24 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """What was wrong, where, and what to do about it, in one line."""
+    """What was wrong, where, and what to do about it, in one line.
+
+    Messages repeat what stands in files and commands: line ends, terminal codes and bytes that are no text are
+    escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+
+
+def shown(value: object, most: int = 100) -> str:
+    """A value as an error names it: at most about `most` characters, however long or deep it is."""
+    text = value if isinstance(value, str) else _SHORT.repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -24,4 +42,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """`unknown section 'trasnfer'; did you mean 'transfer'?`"""
-    return UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+    return UserError(f"unknown {kind} {shown(name)!r}{did_you_mean(name, known)}")

@@ -5,9 +5,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from caltech_exp.errors import UserError
+from caltech_exp.errors import UserError, shown
 
 IMAGES = "101_ObjectCategories"
 BACKGROUND = "BACKGROUND_Google"
@@ -76,12 +76,16 @@ def read_data_set(root: Path) -> DataSet:
 
     Labels number the sorted class names, as torchvision's ImageFolder does, with BACKGROUND_Google left out.
     Raises UserError if the folder, the image folder or a split file is missing or empty, or if a line names
-    a file that is not there or a path outside the image folder.
+    an image twice, a file that is not there, or one outside the data folder: by its path or through a link.
+    (The image folder itself may be a link to another disk.)
     """
-    if not root.is_dir():
-        raise UserError(f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101")
-    if not (root / IMAGES).is_dir():
-        raise UserError(f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it")
+    try:
+        if not root.is_dir():
+            raise UserError(f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101")
+        if not (root / IMAGES).is_dir():
+            raise UserError(f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it")
+    except OSError as error:
+        raise UserError(f"data folder {root} cannot be read ({error.strerror}); make it readable") from None
     train_lines = _read_lines(root / "train.txt")
     test_lines = _read_lines(root / "test.txt")
     classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))
@@ -96,39 +100,41 @@ def read_data_set(root: Path) -> DataSet:
 def _read_lines(file: Path) -> list[tuple[int, str]]:
     """(line number, path) of every image of a split file but the background's."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors put a byte order mark first
     except FileNotFoundError:
         raise UserError(f"split file {file} does not exist; put the course's {file.name} there") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"split file {file} cannot be read ({error}); put the course's {file.name} there"
         ) from None
-    lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        path = line.strip()
+    first: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        path = line.strip(" \t")
         if not path:
             continue
-        parts = PurePosixPath(path).parts
-        if len(parts) != 2 or ".." in parts or path.startswith("/") or "\\" in path or "\0" in path:
-            raise UserError(f"{file} line {number}: {path!r} is not of the form class/image.jpg; correct the line")
-        if parts[0] != BACKGROUND:
-            lines.append((number, path))
-    if not lines:
+        parts = path.split("/")
+        if len(parts) != 2 or not {"", ".", ".."}.isdisjoint(parts) or "\\" in path or "\0" in path:
+            raise UserError(
+                f"{file} line {number}: {shown(path)!r} is not of the form class/image.jpg; correct the line"
+            )
+        if parts[0] == BACKGROUND:
+            continue
+        if path in first:
+            raise UserError(f"{file} line {number} names {shown(path)} again, as line {first[path]}; remove one")
+        first[path] = number
+    if not first:
         raise UserError(f"split file {file} names no images; put the course's {file.name} there")
-    return lines
+    return [(number, path) for path, number in first.items()]
 
 
 def _samples(root: Path, split: str, lines: list[tuple[int, str]], classes: tuple[str, ...]) -> tuple[Sample, ...]:
     labels = {name: label for label, name in enumerate(classes)}
-    there = {name: _listing(root / IMAGES / name) for name in {path.split("/")[0] for _, path in lines}}
+    there = {name: _images(root, name) for name in {path.split("/")[0] for _, path in lines}}
     samples = []
     for number, path in lines:
         name, _, image = path.partition("/")
         if image not in there[name]:
-            raise UserError(
-                f"{root / split} line {number} names {path}, which is not in {root / IMAGES}; "
-                "unpack the images again or correct the split file"
-            )
+            raise UserError(f"{root / split} line {number} names {shown(path)}, {_problem(root, path)}")
         if name not in labels:
             raise UserError(
                 f"{root / split} line {number}: class {name!r} has no image in train.txt; add some there"
@@ -137,14 +143,45 @@ def _samples(root: Path, split: str, lines: list[tuple[int, str]], classes: tupl
     return tuple(samples)
 
 
-def _listing(folder: Path) -> frozenset[str]:
-    """File names in a class folder: one listing instead of a look-up per image, kind to network disks."""
+def _images(root: Path, name: str) -> frozenset[str]:
+    """Names of the files in a class folder, without links that lead out of the data folder.
+
+    One listing in place of a look-up per image: kind to network disks.
+    """
+    folder = root / IMAGES / name
     try:
-        return frozenset(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-    except OSError as error:
+        if not _is_inside(root, folder):
+            return frozenset()
+        with os.scandir(folder) as entries:
+            return frozenset(
+                entry.name
+                for entry in entries
+                if (_is_inside(root, Path(entry.path)) if entry.is_symlink() else entry.is_file())
+            )
+    except PermissionError as error:
         raise UserError(f"data folder {folder} cannot be read ({error.strerror}); make it readable") from None
+    except OSError:
+        return frozenset()
+
+
+def _is_inside(root: Path, path: Path) -> bool:
+    """Whether `path` is there and lies in the data folder or, where that is a link, in the image folder."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        return False
+    return any(real.is_relative_to(home.resolve()) for home in (root, root / IMAGES))
+
+
+def _problem(root: Path, path: str) -> str:
+    """Why a line cannot name `path`, and what to do about it."""
+    try:
+        real = (root / IMAGES / path).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return f"which is not in {root / IMAGES}; unpack the images again or correct the split file"
+    if not _is_inside(root, real):
+        return f"which leads out of the data folder to {real}; put the image itself there"
+    return "which is no file; unpack the images again or correct the split file"
 
 
 def evenly(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:

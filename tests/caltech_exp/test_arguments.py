@@ -41,6 +41,10 @@ def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
         ({"model": "alexnt"}, ["model=alexnt: ", "did you mean 'alexnet'?"]),
         ({"epochs": "1.5"}, ["epochs=1.5: ", "a whole number from 1"]),
         ({"epoch": "1"}, ["unknown setting 'epoch'; did you mean 'epochs'?"]),
+        ({"epochs": "1\n2\x1b[2J"}, ["epochs=1\\n2\\x1b[2J: "]),
+        ({"epochs": "9" * 10**6}, [f"epochs={'9' * 100}…: "]),
+        ({"lr": "1e400"}, ["lr=1e400: ", "finite"]),
+        ({"lr": "nan"}, ["lr=nan: "]),
     ],
 )
 def test_a_wrong_value_names_the_setting_and_what_it_takes(values: dict[str, str], parts: list[str]) -> None:

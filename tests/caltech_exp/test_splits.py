@@ -1,5 +1,6 @@
 """The data folder: what is read, and what is refused by name."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -80,6 +81,14 @@ def append(text: str) -> Callable[[Path], None]:
         (append("../secret/image.jpg\n"), r"train.txt line \d+: '../secret/image.jpg' is not of the form"),
         (append("../image.jpg\n"), r"train.txt line \d+: '../image.jpg' is not of the form"),
         (append("/etc/passwd\n"), r"train.txt line \d+: '/etc/passwd' is not of the form"),
+        (append("ant/../secret.jpg\n"), r"train.txt line \d+: 'ant/../secret.jpg' is not of the form"),
+        (append("ant//image_0001.jpg\n"), r"train.txt line \d+: 'ant//image_0001.jpg' is not of the form"),
+        (append("ant/..\\secret.jpg\n"), r"train.txt line \d+: .* is not of the form"),
+        (append("ant/\0.jpg\n"), r"train.txt line \d+: .* is not of the form"),
+        (append("ant/image_0001.jpg\n"), r"train.txt line \d+ names ant/image_0001.jpg again, as line \d+"),
+        (append("ant/\x1b[2J\u2028x.jpg\n"), r"names ant/\\x1b\[2J\\u2028x.jpg, which is not in"),
+        (append("ant/" + "x" * 10**6 + "\n"), r"names ant/x{96}…, which is not in"),
+        (append("x" * 300 + "/image.jpg\n"), r"names x{100}…, which is not in"),
     ],
 )
 def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object], message: str) -> None:
@@ -87,6 +96,57 @@ def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object]
     with pytest.raises(UserError, match=message) as caught:
         read_data_set(folder)
     assert "\n" not in str(caught.value)
+
+
+def lead_out(folder: Path, path: str) -> None:
+    """Put a link in the place of a file or folder, to its copy outside of the data folder."""
+    outside = folder.parent / "outside"
+    (folder / IMAGES / path).rename(outside)
+    (folder / IMAGES / path).symlink_to(outside)
+
+
+@pytest.mark.parametrize("path", ["ant", "ant/image_0001.jpg"])
+def test_links_out_of_the_data_folder_are_refused(folder: Path, path: str) -> None:
+    lead_out(folder, path)
+    with pytest.raises(
+        UserError, match=r"names ant/image_0001.jpg, which leads out of the data folder to /.*outside"
+    ):
+        read_data_set(folder)
+
+
+def test_links_within_the_data_folder_are_followed(folder: Path) -> None:
+    before = read_data_set(folder)
+    (folder / "elsewhere").mkdir()
+    for path in ("ant", "bass/image_0001.jpg"):
+        there = folder / "elsewhere" / Path(path).name
+        (folder / IMAGES / path).rename(there)
+        (folder / IMAGES / path).symlink_to(there)
+    assert read_data_set(folder) == before
+
+
+def test_the_image_folder_may_be_a_link_to_another_disk(folder: Path) -> None:
+    before = read_data_set(folder)
+    lead_out(folder, "")
+    assert read_data_set(folder) == before
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_is_no_image(folder: Path, make: Callable[[Path], object]) -> None:
+    image = folder / IMAGES / "ant" / "image_0001.jpg"
+    image.unlink()
+    make(image)
+    with pytest.raises(UserError, match=r"names ant/image_0001.jpg, which is (no file|not in)"):
+        read_data_set(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n"), lambda t: t.rstrip()]
+)
+def test_editors_of_other_systems_change_nothing(folder: Path, change: Callable[[str], str]) -> None:
+    before = read_data_set(folder)
+    for name in ("train.txt", "test.txt"):
+        (folder / name).write_text(change((folder / name).read_text()), encoding="utf-8", newline="")
+    assert read_data_set(folder) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", None])
