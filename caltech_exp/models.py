@@ -47,7 +47,7 @@ def build(config: RunConfig) -> nn.Module:
     path = weights_file(config)
     state = _read_state_dict(path)
     head = state.get(f"{network.head}.weight")
-    trained_here = isinstance(head, torch.Tensor) and head.shape[0] == NUM_CLASSES
+    trained_here = isinstance(head, torch.Tensor) and head.shape[:1] == (NUM_CLASSES,)
     if trained_here:
         replace_head(net, network)
     try:
@@ -92,4 +92,6 @@ def _read_state_dict(path: Path) -> dict[str, Any]:
         raise UserError(f"weights {path} are not a file written by torch.save; give a state dict") from None
     if not isinstance(state, dict):
         raise UserError(f"weights {path} hold a {type(state).__name__}, not a state dict; save net.state_dict()")
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
+        raise UserError(f"weights {path} hold more than named tensors; save net.state_dict() alone")
     return state

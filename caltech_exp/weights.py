@@ -19,8 +19,8 @@ NETWORK_TIMEOUT_SECONDS = 20.0
 def imagenet_path(model: str) -> Path:
     """Where torch.hub caches the ImageNet weights of `model`: under $TORCH_HOME, as torch.hub does."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
-    return home / "hub" / "checkpoints" / IMAGENET_FILES[model]
+    home = os.path.expanduser(os.environ.get("TORCH_HOME", f"{cache}/torch"))  # noqa: PTH111 (fails on ~nobody)
+    return Path(home) / "hub" / "checkpoints" / IMAGENET_FILES[model]
 
 
 def sha256(path: Path) -> str:
@@ -52,10 +52,14 @@ def pin(path: str) -> str:
 def imagenet_problem(model: str, *, read: bool = True) -> str | None:
     """Why the cached ImageNet weights of `model` cannot be used, or None. `read=False` skips the hash."""
     path = imagenet_path(model)
-    if not path.is_file():
-        return f"{path.name} is not in the offline cache {path.parent}"
     match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    if read and match and not sha256(path).startswith(match[1]):
+    try:
+        if not path.is_file():
+            return f"{path.name} is not in the offline cache {path.parent}"
+        whole = not read or match is None or sha256(path).startswith(match[1])
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if not whole:
         return f"{path} does not have the hash its name gives (damaged?); delete it and fetch it again"
     return None
 

@@ -1,6 +1,7 @@
 """Networks, their heads, weights files and frozen parts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,40 @@ def test_weights_trained_here_keep_their_head(tmp_path: Path) -> None:
     torch.save(first.state_dict(), file)
     second = build(RunConfig(model="resnet18", weights=str(file)))
     assert torch.equal(first.state_dict()["fc.weight"], second.state_dict()["fc.weight"])
+
+
+class Opener:
+    """Pickled, this asks whoever loads it to open a file for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def test_weights_run_no_code(tmp_path: Path) -> None:
+    file, opened = tmp_path / "net.pth", tmp_path / "opened"
+    torch.save({"fc.weight": Opener(opened)}, file)
+    with pytest.raises(UserError, match=r"not a file written by torch\.save"):
+        build(RunConfig(model="resnet18", weights=str(file)))
+    assert not opened.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({1: torch.zeros(1)}, "hold more than named tensors"),
+        ({"fc.weight": "text"}, "hold more than named tensors"),
+        ({"fc.weight": torch.tensor(1.0)}, "do not fit resnet18"),
+        ({"state_dict": {"fc.weight": torch.zeros(1)}}, "hold more than named tensors"),
+    ],
+)
+def test_what_is_no_state_dict_is_named(state: object, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "net.pth"
+    torch.save(state, file)
+    with pytest.raises(UserError, match=message):
+        build(RunConfig(model="resnet18", weights=str(file)))
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", "list", "other network"])

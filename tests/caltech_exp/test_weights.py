@@ -21,6 +21,14 @@ def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
 
 
+def test_a_torch_home_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "~nobody_of_this_name/torch")
+    assert weights.imagenet_path("alexnet").parent == Path(torch.hub.get_dir()) / "checkpoints"
+    assert "is not in the offline cache" in str(weights.imagenet_problem("alexnet"))
+    monkeypatch.setenv("TORCH_HOME", "/" + "x" * 300)
+    assert "cannot be read (File name too long)" in str(weights.imagenet_problem("alexnet"))
+
+
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand_in_weights: Path) -> Path:
     """An offline cache with a real state dict of ResNet-18 whose name carries its hash, as torchvision's do."""
