@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from caltech_exp.arguments import explain
-from caltech_exp.errors import UserError, unknown
+from caltech_exp.config import FiniteFloat
+from caltech_exp.errors import UserError, shown, unknown
 from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
 
@@ -26,13 +27,20 @@ FOLDER = CHECKOUT / "slurm" / "profiles"
 
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
 """One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
+MOST_CHARACTERS = 100_000
+"""Longest profile that is read."""
+MINUTES_OF_TEN_YEARS = 10 * 366 * 24 * 60
+Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
+"""A time that a timer can be set to."""
+
 RESERVED = ("array", "comment", "error", "job-name", "open-mode", "output", "signal", "wait")
 """Options of sbatch by which the suite finds its jobs and logs again; a profile cannot set them."""
 
 
 def _not_reserved(name: str) -> str:
-    if name in RESERVED:
-        raise ValueError(f"{name} is set by the suite itself; leave it out")
+    for option in RESERVED:
+        if option.startswith(name):  # sbatch takes options cut short
+            raise ValueError(f"{option} is set by the suite itself; leave it out")
     return name
 
 
@@ -57,6 +65,9 @@ class _Profile(BaseModel):
         None, description="folder on a node's own disk to copy them to, expanded on the node"
     )
     torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
+    checkpoint_minutes: float = Field(
+        10, gt=0, allow_inf_nan=False, description="how often a run saves where it is, minutes"
+    )
 
 
 class LocalProfile(_Profile):
@@ -69,28 +80,34 @@ class LocalProfile(_Profile):
 
 
 class SlurmProfile(_Profile):
-    """A Slurm cluster, through submitit; names follow sbatch's options."""
+    """A Slurm cluster, through submitit; names follow sbatch's options.
+
+    `setup` and `python` are shell, and the shell of the batch script reads them. Every other value is quoted:
+    whatever stands in it, it reaches sbatch or srun as one argument.
+    """
 
     executor: Literal["slurm"]
     max_parallel: int = Field(256, ge=1, description="array tasks at once (the %N of --array)")
-    time_minutes: int = Field(240, ge=1, description="time limit of a task, minutes")
+    time_minutes: int = Field(240, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit of a task, minutes")
     gpus_per_node: int | None = Field(None, ge=1, description="GPUs of a task, by --gpus-per-node")
     gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
-    mem_gb: float | None = Field(None, gt=0, description="memory of a task, GB")
+    mem_gb: FiniteFloat | None = Field(None, ge=0.001, le=1e6, description="memory of a task, GB")
     partition: Line | None = Field(None, description="partition")
     account: Line | None = Field(None, description="account to charge")
     qos: Line | None = Field(None, description="quality of service")
     constraint: Line | None = Field(None, description="node features")
     exclude: Line | None = Field(None, description="nodes to leave out")
-    sbatch: dict[OptionName, Line | int | float | bool] = Field(
+    sbatch: dict[OptionName, Line | int | FiniteFloat | bool] = Field(
         {}, description="any other sbatch option by its long name without the dashes"
     )
-    setup: list[Line] = Field([], description="shell lines run on the node before the task")
-    python: Line | None = Field(None, description="shell command that starts Python, for example in a container")
-    srun_args: list[Line] = Field([], description="further arguments of srun")
-    signal_delay_seconds: int = Field(90, ge=1, description="warning before the time limit, seconds")
-    poll_seconds: float = Field(30, gt=0, description="how often wait=true asks squeue, seconds")
-    command_timeout_seconds: float = Field(60, gt=0, description="how long sbatch, squeue or scontrol may take")
+    setup: list[Line] = Field([], description="shell lines, as they stand, run on the node before the task")
+    python: Line | None = Field(
+        None, description="shell command, as it stands, that starts Python, for example in a container"
+    )
+    srun_args: list[Line] = Field([], description="further arguments of srun, each as it stands")
+    signal_delay_seconds: int = Field(90, ge=1, le=65535, description="warning before the time limit, seconds")
+    poll_seconds: Seconds = Field(30, description="how often wait=true asks squeue, seconds")
+    command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
 
     @model_validator(mode="after")
     def _one_way_to_ask_for_gpus(self) -> "SlurmProfile":
@@ -122,7 +139,8 @@ def load_profile(name: str) -> Profile:
     is_path = os.sep in name or name.endswith((".yaml", ".yml"))
     path = user_path(name, "profile") if is_path else FOLDER / f"{name}.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         if is_path:
             raise UserError(
@@ -135,21 +153,40 @@ def load_profile(name: str) -> Profile:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its numbers to base 60, in which a time limit of 2:00:00 would be 7200."""
+    """YAML of plain values: no aliases, which can make a page of text grow to any size, and no name twice.
+
+    Numbers are decimal: with YAML's numbers to base 60 a time limit of 2:00:00 would be 7200, and 010 would be 8.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.MarkedYAMLError(problem="a name stands there twice; keep one", problem_mark=node.start_mark)
+        return mapping
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$"), list("-+0123456789.")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]*\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
 )
 
 
 def parse_profile(text: str, where: str) -> Profile:
     """A profile from YAML text; `where` names it in errors. Raises UserError."""
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"profile {where} is longer than {MOST_CHARACTERS:,} characters; give a profile")
     try:
         values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -163,7 +200,7 @@ def parse_profile(text: str, where: str) -> Profile:
     }
     executor = values.get("executor")
     if not isinstance(executor, str) or executor not in kinds:
-        raise UserError(f"profile {where}: executor takes slurm or local, not {executor!r}; set one")
+        raise UserError(f"profile {where}: executor takes slurm or local, not {shown(repr(executor))}; set one")
     kind = kinds[executor]
     try:
         return kind.model_validate(values)

@@ -20,6 +20,7 @@ def test_profiles_are_found_by_name() -> None:
 
 
 SLURM = "executor: slurm\ngpus_per_node: 1\n"
+LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n" for n in range(30))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ SLURM = "executor: slurm\ngpus_per_node: 1\n"
         (SLURM + "time_minutes: long", "profile p: time_minutes=long: "),
         (SLURM + "gres: gpu:1", "gpus_per_node and gres ask for GPUs twice; keep one"),
         ("executor: slurm", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
-        (SLURM + 'partition: "a\\nrm -rf x"', "profile p: partition=a\nrm -rf x"),
+        (SLURM + 'partition: "a\\nrm -rf x"', "profile p: partition=a\\nrm -rf x"),
         (SLURM + "sbatch: {'x y': 1}", "profile p: sbatch.x y"),
         (SLURM + "sbatch: {array: 0-1}", "array is set by the suite itself; leave it out"),
         (SLURM + "time_minutes: 2:00:00", "profile p: time_minutes=2:00:00: "),
@@ -40,12 +41,40 @@ SLURM = "executor: slurm\ngpus_per_node: 1\n"
         ("- a", "profile p is not a list of `setting: value` lines"),
         ("!!python/object/apply:os.system [echo]", "profile p is not YAML"),
         ("", "profile p is not a list of `setting: value` lines"),
+        (SLURM + "account: &a x\nqos: *a", "aliases are not read; write the value out"),
+        (LAUGHS, "aliases are not read; write the value out"),
+        (SLURM + "qos: high\nqos: low", "a name stands there twice; keep one"),
+        (SLURM + "sbatch: {nice: 1, nice: 2}", "a name stands there twice; keep one"),
+        (SLURM + "sbatch: {arr: 0-1}", "array is set by the suite itself; leave it out"),
+        (SLURM + "mem_gb: inf", "profile p: mem_gb=inf: "),
+        (SLURM + "mem_gb: 1e400", "profile p: mem_gb=inf: "),
+        (SLURM + "mem_gb: 0.0001", "profile p: mem_gb=0.0001: "),
+        (SLURM + "poll_seconds: inf", "profile p: poll_seconds=inf: "),
+        (SLURM + "poll_seconds: nan", "profile p: poll_seconds=nan: "),
+        (SLURM + "command_timeout_seconds: 1e300", "profile p: command_timeout_seconds=1e+300: "),
+        (SLURM + "sbatch: {x: 1e999}", "profile p: sbatch.x"),
+        (SLURM + f"max_parallel: {'9' * 5000}", "profile p is not YAML: Exceeds the limit"),
+        (SLURM + "[" * 1000, "profile p is not YAML"),
+        ("executor: " + "[" * 50 + "]" * 50, "profile p: executor takes slurm or local, not [["),
+        ("#" * 200_000, "profile p is longer than 100,000 characters"),
     ],
 )
 def test_a_wrong_profile_is_named(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_profile(text, "p")
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_numbers_are_decimal() -> None:
+    profile = parse_profile(SLURM + "time_minutes: 010\nsbatch: {nice: 010}", "p")
+    assert isinstance(profile, SlurmProfile)
+    assert (profile.time_minutes, profile.sbatch) == (10, {"nice": "010"})
+
+
+def test_a_file_without_end_is_no_profile() -> None:
+    with pytest.raises(UserError, match="is longer than 100,000 characters"):
+        load_profile("/dev/zero")
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
