@@ -2,158 +2,180 @@
 
 import socket
 import time
-import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import caltech_exp
 from caltech_exp.clock import utc_now
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.confusion import Matrix, encode
+from caltech_exp.devices import describe_device
 from caltech_exp.energy import energy_joules
-from caltech_exp.errors import UserError
+from caltech_exp.failures import record_failure
+from caltech_exp.interruption import Requests
+from caltech_exp.keeper import Keeper
+from caltech_exp.lease import Lease, LeaseLostError, held, read_sign, take
+from caltech_exp.leftovers import remove_after_result, remove_half_written
 from caltech_exp.packs import PackPlace
-from caltech_exp.provenance import CodeVersion, library_versions
-from caltech_exp.results import (
-    FAILURE,
-    PROGRESS,
-    RESULT,
-    DataRecord,
-    Device,
-    Failure,
-    Progress,
-    Result,
-    read_result,
-    write_record,
-)
+from caltech_exp.provenance import Origin, library_versions
+from caltech_exp.results import FAILURE, RESULT, DataRecord, Progress, Result, read_result, write_record
 from caltech_exp.splits import DataSet
 from caltech_exp.train import Trained, train
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a run is executed from: submission, job id, log file, version of the running code."""
+class TaskContext:
+    """What the runs of one task share; `runs` is the folder of the study."""
 
-    submission: str
-    job: str
-    log: str
-    code: CodeVersion
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`cuda`, `cpu`, or `auto` for cuda where there is one.
-
-    Raises UserError if CUDA was asked for and there is none: a run never falls back to the CPU by itself.
-    """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise UserError(
-            f"this task on {socket.gethostname()} asked for a GPU and finds none; check gpus_per_node or gres "
-            "in the profile and the CUDA build of torch, or set device: cpu in the profile"
-        )
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    runs: Path
+    data: DataSet
+    device: torch.device
+    packs: PackPlace
+    origin: Origin
+    checkpoint_seconds: float = 600.0
+    requests: Requests = field(default_factory=Requests)
 
 
-def execute(
-    config: RunConfig,
-    seed: int,
-    runs: Path,
-    data: DataSet,
-    device: torch.device,
-    packs: PackPlace,
-    origin: Origin,
-) -> Result:
+@dataclass
+class _Account:
+    """What a run has cost so far, over all attempts that it went on from."""
+
+    started: str
+    seconds: float
+    joules: float | None
+    since: float
+    joules_since: float | None
+
+    def spent(self, device: torch.device) -> dict[str, Any]:
+        now = energy_joules(device)
+        known = None not in (self.joules, self.joules_since, now)
+        joules = (self.joules or 0.0) + (now or 0.0) - (self.joules_since or 0.0) if known else None
+        return {
+            "started": self.started,
+            "wall_seconds": self.seconds + time.perf_counter() - self.since,
+            "energy_joules": joules,
+        }
+
+
+def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None:
     """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
-    Any exception is recorded in failure.json and raised again.
+    It goes on from the run's checkpoint, if there is one. None if another process trains the run, which is then
+    left to that one. Any exception is recorded in failure.json and raised again; keeper.Interrupted is no failure.
     """
     name = run_id(config, seed)
-    folder = runs / name
-    known = read_result(folder)
-    if isinstance(known, Result) and known.data.fingerprint == data.fingerprint:
+    folder = context.runs / name
+    if known := _finished(folder, context.data):
         return known
-    host = socket.gethostname()
-    started, start = utc_now(), time.perf_counter()
-
-    def report_progress(epoch: int, rate: float | None) -> None:
-        progress = Progress(
-            run_id=name,
-            epoch=epoch,
-            epochs=config.epochs,
-            images_per_second=rate,
-            submission=origin.submission,
-            job=origin.job,
-            host=host,
-            when=utc_now(),
-        )
-        write_record(folder, PROGRESS, progress)
-
-    print(f"run {name}: {config.model_dump_json()} seed {seed} on {device}", flush=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FAILURE).unlink(missing_ok=True)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        energy = energy_joules(device)
-        trained = train(config, seed, data, device, packs, report_progress)
-        result = Result(
-            run_id=name,
-            config=config,
-            seed=seed,
-            status="diverged" if trained.diverged else "finished",
-            epochs=trained.epochs,
-            first_loss=trained.first_loss,
-            val_accuracy=None if trained.diverged else trained.epochs[-1].val_accuracy,
-            best_val_accuracy=max(epoch.val_accuracy for epoch in trained.epochs),
-            test_loss=trained.test_loss,
-            test_accuracy=trained.test_accuracy,
-            val_confusion=_encoded(trained.val_confusion),
-            test_confusion=_encoded(trained.test_confusion),
-            data=_data_record(data, trained),
-            device=describe_device(device),
-            libraries=library_versions(),
-            code=origin.code,
-            job=origin.job,
-            host=host,
-            started=started,
-            wall_seconds=time.perf_counter() - start,
-            images_per_second=trained.images_per_second,
-            peak_memory_bytes=trained.peak_memory_bytes,
-            energy_joules=_spent(energy, energy_joules(device)),
-        )
-        write_record(folder, RESULT, result)
+        lease = take(folder, context.origin.job)
+        if lease is None:
+            print(f"run {name}: left to the process that trains it, {read_sign(folder)}", flush=True)
+            return None
+        with held(lease):
+            # Whoever held it before may have ended just now.
+            result = _finished(folder, context.data) or _train(config, seed, folder, lease, context)
+            remove_after_result(folder)
+            return result
+    except LeaseLostError as error:
+        print(f"run {name}: {error}", flush=True)
+        return None
     except Exception as error:
-        record_failure(runs, name, error, origin)
+        record_failure(context.runs, name, error, context.origin)
         raise
-    (folder / PROGRESS).unlink(missing_ok=True)
-    print(f"run {name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
+    finally:
+        context.requests.heard = False
+
+
+def _finished(folder: Path, data: DataSet) -> Result | None:
+    known = read_result(folder)
+    return known if isinstance(known, Result) and known.data.fingerprint == data.fingerprint else None
+
+
+def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
+    device, data = context.device, context.data
+    print(f"run {folder.name}: {config.model_dump_json()} seed {seed} on {device}", flush=True)
+    remove_half_written(folder)
+    (folder / FAILURE).unlink(missing_ok=True)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    account = _Account(utc_now(), 0.0, 0.0, time.perf_counter(), energy_joules(device))
+    keeper = Keeper(
+        folder=folder,
+        lease=lease,
+        requests=context.requests,
+        every_seconds=context.checkpoint_seconds,
+        kin=_kin(folder.name, data, device),
+        account=lambda: account.spent(device),
+    )
+    saved = keeper.resume()
+    if saved:
+        account.started, account.seconds, account.joules = (
+            saved[key] for key in ("started", "wall_seconds", "energy_joules")
+        )
+        print(f"run {folder.name}: goes on from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
+
+    def on_epoch(epoch: int, rate: float | None) -> None:
+        context.requests.heard = True
+        keeper.note(_progress(config, folder.name, epoch, rate, context.origin))
+
+    trained = train(config, seed, data, device, context.packs, on_epoch, keeper.between, saved)
+    result = Result(
+        run_id=folder.name,
+        config=config,
+        seed=seed,
+        status="diverged" if trained.diverged else "finished",
+        epochs=trained.epochs,
+        first_loss=trained.first_loss,
+        val_accuracy=None if trained.diverged else trained.epochs[-1].val_accuracy,
+        best_val_accuracy=max(epoch.val_accuracy for epoch in trained.epochs),
+        test_loss=trained.test_loss,
+        test_accuracy=trained.test_accuracy,
+        val_confusion=_encoded(trained.val_confusion),
+        test_confusion=_encoded(trained.test_confusion),
+        data=_data_record(data, trained),
+        device=describe_device(device),
+        libraries=library_versions(),
+        code=context.origin.code,
+        job=context.origin.job,
+        host=socket.gethostname(),
+        attempts=lease.number,
+        images_per_second=trained.images_per_second,
+        peak_memory_bytes=trained.peak_memory_bytes,
+        **account.spent(device),
+    )
+    lease.check()
+    write_record(folder, RESULT, result)
+    print(f"run {folder.name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
     return result
 
 
-def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
-    """Leave failure.json in the folder of run `name`, and no progress."""
-    failure = Failure(
+def _kin(name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
+    """What decides, besides a checkpoint, over the bits of all that follows from it."""
+    return {
+        "run": name,
+        "data": data.fingerprint,
+        "device": describe_device(device).model_dump(),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "torch": torch.__version__,
+        "caltech_exp": caltech_exp.__version__,
+    }
+
+
+def _progress(config: RunConfig, name: str, epoch: int, rate: float | None, origin: Origin) -> Progress:
+    return Progress(
         run_id=name,
-        error=one_line(error),
-        traceback="".join(traceback.format_exception(error)),
-        mistake=isinstance(error, UserError),
+        epoch=epoch,
+        epochs=config.epochs,
+        images_per_second=rate,
         submission=origin.submission,
         job=origin.job,
         host=socket.gethostname(),
-        log=origin.log,
         when=utc_now(),
     )
-    write_record(runs / name, FAILURE, failure)
-    (runs / name / PROGRESS).unlink(missing_ok=True)
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong in one line; a UserError as it stands, also when a DataLoader worker raised it."""
-    lines = str(error).strip().splitlines() or [""]
-    if isinstance(error, UserError):
-        return lines[-1].partition(f"{UserError.__name__}: ")[2] or lines[-1]
-    return f"{type(error).__name__}: {lines[-1]}"
 
 
 def _data_record(data: DataSet, trained: Trained) -> DataRecord:
@@ -168,23 +190,3 @@ def _data_record(data: DataSet, trained: Trained) -> DataRecord:
 
 def _encoded(matrix: "Matrix | None") -> str | None:
     return None if matrix is None else encode(matrix)
-
-
-def _spent(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
-
-
-def describe_device(device: torch.device) -> Device:
-    """The device's type and model name."""
-    if device.type == "cuda":
-        return Device(type="cuda", name=torch.cuda.get_device_name(device))
-    return Device(type="cpu", name=_cpu_name())
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "cpu"
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "cpu")

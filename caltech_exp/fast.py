@@ -89,9 +89,11 @@ def order(images: int, batch_size: int, *, shuffle: bool = False) -> DataLoader[
 def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches:
     """Inputs and labels, batch after batch."""
 
-    def draw() -> Iterator[Batch]:
-        for index in indices:
-            yield inputs(index), images.labels_of(index)
+    def draw(skip: int) -> Iterator[Batch]:
+        rest = iter(indices)
+        for _ in range(skip):
+            next(rest)
+        return ((inputs(index), images.labels_of(index)) for index in rest)
 
     return Batches(len(images), draw)
 

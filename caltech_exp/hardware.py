@@ -51,6 +51,22 @@ def compiled(net: nn.Module, device: torch.device, cache: Path) -> Callable[[tor
     return forward
 
 
+def make_deterministic(device: torch.device) -> None:
+    """Let the device compute the same bits from the same numbers every time, as far as PyTorch can.
+
+    On CUDA: deterministic algorithms where there are any (a warning in the log names an operation that has none),
+    a fixed workspace for cuBLAS, and convolutions in fp32 as the report's GPUs computed them, not in the TF32 that
+    newer ones default to. A CPU computes the same bits by itself, given the same number of threads.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A CPU tensor on the device, without waiting for the device."""
     if device.type != "cuda":

@@ -13,15 +13,19 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Batches:
-    """A split as batches: `draw()` begins a new pass over its `images` images."""
+    """A split as batches.
+
+    draw(skip)  begins a new pass over the `images` images and passes over its first `skip` batches at once, with
+                the same random numbers drawn for the order of the rest
+    """
 
     images: int
-    draw: Callable[[], Iterator[Batch]]
+    draw: Callable[[int], Iterator[Batch]]
 
     def forever(self) -> Iterator[Batch]:
         """Pass after pass."""
         while True:
-            yield from self.draw()
+            yield from self.draw(0)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,6 +24,16 @@ class CodeVersion(StrictRecord):
         if self.commit is None:
             return f"{self.version} (no git checkout)"
         return f"{self.version} ({self.commit[:12]}{', uncommitted changes' if self.dirty else ''})"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run is executed from: submission, job id, log file, version of the running code."""
+
+    submission: str
+    job: str
+    log: str
+    code: CodeVersion
 
 
 def code_version() -> CodeVersion:

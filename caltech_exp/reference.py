@@ -52,9 +52,11 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
             pin_memory=device.type == "cuda",
         )
 
-        def draw() -> Iterator[Batch]:
-            for images, labels in loader:
-                yield images.to(device), labels.to(device)
+        def draw(skip: int) -> Iterator[Batch]:
+            rest = iter(loader)
+            for _ in range(skip):  # read and transformed once more: the workers' generators must move on
+                next(rest)
+            return ((images.to(device), labels.to(device)) for images, labels in rest)
 
         return Batches(len(chosen), draw)
 

@@ -54,7 +54,7 @@ def training_layout(augment: str) -> Layout:
 def resident_images(
     place: PackPlace, data: DataSet, split: str, most: int, layout: Layout, device: torch.device
 ) -> Images:
-    """At most `most` images (0 for all) of `train`, `val` or `test`, verified and brought to the device once per process.
+    """At most `most` images (0 for all) of a split, verified and brought to the device once per process.
 
     Raises UserError if the pack cannot be made.
     """

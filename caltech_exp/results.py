@@ -22,6 +22,8 @@ Loss = Annotated[float, Field(allow_inf_nan=False)] | None
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -54,10 +56,11 @@ class Device(StrictRecord):
 class Result(StrictRecord):
     """One finished or diverged run.
 
-    `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before
-    they were measured. Confusion matrices are after the last epoch, of all images of the split.
-    `images_per_second` counts training alone; `peak_memory_bytes` is the device's, or on a CPU the process's peak
-    resident memory; `energy_joules` is what the GPU used during the run, where it counts that.
+    `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before they
+    were measured. Confusion matrices are after the last epoch, of all images of the split. `images_per_second`
+    counts training alone; `peak_memory_bytes` is the device's, or on a CPU the process's peak resident memory.
+    `attempts` says how often the run was taken up; times are those of all attempts that it went on from.
+    `energy_joules` is what the GPU used during the run, where it counts that.
     """
 
     schema_version: Literal[1] = 1
@@ -81,22 +84,29 @@ class Result(StrictRecord):
     host: str
     started: str
     wall_seconds: float
+    attempts: int = 1
     images_per_second: float
     peak_memory_bytes: int
     energy_joules: float | None = None
 
 
 class Failure(StrictRecord):
-    """Why a run ended without a result; `mistake` marks one that a retry cannot mend."""
+    """Why a run ended without a result.
+
+    kind  mistake (of the user: trying again will not mend it), gpu_memory and memory (too little of it), node (its
+          GPU or disk is broken), or error
+    node  where, as Slurm calls it
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
     error: str
     traceback: str
-    mistake: bool
+    kind: FailureKind
     submission: str
     job: str
     host: str
+    node: str
     log: str
     when: str
 

@@ -32,12 +32,12 @@ class RunState:
     lost      was submitted or training, and is in no queue any more
     damaged   its result file cannot be read; counts as missing
 
-    `mistake` marks a failure that trying again will not mend.
+    `failure` is the record of a failed run.
     """
 
     state: State
     detail: str = ""
-    mistake: bool = False
+    failure: Failure | None = None
     result: Result | None = None
 
 
@@ -65,7 +65,7 @@ def run_state(
         return RunState("running", at) if at and queue[folder.name] == "running" else RunState("queued")
     failure = read_record(folder / FAILURE, Failure)
     if isinstance(failure, Failure):
-        return RunState("failed", f"{failure.error} (log: {failure.log})", mistake=failure.mistake)
+        return RunState("failed", f"{failure.error} (log: {failure.log})", failure=failure)
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None:

@@ -6,6 +6,8 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,11 @@ from torch.optim.lr_scheduler import StepLR
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.confusion import Matrix
 from caltech_exp.engines import prepare
+from caltech_exp.hardware import make_deterministic
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
+from caltech_exp.position import Position, restore, snapshot
+from caltech_exp.random_states import random_states, restore_random_states
 from caltech_exp.results import Epoch
 from caltech_exp.splits import DataSet
 
@@ -39,6 +44,10 @@ class Trained:
     peak_memory_bytes: int
 
 
+def nothing(_snapshot: Callable[[], dict[str, Any]]) -> None:
+    """For a run that nobody saves."""
+
+
 def train(
     config: RunConfig,
     seed: int,
@@ -46,41 +55,56 @@ def train(
     device: torch.device,
     packs: PackPlace,
     on_epoch: Callable[[int, float | None], None],
+    between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
+    saved: dict[str, Any] | None = None,
 ) -> Trained:
     """Train and evaluate one run.
 
-    on_epoch(epochs done, training images per second) is called before the first and after every epoch. A run
-    diverges when an epoch's training or validation loss is not finite: it stops there. Raises UserError for
-    damaged images or weights.
+    on_epoch(epochs done, training images per second) is called before the first and after every epoch.
+    between(snapshot) is called after every step and every evaluated batch: snapshot() is what a checkpoint needs
+    to go on from there, and an exception ends training. With `saved`, such a snapshot, training goes on from it;
+    on the same device the result is the same to the last bit. A run diverges when an epoch's training or
+    validation loss is not finite: it stops there. Raises UserError for damaged images or weights.
     """
     set_seed(seed)
+    make_deterministic(device)
     parts = prepare(config, data, device, packs)
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
+    at, resume_random = Position(random_states(device)), None
+    if saved:
+        at, resume_random = restore(saved, parts, scheduler, device)
 
-    history: list[Epoch] = []
-    first_loss = math.nan
     diverged = False
-    training_seconds = 0.0
-    trained_images = 0
-    on_epoch(0, None)
-    for epoch in range(1, config.epochs + 1):
-        start = time.perf_counter()
+    on_epoch(len(at.epochs), None)
+    for epoch in range(len(at.epochs) + 1, config.epochs + 1):
+        start = time.perf_counter() - at.epoch_seconds
         lr = scheduler.get_last_lr()[0]
         parts.net.train()
-        # Losses stay on the device until the epoch ends: no synchronisation per step.
-        losses: list[torch.Tensor] = []
-        for batch in parts.train.draw():
-            losses.append(train_step(parts, batch))
-            trained_images += len(batch[1])
+        if resume_random:  # the open epoch's order again, then on from where it was left
+            restore_random_states(at.epoch_random, device)
+            batches = parts.train.draw(len(at.losses))
+            restore_random_states(resume_random, device)
+            resume_random = None
+        else:
+            at.epoch_random = random_states(device)
+            batches = parts.train.draw(0)
+        for batch in batches:
+            # Losses stay on the device until the epoch ends: no synchronisation per step.
+            at.losses.append(train_step(parts, batch))
+            at.trained_images += len(batch[1])
+            at.epoch_seconds = time.perf_counter() - start
+            between(partial(snapshot, at, parts, scheduler, device))
+        step_losses = torch.stack(at.losses).double().cpu()
+        training_seconds = time.perf_counter() - start
+        # Evaluation draws random numbers too (its DataLoaders do): go on from before it, if it is broken off.
+        trained = partial(snapshot, at, parts, scheduler, device, random_states(device))
+        val = evaluate(parts, parts.val, partial(between, trained))
         scheduler.step()
-        step_losses = torch.stack(losses).double().cpu()
-        training_seconds += time.perf_counter() - start
         if epoch == 1:
-            first_loss = step_losses[0].item()
+            at.first_loss = step_losses[0].item()
         train_loss = step_losses.mean().item()
-        val = evaluate(parts, parts.val)
         diverged = not (math.isfinite(train_loss) and math.isfinite(val.loss))
-        history.append(
+        at.epochs.append(
             Epoch(
                 epoch=epoch,
                 lr=lr,
@@ -90,7 +114,10 @@ def train(
                 seconds=time.perf_counter() - start,
             )
         )
-        rate = trained_images / training_seconds
+        at.confusion = val.confusion
+        at.training_seconds += training_seconds
+        at.losses, at.epoch_seconds = [], 0.0
+        rate = at.trained_images / at.training_seconds
         print(
             f"epoch {epoch}/{config.epochs}  lr {lr:g}  train loss {train_loss:.4f}  val loss {val.loss:.4f}  "
             f"val accuracy {val.accuracy:.4f}  {rate:.1f} images/s",
@@ -99,19 +126,20 @@ def train(
         on_epoch(epoch, rate)
         if diverged:
             break
-    test = None if diverged else evaluate(parts, parts.test)
+    last = partial(snapshot, at, parts, scheduler, device)
+    test = None if diverged else evaluate(parts, parts.test, partial(between, last))
     return Trained(
         diverged=diverged,
-        epochs=tuple(history),
-        first_loss=finite(first_loss),
+        epochs=tuple(at.epochs),
+        first_loss=finite(at.first_loss),
         test_loss=finite(test.loss) if test else None,
         test_accuracy=test.accuracy if test else None,
-        val_confusion=val.confusion if test else None,
+        val_confusion=at.confusion if test else None,
         test_confusion=test.confusion if test else None,
         train_images=parts.train.images,
         val_images=parts.val.images,
         test_images=parts.test.images,
-        images_per_second=trained_images / training_seconds,
+        images_per_second=at.trained_images / at.training_seconds,
         peak_memory_bytes=peak_memory(device),
     )
 
@@ -138,16 +166,18 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(parts: Parts, batches: Batches) -> Evaluation:
-    """The network on every image of a split, without dropout."""
+def evaluate(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
+    """The network on every image of a split, without dropout; between() is called after every batch."""
     parts.net.eval()
     total: torch.Tensor | float = 0.0
     pairs: list[torch.Tensor] = []
     with parts.arithmetic():
-        for inputs, labels in batches.draw():
+        for inputs, labels in batches.draw(0):
             outputs = parts.net(inputs).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
             pairs.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
+            if between:
+                between()
     counts = torch.bincount(torch.cat(pairs), minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
     confusion = counts.cpu().numpy()
     return Evaluation(float(total) / batches.images, int(confusion.trace()) / batches.images, confusion)
@@ -158,9 +188,6 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = True
-    # Convolutions in fp32 as the report's GPUs computed them, not in the TF32 that newer ones default to.
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def peak_memory(device: torch.device) -> int:

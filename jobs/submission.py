@@ -175,6 +175,7 @@ def _task(
         device=profile.device,
         threads=profile.cpus_per_task,
         torch_home=profile.torch_home,
+        checkpoint_minutes=profile.checkpoint_minutes,
         code=code,
     )
 

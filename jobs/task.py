@@ -1,17 +1,23 @@
 """What an array task does: train its runs one after the other. Pickled by submitit."""
 
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import submitit
 
 from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
-from caltech_exp.provenance import CodeVersion, code_version
+from caltech_exp.interruption import Interrupted, Requests
+from caltech_exp.provenance import CodeVersion, Origin, code_version
+from caltech_exp.splits import read_data_set
+from jobs.ending import Ending
 from jobs.profiles import expand_path
+
+if TYPE_CHECKING:
+    from caltech_exp.execute import TaskContext
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class TrainTask:
     data, data_on_node    the data folder; where the second is given it is used, with `$NAME` expanded on the node
     packs, packs_on_node  the folder of decoded images, and the node's own to copy them to, expanded there
     threads               CPU threads of torch, None for torch's own choice
+    checkpoint_minutes    how often a run saves where it is
     """
 
     submission: str
@@ -34,61 +41,73 @@ class TrainTask:
     device: str
     threads: int | None
     torch_home: str | None
+    checkpoint_minutes: float
     code: CodeVersion
 
     def __call__(self) -> None:
         """Train every run. One that fails is recorded and does not keep the next from training."""
+        requests = Requests()
+        ending = Ending(requests)
         environment = submitit.JobEnvironment()
-        if self.torch_home:
-            os.environ["TORCH_HOME"] = str(expand_path(self.torch_home, "torch_home"))
         if any(config.engine == "fast" for config, _ in self.runs):
             keep_freed_memory()
         # torch is imported on the node only: submitting stays fast.
         import torch
 
-        from caltech_exp.execute import Origin, choose_device, execute, record_failure
-        from caltech_exp.packs import PackPlace
-        from caltech_exp.splits import read_data_set
+        from caltech_exp.execute import execute
+        from caltech_exp.failures import record_failure
 
         here = code_version()
         code = here if here.commit else self.code  # a node may lack git
         if code != self.code:
             print(f"the code has changed since submission: {code}, not {self.code}", flush=True)
         origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), code)
-        folder = Path(self.folder)
         if self.threads:
             torch.set_num_threads(self.threads)
         print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
         try:
-            device = choose_device(self.device)
-            data = read_data_set(
-                expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
-            )
-            if data.fingerprint != self.fingerprint:
-                raise UserError(
-                    f"the data in {data.root} is not what was submitted "
-                    f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit anew"
-                )
+            context = self._context(origin, requests)
         except Exception as error:
             for config, seed in self.runs:
-                record_failure(folder, run_id(config, seed), error, origin)
+                record_failure(Path(self.folder), run_id(config, seed), error, origin)
             raise
-        on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
-        packs = PackPlace(Path(self.packs), on_node)
         failed = []
-        for config, seed in self.runs:
+        for number, (config, seed) in enumerate(self.runs, start=1):
             try:
-                execute(config, seed, folder, data, device, packs, origin)
+                execute(config, seed, context)
+            except Interrupted:
+                ending.now()
             except Exception as error:
                 if len(self.runs) == 1:
                     raise
                 print(f"run {run_id(config, seed)} failed: {type(error).__name__}: {error}", flush=True)
                 failed.append(run_id(config, seed))
+            if requests.stop and number < len(self.runs):
+                ending.now()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
 
+    def _context(self, origin: Origin, requests: Requests) -> "TaskContext":
+        """What all runs of the task share. Raises UserError or NodeError if something of it is not there."""
+        from caltech_exp.devices import choose_device
+        from caltech_exp.execute import TaskContext
+        from caltech_exp.packs import PackPlace
+
+        if self.torch_home:
+            os.environ["TORCH_HOME"] = str(expand_path(self.torch_home, "torch_home"))
+        device = choose_device(self.device)
+        root = expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
+        data = read_data_set(root)
+        if data.fingerprint != self.fingerprint:
+            raise UserError(
+                f"the data in {data.root} is not what was submitted "
+                f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit anew"
+            )
+        on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
+        packs = PackPlace(Path(self.packs), on_node)
+        seconds = 60 * self.checkpoint_minutes
+        return TaskContext(Path(self.folder), data, device, packs, origin, seconds, requests)
+
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """On preemption or time-out Slurm queues the task again; finished runs of it are not repeated."""
-        # torch raises an error when a DataLoader worker ends, and all of them end with the task now.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        """What submitit has Slurm start in place of this task after preemption or at the time limit: the same."""
         return submitit.helpers.DelayedSubmission(self)

@@ -25,7 +25,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     """Wait until no run of the plan is queued or running; only results on the data of `fingerprint` count.
 
     0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
-    one, such as a missing GPU, which trying again will not mend.
+    one, such as a damaged image, which trying again will not mend.
 
     Files are looked at every two seconds, the queue as often as the profile says. Raises UserError if the queue
     does not answer for a quarter of an hour.
@@ -71,7 +71,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
         print(_why(name, state, runs / SUBMISSIONS / latest[name]), file=sys.stderr)
     if not failed:
         return 0
-    return EXIT_USER_ERROR if all(state.mistake for state in failed.values()) else 1
+    return EXIT_USER_ERROR if all(s.failure and s.failure.kind == "mistake" for s in failed.values()) else 1
 
 
 def _why(name: str, state: RunState, logs: Path) -> str:

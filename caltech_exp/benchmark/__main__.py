@@ -16,7 +16,7 @@ def main(text: str) -> str:
     from caltech_exp.benchmark.epochs import epoch_costs
     from caltech_exp.benchmark.losses import first_losses
     from caltech_exp.benchmark.phases import augment_costs, phase_costs
-    from caltech_exp.execute import choose_device, describe_device
+    from caltech_exp.devices import choose_device, describe_device
 
     if measurement.threads:
         torch.set_num_threads(measurement.threads)

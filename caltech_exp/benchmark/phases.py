@@ -29,7 +29,7 @@ def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
     """Each part of an epoch of `config`. Raises UserError as preparing the engine does."""
     config = measurement.config
     data, parts = prepared(measurement, device)
-    batch = next(parts.train.draw())
+    batch = next(parts.train.draw(0))
     parts.net.train()
     step_flops = _count_flops(parts, batch)  # a first step, which does not count
     steps, peaks = [], []
@@ -101,7 +101,7 @@ def _input_rate(config: RunConfig, data: DataSet, device: torch.device, parts: P
     loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rate = images / fastest(lambda: next(loader.draw()), device, rounds=2)
+    rate = images / fastest(lambda: next(loader.draw(0)), device, rounds=2)
     torch.set_num_threads(threads)
     return rate
 

@@ -39,9 +39,9 @@ def test_two_epochs_are_the_references_batches_bit_for_bit(
     workers: int, config: RunConfig, real: DataSet, packs: PackPlace
 ) -> None:
     ours = prepare(config, real, packs)
-    drawn = [batch for _ in range(2) for batch in ours.train.draw()]
+    drawn = [batch for _ in range(2) for batch in ours.train.draw(0)]
     theirs = prepare(config.but(engine="reference", workers=workers), real, packs)
-    expected = [batch for _ in range(2) for batch in theirs.train.draw()]
+    expected = [batch for _ in range(2) for batch in theirs.train.draw(0)]
     assert len(drawn) == 2 * 4
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):
         assert torch.equal(inputs, images)
@@ -56,7 +56,7 @@ def test_evaluation_sees_the_references_images_bit_for_bit(
     theirs = getattr(prepare(config.but(engine="reference"), real, packs), split)
     assert ours.images == theirs.images == 64
     for part in (0, 1):
-        assert torch.equal(*(torch.cat([batch[part] for batch in batches.draw()]) for batches in (ours, theirs)))
+        assert torch.equal(*(torch.cat([batch[part] for batch in batches.draw(0)]) for batches in (ours, theirs)))
 
 
 def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackPlace) -> None:
@@ -100,13 +100,13 @@ def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: Da
 
 def test_every_epoch_is_augmented_anew(generated: DataSet, packs: PackPlace) -> None:
     parts = prepare(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
-    (first, _), (second, _) = next(parts.train.draw()), next(parts.train.draw())
+    (first, _), (second, _) = next(parts.train.draw(0)), next(parts.train.draw(0))
     assert not torch.equal(first, second)
 
 
 def test_evaluation_is_never_augmented(generated: DataSet, packs: PackPlace) -> None:
     plain, augmented = (
-        next(prepare(FP32.but(augment=augment), generated, packs).val.draw())[0]
+        next(prepare(FP32.but(augment=augment), generated, packs).val.draw(0))[0]
         for augment in ("none", "combined")
     )
     assert torch.equal(plain, augmented)
@@ -117,7 +117,7 @@ def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, 
     assert isinstance(parts.net, nn.Sequential)
     assert isinstance(parts.net[0], nn.Dropout)
     for batches in (parts.train, parts.val):
-        assert next(batches.draw())[0].shape[1:] == (9216,)
+        assert next(batches.draw(0))[0].shape[1:] == (9216,)
 
 
 @pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
@@ -125,7 +125,7 @@ def test_features_that_change_are_computed_anew(
     change: dict[str, str], generated: DataSet, packs: PackPlace
 ) -> None:
     parts = prepare(FROZEN.but(**change), generated, packs)
-    assert next(parts.train.draw())[0].shape[1:] == (3, 224, 224)
+    assert next(parts.train.draw(0))[0].shape[1:] == (3, 224, 224)
 
 
 def test_kept_features_change_no_result(
@@ -135,7 +135,7 @@ def test_kept_features_change_no_result(
     found = losses(kept, 6)
     monkeypatch.setattr("caltech_exp.fast.features_are_fixed", lambda _trunk, _config: False)
     anew = prepare(FROZEN, generated, packs)
-    assert next(anew.train.draw())[0].shape[1:] == (3, 224, 224)
+    assert next(anew.train.draw(0))[0].shape[1:] == (3, 224, 224)
     anew = prepare(FROZEN, generated, packs)
     assert found == pytest.approx(losses(anew, 6), rel=1e-5)
     for ours, theirs in ((kept.val, anew.val), (kept.test, anew.test)):
@@ -189,13 +189,13 @@ def test_an_epoch_on_a_gpu_never_waits_for_it(
     augment: str, generated: DataSet, packs: PackPlace, cuda: torch.device
 ) -> None:
     parts = prepare(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
-    epoch = len(list(parts.train.draw()))
+    epoch = len(list(parts.train.draw(0)))
     warm = losses(parts, epoch)  # compiles
     assert len(warm) == epoch
     parts.net.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for batch in parts.train.draw():
+        for batch in parts.train.draw(0):
             train_step(parts, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")

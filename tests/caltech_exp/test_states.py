@@ -15,10 +15,11 @@ FAILURE_RECORD = Failure(
     run_id=NAME,
     error="no GPU",
     traceback="",
-    mistake=True,
+    kind="mistake",
     submission="s",
     job="1_0",
     host="n",
+    node="n",
     log="l",
     when="noon",
 )

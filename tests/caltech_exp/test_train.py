@@ -99,8 +99,8 @@ def test_evaluation_counts_every_image_once(
 ) -> None:
     monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
     parts = prepare(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
-    images = torch.cat([images for images, _ in parts.test.draw()])
-    labels = torch.cat([labels for _, labels in parts.test.draw()])
+    images = torch.cat([images for images, _ in parts.test.draw(0)])
+    labels = torch.cat([labels for _, labels in parts.test.draw(0)])
     parts.net.eval()
     with torch.no_grad():
         outputs = parts.net(images)

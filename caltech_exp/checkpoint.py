@@ -1,0 +1,55 @@
+"""A checkpoint on disk: one file, whole or not there, with a checksum, that executes nothing when read."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import torch
+
+from caltech_exp.files import new_file
+
+MARK = b"caltech_exp checkpoint 1 sha256 "
+"""Begins the file's last bytes; the checksum, in 64 hex digits, follows. Before it stands what torch.save
+wrote."""
+TRAILER = len(MARK) + 64
+
+
+class _Hashing(io.RawIOBase):
+    """Passes on what is written, and hashes it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace `path` by `state` (tensors, numbers, texts, lists, dicts) in one step. Raises OSError."""
+    with new_file(path) as file:
+        hashing = _Hashing(file)
+        torch.save(state, cast("IO[bytes]", hashing))
+        file.write(MARK + hashing.digest.hexdigest().encode())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
+    """The state in `path` on the CPU, None if there is no such file, or in a few words why it cannot be used."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    if len(content) < TRAILER or content[-TRAILER:-64] != MARK:
+        return "it is not a whole checkpoint of this version"
+    if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:
+        return "its checksum is wrong"
+    # The checksum says that it is what was written, weights_only that nothing in it is executed.
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state if isinstance(state, dict) else "it holds no run"

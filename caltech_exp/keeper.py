@@ -1,0 +1,77 @@
+"""Beside the training of a run: its progress for those who look, its checkpoints, and requests to stop."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
+from caltech_exp.interruption import Interrupted, Requests
+from caltech_exp.lease import Lease
+from caltech_exp.leftovers import CHECKPOINT
+from caltech_exp.results import PROGRESS, Progress, write_record
+
+Snapshot = dict[str, Any]
+
+
+@dataclass
+class Keeper:
+    """Keeps one run.
+
+    kin      what must be the same for a checkpoint to be gone on from: run, data, device, threads, torch
+    account  what earlier attempts spent: seconds, joules; read by `resume`
+    """
+
+    folder: Path
+    lease: Lease
+    requests: Requests
+    every_seconds: float
+    kin: dict[str, Any]
+    account: Callable[[], dict[str, Any]]
+    _saved: float = field(default_factory=time.monotonic)
+
+    def resume(self) -> Snapshot | None:
+        """The run's checkpoint, None if there is none to go on from; why not, the log says."""
+        found = read_checkpoint(self.folder / CHECKPOINT)
+        if found is None:
+            return None
+        if isinstance(found, str):
+            print(f"{self.folder / CHECKPOINT} is not used: {found}", flush=True)
+            return None
+        other = [
+            f"{name} {found['kin'].get(name)}" for name, is_ in self.kin.items() if found["kin"].get(name) != is_
+        ]
+        if other:
+            print(f"{self.folder / CHECKPOINT} is not used: it is of {', '.join(other)}", flush=True)
+            return None
+        return found
+
+    def between(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Between two steps: save if it is time to, or asked for.
+
+        Raises Interrupted if this process was asked to stop, LeaseLostError if another trains the run.
+        """
+        self.lease.check()
+        if self.requests.stop:
+            self._save(snapshot)
+            raise Interrupted
+        if time.monotonic() - self._saved >= self.every_seconds:
+            self._save(snapshot)
+
+    def _save(self, snapshot: Callable[[], Snapshot]) -> None:
+        start = time.monotonic()
+        try:
+            write_checkpoint(self.folder / CHECKPOINT, {"kin": self.kin, **self.account(), **snapshot()})
+        except OSError as error:  # the one before is whole still, and training goes on
+            print(f"no checkpoint: {self.folder / CHECKPOINT}: {error.strerror or error}", flush=True)
+        else:
+            print(f"checkpoint written in {time.monotonic() - start:.1f} s", flush=True)
+        self._saved = time.monotonic()
+
+    def note(self, progress: Progress) -> None:
+        """Let others read how far the run is; that this may fail on a full disk is no reason to stop."""
+        try:
+            write_record(self.folder, PROGRESS, progress)
+        except OSError as error:
+            print(f"no progress.json: {error.strerror or error}", flush=True)
