@@ -1,6 +1,5 @@
 """The networks by name: how each is built, given weights, and which of its layers train."""
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +87,7 @@ def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Paramet
 def _read_state_dict(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+    except Exception:  # on damaged bytes torch's unpickler raises nearly anything, an IndexError too
         raise UserError(f"weights {path} are not a file written by torch.save; give a state dict") from None
     if not isinstance(state, dict):
         raise UserError(f"weights {path} hold a {type(state).__name__}, not a state dict; save net.state_dict()")

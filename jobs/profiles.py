@@ -137,42 +137,49 @@ def load_profile(name: str) -> Profile:
     Raises UserError if there is none, or if it holds anything but a valid profile.
     """
     is_path = os.sep in name or name.endswith((".yaml", ".yml"))
-    path = user_path(name, "profile") if is_path else FOLDER / f"{name}.yaml"
     try:
+        path = user_path(name, "profile") if is_path else FOLDER / f"{name}.yaml"
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         if is_path:
             raise UserError(
-                f"profile {name}: there is no such file; known: {', '.join(profile_names())}"
+                f"profile {shown(name)}: there is no such file; known: {', '.join(profile_names())}"
             ) from None
         raise unknown("profile", name, profile_names()) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {name} cannot be read ({error}); give a YAML file") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"profile {shown(name)} cannot be read ({reason}); give a YAML file") from None
     return parse_profile(text, str(path))
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no aliases, which can make a page of text grow to any size, and no name twice.
+    """YAML of plain values: no tags, no aliases, which can make a page of text grow to any size, no name twice.
 
     Numbers are decimal: with YAML's numbers to base 60 a time limit of 2:00:00 would be 7200, and 010 would be 8.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _not_read("aliases are not read; write the value out", event.start_mark)
+        if event.tag:
+            raise _not_read("tags are not read; write the value alone", event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.MarkedYAMLError(problem="a name stands there twice; keep one", problem_mark=node.start_mark)
+            raise _not_read("a name stands there twice; keep one", node.start_mark)
         return mapping
 
 
+def _not_read(problem: str, where: Any) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where)
+
+
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))

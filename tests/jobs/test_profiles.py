@@ -39,7 +39,8 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         ("executor: local\npartition: gpu", "profile p: unknown setting 'partition'"),
         ("executor: [", "profile p is not YAML"),
         ("- a", "profile p is not a list of `setting: value` lines"),
-        ("!!python/object/apply:os.system [echo]", "profile p is not YAML"),
+        ("!!python/object/apply:os.system [echo]", "tags are not read; write the value alone"),
+        (SLURM + "qos: !!timestamp x", "tags are not read; write the value alone"),
         ("", "profile p is not a list of `setting: value` lines"),
         (SLURM + "account: &a x\nqos: *a", "aliases are not read; write the value out"),
         (LAUGHS, "aliases are not read; write the value out"),
@@ -92,7 +93,7 @@ def test_a_profile_in_the_terms_of_sbatch() -> None:
     given = sbatch_parameters("scratch.study", profile)
     assert given["job_name"] == "scratch.study"
     assert (given["mem"], given["qos"], given["array_parallelism"]) == ("1536M", "high", 7)
-    assert given["additional_parameters"] == {"nice": 10}
+    assert given["additional_parameters"] == {"nice": 10, "requeue": True}
     assert given["setup"][0] == "module load cuda"
     assert given["setup"][1].startswith("export PYTHONPATH=")
     assert "gres" not in given
