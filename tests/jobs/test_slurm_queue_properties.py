@@ -1,0 +1,130 @@
+"""The batch script that submitit writes: no value of a profile is read by a shell but those that are shell."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from caltech_exp.provenance import CHECKOUT
+from jobs.profiles import SlurmProfile
+from jobs.slurm_queue import check_log_folder, queue_array
+from tests.bad_inputs import TEXTS, generated
+
+SBATCH = """#!/bin/bash
+cp -- "$1" "$KEPT/script.sh"
+echo Submitted batch job 1
+"""
+"""Keeps the script in place of queueing it."""
+SRUN = """#!/bin/bash
+printf '%s\\0' "$@" >"$KEPT/arguments"
+printf '%s' "$PYTHONPATH" >"$KEPT/python_path"
+"""
+"""Keeps its arguments in place of running them."""
+NAMES = ("gres", "partition", "account", "qos", "constraint", "exclude")
+MADE = (
+    "$(touch made)",
+    "`touch made`",
+    "a;touch made",
+    "a\\",
+    "a'b",
+    'a"b',
+    "a b",
+    "a#b",
+    "#",
+    "${PATH}",
+    "*",
+    "!!",
+    "ü",
+)
+
+
+def is_a_line(text: str) -> bool:
+    """Whether a profile takes the text as a value."""
+    return bool(text) and text != "\udcff" and not set("\n\r\0") & set(text)
+
+
+ANY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+LINES = (st.sampled_from(MADE + TEXTS) | ANY).filter(is_a_line)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where a stand-in of sbatch and srun, first on the PATH, leave what they were given."""
+    programs, kept = tmp_path / "bin", tmp_path / "kept"
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
+        programs.mkdir(exist_ok=True)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    kept.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("KEPT", str(kept))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    return kept
+
+
+def options(script: str) -> dict[str, str]:
+    """The #SBATCH options of a script, split into words as sbatch does: by spaces outside quotes."""
+    found = {}
+    for line in script.split("\n"):
+        if line.startswith("#SBATCH "):
+            (word,) = shlex.split(line.removeprefix("#SBATCH "))
+            name, _, value = word.partition("=")
+            found[name.removeprefix("--")] = value
+    return found
+
+
+def read_by_bash(script: Path, folder: Path) -> None:
+    """Run the script in an empty folder, which must be empty afterwards."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["bash", str(script)], cwd=folder, check=True, capture_output=True, timeout=60)
+    assert not list(folder.iterdir())
+
+
+def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path) -> None:
+    """100 profiles with text of any kind in every field that is no shell."""
+    task: Callable[[], None] = partial(print)
+
+    @generated(100)
+    @given(st.fixed_dictionaries(dict.fromkeys(NAMES, LINES)), LINES, st.lists(LINES, max_size=3))
+    @example(dict.fromkeys(NAMES, "$(touch made)"), "'; touch made; '", ["$(touch made)", "; touch made"])
+    def submit(values: dict[str, str], reservation: str, srun_args: list[str]) -> None:
+        profile = SlurmProfile.model_validate(
+            {"executor": "slurm", **values, "sbatch": {"reservation": reservation}, "srun_args": srun_args}
+        )
+        assert queue_array("scratch.study", "comment x/0", [task], tmp_path / "logs", profile) == ["1"]
+        script = slurm / "script.sh"
+        read_by_bash(script, tmp_path / "empty")
+        given = options(script.read_text())
+        assert {name: given[name] for name in (*NAMES, "reservation")} == {**values, "reservation": reservation}
+        arguments = (slurm / "arguments").read_text().split("\0")
+        assert arguments[5 : 5 + len(srun_args)] == srun_args
+
+    submit()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a'b", 'a"b', "$(touch made)", "`touch made`", "a;touch made", "#a", "日本"]
+)
+def test_folders_reach_sbatch_and_srun_as_they_are_called(name: str, slurm: Path, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    check_log_folder(folder)
+    queue_array("scratch.study", "comment", [partial(print)], folder, SlurmProfile(executor="slurm", device="cpu"))
+    read_by_bash(slurm / "script.sh", tmp_path / "empty")
+    assert options((slurm / "script.sh").read_text())["output"] == f"{folder}/%j_0_log.out"
+    assert f"{folder}/%j_%t_log.out" in (slurm / "arguments").read_text().split("\0")
+    assert (slurm / "python_path").read_text() == str(CHECKOUT)
+
+
+def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path) -> None:
+    profile = SlurmProfile(
+        executor="slurm", device="cpu", setup=["export WORD='a b'"], python='env "WORD=$WORD" python'
+    )
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
+    read_by_bash(slurm / "script.sh", tmp_path / "empty")
+    assert (slurm / "arguments").read_text().split("\0")[5:8] == ["env", "WORD=a b", "python"]
