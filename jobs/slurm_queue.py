@@ -60,7 +60,7 @@ def queue_array(
 
 
 def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
-    """A profile in the terms of submitit's SlurmExecutor, which quotes every value for the shell."""
+    """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
     given = {
         "job_name": name,
         "time": profile.time_minutes,
@@ -84,7 +84,20 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
         ],
     }
-    return {key: value for key, value in given.items() if value is not None}
+    shell = ("setup", "srun_args")
+    return {
+        key: value if key in shell else _for_sbatch(value) for key, value in given.items() if value is not None
+    }
+
+
+def _for_sbatch(value: Any) -> Any:
+    """The value with backslashes doubled: sbatch reads `\\` as an escape within single quotes too, unlike a shell.
+
+    (Slurm's src/sbatch/opt.c, _get_argument.)
+    """
+    if isinstance(value, dict):
+        return {name: _for_sbatch(entry) for name, entry in value.items()}
+    return value.replace("\\", "\\\\") if isinstance(value, str) else value
 
 
 @contextlib.contextmanager

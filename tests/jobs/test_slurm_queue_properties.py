@@ -1,7 +1,6 @@
 """The batch script that submitit writes: no value of a profile is read by a shell but those that are shell."""
 
 import os
-import shlex
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -69,13 +68,37 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(script: str) -> dict[str, str]:
-    """The #SBATCH options of a script, split into words as sbatch does: by spaces outside quotes."""
+    """The #SBATCH options of a script, each of which must be one word."""
     found = {}
     for line in script.split("\n"):
         if line.startswith("#SBATCH "):
-            (word,) = shlex.split(line.removeprefix("#SBATCH "))
+            (word,) = words(line.removeprefix("#SBATCH "))
             name, _, value = word.partition("=")
             found[name.removeprefix("--")] = value
+    return found
+
+
+def words(line: str) -> list[str]:
+    """A line split as sbatch does: by spaces; quotes group, `#` ends it, a backslash escapes in quotes too."""
+    found: list[str] = []
+    word, quote, escaped = "", "", False
+    for char in line + " ":
+        if escaped:
+            word, escaped = word + char, False
+        elif char == "\\":
+            escaped = True
+        elif char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        elif not quote and char in " \t#":
+            found += [word] if word else []
+            word = ""
+            if char == "#":
+                break
+        else:
+            word += char
+    assert not quote, f"a quote is left open in {line}"
     return found
 
 
@@ -92,6 +115,7 @@ def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path)
 
     @generated(100)
     @given(st.fixed_dictionaries(dict.fromkeys(NAMES, LINES)), LINES, st.lists(LINES, max_size=3))
+    @example(dict.fromkeys(NAMES, "a\\"), "a\\b' \\'c", ["a\\"])
     @example(dict.fromkeys(NAMES, "$(touch made)"), "'; touch made; '", ["$(touch made)", "; touch made"])
     def submit(values: dict[str, str], reservation: str, srun_args: list[str]) -> None:
         profile = SlurmProfile.model_validate(
@@ -119,6 +143,20 @@ def test_folders_reach_sbatch_and_srun_as_they_are_called(name: str, slurm: Path
     assert options((slurm / "script.sh").read_text())["output"] == f"{folder}/%j_0_log.out"
     assert f"{folder}/%j_%t_log.out" in (slurm / "arguments").read_text().split("\0")
     assert (slurm / "python_path").read_text() == str(CHECKOUT)
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("account", ["a\\", "a'b", 'a" b', "a\\' --no-such-option \\'", "#", "$(touch made)"])
+def test_a_real_sbatch_reads_what_is_written(account: str, slurm: Path, tmp_path: Path) -> None:
+    """`--test-only` reads the whole script and queues nothing."""
+    profile = SlurmProfile(executor="slurm", device="cpu", account=account)
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
+    real = next(
+        found for folder in os.environ["PATH"].split(os.pathsep)[1:] if (found := Path(folder) / "sbatch").exists()
+    )
+    command = [str(real), "--test-only", str(slurm / "script.sh")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path) -> None:
