@@ -14,6 +14,7 @@ from caltech_exp.errors import UserError
 from caltech_exp.files import user_path, write_atomically
 from reports.collect import collect
 from reports.counts import count_line
+from reports.markdown import to_markdown
 from reports.markup import printable
 from reports.page import FIGURES, report_page
 
@@ -50,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
         ) from None
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        page = report_page(collected, out, data)
-        write_atomically(out / "report.md", page)
+        blocks = report_page(collected, out, data)
+        write_atomically(out / "report.md", to_markdown(blocks))
     except OSError as error:
         place = error.filename or out
         raise UserError(

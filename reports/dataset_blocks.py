@@ -8,6 +8,7 @@ from caltech_exp.catalog import DatasetFigure
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, read_data_set
+from reports.blocks import Block, Listing, Picture
 from reports.collect import Collected
 from reports.markup import code, escape
 
@@ -53,22 +54,22 @@ def find_data_set(option: str, collected: Collected) -> Found:
     return Found(data, tuple(notes))
 
 
-def dataset_block(figure: DatasetFigure, data: DataSet, folder: Path) -> str:
-    """Draw one of figures 1 to 3 into `folder` and return its markdown. Raises OSError."""
+def dataset_blocks(figure: DatasetFigure, data: DataSet, folder: Path) -> list[Block]:
+    """Draw one of figures 1 to 3 into `folder` and return it with its notes. Raises OSError."""
     from reports.composite import MOST_IMAGES, class_averages
     from reports.dataset_figures import draw_averages, draw_distribution
     from reports.images import save, stem
 
     title = f"Figure {figure.number}"
-    notes = []
+    notes: list[Block] = []
     if figure.name == "averages":
         averages = class_averages(data)
         picture = draw_averages(title, data, averages)
         extra = f"At most {MOST_IMAGES} images of a class, squeezed to one size and stretched to full contrast."
         if averages.unread:
-            named = [f"- {escape(path)}: {escape(reason)}" for path, reason in averages.unread.items()]
-            more = [f"- and {len(named) - NAMED} more"] if len(named) > NAMED else []
-            notes.append("\n".join(["Images that cannot be read, left out:", "", *named[:NAMED], *more]))
+            named = [f"{escape(path)}: {escape(reason)}" for path, reason in averages.unread.items()]
+            more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
+            notes.append(Listing((*named[:NAMED], *more), "Images that cannot be read, left out:"))
     else:
         samples = data.train_val if figure.name == "train" else data.test
         picture = draw_distribution(title, figure.name, data, samples)
@@ -78,5 +79,5 @@ def dataset_block(figure: DatasetFigure, data: DataSet, folder: Path) -> str:
     save(picture, folder, figure.number)
     path = f"{folder.name}/{stem(figure.number)}"
     caption = f"Figure {figure.number}. {figure.caption}."
-    parts = [f"![{escape(caption)}]({path}.png)", f"*{escape(caption)} {escape(extra)}* ([SVG]({path}.svg))"]
-    return "\n\n".join([*parts, *notes])
+    text = f"*{escape(caption)} {escape(extra)}*"
+    return [Picture(figure.number, escape(caption), text, f"{path}.png", f"{path}.svg"), *notes]

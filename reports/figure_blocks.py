@@ -5,28 +5,33 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from caltech_exp.catalog import SEEDS, Figure, Section, Table
+from caltech_exp.catalog import SEEDS, Figure, Section
+from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import PIN, run_id
 from caltech_exp.results import Result
 from reports.banner import picture_caution
+from reports.blocks import Block, Picture, Prose, Table, row_key
 from reports.collect import Collected, RowRuns
 from reports.counts import NOT_SUBMITTED
-from reports.markup import NOTHING, code, escape, listing, printable, table
+from reports.markup import NOTHING, code, escape, listing, printable
 from reports.measured import mean
 from reports.vocabulary import changed_settings
 
 SUBJECT = "Loss and validation accuracy with parameters"
 
 
-def figure_block(
-    section: Section, asked: Table, figure: Figure, row: RowRuns, collected: Collected, folder: Path
-) -> str:
-    """Draw the figure into `folder` and return its markdown, or say what it waits for. Raises OSError."""
+def figure_blocks(
+    section: Section, asked: Asked, figure: Figure, row: RowRuns, collected: Collected, folder: Path
+) -> list[Block]:
+    """Draw the figure into `folder` and return it with what the report quotes, or say what it waits for.
+
+    Raises OSError.
+    """
     caption = f"Figure {figure.number}. {SUBJECT}: {figure.caption}."
     finished = [result for result in row.finished if result.epochs]
     diverged = [result for result in row.diverged if result.epochs]
     if not finished and not diverged:
-        return waiting(section, asked, figure, row, collected)
+        return [waiting(section, asked, figure, row, collected)]
     from reports.curves import draw_curves  # matplotlib takes a second to import: only where something is drawn
     from reports.images import save, stem
 
@@ -39,12 +44,15 @@ def figure_block(
     )
     save(picture, folder, figure.number)
     path = f"{folder.name}/{stem(figure.number)}"
-    parts = [
-        f"![{escape(caption)}]({path}.png)",
-        f"*{escape(caption)} {escape(_measured_with(row, finished, diverged))}* ([SVG]({path}.svg))",
-        quoted_table(figure, finished),
-    ]
-    return "\n\n".join(part for part in parts if part)
+    drawn = Picture(
+        figure.number,
+        alternative=escape(caption),
+        caption=f"*{escape(caption)} {escape(_measured_with(row, finished, diverged))}*",
+        png=f"{path}.png",
+        svg=f"{path}.svg",
+        row=row_key(section.name, asked.name, figure.row),
+    )
+    return [drawn, *quoted_table(figure, finished)]
 
 
 def _reported(figure: Figure, row: RowRuns) -> float | None:
@@ -72,11 +80,11 @@ def _measured_with(row: RowRuns, finished: Sequence[Result], diverged: Sequence[
     return " ".join(words)
 
 
-def quoted_table(figure: Figure, finished: Sequence[Result]) -> str:
+def quoted_table(figure: Figure, finished: Sequence[Result]) -> list[Table]:
     """What the report's text quotes of the run it drew, beside the mean over the finished runs."""
     quoted = figure.quoted
     if quoted is None:
-        return ""
+        return []
     last = [result.epochs[-1] for result in finished]
     lines = (
         ("loss of the first step", quoted.first_loss, mean(r.first_loss for r in finished)),
@@ -88,12 +96,13 @@ def quoted_table(figure: Figure, finished: Sequence[Result]) -> str:
         ("training loss of the last epoch", quoted.last_loss, mean(epoch.train_loss for epoch in last)),
         ("validation accuracy after the last epoch", quoted.last_accuracy, mean(r.val_accuracy for r in finished)),
     )
-    cells = [
-        [what, as_quoted(reported), NOTHING if measured is None else f"{measured:.3f}"]
+    cells = tuple(
+        (what, as_quoted(reported), NOTHING if measured is None else f"{measured:.3f}")
         for what, reported, measured in lines
         if reported is not None
-    ]
-    return table([f"Figure {figure.number}", "reported", f"measured, n = {len(finished)}"], cells, numbers=(1, 2))
+    )
+    headings = (f"Figure {figure.number}", "reported", f"measured, n = {len(finished)}")
+    return [Table(headings, cells, numbers=(1, 2))]
 
 
 def as_quoted(value: float) -> str:
@@ -101,11 +110,11 @@ def as_quoted(value: float) -> str:
     return f"{value:.2f}" if round(value, 2) == value else f"{value:.3f}"
 
 
-def waiting(section: Section, asked: Table, figure: Figure, row: RowRuns, collected: Collected) -> str:
+def waiting(section: Section, asked: Asked, figure: Figure, row: RowRuns, collected: Collected) -> Prose:
     """What the figure needs, and the command that gets it."""
     runs = [f"{code(run.id)} ({run.state})" for run in row.runs]
     runs += [f"{code(run_id(row.config, seed))} ({NOT_SUBMITTED})" for seed in row.missing]
-    return (
+    return Prose(
         f"**Figure {figure.number}: no results yet.** {SUBJECT}: {escape(figure.caption)}. It waits for "
         f"{listing(runs)}; to get them: {code(submit_command(collected, f'table={section.name}.{asked.name}'))}"
     )

@@ -5,33 +5,40 @@ from collections.abc import Iterable
 
 from caltech_exp.clock import utc_now
 from caltech_exp.provenance import code_version
+from reports.blocks import Block, Listing, Prose, Table
 from reports.collect import Collected
 from reports.counts import ORDER, count_runs
 from reports.figure_blocks import submit_command
-from reports.markup import code, escape, table
+from reports.markup import code, escape
 
 
-def origins_block(collected: Collected) -> str:
+def origins_blocks(collected: Collected) -> list[Block]:
     """Counts by state, versions, devices, dates and hours; what differs between runs is marked as mixed."""
-    parts = [_counts(collected), _facts(collected), _unreadable(collected), _strays(collected)]
-    parts.append(f"Written {utc_now()} by caltech_exp {escape(code_version())}.")
-    return "\n\n".join(part for part in parts if part)
+    return [
+        *_counts(collected),
+        _facts(collected),
+        *_unreadable(collected),
+        *_strays(collected),
+        Prose(f"Written {utc_now()} by caltech_exp {escape(code_version())}."),
+    ]
 
 
-def _counts(collected: Collected) -> str:
+def _counts(collected: Collected) -> list[Block]:
     counts = count_runs(collected)
-    cells = [[state, str(counts[state])] for state in ORDER if counts[state]]
+    cells = [(state, str(counts[state])) for state in ORDER if counts[state]]
+    table = Table(("state", "runs"), (*cells, ("all", str(counts.total()))), numbers=(1,))
+    if not counts["queued"] and not counts["running"]:
+        return [table]
     command = f"{submit_command(collected, 'section=all')} dry_run=true"
-    note = (
-        f"Queued and running as far as the files tell, without asking the queue, which {code(command)} does."
-        if counts["queued"] or counts["running"]
-        else ""
-    )
-    body = table(["state", "runs"], [*cells, ["all", str(counts.total())]], numbers=(1,))
-    return "\n\n".join(part for part in (body, note) if part)
+    return [
+        table,
+        Prose(
+            f"Queued and running as far as the files tell, without asking the queue, which {code(command)} does."
+        ),
+    ]
 
 
-def _facts(collected: Collected) -> str:
+def _facts(collected: Collected) -> Listing:
     results = collected.results()
     lines = [_study(collected), f"Submissions: {len(collected.manifests)}", f"Results counted: {len(results)}"]
     if results:
@@ -45,7 +52,7 @@ def _facts(collected: Collected) -> str:
             _spread("Device", (f"{result.device.name} ({result.device.type})" for result in results)),
             _spread("Host", (result.host for result in results), mixed_matters=False),
         ]
-    return "\n".join(f"- {line}" for line in lines)
+    return Listing(tuple(lines))
 
 
 def _study(collected: Collected) -> str:
@@ -76,19 +83,19 @@ def _spread(what: str, values: Iterable[str], *, mixed_matters: bool = True) -> 
     return f"{escape(what)}: {mixed}{', '.join(words)}"
 
 
-def _unreadable(collected: Collected) -> str:
+def _unreadable(collected: Collected) -> list[Listing]:
     """Files that should hold a record and do not."""
-    lines = [f"- {code(damaged.path)}: {escape(damaged.reason)}" for damaged in collected.damaged]
+    lines = [f"{code(damaged.path)}: {escape(damaged.reason)}" for damaged in collected.damaged]
     lines += [
-        f"- {code(collected.folder / run.id)}: {escape(run.detail)}"
+        f"{code(collected.folder / run.id)}: {escape(run.detail)}"
         for run in (*collected.all_runs(), *collected.strays)
         if run.state == "damaged"
     ]
-    return "\n".join(["Damaged files, which count as missing:", "", *lines]) if lines else ""
+    return [Listing(tuple(lines), "Damaged files, which count as missing:")] if lines else []
 
 
-def _strays(collected: Collected) -> str:
+def _strays(collected: Collected) -> list[Listing]:
     """Runs that no row shows: left by other settings than this study's, or by an older catalog."""
-    lines = [f"- {code(run.id)} {run.state}" for run in collected.strays]
+    lines = tuple(f"{code(run.id)} {run.state}" for run in collected.strays)
     head = "Runs in the folder that no row of the report asks for with this study's settings:"
-    return "\n".join([head, "", *lines]) if lines else ""
+    return [Listing(lines, head)] if lines else []

@@ -1,18 +1,22 @@
 """The whole page: what to know first, then the report's sections in their order, then where it all comes from."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from caltech_exp.catalog import SECTIONS, Section, Table
+from caltech_exp.catalog import SECTIONS, Section
+from caltech_exp.catalog import Table as Asked
 from reports.banner import cautions
+from reports.blocks import Block, Heading, Note, Picture, Prose, Table
 from reports.collect import Collected
 from reports.counts import count_line, count_runs
-from reports.dataset_blocks import dataset_block, find_data_set
-from reports.figure_blocks import figure_block, submit_command
-from reports.markup import code, quote, table
-from reports.origins import origins_block
-from reports.tables import EXPLAINED, table_block
+from reports.dataset_blocks import dataset_blocks, find_data_set
+from reports.figure_blocks import figure_blocks, submit_command
+from reports.markup import code
+from reports.origins import origins_blocks
+from reports.tables import EXPLAINED, table_blocks
 
 FIGURES = "figures"
+TITLE = "AlexNet and ResNet-18 on Caltech-101: reported and measured"
 HOW_TO_READ = (
     "Measured values are validation accuracies (0 to 1) after the last epoch: mean and standard deviation over "
     "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n); "
@@ -21,34 +25,33 @@ HOW_TO_READ = (
 )
 
 
-def report_page(collected: Collected, out: Path, data_option: str) -> str:
-    """The report as markdown; draws its figures into `out`/figures, which exists. Raises OSError."""
+def report_page(collected: Collected, out: Path, data_option: str) -> tuple[Block, ...]:
+    """The report as blocks; draws its figures into `out`/figures, which exists. Raises OSError."""
     figures = out / FIGURES
-    parts = [
-        "# AlexNet and ResNet-18 on Caltech-101: reported and measured",
-        caution_block(collected),
-        "\n\n".join(_missing(collected)),
-        f"{count_line(collected)}.",
+    blocks: list[Block] = [
+        Heading(1, TITLE, "top"),
+        *caution_notes(collected),
+        *(Prose(words) for words in _missing(collected)),
+        Prose(f"{count_line(collected)}."),
         overview(collected),
-        HOW_TO_READ,
+        Prose(HOW_TO_READ),
     ]
     for section in SECTIONS:
-        heading = f"## {section.number}. {section.title}" if section.number else f"## {section.title}"
-        parts += [heading, caution_block(collected), f"*{section.question}*"]
+        title = f"{section.number}. {section.title}" if section.number else section.title
+        blocks += [Heading(2, title, section.name), *caution_notes(collected), Prose(f"*{section.question}*")]
         if section.dataset_figures:
-            parts += _data_section(section, collected, figures, data_option)
+            blocks += _data_section(section, collected, figures, data_option)
         for asked in section.tables:
-            parts += _table_section(section, asked, collected, figures)
-    parts += ["## Provenance", caution_block(collected), origins_block(collected)]
-    page = "\n\n".join(part for part in parts if part) + "\n"
-    _remove_unused(figures, page)
-    return page
+            blocks += _table_section(section, asked, collected, figures)
+    blocks += [Heading(2, "Provenance", "provenance"), *caution_notes(collected), *origins_blocks(collected)]
+    _remove_unused(out, blocks)
+    return tuple(blocks)
 
 
-def caution_block(collected: Collected) -> str:
-    """What keeps the numbers from being compared, as a block quote; empty for the real thing."""
+def caution_notes(collected: Collected) -> list[Note]:
+    """What keeps the numbers from being compared; empty for the real thing."""
     found = cautions(collected)
-    return quote([caution.page for caution in found]) if found else ""
+    return [Note(tuple(caution.page for caution in found))] if found else []
 
 
 def _missing(collected: Collected) -> list[str]:
@@ -67,7 +70,7 @@ def _missing(collected: Collected) -> list[str]:
     return words
 
 
-def overview(collected: Collected) -> str:
+def overview(collected: Collected) -> Table:
     """Runs by section; a run that several sections show counts in each."""
     cells = []
     for section in SECTIONS:
@@ -77,30 +80,32 @@ def overview(collected: Collected) -> str:
         useless = sum(counts[state] for state in EXPLAINED)
         done = [counts["finished"], counts["diverged"], useless]
         title = f"{section.number}. {section.title}"
-        cells.append([title, *map(str, done), str(counts.total() - sum(done)), str(counts.total())])
-    headings = ["section", "finished", "diverged", "failed or not counted", "to come", "all runs"]
-    return table(headings, cells, numbers=range(1, len(headings)))
+        cells.append((title, *map(str, done), str(counts.total() - sum(done)), str(counts.total())))
+    headings = ("section", "finished", "diverged", "failed or not counted", "to come", "all runs")
+    return Table(headings, tuple(cells), numbers=tuple(range(1, len(headings))))
 
 
-def _data_section(section: Section, collected: Collected, figures: Path, data_option: str) -> list[str]:
+def _data_section(section: Section, collected: Collected, figures: Path, data_option: str) -> list[Block]:
     found = find_data_set(data_option, collected)
-    parts = list(found.notes)
+    blocks: list[Block] = [Prose(note) for note in found.notes]
     if found.data is not None:
-        parts += [dataset_block(figure, found.data, figures) for figure in section.dataset_figures]
-    return parts
+        for figure in section.dataset_figures:
+            blocks += dataset_blocks(figure, found.data, figures)
+    return blocks
 
 
-def _table_section(section: Section, asked: Table, collected: Collected, figures: Path) -> list[str]:
+def _table_section(section: Section, asked: Asked, collected: Collected, figures: Path) -> list[Block]:
     rows = collected.of(section, asked)
-    parts = [table_block(section, asked, rows, collected)]
+    blocks = table_blocks(section, asked, rows, collected)
     for figure in asked.figures:
         row = next(row for row in rows if row.row.label == figure.row)
-        parts.append(figure_block(section, asked, figure, row, collected, figures))
-    return parts
+        blocks += figure_blocks(section, asked, figure, row, collected, figures)
+    return blocks
 
 
-def _remove_unused(figures: Path, page: str) -> None:
+def _remove_unused(out: Path, blocks: Iterable[Block]) -> None:
     """Delete what an earlier report drew and this one does not show: it would pass for part of this one."""
-    for path in figures.glob("figure-[0-9][0-9].*"):
-        if path.suffix in (".png", ".svg") and f"]({FIGURES}/{path.name})" not in page:
+    shown = {file for block in blocks if isinstance(block, Picture) for file in (block.png, block.svg)}
+    for path in (out / FIGURES).glob("figure-[0-9][0-9].*"):
+        if path.suffix in (".png", ".svg") and f"{FIGURES}/{path.name}" not in shown:
             path.unlink()

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from caltech_exp.catalog import Section, Table
+from caltech_exp.catalog import Section
+from caltech_exp.catalog import Table as Asked
+from reports.blocks import Block, Heading, Listing, Prose, Table, row_key
 from reports.collect import NOT_COUNTED, Collected, RowRuns
 from reports.counts import NOT_SUBMITTED, row_counts, state_words
-from reports.markup import NOTHING, code, escape, listing, table
+from reports.markup import NOTHING, code, escape, listing
 from reports.measured import Measured, measure
 from reports.vocabulary import as_typed, changed_settings, shared_settings
 
@@ -19,42 +21,44 @@ EXPLAINED = ("failed", "damaged", "lost", NOT_COUNTED)
 """States whose reason is listed under the table."""
 
 
-def table_block(section: Section, asked: Table, rows: Sequence[RowRuns], collected: Collected) -> str:
-    """The table as markdown, without its figures."""
-    heading = f"### {asked.number}. {asked.title}" if asked.number != section.number else f"### {asked.title}"
-    parts = [
-        heading,
-        f"*{asked.question}* ({code(f'table={section.name}.{asked.name}')})",
-        settings_lines(asked, rows),
-        results_table(asked, rows),
-        CAPTION,
-        same_runs(rows, collected),
-        reasons(rows),
+def table_blocks(section: Section, asked: Asked, rows: Sequence[RowRuns], collected: Collected) -> list[Block]:
+    """The table with its heading and what must be known of it, without its figures."""
+    name = f"{section.name}.{asked.name}"
+    title = f"{asked.number}. {asked.title}" if asked.number != section.number else asked.title
+    return [
+        Heading(3, title, name),
+        Prose(f"*{asked.question}* ({code(f'table={name}')})"),
+        *settings_lines(asked, rows),
+        results_table(section, asked, rows),
+        Prose(CAPTION),
+        *same_runs(rows, collected),
+        *reasons(rows),
     ]
-    return "\n\n".join(part for part in parts if part)
 
 
-def settings_lines(asked: Table, rows: Sequence[RowRuns]) -> str:
+def settings_lines(asked: Asked, rows: Sequence[RowRuns]) -> list[Prose]:
     """What all rows share in the report and, where this study changes something, what it changes."""
     figure = f" (Figure {asked.settings_figure})" if asked.settings_figure else ""
-    text = f"Settings{figure}: {escape(shared_settings([row.row.config for row in rows]))}."
+    lines = [Prose(f"Settings{figure}: {escape(shared_settings([row.row.config for row in rows]))}.")]
     if figure:
-        text += f"\n\n*Figure {asked.settings_figure}. The template's default parameters: the line above.*"
+        lines.append(
+            Prose(f"*Figure {asked.settings_figure}. The template's default parameters: the line above.*")
+        )
     changed = dict.fromkeys(word for row in rows for word in changed_settings(row.row.config, row.config))
     if changed:
-        text += f"\n\nIn this study instead: {escape(', '.join(changed))}."
-    return text
+        lines.append(Prose(f"In this study instead: {escape(', '.join(changed))}."))
+    return lines
 
 
-def results_table(asked: Table, rows: Sequence[RowRuns]) -> str:
+def results_table(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Table:
     """A row each; the report's columns only where it reports anything."""
     reported = REPORTED if any(row.row.reported for row in rows) else ()
-    headings = [asked.heading, *MEASURED, *reported, "mean test accuracy", "state"]
+    headings = (asked.heading, *MEASURED, *reported, "mean test accuracy", "state")
     cells = []
     for row in rows:
         measured = measure(row.finished)
         cells.append(
-            [
+            (
                 escape(row.row.label),
                 mean_cell(row, measured),
                 share(measured.std),
@@ -62,9 +66,10 @@ def results_table(asked: Table, rows: Sequence[RowRuns]) -> str:
                 *(_reported_cells(row, measured) if reported else ()),
                 share(measured.test_mean),
                 state_cell(row),
-            ]
+            )
         )
-    return table(headings, cells, numbers=range(1, len(headings) - 1))
+    keys = tuple(row_key(section.name, asked.name, row.row.label) for row in rows)
+    return Table(headings, tuple(cells), tuple(range(1, len(headings) - 1)), keys)
 
 
 def mean_cell(row: RowRuns, measured: Measured) -> str:
@@ -106,7 +111,7 @@ def state_cell(row: RowRuns) -> str:
     return "; ".join([*words, *([DIVERGES] if row.row.diverges else [])])
 
 
-def same_runs(rows: Sequence[RowRuns], collected: Collected) -> str:
+def same_runs(rows: Sequence[RowRuns], collected: Collected) -> list[Prose]:
     """Says which rows the study's overrides make one and the same run, and which overrides those are."""
     merged: dict[str, list[RowRuns]] = {}
     for row in rows:
@@ -123,17 +128,18 @@ def same_runs(rows: Sequence[RowRuns], collected: Collected) -> str:
         }
         noun = "override" if len(causes) == 1 else "overrides"
         sentences.append(
-            f"Rows {listing([escape(row.row.label) for row in same])} are the same run in this study, "
-            f"because of the {noun} {code(as_typed(causes))}."
+            Prose(
+                f"Rows {listing([escape(row.row.label) for row in same])} are the same run in this study, "
+                f"because of the {noun} {code(as_typed(causes))}."
+            )
         )
-    return "\n\n".join(sentences)
+    return sentences
 
 
-def reasons(rows: Sequence[RowRuns]) -> str:
+def reasons(rows: Sequence[RowRuns]) -> list[Listing]:
     """Every run of the table that has no result though it should, with the reason in one line."""
     runs = {run.id: run for row in rows for run in row.runs if run.state in EXPLAINED}
     lines = [
-        f"- {code(run.id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
-        for run in runs.values()
+        f"{code(run.id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "") for run in runs.values()
     ]
-    return "\n".join(["Runs that do not count:", "", *lines]) if lines else ""
+    return [Listing(tuple(lines), "Runs that do not count:")] if lines else []

@@ -21,6 +21,7 @@ from caltech_exp.study import (
     write_study,
 )
 from reports.collect import Collected, collect
+from reports.markdown import to_markdown
 from reports.page import report_page
 
 PRINT = "0123456789abcdef"
@@ -162,7 +163,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     (out / "figures").mkdir(parents=True)
 
     def make(study: StudyFolder, data: str = "") -> str:
-        return report_page(study.collect(), out, data)
+        return to_markdown(report_page(study.collect(), out, data))
 
     return make
 
