@@ -13,12 +13,16 @@ EXIT_INTERRUPTED = 130
 class UserError(Exception):
     """What was wrong, where, and what to do about it, in one line.
 
-    Messages repeat what stands in files and commands: line ends, terminal codes and bytes that are no text are
-    escaped.
+    Messages repeat what stands in files and commands, so what cannot be printed is escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """The text with line ends, terminal codes and bytes that are no text as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 _SHORT = reprlib.Repr()

@@ -80,12 +80,16 @@ def read_data_set(root: Path) -> DataSet:
     (The image folder itself may be a link to another disk.)
     """
     try:
+        str(root.resolve()).encode()
         if not root.is_dir():
             raise UserError(f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101")
         if not (root / IMAGES).is_dir():
             raise UserError(f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it")
-    except OSError as error:
-        raise UserError(f"data folder {root} cannot be read ({error.strerror}); make it readable") from None
+    except UnicodeEncodeError:  # no record could hold it
+        raise UserError(f"data folder {root} is not named in UTF-8; rename it") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = error.strerror if isinstance(error, OSError) else "links in a circle"
+        raise UserError(f"data folder {root} cannot be read ({reason}); make it readable") from None
     train_lines = _read_lines(root / "train.txt")
     test_lines = _read_lines(root / "test.txt")
     classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))

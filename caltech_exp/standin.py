@@ -6,12 +6,15 @@
 Neither is what it stands in for: pictures are coloured noise around one pattern per class, weights are random.
 """
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from caltech_exp.arguments import run_command_line
+from caltech_exp.errors import UserError
+from caltech_exp.files import user_path
 from caltech_exp.splits import BACKGROUND, IMAGES, STAND_IN_MARK
 
 CLASSES = (
@@ -89,18 +92,23 @@ def write_stand_in_weights(folder: Path) -> None:
         temporary.replace(path)
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) not in (1, 2) or arguments[1:] not in ([], ["weights"]):
-        print("usage: python -m caltech_exp.standin FOLDER [weights]", file=sys.stderr)
-        return 2
-    folder = Path(arguments[0])
-    write_stand_in(folder)
-    print(f"stand-in data set: {folder}")
-    if arguments[1:]:
-        write_stand_in_weights(folder / "weights")
-        print(f"stand-in weights: {folder / 'weights'}")
+def main(argv: Sequence[str]) -> int:
+    """Write what is missing. Raises UserError for other words, or for a folder that cannot be written."""
+    if len(argv) not in (1, 2) or list(argv[1:]) not in ([], ["weights"]):
+        raise UserError("python -m caltech_exp.standin takes FOLDER or FOLDER weights; give one of them")
+    folder = user_path(argv[0], "FOLDER")
+    try:
+        write_stand_in(folder)
+        print(f"stand-in data set: {folder}")
+        if argv[1:]:
+            write_stand_in_weights(folder / "weights")
+            print(f"stand-in weights: {folder / 'weights'}")
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error}); name another folder"
+        ) from None
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    run_command_line(main, __doc__ or "")

@@ -98,6 +98,21 @@ def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object]
     assert "\n" not in str(caught.value)
 
 
+def test_a_data_folder_that_no_record_can_name_is_refused(folder: Path) -> None:
+    renamed = folder.rename(folder.parent / os.fsdecode(b"data\xff"))
+    with pytest.raises(UserError, match=r"data\\udcff is not named in UTF-8; rename it"):
+        read_data_set(renamed)
+    (folder.parent / "link").symlink_to(renamed)
+    with pytest.raises(UserError, match="is not named in UTF-8"):
+        read_data_set(folder.parent / "link")
+
+
+def test_a_data_folder_that_links_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match=r"data folder .*loop cannot be read \(links in a circle\)"):
+        read_data_set(tmp_path / "loop")
+
+
 def lead_out(folder: Path, path: str) -> None:
     """Put a link in the place of a file or folder, to its copy outside of the data folder."""
     outside = folder.parent / "outside"
