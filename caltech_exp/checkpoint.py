@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -16,25 +17,35 @@ TRAILER = len(MARK) + 64
 
 
 class _Hashing(io.RawIOBase):
-    """Passes on what is written, and hashes it."""
+    """Passes on what is written, hashes it, and remembers what went wrong: torch.save tells something else."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.digest = hashlib.sha256()
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace `path` by `state` (tensors, numbers, texts, lists, dicts) in one step. Raises OSError."""
     with new_file(path) as file:
         hashing = _Hashing(file)
-        torch.save(state, cast("IO[bytes]", hashing))
+        try:
+            torch.save(state, cast("IO[bytes]", hashing))
+        except RuntimeError:
+            if hashing.error:
+                raise hashing.error from None
+            raise
         file.write(MARK + hashing.digest.hexdigest().encode())
 
 
@@ -50,6 +61,9 @@ def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
         return "it is not a whole checkpoint of this version"
     if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:
         return "its checksum is wrong"
-    # The checksum says that it is what was written, weights_only that nothing in it is executed.
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # The checksum says that it is what was written; weights_only, that nothing in it is executed.
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):
+        return "it holds something else than numbers and tensors"
     return state if isinstance(state, dict) else "it holds no run"

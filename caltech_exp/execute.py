@@ -160,7 +160,7 @@ def _kin(name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
         "data": data.fingerprint,
         "device": describe_device(device).model_dump(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "caltech_exp": caltech_exp.__version__,
     }
 

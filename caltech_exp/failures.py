@@ -41,18 +41,13 @@ def kind_of(error: BaseException) -> FailureKind:
         return "mistake"
     if isinstance(error, torch.OutOfMemoryError):
         return "gpu_memory"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: not enough memory" in text:
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return "memory"
     if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in OF_A_DISK):
         return "node"
     if isinstance(error, RuntimeError) and any(words in text for words in OF_A_NODE):
         return "node"
     return "error"
-
-
-def node_name() -> str:
-    """This node as Slurm calls it, or the host's name."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
@@ -65,7 +60,7 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
         submission=origin.submission,
         job=origin.job,
         host=socket.gethostname(),
-        node=node_name(),
+        node=os.environ.get("SLURMD_NODENAME", ""),
         log=origin.log,
         when=utc_now(),
     )

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +40,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace `path` by `content` (text as UTF-8) in one step, as `new_file` does. Raises OSError."""
     with new_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def file_system_time(folder: Path) -> float:
+    """Now, in seconds, as the file system of `folder` stamps files: a server's clock may be another than ours.
+
+    This machine's clock where nothing can be written.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def user_path(text: str, key: str) -> Path:

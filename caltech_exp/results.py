@@ -95,7 +95,7 @@ class Failure(StrictRecord):
 
     kind  mistake (of the user: trying again will not mend it), gpu_memory and memory (too little of it), node (its
           GPU or disk is broken), or error
-    node  where, as Slurm calls it
+    node  where, as Slurm calls it; empty without Slurm
     """
 
     schema_version: Literal[1] = 1

@@ -1,10 +1,12 @@
 """What became of a run, told from its files and, where it is known, from the queue."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from caltech_exp.lease import Sign, read_sign
 from caltech_exp.results import (
     FAILURE,
     PROGRESS,
@@ -26,50 +28,72 @@ class RunState:
     """The state of a run and, in one line, what else is known of it.
 
     pending   never submitted, as far as this folder tells
-    queued    waiting in the queue
-    running   training
-    failed    ended with an error, which `detail` gives
-    lost      was submitted or training, and is in no queue any more
+    queued    waiting in the queue, or in a task that has not come to it yet
+    running   a process trains it now: it holds the run's lease and shows signs of life
+    failed    ended with an error, which `detail` gives and `failure` records
+    lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
 
-    `failure` is the record of a failed run.
+    `node` is to blame for the run's end, if any node is.
     """
 
     state: State
     detail: str = ""
     failure: Failure | None = None
     result: Result | None = None
+    node: str = ""
 
 
 def run_state(
-    folder: Path, queue: Mapping[str, str] | None, submitted: bool, fingerprint: str | None = None
+    folder: Path,
+    queue: Mapping[str, str] | None,
+    submitted: bool,
+    fingerprint: str | None = None,
+    now: float | None = None,
 ) -> RunState:
     """The state of the run in `folder`.
 
     queue        run id -> `queued` or `running` for every run in the queue; None where nobody asked the queue
     submitted    whether some manifest names the run
     fingerprint  of the data set; a result on other data counts as damaged. None takes a result on any
+    now          by the file system's clock (files.file_system_time), None for this machine's
     """
     result = read_result(folder)
     if isinstance(result, Result) and fingerprint not in (None, result.data.fingerprint):
         result = Damaged(folder / RESULT, f"is of another data set, {result.data.fingerprint}")
     if isinstance(result, Result):
         return RunState(result.status, result=result)
-    if isinstance(result, Damaged):
-        detail = f"{result.path.name}: {result.reason}"
-        return RunState("queued" if queue and folder.name in queue else "damaged", detail)
+    sign = read_sign(folder)
+    now = time.time() if now is None else now
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
-    if queue is not None and folder.name in queue:
-        # A task trains several runs in turn: its running does not make all of them run.
-        return RunState("running", at) if at and queue[folder.name] == "running" else RunState("queued")
+    if sign and sign.is_held(now):
+        return RunState("running", _signs_of_life(sign, progress, now))
+    queued = queue is not None and folder.name in queue
+    if isinstance(result, Damaged):
+        return RunState("queued" if queued else "damaged", f"{result.path.name}: {result.reason}")
+    if queued:
+        return RunState("queued")
     failure = read_record(folder / FAILURE, Failure)
     if isinstance(failure, Failure):
-        return RunState("failed", f"{failure.error} (log: {failure.log})", failure=failure)
+        detail = f"{failure.error} (log: {failure.log})"
+        return RunState("failed", detail, failure, node=failure.node if failure.kind == "node" else "")
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None:
-        if at:
-            return RunState("running", at)
-        return RunState("queued") if submitted else RunState("pending")
-    return RunState("lost", at) if submitted or at else RunState("pending")
+        broken = f"broken off at {at}; queued again, or lost" if at else ""
+        return RunState("queued", broken) if submitted or at else RunState("pending")
+    return RunState("lost", at) if submitted or at or sign else RunState("pending")
+
+
+def _signs_of_life(sign: Sign, progress: Progress | Damaged | None, now: float) -> str:
+    """`epoch 3 of 30, 185 images/s, heartbeat 4 s ago, job 1234_5 on gpu07`"""
+    words = []
+    if isinstance(progress, Progress):
+        words.append(f"epoch {progress.epoch} of {progress.epochs}")
+        if progress.images_per_second:
+            words.append(f"{progress.images_per_second:.0f} images/s")
+    words.append(f"heartbeat {max(0.0, now - sign.beat):.0f} s ago")
+    if sign.holder:
+        words.append(f"job {sign.holder.job} on {sign.holder.host}")
+    return ", ".join(words)

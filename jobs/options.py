@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +34,9 @@ class SubmitOptions(BaseModel):
         "", description="folder with alexnet.pth and resnet18.pth to use in place of torchvision's"
     )
     runs_per_task: int = Field(1, ge=1, description="runs that one task trains one after the other")
+    retry: Literal["", "failed"] = Field(
+        "", description="failed: only runs that failed or were lost, not those that were never submitted"
+    )
     wait: bool = Field(False, description="show a progress bar until the last run ends")
     dry_run: bool = Field(False, description="show the plan and stop")
 

@@ -110,9 +110,11 @@ class SlurmProfile(_Profile):
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
 
     @model_validator(mode="after")
-    def _one_way_to_ask_for_gpus(self) -> "SlurmProfile":
+    def _values_that_fit_together(self) -> "SlurmProfile":
         if self.gpus_per_node and self.gres:
             raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
+        if self.signal_delay_seconds >= 60 * self.time_minutes:
+            raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
         if self.device == "cuda" and not (self.gpus_per_node or self.gres or self.sbatch):
             raise ValueError("device cuda needs gpus_per_node: 1 or gres: gpu:1")
         return self

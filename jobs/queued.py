@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caltech_exp.errors import UserError
-from caltech_exp.results import Damaged
-from caltech_exp.states import DONE, run_state
+from caltech_exp.results import Damaged, Result, read_result
 from caltech_exp.study import SUBMISSIONS, Manifest, job_comment, read_manifests
 from jobs import local
 from jobs.cluster import QueuedJob, queued_jobs
@@ -75,4 +74,5 @@ def _places(manifest: Manifest, jobs: Sequence[QueuedJob]) -> dict[tuple[int, in
 
 
 def _is_done(folder: Path, fingerprint: str | None) -> bool:
-    return run_state(folder, None, True, fingerprint).state in DONE
+    result = read_result(folder)
+    return isinstance(result, Result) and fingerprint in (None, result.data.fingerprint)

@@ -21,6 +21,9 @@ from jobs.profiles import RESERVED, SlurmProfile
 OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
 """Environment variables that sbatch puts above what a batch script says."""
 
+TIME_LIMITS = 1000
+"""How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
+
 
 def check_log_folder(folder: Path) -> None:
     """Raises UserError for a folder that sbatch cannot write logs to by its name."""
@@ -41,7 +44,7 @@ def queue_array(
 
     Raises UserError if sbatch refuses the array or does not end in time.
     """
-    executor = submitit.SlurmExecutor(folder, python=profile.python)
+    executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
     executor.update_parameters(**sbatch_parameters(name, profile), comment=comment)
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
     seconds = profile.command_timeout_seconds
@@ -76,7 +79,7 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
         "exclude": profile.exclude,
         "signal_delay_s": profile.signal_delay_seconds,
         "srun_args": profile.srun_args or None,
-        "additional_parameters": {k: v for k, v in profile.sbatch.items() if v is not False} or None,
+        "additional_parameters": _further_options(profile),
         # After the profile's own lines, which may load modules: tasks run the code that submitted them.
         "setup": [
             *profile.setup,
@@ -98,6 +101,12 @@ def _for_sbatch(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _for_sbatch(entry) for name, entry in value.items()}
     return value.replace("\\", "\\\\") if isinstance(value, str) else value
+
+
+def _further_options(profile: SlurmProfile) -> dict[str, Any]:
+    """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
+    given = {name: value for name, value in profile.sbatch.items() if value is not False}
+    return given if {"requeue", "no-requeue"} & set(profile.sbatch) else {**given, "requeue": True}
 
 
 @contextlib.contextmanager

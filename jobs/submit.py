@@ -5,7 +5,7 @@ Without Slurm the same runs are queued on this machine. `--help` lists every opt
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout, whichever one is installed
@@ -13,7 +13,8 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from caltech_exp.arguments import run_command_line
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
-from caltech_exp.files import user_path
+from caltech_exp.files import file_system_time, user_path
+from caltech_exp.leftovers import remove_after_result
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import check_images
@@ -25,6 +26,7 @@ from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
 from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
 from jobs.queued import queued_runs, sound_manifests
+from jobs.retry import advice, why_lost, without_bad_nodes
 from jobs.show import plan_table, queue_lines, summary
 
 
@@ -56,7 +58,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
-    open_runs = [run for run in plan if _is_open(states[run.id])]
+    open_runs = _open_runs(plan, states, request)
     try:
         check_device(profile)
         data = find_data(request.options.data, profile)
@@ -69,12 +71,15 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     except UserError as error:
         problems.append(str(error))
     arrays = _arrays(open_runs, runs, request, most_tasks)
+    profile = without_bad_nodes(profile, states.values())
     if plan:
         print(plan_table(plan, states, arrays))
         print()
     print(summary(plan, states))
     if plan:
-        print("\n".join(queue_lines(arrays, "would queue", f"profile {_name(request, profile)}")))
+        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile))))
+    for line in advice(states.values()):
+        print(line)
     for problem in problems:
         print(f"before that: {problem}")
     return 0
@@ -88,7 +93,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
     states = states_of(plan, runs, profile, study_data.fingerprint)
-    open_configs = [run.config for run in plan if _is_open(states[run.id])]
+    open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
     check_weights(open_configs, fetch=True)
@@ -126,10 +131,16 @@ def _queue(
     with study_lock(runs):
         _require_same_study(runs, request, data)
         states = states_of(plan, runs, profile, data.fingerprint)
-        arrays = _arrays([run for run in plan if _is_open(states[run.id])], runs, request, most_tasks)
+        for run in plan:
+            if states[run.id].state in DONE:
+                remove_after_result(runs / run.id)  # of a process that died just after its result
+        arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
+        profile = without_bad_nodes(profile, states.values())
         manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
     print(summary(plan, states))
-    print("\n".join(queue_lines(arrays, "queued", f"profile {_name(request, profile)}")))
+    print("\n".join(queue_lines(arrays, "queued", _where(request, profile))))
+    for line in advice(states.values()):
+        print(line)
     return manifest
 
 
@@ -143,11 +154,15 @@ def states_of(
     manifests = sound_manifests(runs)
     queue = queued_runs(runs, manifests, command_timeout(profile), fingerprint)
     submitted = {name for m in manifests for task in m.tasks for name in task.runs}
-    return {run.id: run_state(runs / run.id, queue, run.id in submitted, fingerprint) for run in plan}
+    now = file_system_time(runs)
+    states = {run.id: run_state(runs / run.id, queue, run.id in submitted, fingerprint, now) for run in plan}
+    return why_lost(states, manifests, command_timeout(profile))
 
 
-def _is_open(state: RunState) -> bool:
-    return state.state not in (*DONE, "queued", "running")
+def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
+    """The runs to queue."""
+    left = (*DONE, "queued", "running", *(("pending", "damaged") if request.options.retry else ()))
+    return [run for run in plan if states[run.id].state not in left]
 
 
 def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:
@@ -164,8 +179,9 @@ def _most_tasks(profile: Profile) -> int | None:
     return max_array_size(command_timeout(profile)) if isinstance(profile, SlurmProfile) else None
 
 
-def _name(request: Request, profile: Profile) -> str:
-    return request.options.profile or profile.executor
+def _where(request: Request, profile: Profile) -> str:
+    name = f"profile {request.options.profile or profile.executor}"
+    return f"{name}, not on {profile.exclude}" if isinstance(profile, SlurmProfile) and profile.exclude else name
 
 
 if __name__ == "__main__":

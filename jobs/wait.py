@@ -58,7 +58,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
                 state = run_state(runs / name, {} if name in gone else None, True, fingerprint)
                 # A failure counts once its task is out of the queue: Slurm may have taken it in again.
                 failed_now = name in out and _failed_in(runs / name, latest[name])
-                if state.state in DONE or name in gone or failed_now:
+                left = name in gone and state.state != "running"
+                if state.state in DONE or left or failed_now:
                     ended[name] = state
                     waiting.discard(name)
                     bar.update()

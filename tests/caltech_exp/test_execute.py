@@ -1,20 +1,31 @@
 """How a run ends is always on record."""
 
+import contextlib
+import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.devices import choose_device
 from caltech_exp.errors import UserError
 from caltech_exp.execute import TaskContext, execute
 from caltech_exp.failures import one_line
+from caltech_exp.interruption import Interrupted, Requests
+from caltech_exp.lease import Lease, LeaseLostError, read_sign, take
+from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.pack import Contents, Pack, load_pack
 from caltech_exp.packs import PackPlace
+from caltech_exp.parts import Batch, Parts
 from caltech_exp.provenance import Origin, code_version
 from caltech_exp.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_record, read_result
 from caltech_exp.splits import DataSet, read_data_set
+from caltech_exp.train import train_step
+from tests.conftest import Disk
 
 CPU = torch.device("cpu")
 ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
@@ -136,3 +147,144 @@ def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(monkeypatch: pytes
 )
 def test_errors_in_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def stop_after(calls: int, requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the run to stop after that many steps, as a signal would."""
+    steps = itertools.count(1)
+    step = train_step
+
+    def counted(parts: Parts, batch: Batch) -> torch.Tensor:
+        requests.stop = next(steps) >= calls
+        return step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.train.train_step", counted)
+
+
+LONGER = CONFIG.but(epochs=3, max_images=8)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = read_data_set(stand_in)
+    whole = finish(LONGER, 0, task(tmp_path / "undisturbed", data, packs))
+    requests = Requests()
+    stop_after(3, requests, monkeypatch)
+    context = replace(task(tmp_path / "runs", data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    folder = tmp_path / "runs" / whole.run_id
+    assert (folder / CHECKPOINT).exists()
+    assert not (folder / FAILURE).exists()
+    assert not requests.heard
+    sign = read_sign(folder)
+    assert sign is not None
+    assert sign.beat == 0  # given back
+
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert result.attempts == 2
+    assert bits(result) == bits(whole)
+    assert [path.name for path in folder.iterdir()] == [RESULT]
+
+
+def bits(result: Result) -> dict[str, Any]:
+    """What no disturbance may change."""
+    changing = {"job", "host", "started", "wall_seconds", "attempts", "images_per_second", "peak_memory_bytes"}
+    kept = result.model_dump(exclude={*changing, "energy_joules", "code"})
+    return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
+
+
+def test_checkpoints_come_as_often_as_asked(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    finish(CONFIG, 0, replace(task(tmp_path / "often", data, packs), checkpoint_seconds=0.0))
+    assert capsys.readouterr().out.count("checkpoint written") == 3  # a step, validation, test
+    finish(CONFIG, 0, replace(task(tmp_path / "rarely", data, packs), checkpoint_seconds=3600.0))
+    assert "checkpoint written" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["damaged", "of another device", "of other data"])
+def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
+    what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data = read_data_set(stand_in)
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    if what == "damaged":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        changed = {"device": {"type": "cuda", "name": "H200"}} if "device" in what else {"data": "f" * 16}
+        write_checkpoint(path, {**state, "kin": {**state["kin"], **changed}})
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert "checkpoint.pt is not used: " in capsys.readouterr().out
+    assert len(result.epochs) == 3
+    assert not path.exists()
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
+    assert lease is not None
+    assert execute(CONFIG, 0, task(tmp_path, data, packs)) is None
+    assert "left to the process that trains it" in capsys.readouterr().out
+    lease.release()
+    assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
+
+
+def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_lease: Lease) -> None:
+        raise LeaseLostError("lost")
+
+    monkeypatch.setattr(Lease, "check", lost)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    names = {path.name for path in (tmp_path / run_id(CONFIG, 0)).iterdir()}
+    assert not {RESULT, FAILURE, CHECKPOINT} & names
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full, to its last block."""
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
+    stand_in: Path, small_disk: Disk, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    context = replace(task(small_disk.path, data, packs), checkpoint_seconds=0.0)
+    # ResNet-18's checkpoint takes 90 MB; the result fits into the 1 MB that there is.
+    result = finish(CONFIG, 0, context)
+    assert "no checkpoint: " in capsys.readouterr().out
+    assert [path.name for path in (small_disk.path / result.run_id).iterdir()] == [RESULT]
+
+    used = sum(path.stat().st_size for path in small_disk.path.rglob("*") if path.is_file())
+    (small_disk.path / "filler").write_bytes(bytes(2**20 - used - 40 * 1024))
+    fill(small_disk.path / "filler2")
+    with pytest.raises(OSError, match="No space left"):
+        execute(CONFIG, 1, context)
+    assert "cannot be written down" in capsys.readouterr().out
+    assert read_result(small_disk.path / result.run_id) == result
+    small_disk.change("size=200m")
+    assert finish(CONFIG, 1, context).status == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackPlace) -> None:
+    small_disk.change("ro")
+    with pytest.raises(OSError, match="Read-only file system"):
+        execute(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))

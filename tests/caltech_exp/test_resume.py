@@ -90,10 +90,10 @@ def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: Pa
 
 def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackPlace, tmp_path: Path) -> None:
     whole = numbers(start(SHORT, data, packs))
-    saved = None
+    saved: dict[str, Any] = {}
     for _ in range(3):
         with pytest.raises(Broken):
-            start(SHORT, data, packs, broken_off(tmp_path / "c.pt", 1), saved)
+            start(SHORT, data, packs, broken_off(tmp_path / "c.pt", 1), saved or None)
         found = read_checkpoint(tmp_path / "c.pt")
         assert isinstance(found, dict)
         saved = found

@@ -1,9 +1,11 @@
 """The state of a run from its files and the queue."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from caltech_exp.lease import lease_files, take
 from caltech_exp.results import FAILURE, PROGRESS, RESULT, Failure, Progress, write_record
 from caltech_exp.states import run_state
 
@@ -33,10 +35,14 @@ FAILURE_RECORD = Failure(
         ({}, True, "", "lost"),
         (None, True, "", "queued"),
         ({NAME: "queued"}, True, "", "queued"),
-        ({NAME: "running"}, True, "progress", "running"),
+        ({NAME: "running"}, True, "progress", "queued"),
+        ({NAME: "running"}, True, "progress lease", "running"),
+        ({}, True, "progress lease", "running"),
+        (None, True, "lease", "running"),
+        ({}, True, "damaged lease", "running"),
         ({NAME: "running"}, True, "", "queued"),
         ({NAME: "queued"}, True, "progress", "queued"),
-        (None, True, "progress", "running"),
+        (None, True, "progress", "queued"),
         ({}, True, "progress", "lost"),
         ({}, True, "failure", "failed"),
         (None, True, "failure", "failed"),
@@ -48,13 +54,34 @@ FAILURE_RECORD = Failure(
 def test_states(queue: dict[str, str] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
     folder = tmp_path / NAME
     folder.mkdir()
-    if files == "progress":
+    lease = take(folder, "1_0") if "lease" in files else None
+    if "progress" in files:
         write_record(folder, PROGRESS, PROGRESS_RECORD)
-    if files == "failure":
+    if "failure" in files:
         write_record(folder, FAILURE, FAILURE_RECORD)
-    if files == "damaged":
+    if "damaged" in files:
         (folder / RESULT).write_text("{")
     assert run_state(folder, queue, submitted).state == state
+    if lease:
+        lease.release()
+
+
+def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    lease = take(folder, "12_3")
+    assert lease is not None
+    write_record(folder, PROGRESS, PROGRESS_RECORD)
+    state = run_state(folder, {}, True, now=lease_files(folder)[0].stat().st_mtime + 7)
+    assert state.detail == f"epoch 3 of 30, 1 images/s, heartbeat 7 s ago, job 12_3 on {socket.gethostname()}"
+    lease.release()
+    assert run_state(folder, {}, True).state == "lost"
+
+
+def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    assert run_state(tmp_path / NAME, {}, True).node == ""
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"kind": "node"}))
+    assert run_state(tmp_path / NAME, {}, True).node == "n"
 
 
 def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Runs that ended without a result: why, what to do about it, and where not to try again."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from caltech_exp.states import RunState
+from caltech_exp.study import Manifest
+from jobs.accounting import ended_jobs
+from jobs.profiles import Profile, SlurmProfile
+
+OF_A_JOB = {
+    "BOOT_FAIL": "its node did not boot",
+    "CANCELLED": "its job was cancelled",
+    "DEADLINE": "its job reached the deadline",
+    "FAILED": "its process died",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "its job ran out of memory; raise mem_gb in the profile",
+    "PREEMPTED": "its job was preempted and not queued again",
+    "TIMEOUT": "its job reached the time limit and was not queued again",
+}
+"""Slurm's job state codes (sacct(1)) in words."""
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A node's name; failure.json is a file like others, and this goes to sbatch."""
+OF_A_NODE = ("BOOT_FAIL", "NODE_FAIL")
+ADVICE = {
+    "mistake": "trying again will not mend that",
+    "gpu_memory": "out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16",
+    "memory": "out of memory; raise mem_gb in the profile",
+    "node": "a node is to blame",
+    "error": "",
+}
+"""What to say of failed runs, by results.FailureKind."""
+
+
+def why_lost(states: Mapping[str, RunState], manifests: Sequence[Manifest], timeout: float) -> dict[str, RunState]:
+    """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once."""
+    lost = {name for name, state in states.items() if state.state == "lost"}
+    jobs = {
+        run: (task.job, manifest.job_names[task.array])
+        for manifest in manifests  # the latest counts
+        if manifest.executor == "slurm"
+        for task in manifest.tasks
+        for run in task.runs
+        if task.job and run in lost
+    }
+    told = ended_jobs({job for job, _ in jobs.values()}, timeout) if jobs else {}
+    found = dict(states)
+    for run, (job, name) in jobs.items():
+        ended = told.get(job)
+        if ended and ended.name == name and ended.state in OF_A_JOB:
+            words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
+            state = states[run]
+            node = ended.node if ended.state in OF_A_NODE else ""
+            found[run] = replace(state, detail="; ".join(filter(None, (state.detail, words))), node=node)
+    return found
+
+
+def advice(states: Iterable[RunState]) -> list[str]:
+    """A line for every kind of failure among the states: how many, what it means, and the first one's error."""
+    lines = []
+    failed = [state for state in states if state.state == "failed"]
+    for kind, meaning in ADVICE.items():
+        of_kind = [state for state in failed if state.failure and state.failure.kind == kind]
+        if of_kind:
+            lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
+    return lines
+
+
+def without_bad_nodes(profile: Profile, states: Iterable[RunState]) -> Profile:
+    """The profile, leaving out the nodes that are to blame for the end of a run."""
+    bad = sorted({state.node for state in states if NODE.fullmatch(state.node)})
+    if not bad or not isinstance(profile, SlurmProfile):
+        return profile
+    given = [profile.exclude] if profile.exclude else []
+    return profile.model_copy(update={"exclude": ",".join(dict.fromkeys([*given, *bad]))})
