@@ -54,10 +54,11 @@ def max_array_size(timeout: float) -> int:
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in Slurm's queue; an array task's id is `1234_5`."""
+    """A job in Slurm's queue; an array task's id is `1234_5`, and `reason` says why it waits."""
 
     id: str
     state: Literal["queued", "running"]
+    reason: str
     name: str
     comment: str
 
@@ -75,11 +76,16 @@ def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
         "--array",
         "--all",
         f"--name={','.join(sorted(names))}",
-        "--format=%i|%T|%j|%k",
+        "--format=%i|%T|%r|%j|%k",
     ]
     jobs = []
     for line in ask(command, timeout).splitlines():
-        job, state, name, comment = line.strip().split("|", 3)
+        job, state, reason, name, comment = line.strip().split("|", 4)
         running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
-        jobs.append(QueuedJob(job, "running" if running else "queued", name, comment))
+        jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment))
     return jobs
+
+
+def release(ids: Sequence[str], timeout: float) -> None:
+    """Let held jobs of one's own be scheduled again. Raises UserError if Slurm does not do so."""
+    ask(["scontrol", "release", *ids], timeout)

@@ -48,28 +48,39 @@ def queued_runs(
         else:
             if slurm_jobs is None:
                 slurm_jobs = queued_jobs(names, timeout)
-            in_queue = _places(manifest, slurm_jobs)
+            in_queue = {place: job.state for place, job in _places(manifest, slurm_jobs).items()}
         for task in open_tasks:
             if (task.array, task.index) in in_queue:
                 found.update(dict.fromkeys(task.runs, in_queue[task.array, task.index]))
     return found
 
 
-def _places(manifest: Manifest, jobs: Sequence[QueuedJob]) -> dict[tuple[int, int], str]:
-    """(array, index) -> state of the manifest's tasks that are among the jobs.
+def held_after_failed_launch(manifests: Sequence[Manifest], timeout: float) -> list[str]:
+    """Ids of the manifests' jobs that Slurm could not start and holds since, as after its controller died.
+
+    They would wait for ever. Jobs that a person holds are not among them. Raises UserError as `queued_runs` does.
+    """
+    of_slurm = [manifest for manifest in manifests if manifest.executor == "slurm"]
+    names = {name for manifest in of_slurm for name in manifest.job_names}
+    held = [job for job in queued_jobs(names, timeout) if "requeued held" in job.reason] if names else []
+    return sorted({job.id for manifest in of_slurm for job in _places(manifest, held).values()})
+
+
+def _places(manifest: Manifest, jobs: Sequence[QueuedJob]) -> dict[tuple[int, int], QueuedJob]:
+    """(array, index) -> the job, for the manifest's tasks that are among the jobs.
 
     By job id and name, since a cluster set up anew counts from 1 again; by the comment, where the process that
     submitted them died before it knew their ids.
     """
-    by_id = {(job.id, job.name): job.state for job in jobs}
-    by_comment = {(job.comment, job.index): job.state for job in jobs}
-    places: dict[tuple[int, int], str] = {}
+    by_id = {(job.id, job.name): job for job in jobs}
+    by_comment = {(job.comment, job.index): job for job in jobs}
+    places: dict[tuple[int, int], QueuedJob] = {}
     for task in manifest.tasks:
-        state = by_comment.get((job_comment(manifest.id, task.array), task.index))
+        job = by_comment.get((job_comment(manifest.id, task.array), task.index))
         if task.job:
-            state = by_id.get((task.job, manifest.job_names[task.array]), state)
-        if state:
-            places[task.array, task.index] = state
+            job = by_id.get((task.job, manifest.job_names[task.array]), job)
+        if job:
+            places[task.array, task.index] = job
     return places
 
 

@@ -57,13 +57,19 @@ def why_lost(states: Mapping[str, RunState], manifests: Sequence[Manifest], time
 
 
 def advice(states: Iterable[RunState]) -> list[str]:
-    """A line for every kind of failure among the states: how many, what it means, and the first one's error."""
-    lines = []
+    """A line for every kind of failure among the states: how many, what it means, and the first one's error.
+
+    And one for lost runs: how many, and what is known of the first one.
+    """
+    states, lines = list(states), []
     failed = [state for state in states if state.state == "failed"]
     for kind, meaning in ADVICE.items():
         of_kind = [state for state in failed if state.failure and state.failure.kind == kind]
         if of_kind:
             lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
+    lost = [state for state in states if state.state == "lost"]
+    if lost:
+        lines.append(": ".join(filter(None, (f"{len(lost)} lost", lost[0].detail))))
     return lines
 
 

@@ -21,11 +21,11 @@ from caltech_exp.splits import check_images
 from caltech_exp.states import DONE, RunState, run_state
 from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
-from jobs.cluster import default_profile, max_array_size
+from jobs.cluster import default_profile, max_array_size, release
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
 from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
-from jobs.queued import queued_runs, sound_manifests
+from jobs.queued import held_after_failed_launch, queued_runs, sound_manifests
 from jobs.retry import advice, why_lost, without_bad_nodes
 from jobs.show import plan_table, queue_lines, summary
 
@@ -136,12 +136,22 @@ def _queue(
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
         profile = without_bad_nodes(profile, states.values())
+        _release_held(runs, states, command_timeout(profile))
         manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
     print(summary(plan, states))
     print("\n".join(queue_lines(arrays, "queued", _where(request, profile))))
     for line in advice(states.values()):
         print(line)
     return manifest
+
+
+def _release_held(runs: Path, states: Mapping[str, RunState], timeout: float) -> None:
+    """Let jobs run that Slurm holds because it once failed to start them."""
+    if any(state.state == "queued" for state in states.values()):
+        held = held_after_failed_launch(sound_manifests(runs), timeout)
+        if held:
+            release(held, timeout)
+            print(f"released {', '.join(held)}: Slurm held them because it could not start them once")
 
 
 def states_of(

@@ -115,17 +115,16 @@ def results(runs: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def tasks() -> dict[int, str]:
-    """Process -> job id of every task of this study's that runs on this machine."""
-    found = {}
+def tasks() -> list[int]:
+    """The processes of all tasks that Slurm runs on this machine."""
+    found: list[int] = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"submitit.core._submit" in (path / "cmdline").read_bytes():
-                lines = (path / "environ").read_bytes().split(b"\0")
-                words = dict(line.partition(b"=")[::2] for line in lines)
-                if b"SLURM_ARRAY_TASK_ID" in words or b"SLURM_JOB_ID" in words:
-                    found[int(path.name)] = words.get(b"SLURM_JOB_ID", b"").decode()
-    return found
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            of_slurm = b"SLURM_JOB_ID=" in (path / "environ").read_bytes()
+            if of_slurm and b"python" in words[0] and b"submitit.core._submit" in words:
+                found.append(int(path.name))
+    return sorted(found)
 
 
 def kill_task(dice: random.Random) -> bool:
@@ -162,7 +161,7 @@ def time_limit(dice: random.Random) -> bool:
 
 def freeze(dice: random.Random) -> bool:
     """A task's process stands still for a while."""
-    running = sorted(tasks())
+    running = tasks()
     if not running:
         return False
     pid = dice.choice(running)
@@ -197,7 +196,7 @@ DISTURBANCES: tuple[tuple[int, Callable[[random.Random], bool]], ...] = (
 
 
 def _signal(dice: random.Random, number: int) -> bool:
-    running = sorted(tasks())
+    running = tasks()
     if not running:
         return False
     with contextlib.suppress(ProcessLookupError):
@@ -231,6 +230,13 @@ def _restart(daemon: str) -> bool:
     return True
 
 
+def administer() -> None:
+    """What is an administrator's to do: a controller that came back may start a job twice, and then drains the
+    node."""
+    if "drain" in slurm("sinfo", "--noheader", "--format=%T"):
+        slurm("scontrol", "update", "NodeName=gpu01", "State=RESUME")
+
+
 def deck(dice: random.Random, disturbances: int) -> list[Callable[[random.Random], bool]]:
     """So many disturbances in random order, every kind about as often as DISTURBANCES says, and at least once."""
     cards = [kind for often, kind in DISTURBANCES for _ in range(max(1, round(often * disturbances / 40)))]
@@ -241,6 +247,7 @@ def deck(dice: random.Random, disturbances: int) -> list[Callable[[random.Random
 def run_campaign(campaign: Campaign) -> Counter[str]:
     """Disturb until all is done; how often what. Raises AssertionError if the end is not as promised."""
     reference, runs = campaign.folder / "undisturbed", campaign.folder / "disturbed"
+    administer()
     campaign.submit(reference, "wait=true")
     expected = results(reference)
     assert len(expected) == campaign.runs
@@ -253,9 +260,10 @@ def run_campaign(campaign: Campaign) -> Counter[str]:
     try:
         campaign.submit(runs)
         while cards or len(results(runs)) < campaign.runs:
-            if not queue():
-                if len(results(runs)) == campaign.runs:
-                    break  # it was over before the last disturbances
+            if len(results(runs)) == campaign.runs:
+                break  # it was over before the last disturbances
+            administer()
+            if not running_jobs():
                 campaign.submit(runs)
             time.sleep(campaign.dice.uniform(0.5, 4.0) if cards else 1.0)
             if cards and cards[-1](campaign.dice):

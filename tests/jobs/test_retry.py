@@ -1,0 +1,58 @@
+"""Why runs have no result, and where they are not tried again."""
+
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.results import Failure, FailureKind
+from caltech_exp.states import RunState
+from jobs.profiles import SlurmProfile, parse_profile
+from jobs.retry import advice, without_bad_nodes
+
+
+def failed(kind: FailureKind, node: str = "") -> RunState:
+    failure = Failure(
+        run_id="0123456789-s0", error="the error", traceback="", kind=kind, submission="s", job="1_0", host="h",
+        node=node, log="l", when="noon",
+    )  # fmt: skip
+    return RunState("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
+
+
+@pytest.fixture
+def profile() -> SlurmProfile:
+    found = parse_profile("executor: slurm\ngpus_per_node: 1\nexclude: old7", "p")
+    assert isinstance(found, SlurmProfile)
+    return found
+
+
+def test_every_kind_of_failure_has_its_line() -> None:
+    lost = RunState("lost", "its node failed (gpu07)", node="gpu07")
+    lines = advice([failed("gpu_memory"), failed("gpu_memory"), failed("mistake"), failed("error"), lost])
+    assert lines == [
+        "1 failed: trying again will not mend that: the error (log: l)",
+        "2 failed: out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16: "
+        "the error (log: l)",
+        "1 failed: the error (log: l)",
+        "1 lost: its node failed (gpu07)",
+    ]
+
+
+def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
+    found = without_bad_nodes(
+        profile, [failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")]
+    )
+    assert isinstance(found, SlurmProfile)
+    assert found.exclude == "old7,gpu07"
+    assert without_bad_nodes(profile, [failed("error", "gpu08")]) == profile
+
+
+@pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])
+def test_what_is_no_name_of_a_node_goes_nowhere(name: str, profile: SlurmProfile) -> None:
+    assert without_bad_nodes(profile, [failed("node", name)]) == profile
+
+
+def test_a_machine_without_slurm_leaves_no_node_out(tmp_path: Path) -> None:
+    path = tmp_path / "local.yaml"
+    path.write_text("executor: local\n")
+    local = parse_profile(path.read_text(), str(path))
+    assert without_bad_nodes(local, [failed("node", "gpu07")]) == local

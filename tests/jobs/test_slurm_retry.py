@@ -1,0 +1,64 @@
+"""Failed and lost runs on a real Slurm, with its accounting and without."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.results import FAILURE
+from tests.conftest import Command
+from tests.jobs.testbed import path_with, queue, slurm, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
+
+
+def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, f"profile={held}", f"runs={runs}")
+    submit(*words, "seeds=3")
+    first, second, _ = [job for job, _ in queue()]
+    slurm("scancel", first)
+    slurm("scancel", second)
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][1]["runs"]
+    failure = {
+        "run_id": run, "error": "RuntimeError: CUDA error: uncorrectable ECC error", "traceback": "",
+        "kind": "node",
+        "submission": "s", "job": second, "host": "h", "node": "gpu01", "log": "l", "when": "noon",
+    }  # fmt: skip
+    (runs / run).mkdir()
+    (runs / run / FAILURE).write_text(json.dumps(failure))
+    # Seeds 3 and 4 were never submitted.
+    dry = submit(*words, "seeds=5", "retry=failed", "dry_run=true").stdout
+    assert "2 pending, 1 lost, 1 failed, 1 queued" in dry
+    assert "would queue resnet.runs: 2 tasks, 2 runs" in dry
+    assert "not on gpu01" in dry
+    assert "1 failed: a node is to blame: RuntimeError: CUDA error: uncorrectable ECC error (log: l)" in dry
+    # The testbed's only node left out, the jobs stay in the queue.
+    done = submit(*words, "seeds=5", "retry=failed")
+    assert done.returncode == 2
+    assert "Requested node configuration is not available" in done.stderr or "sbatch refused" in done.stderr
+    (runs / run / FAILURE).unlink()
+    assert "queued resnet.runs: 2 tasks" in submit(*words, "seeds=5", "retry=failed").stdout
+    assert len(queue()) == 3
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_how_a_lost_run_ended_is_told_where_slurm_knows(
+    accounting: bool, submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    submit(*words)
+    slurm("scancel", f"--user={os.getuid()}")
+    until(lambda: not queue())
+    until(lambda: "CANCELLED" in slurm("sacct", "--noheader", "--allocations", "--starttime=now-1hour"))
+    path = (
+        os.environ["PATH"] if accounting else path_with(tmp_path, "sacct", "echo 'accounting is off' >&2; exit 1")
+    )
+    done = submit(*words, "dry_run=true", PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert "1 lost" in done.stdout
+    assert ("its job was cancelled" in done.stdout) == accounting
