@@ -1,10 +1,9 @@
 """Where and how to run: profiles, read from YAML and validated."""
 
 import os
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
@@ -22,6 +21,7 @@ from caltech_exp.config import FiniteFloat
 from caltech_exp.errors import UserError, shown, unknown
 from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
+from jobs.plain_yaml import load_plain
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 
@@ -155,49 +155,12 @@ def load_profile(name: str) -> Profile:
     return parse_profile(text, str(path))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no tags, no aliases, which can make a page of text grow to any size, no name twice.
-
-    Numbers are decimal: with YAML's numbers to base 60 a time limit of 2:00:00 would be 7200, and 010 would be 8.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            raise _not_read("aliases are not read; write the value out", event.start_mark)
-        if event.tag:
-            raise _not_read("tags are not read; write the value alone", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            raise _not_read("a name stands there twice; keep one", node.start_mark)
-        return mapping
-
-
-def _not_read(problem: str, where: Any) -> yaml.YAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]*\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
-
-
 def parse_profile(text: str, where: str) -> Profile:
     """A profile from YAML text; `where` names it in errors. Raises UserError."""
     if len(text) > MOST_CHARACTERS:
         raise UserError(f"profile {where} is longer than {MOST_CHARACTERS:,} characters; give a profile")
     try:
-        values = yaml.load(text, _Loader)
+        values = load_plain(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"profile {where} is not YAML: {reason}; correct it") from None
