@@ -267,8 +267,9 @@ def run_campaign(campaign: Campaign) -> Counter[str]:
                 campaign.submit(runs)
             time.sleep(campaign.dice.uniform(0.5, 4.0) if cards else 1.0)
             if cards and cards[-1](campaign.dice):
-                counts[cards.pop().__name__] += 1
-                print(f"{sum(counts.values())}. {list(counts)[-1]}, {len(results(runs))} results", flush=True)
+                what = cards.pop().__name__
+                counts[what] += 1
+                print(f"{sum(counts.values())}. {what}, {len(results(runs))} results", flush=True)
         until(lambda: not queue())
     finally:
         watcher.stopped.set()

@@ -72,3 +72,44 @@ def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_pa
     assert "no longer waiting; the runs go on" in waiting.communicate(timeout=30)[1]
     assert waiting.returncode == 130
     until(lambda: len(list(runs.glob("*/result.json"))) == 2)
+
+
+def test_tasks_that_outlive_their_queue_are_not_trained_twice(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    profile = tmp_path / "one.yaml"
+    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=12")
+    words = (*longer, "seeds=2", f"profile={profile}", f"runs={runs}")
+    assert submit(*words).returncode == 0
+    until(lambda: bool(list(runs.glob("*/progress.json"))))
+    (log,) = runs.glob("submissions/*/queue.log")
+    subprocess.run(["pkill", "-9", "-f", f"jobs.local {log.parent}"], check=True)
+    again = submit(*words, "wait=true")
+    assert again.returncode == 0, again.stderr
+    assert "1 running" in again.stdout
+    assert "queued resnet.runs: 1 task, 1 run" in again.stdout
+    results = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
+    assert [result["attempts"] for result in results] == [1, 1]
+
+
+def test_a_task_told_to_end_saves_where_it_is_and_goes_on_when_submitted_again(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=12")
+    words = (*longer, "seeds=1", "profile=demo", f"runs={runs}")
+    assert submit(*words).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
+    (folder,) = runs.glob("submissions/2*")
+    subprocess.run(["pkill", "-TERM", "-f", f"submitit.core._submit {folder}"], check=True)
+    until(lambda: bool(list(runs.glob("*/checkpoint.pt"))) and not is_alive(folder))
+    dry = submit(*words, "dry_run=true").stdout
+    assert "1 lost" in dry
+    again = submit(*words, "wait=true")
+    assert again.returncode == 0, again.stderr
+    (result,) = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
+    assert result["attempts"] == 2
+    assert len(result["epochs"]) == 12
+    assert not list(runs.glob("*/checkpoint.pt"))
