@@ -39,10 +39,14 @@ class Epoch(StrictRecord):
 
 
 class DataRecord(StrictRecord):
-    """Which data a run saw: images after max_images, and the fingerprint of the whole data folder."""
+    """Which data a run saw: images after max_images, and the fingerprint of the whole data folder.
+
+    `simulated` marks a result that nothing was trained for (reports/simulate.py).
+    """
 
     fingerprint: str
     stand_in: bool
+    simulated: bool = False
     train_images: int
     val_images: int
     test_images: int

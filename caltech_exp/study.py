@@ -71,11 +71,15 @@ def _plain(value: object) -> str:
 
 
 class StudyData(StrictRecord):
-    """The data set of a study: names of the classes by label, images of the split files without the background."""
+    """The data set of a study: names of the classes by label, images of the split files without the background.
+
+    `simulated` marks a study whose results were drawn at random (reports/simulate.py), not trained.
+    """
 
     root: str
     fingerprint: str
     stand_in: bool
+    simulated: bool = False
     classes: tuple[str, ...]
     train_val_images: int
     test_images: int

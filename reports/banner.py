@@ -9,6 +9,7 @@ from reports.markup import code, escape
 from reports.vocabulary import HOW_NOT_WHAT, as_typed, setting, weights_name
 
 STAND_IN_PICTURE = "Not Caltech-101: generated stand-in data"
+SIMULATED_PICTURE = "Simulated: drawn at random around the reported values, nothing was trained"
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Caution:
 
 def cautions(collected: Collected) -> list[Caution]:
     """Everything that keeps measured and reported numbers from being compared; empty for the real thing."""
-    found = [_data(collected), _overrides(collected), _weights(collected)]
+    found = [_simulated(collected), _data(collected), _overrides(collected), _weights(collected)]
     return [caution for caution in found if caution]
 
 
 def picture_caution(collected: Collected, config: RunConfig) -> str:
     """The lines to write into a figure of a run of `config`; empty where there is nothing to warn of."""
-    found = [_data(collected), _overrides(collected)]
+    found = [_simulated(collected), _data(collected), _overrides(collected)]
     if config.weights in collected.settings.imagenet_weights.values():
         found.append(_weights(collected))
     return "\n".join(caution.picture for caution in found if caution)
@@ -37,6 +38,22 @@ def stand_in(collected: Collected) -> bool:
     """Whether the study, or any result of it, is of a generated stand-in for the data set."""
     of_study = collected.study is not None and collected.study.data.stand_in
     return of_study or any(result.data.stand_in for result in collected.results())
+
+
+def simulated(collected: Collected) -> bool:
+    """Whether the study, or any result of it, was drawn at random by reports/simulate.py."""
+    of_study = collected.study is not None and collected.study.data.simulated
+    return of_study or any(result.data.simulated for result in collected.results())
+
+
+def _simulated(collected: Collected) -> Caution | None:
+    if not simulated(collected):
+        return None
+    return Caution(
+        "**These numbers are simulated:** nothing was trained. `reports/simulate.py` drew them at random around "
+        "the reported values, to show what this report looks like; they confirm nothing.",
+        SIMULATED_PICTURE,
+    )
 
 
 def _data(collected: Collected) -> Caution | None:

@@ -118,6 +118,12 @@ def prepare(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def simulate(tmp_path: Path) -> Command:
+    """Run `python reports/simulate.py`, as `submit` does."""
+    return _command("reports/simulate.py", tmp_path)
+
+
+@pytest.fixture
 def aggregate(tmp_path: Path) -> Command:
     """Run `python reports/aggregate.py`, as `submit` does."""
     return _command("reports/aggregate.py", tmp_path)
