@@ -172,7 +172,7 @@ def _last(folder: Path) -> int:
     """The number of the last lease, 0 if there is none."""
     try:
         names = [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     return max((int(match[1]) for match in map(_NAME.fullmatch, names) if match), default=0)
 

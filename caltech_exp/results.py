@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.confusion import Confusion
+from caltech_exp.errors import one_line, shown
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
@@ -131,10 +132,13 @@ class Progress(StrictRecord):
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file that should hold a record and does not; its run counts as missing."""
+    """A file that should hold a record and does not; its run counts as missing. The reason is one line."""
 
     path: Path
     reason: str
+
+    def __post_init__(self) -> None:  # it repeats what stands in the file
+        object.__setattr__(self, "reason", one_line(shown(self.reason, 300)))
 
 
 def write_record(folder: Path, name: str, record: BaseModel) -> Path:
@@ -159,9 +163,9 @@ def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = shown(".".join(str(part) for part in first["loc"]))
         if place == "schema_version":
-            return Damaged(path, f"schema version {first['input']}, this code reads {SCHEMA_VERSION}")
+            return Damaged(path, f"schema version {shown(first['input'])}, this code reads {SCHEMA_VERSION}")
         if first["type"] == "json_invalid":
             return Damaged(path, f"it is not whole JSON ({first['ctx']['error']})")
         reason = first["msg"].removeprefix("Value error, ")

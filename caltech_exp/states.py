@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from caltech_exp.errors import one_line
 from caltech_exp.lease import Sign, read_sign
 from caltech_exp.results import (
     FAILURE,
@@ -76,7 +77,7 @@ def run_state(
         return RunState("queued")
     failure = read_record(folder / FAILURE, Failure)
     if isinstance(failure, Failure):
-        detail = f"{failure.error} (log: {failure.log})"
+        detail = one_line(f"{failure.error} (log: {failure.log})")
         return RunState("failed", detail, failure, node=failure.node if failure.kind == "node" else "")
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")

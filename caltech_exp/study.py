@@ -9,9 +9,9 @@ RUNS/submissions/<id>/                  submitit's pickles and the logs
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from caltech_exp.arguments import explain
 from caltech_exp.catalog import select
@@ -24,7 +24,8 @@ from caltech_exp.results import Damaged, read_record, write_record
 STUDY = "study.json"
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
-RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s\d+")
+RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$", max_length=255)]
 
 
 class StudySettings(StrictRecord):
@@ -104,10 +105,10 @@ class SubmittedTask(StrictRecord):
     job           `1234_0`, or `local-0` on this machine; empty between writing it down and hearing from sbatch
     """
 
-    array: int
-    index: int
+    array: int = Field(ge=0)
+    index: int = Field(ge=0)
     job: str
-    runs: tuple[str, ...]
+    runs: tuple[FileName, ...]
 
 
 class Manifest(StrictRecord):
@@ -125,6 +126,12 @@ class Manifest(StrictRecord):
     code: CodeVersion
     host: str
     created: str
+
+    @model_validator(mode="after")
+    def _every_task_has_its_array(self) -> "Manifest":
+        if any(task.array >= len(self.job_names) for task in self.tasks):
+            raise ValueError("a task is of an array that the submission does not have")
+        return self
 
 
 def read_study(runs: Path) -> Study | None:

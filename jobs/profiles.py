@@ -66,7 +66,7 @@ class _Profile(BaseModel):
     )
     torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
     checkpoint_minutes: float = Field(
-        10, gt=0, allow_inf_nan=False, description="how often a run saves where it is, minutes"
+        10, gt=0, le=10_000, allow_inf_nan=False, description="how often a run saves where it is, minutes"
     )
 
 

@@ -57,20 +57,23 @@ class Reader:
     def read(self, read: Callable[[], Value]) -> Value | None:
         """What `read` returns, or None if it refuses its input.
 
-        It refuses by returning Damaged, or by a UserError that says why in a line which can be printed. Any other
-        exception fails the test.
+        It refuses by a UserError or by returning Damaged, each of which says why in a line that can be printed.
+        Any other exception fails the test.
         """
         before = snapshot(self.folder)
         value: Value | None = None
-        message = None
+        reason = None
         try:
             value = read()
         except UserError as error:
-            message = str(error)
+            reason = str(error)
+        if isinstance(value, Damaged):
+            reason = value.reason
         assert snapshot(self.folder) == before
-        assert message is None or (message and message.isprintable()), message
-        if message is None and not isinstance(value, Damaged):
+        if reason is None:
             return value
+        assert reason
+        assert reason.isprintable(), reason
         self.refused += 1
         return None
 
