@@ -1,4 +1,4 @@
-"""Collect the results of a study into OUT/report.md and its figures: `python reports/aggregate.py`."""
+"""Collect the results of a study into OUT/report.md, report.html and figures: `python reports/aggregate.py`."""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class AggregateOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: str = Field("runs", description="folder of the study")
-    out: str = Field("report", description="folder for report.md and figures/")
+    out: str = Field("report", description="folder for report.md, report.html and figures/")
     data: str = Field(
         "", description="the Caltech-101 folder, for figures 1 to 3; left out: $CALTECH101_ROOT or the study's"
     )
@@ -33,7 +33,8 @@ class AggregateOptions(BaseModel):
 
 USAGE = usage(
     "python reports/aggregate.py [runs=DIR] [out=DIR] [data=DIR]\n\n"
-    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md.",
+    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md (for GitHub)\n"
+    "and OUT/report.html (one file for the browser, with curves to explore and a list of all runs).",
     AggregateOptions,
 )
 
@@ -53,13 +54,17 @@ def main(argv: Sequence[str]) -> int:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
         blocks = report_page(collected, out, data)
         write_atomically(out / "report.md", to_markdown(blocks))
+        from reports.html_page import to_html  # templates are imported only where the page is written
+
+        write_atomically(out / "report.html", to_html(blocks, collected, out))
     except OSError as error:
         place = error.filename or out
         raise UserError(
             f"out={options.out} cannot be written ({place}: {error.strerror or error}); "
             "make room or give another out= folder"
         ) from None
-    print(printable(f"report: {out / 'report.md'}"))
+    for name in ("report.md", "report.html"):
+        print(printable(f"report: {out / name}"))
     print(count_line(collected))
     return 0
 

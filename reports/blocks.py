@@ -43,14 +43,16 @@ class Listing:
 class Table:
     """Ready-made cells under headings, every row as long as `headings`.
 
-    numbers  indices of the columns that hold numbers
-    keys     a name per row (`row_key`), or empty where rows are no rows of the catalog
+    numbers   indices of the columns that hold numbers
+    keys      a name per row (`row_key`), or empty where rows are no rows of the catalog
+    sortable  whether the order may be changed by who reads: not where a row sums up the others
     """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[int, ...] = ()
     keys: tuple[str, ...] = ()
+    sortable: bool = True
 
 
 @dataclass(frozen=True)

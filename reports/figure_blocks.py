@@ -8,13 +8,14 @@ from pathlib import Path, PurePath
 from caltech_exp.catalog import SEEDS, Figure, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import PIN, run_id
-from caltech_exp.results import Result
 from reports.banner import picture_caution
 from reports.blocks import Block, Picture, Prose, Table, row_key
 from reports.collect import Collected, RowRuns
 from reports.counts import NOT_SUBMITTED
+from reports.curve_data import values
 from reports.markup import NOTHING, code, escape, listing, printable
 from reports.measured import mean
+from reports.outcome import Outcome
 from reports.vocabulary import changed_settings
 
 SUBJECT = "Loss and validation accuracy with parameters"
@@ -61,7 +62,7 @@ def _reported(figure: Figure, row: RowRuns) -> float | None:
     return figure.quoted.last_accuracy if figure.quoted else None
 
 
-def _measured_with(row: RowRuns, finished: Sequence[Result], diverged: Sequence[Result]) -> str:
+def _measured_with(row: RowRuns, finished: Sequence[Outcome], diverged: Sequence[Outcome]) -> str:
     """The rest of the caption: over which runs, what the band is, and what differs from the report."""
     words = []
     seeds = listing([str(result.seed) for result in finished])
@@ -80,20 +81,23 @@ def _measured_with(row: RowRuns, finished: Sequence[Result], diverged: Sequence[
     return " ".join(words)
 
 
-def quoted_table(figure: Figure, finished: Sequence[Result]) -> list[Table]:
+def quoted_table(figure: Figure, finished: Sequence[Outcome]) -> list[Table]:
     """What the report's text quotes of the run it drew, beside the mean over the finished runs."""
     quoted = figure.quoted
     if quoted is None:
         return []
-    last = [result.epochs[-1] for result in finished]
     lines = (
         ("loss of the first step", quoted.first_loss, mean(r.first_loss for r in finished)),
         (
             "validation accuracy after the first epoch",
             quoted.first_accuracy,
-            mean(r.epochs[0].val_accuracy for r in finished),
+            mean(float(values(r, "val_accuracy")[0]) for r in finished),
         ),
-        ("training loss of the last epoch", quoted.last_loss, mean(epoch.train_loss for epoch in last)),
+        (
+            "training loss of the last epoch",
+            quoted.last_loss,
+            mean(float(values(r, "train_loss")[-1]) for r in finished),
+        ),
         ("validation accuracy after the last epoch", quoted.last_accuracy, mean(r.val_accuracy for r in finished)),
     )
     cells = tuple(
@@ -102,7 +106,7 @@ def quoted_table(figure: Figure, finished: Sequence[Result]) -> list[Table]:
         if reported is not None
     )
     headings = (f"Figure {figure.number}", "reported", f"measured, n = {len(finished)}")
-    return [Table(headings, cells, numbers=(1, 2))]
+    return [Table(headings, cells, numbers=(1, 2), sortable=False)]
 
 
 def as_quoted(value: float) -> str:
@@ -127,7 +131,7 @@ def submit_command(collected: Collected, what: str) -> str:
         words.append(f"runs={collected.folder}")
     if collected.seeds != SEEDS:
         words.append(f"seeds={','.join(map(str, collected.seeds))}" + ("," if len(collected.seeds) == 1 else ""))
-    if collected.study:
+    if collected.study and collected.study.data.root:
         words.append(f"data={collected.study.data.root}")
     for name, value in collected.settings.overrides.items():
         words.append(f"{name}={str(value).partition(PIN)[0]}")

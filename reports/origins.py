@@ -26,7 +26,7 @@ def origins_blocks(collected: Collected) -> list[Block]:
 def _counts(collected: Collected) -> list[Block]:
     counts = count_runs(collected)
     cells = [(state, str(counts[state])) for state in ORDER if counts[state]]
-    table = Table(("state", "runs"), (*cells, ("all", str(counts.total()))), numbers=(1,))
+    table = Table(("state", "runs"), (*cells, ("all", str(counts.total()))), numbers=(1,), sortable=False)
     if not counts["queued"] and not counts["running"]:
         return [table]
     command = f"{submit_command(collected, 'section=all')} dry_run=true"

@@ -21,8 +21,9 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
     done = aggregate()
     assert (done.returncode, done.stderr) == (0, "")
     report = tmp_path / "report" / "report.md"
-    assert done.stdout == f"report: {report}\n1 of 120 runs finished; 119 not submitted\n"
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "figures"}
+    lines = [f"report: {report}", f"report: {report.with_suffix('.html')}"]
+    assert done.stdout.splitlines() == [*lines, "1 of 120 runs finished; 119 not submitted"]
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.html", "figures"}
     text = (tmp_path / "report" / "report.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings[1:3] == ["## 1. Training from scratch", "## 2. Transfer learning"]
@@ -60,7 +61,7 @@ def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> Non
         assert (done.returncode, done.stderr) == (0, "")
         text = (home / "x" / "report.md").read_text()
         assert "0.500" in text
-        assert f"table=scratch.template runs={study.path} " in text
+        assert f"table=scratch.template runs={study.path}" in text
         assert "](figures/figure-01.png)" in text
     assert not (tmp_path / "~").exists()
 

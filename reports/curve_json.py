@@ -1,0 +1,92 @@
+"""The curves behind the page's plots as one JSON text: every run and every mean once, whatever shows it."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
+
+from caltech_exp.catalog import SECTIONS
+from caltech_exp.results import Result
+from reports.banner import picture_caution
+from reports.blocks import row_key
+from reports.collect import Collected, RowRuns
+from reports.curve_data import Quantity, band, step_downs, values
+
+MOST_SINGLE_RUNS = 10
+"""Runs of a configuration whose own curves are embedded, the first finished and the first diverged ones; of more
+the page shows mean and range over all, and these."""
+DIGITS = 4
+"""Significant digits of an embedded value: more than a plot can show."""
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+
+def curve_json(collected: Collected) -> str:
+    """What reports/web/curves.js draws, safe inside a script element:
+
+    {"rows": {"scratch.lr=5e-2": {"label", "config", "reported"}},
+     "configs": {"<config id>": {"caution", "n", "mean", "low", "high", "steps", "runs", "left_out"}},
+     "runs": {"<run id>": {"seed", "state", "train_loss", "val_loss", "val_accuracy"}}}
+
+    `caution` is what every picture of the runs must say; mean, low and high hold a list per quantity, one value an
+    epoch, null where there is none. Rows whose runs have no epoch yet are left out.
+    """
+    rows: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
+    for key, row in keyed_rows(collected).items():
+        finished, diverged = _with_epochs(row.finished), _with_epochs(row.diverged)
+        if not finished and not diverged:
+            continue
+        rows[key] = {
+            "label": row.row.label,
+            "config": row.config.id,
+            "reported": row.row.reported.mean if row.row.reported else None,
+        }
+        if row.config.id in configs:
+            continue
+        single = finished[:MOST_SINGLE_RUNS] + diverged[:MOST_SINGLE_RUNS]
+        configs[row.config.id] = {
+            "caution": picture_caution(collected, row.config),
+            **_config(finished, diverged, single),
+        }
+        runs |= {result.run_id: _run(result) for result in single}
+    text = json.dumps({"rows": rows, "configs": configs, "runs": runs}, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")  # no text of a file can end the script element
+
+
+def keyed_rows(collected: Collected) -> dict[str, RowRuns]:
+    """Every row of the catalog by its key, in the report's order."""
+    return {
+        row_key(section.name, table.name, row.row.label): row
+        for section in SECTIONS
+        for table in section.tables
+        for row in collected.of(section, table)
+    }
+
+
+def _with_epochs(results: Iterable[Result]) -> list[Result]:
+    return [result for result in results if result.epochs]
+
+
+def _config(finished: Sequence[Result], diverged: Sequence[Result], single: Sequence[Result]) -> dict[str, Any]:
+    parts: dict[str, dict[str, list[float | None]]] = {"mean": {}, "low": {}, "high": {}}
+    for quantity in QUANTITIES if finished else ():
+        over = band(finished, quantity)
+        for part in parts:
+            parts[part][quantity] = _short(getattr(over, part))
+    return {
+        "n": len(finished),
+        **parts,
+        "steps": step_downs([*finished, *diverged]),
+        "runs": [result.run_id for result in single],
+        "left_out": len(finished) + len(diverged) - len(single),
+    }
+
+
+def _run(result: Result) -> dict[str, Any]:
+    curves: dict[str, Any] = {quantity: _short(values(result, quantity)) for quantity in QUANTITIES}
+    return {"seed": result.seed, "state": result.status, **curves}
+
+
+def _short(numbers: Iterable[float]) -> list[float | None]:
+    return [float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None for number in numbers]

@@ -1,0 +1,109 @@
+"""Blocks as one HTML file that needs nothing else: styles, scripts, curves and pictures are inside.
+
+A Content-Security-Policy lets exactly the scripts written here run, by their hash, and nothing be loaded.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.blocks import Block, Heading, Picture
+from reports.collect import Collected
+from reports.curve_json import curve_json, keyed_rows
+from reports.embedded import data_uri
+from reports.inline import inline_html, inline_text
+from reports.page import caution_notes
+from reports.plot_library import plot_library
+from reports.run_list import anchor, run_groups
+
+WEB = Path(__file__).parent / "web"
+EARLY_SCRIPTS = ("theme.js",)
+"""Run before anything is shown."""
+LATE_SCRIPTS = ("sort.js", "contents.js", "plots.js", "curves.js")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A heading of level 1 or 2 and what follows up to the next."""
+
+    heading: Heading
+    blocks: tuple[Block, ...]
+
+    @property
+    def parts(self) -> tuple[Heading, ...]:
+        """The headings below its own."""
+        return tuple(block for block in self.blocks if isinstance(block, Heading))
+
+
+def to_html(blocks: Sequence[Block], collected: Collected, folder: Path) -> str:
+    """The page, with the pictures that lie in `folder` and a list of all runs. Raises OSError, UserError."""
+    early = _scripts(EARLY_SCRIPTS)
+    late = (*plot_library(), *_scripts(LATE_SCRIPTS))
+    environment = Environment(
+        loader=FileSystemLoader(WEB),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "inline": inline_html,
+        "words": inline_text,
+        "kind": lambda block: type(block).__name__,
+        "picture": lambda picture: data_uri(picture, folder),
+    }
+    environment.globals["refuse"] = _refuse
+    first, *chapters = _chapters(blocks)
+    return environment.get_template("page.html").render(
+        policy=_policy((*early, *late)),
+        style=_raw((WEB / "style.css").read_text(encoding="utf-8")),
+        early_scripts=[_raw(script) for script in early],
+        late_scripts=[_raw(script) for script in late],
+        curves=_raw(curve_json(collected)),
+        first=first,
+        chapters=chapters,
+        groups=run_groups(collected),
+        cautions=caution_notes(collected),
+        anchors={key: anchor(row) for key, row in keyed_rows(collected).items()},
+        figures=[block for block in blocks if isinstance(block, Picture)],
+    )
+
+
+def _refuse(kind: str) -> None:
+    """A kind of block that the template does not know. Raises TypeError, rather than leaving it out."""
+    raise TypeError(f"reports/web/blocks.html cannot render {kind}")
+
+
+def _chapters(blocks: Sequence[Block]) -> list[Chapter]:
+    chapters: list[Chapter] = []
+    for block in blocks:
+        if isinstance(block, Heading) and block.level <= 2:
+            chapters.append(Chapter(block, ()))
+        else:
+            last = chapters[-1]
+            chapters[-1] = Chapter(last.heading, (*last.blocks, block))
+    return chapters
+
+
+def _scripts(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple((WEB / name).read_text(encoding="utf-8") for name in names)
+
+
+def _raw(text: str) -> Markup:
+    """Text of this package, or escaped already, that goes into the page as it is."""
+    return Markup(text)
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Nothing may be loaded or sent. Styles are free, since the plots set theirs as they are drawn."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
