@@ -8,8 +8,7 @@ from pathlib import Path
 from caltech_exp.catalog import SECTIONS, SEEDS, Row, Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
-from caltech_exp.results import Damaged, Result
-from caltech_exp.states import RunState, run_state
+from caltech_exp.results import Damaged
 from caltech_exp.study import (
     RUN_FOLDER,
     Manifest,
@@ -19,6 +18,8 @@ from caltech_exp.study import (
     read_study,
     run_folders,
 )
+from reports.outcome import Outcome
+from reports.reading import Seen, read_runs
 
 NOT_COUNTED = "not counted"
 
@@ -35,7 +36,7 @@ class Run:
     seed: int
     state: str
     detail: str = ""
-    result: Result | None = None
+    result: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class RowRuns:
     missing: tuple[int, ...]
 
     @property
-    def finished(self) -> tuple[Result, ...]:
+    def finished(self) -> tuple[Outcome, ...]:
         return tuple(run.result for run in self.runs if run.result and run.state == "finished")
 
     @property
-    def diverged(self) -> tuple[Result, ...]:
+    def diverged(self) -> tuple[Outcome, ...]:
         return tuple(run.result for run in self.runs if run.result and run.state == "diverged")
 
 
@@ -87,7 +88,7 @@ class Collected:
         """Every run that a row asks for, once, in the report's order."""
         return tuple({run.id: run for row in self.all_rows() for run in row.runs}.values())
 
-    def results(self) -> tuple[Result, ...]:
+    def results(self) -> tuple[Outcome, ...]:
         """Every result that counts, once."""
         return tuple(run.result for run in self.all_runs() if run.result)
 
@@ -95,9 +96,10 @@ class Collected:
         return self.rows[section.name, table.name]
 
 
-def collect(folder: Path) -> Collected:
+def collect(folder: Path, cache: Path | None = None) -> Collected:
     """Read the study in `folder`; a folder that is not there is an empty study.
 
+    `cache` is a file that keeps what was read for the next time.
     Raises UserError if `folder` is a file or its study record is damaged, OSError if it cannot be read.
     """
     if folder.exists() and not folder.is_dir():
@@ -107,10 +109,8 @@ def collect(folder: Path) -> Collected:
     found = read_manifests(folder)
     manifests = tuple(manifest for manifest in found if isinstance(manifest, Manifest))
     submitted = {name for m in manifests for task in m.tasks for name in task.runs if RUN_FOLDER.fullmatch(name)}
-    states = {
-        name: run_state(folder / name, queue=None, submitted=name in submitted)
-        for name in sorted(submitted | {path.name for path in run_folders(folder)})
-    }
+    names = sorted(submitted | {path.name for path in run_folders(folder)})
+    states = read_runs(folder, names, submitted, cache)
     fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
     runs = [_run(name, state, fingerprint) for name, state in states.items()]
     seeds = tuple(sorted({seed for m in manifests for seed in m.seeds})) or SEEDS
@@ -129,15 +129,15 @@ def collect(folder: Path) -> Collected:
     )
 
 
-def _commonest_data(states: Iterable[RunState]) -> str | None:
+def _commonest_data(states: Iterable[Seen]) -> str | None:
     """Without a study record, the data set of most results counts."""
-    prints = Counter(state.result.data.fingerprint for state in states if state.result)
+    prints = Counter(state.outcome.data.fingerprint for state in states if state.outcome)
     return prints.most_common(1)[0][0] if prints else None
 
 
-def _run(name: str, state: RunState, fingerprint: str | None) -> Run:
+def _run(name: str, state: Seen, fingerprint: str | None) -> Run:
     seed = int(name.rpartition("-s")[2])
-    result = state.result
+    result = state.outcome
     if result and result.data.fingerprint != fingerprint:
         return Run(name, seed, NOT_COUNTED, f"trained on another data set, {result.data.fingerprint}")
     return Run(name, seed, state.state, state.detail, result)

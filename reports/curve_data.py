@@ -6,11 +6,9 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from caltech_exp.results import Result
+from reports.outcome import Array, Outcome
 
-Array = NDArray[np.float64]
 Quantity = Literal["train_loss", "val_loss", "val_accuracy"]
 
 
@@ -27,13 +25,12 @@ class Band:
     runs: int
 
 
-def values(result: Result, quantity: Quantity) -> Array:
+def values(result: Outcome, quantity: Quantity) -> Array:
     """One run's values, shape (epochs,); NaN where the loss was not finite."""
-    of_epochs = [getattr(epoch, quantity) for epoch in result.epochs]
-    return np.array([np.nan if value is None else value for value in of_epochs], dtype=np.float64)
+    return result.epochs.column(quantity)
 
 
-def band(results: Sequence[Result], quantity: Quantity) -> Band:
+def band(results: Sequence[Outcome], quantity: Quantity) -> Band:
     """Over the runs that reached an epoch, where they differ in length; at least one run."""
     curves = [values(result, quantity) for result in results]
     longest = max(len(curve) for curve in curves)
@@ -47,9 +44,7 @@ def band(results: Sequence[Result], quantity: Quantity) -> Band:
     return Band(mean, low, high, known)
 
 
-def step_downs(results: Sequence[Result]) -> list[float]:
+def step_downs(results: Sequence[Outcome]) -> list[float]:
     """Where the learning rate stepped down: between epochs 20 and 21 is 20.5."""
-    longest = max(results, key=lambda result: len(result.epochs)).epochs
-    return [
-        number + 0.5 for number, (before, after) in enumerate(pairwise(longest), start=1) if after.lr < before.lr
-    ]
+    rates = max(results, key=lambda result: len(result.epochs)).epochs.column("lr").tolist()
+    return [number + 0.5 for number, (before, after) in enumerate(pairwise(rates), start=1) if after < before]

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from caltech_exp.catalog import SECTIONS
-from caltech_exp.results import Result
 from reports.banner import picture_caution
 from reports.blocks import row_key
 from reports.collect import Collected, RowRuns
 from reports.curve_data import Quantity, band, step_downs, values
+from reports.outcome import Outcome
 
 MOST_SINGLE_RUNS = 10
 """Runs of a configuration whose own curves are embedded, the first finished and the first diverged ones; of more
@@ -64,11 +64,11 @@ def keyed_rows(collected: Collected) -> dict[str, RowRuns]:
     }
 
 
-def _with_epochs(results: Iterable[Result]) -> list[Result]:
+def _with_epochs(results: Iterable[Outcome]) -> list[Outcome]:
     return [result for result in results if result.epochs]
 
 
-def _config(finished: Sequence[Result], diverged: Sequence[Result], single: Sequence[Result]) -> dict[str, Any]:
+def _config(finished: Sequence[Outcome], diverged: Sequence[Outcome], single: Sequence[Outcome]) -> dict[str, Any]:
     parts: dict[str, dict[str, list[float | None]]] = {"mean": {}, "low": {}, "high": {}}
     for quantity in QUANTITIES if finished else ():
         over = band(finished, quantity)
@@ -83,7 +83,7 @@ def _config(finished: Sequence[Result], diverged: Sequence[Result], single: Sequ
     }
 
 
-def _run(result: Result) -> dict[str, Any]:
+def _run(result: Outcome) -> dict[str, Any]:
     curves: dict[str, Any] = {quantity: _short(values(result, quantity)) for quantity in QUANTITIES}
     return {"seed": result.seed, "state": result.status, **curves}
 

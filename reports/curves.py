@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caltech_exp.results import Result
 from reports.curve_data import Quantity, band, step_downs, values
 from reports.frame import frame, room_below, wrap
+from reports.outcome import Outcome
 
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker."""
@@ -38,8 +38,8 @@ ACCURACY = Style("val_accuracy", "validation", "#009E73", "-", "o")
 
 def draw_curves(
     title: str,
-    finished: Sequence[Result],
-    diverged: Sequence[Result],
+    finished: Sequence[Outcome],
+    diverged: Sequence[Outcome],
     reported: float | None = None,
     caution: str = "",
 ) -> Figure:
@@ -94,7 +94,7 @@ def _loss_axis(axes: Axes) -> None:
         axes.set_ylim(0, max(highest * 1.05, axes.get_ylim()[1]))
 
 
-def _panel(axes: Axes, styles: Sequence[Style], finished: Sequence[Result], diverged: Sequence[Result]) -> None:
+def _panel(axes: Axes, styles: Sequence[Style], finished: Sequence[Outcome], diverged: Sequence[Outcome]) -> None:
     for style in styles:
         if finished:
             _draw_band(axes, style, finished)
@@ -102,7 +102,7 @@ def _panel(axes: Axes, styles: Sequence[Style], finished: Sequence[Result], dive
             _draw_diverged(axes, style, result, label=number == 0)
 
 
-def _draw_band(axes: Axes, style: Style, finished: Sequence[Result]) -> None:
+def _draw_band(axes: Axes, style: Style, finished: Sequence[Outcome]) -> None:
     over = band(finished, style.quantity)
     x = np.arange(1, len(over.mean) + 1)
     marker = style.marker if len(x) <= FEW_EPOCHS else ""
@@ -123,7 +123,7 @@ def _draw_band(axes: Axes, style: Style, finished: Sequence[Result]) -> None:
             axes.vlines(x, over.low, over.high, color=style.colour, linewidth=1.8)
 
 
-def _draw_diverged(axes: Axes, style: Style, result: Result, *, label: bool) -> None:
+def _draw_diverged(axes: Axes, style: Style, result: Outcome, *, label: bool) -> None:
     y = values(result, style.quantity)
     x = np.arange(1, len(y) + 1)
     axes.plot(
@@ -141,7 +141,7 @@ def _draw_diverged(axes: Axes, style: Style, result: Result, *, label: bool) -> 
         axes.plot(x[last], y[last], color=style.colour, marker="X", markersize=9, linestyle="none")
 
 
-def _mark_divergence(axes: Axes, diverged: Sequence[Result]) -> None:
+def _mark_divergence(axes: Axes, diverged: Sequence[Outcome]) -> None:
     """A line at every epoch in which a run diverged; the legend says which, the caption when."""
     seeds = ", ".join(str(result.seed) for result in diverged)
     label: str | None = (
@@ -152,7 +152,7 @@ def _mark_divergence(axes: Axes, diverged: Sequence[Result]) -> None:
         label = None
 
 
-def _epoch_axis(axes: Axes, epochs: int, steps: Sequence[float], diverged: Sequence[Result]) -> None:
+def _epoch_axis(axes: Axes, epochs: int, steps: Sequence[float], diverged: Sequence[Outcome]) -> None:
     _mark_divergence(axes, diverged)
     for number, step in enumerate(steps):
         label = "learning rate steps down" if number == 0 else None

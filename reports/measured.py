@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caltech_exp.results import Result
+from reports.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Measured:
     test_mean: float | None
 
 
-def measure(finished: Sequence[Result]) -> Measured:
+def measure(finished: Sequence[Outcome]) -> Measured:
     """Mean and spread of final validation accuracy, and mean test accuracy. Diverged runs do not belong here."""
     values = [result.val_accuracy for result in finished if result.val_accuracy is not None]
     return Measured(

@@ -1,6 +1,7 @@
 """Curves over epochs: means and ranges, step-downs, runs of different lengths, runs that diverge."""
 
 import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.study import StudySettings
 from reports.curve_data import band, step_downs
 from reports.curves import draw_curves
+from reports.outcome import Outcome, outcome_of
 from tests.reports.conftest import (
     Page,
     StudyFolder,
@@ -22,9 +24,17 @@ from tests.reports.conftest import (
 CONFIG = RunConfig(epochs=5, step_size=2)
 
 
+def outcome(config: RunConfig, seed: int, accuracy: float = 0.5, **changes: Any) -> Outcome:
+    return outcome_of(make_result(config, seed, accuracy, **changes))
+
+
+def diverged(config: RunConfig, seed: int, epochs: int = 3) -> Outcome:
+    return outcome_of(make_diverged(config, seed, epochs))
+
+
 def test_band_over_seeds() -> None:
     finals = (0.2, 0.3, 0.46)
-    over = band([make_result(CONFIG, seed, final) for seed, final in enumerate(finals)], "val_accuracy")
+    over = band([outcome(CONFIG, seed, final) for seed, final in enumerate(finals)], "val_accuracy")
     assert over.runs == 3
     assert over.mean[-1] == pytest.approx(statistics.fmean(finals))
     assert (over.low[-1], over.high[-1]) == pytest.approx((0.2, 0.46))
@@ -32,24 +42,24 @@ def test_band_over_seeds() -> None:
 
 
 def test_band_over_runs_of_different_lengths() -> None:
-    short = make_result(CONFIG, 0, 0.3, epochs=make_epochs(CONFIG, 0.3, 2))
-    over = band([short, make_result(CONFIG, 1, 0.5)], "val_accuracy")
+    short = outcome(CONFIG, 0, 0.3, epochs=make_epochs(CONFIG, 0.3, 2))
+    over = band([short, outcome(CONFIG, 1, 0.5)], "val_accuracy")
     assert over.mean == pytest.approx([(0.15 + 0.1) / 2, (0.3 + 0.2) / 2, 0.3, 0.4, 0.5])
 
 
 def test_losses_that_are_not_finite_are_gaps() -> None:
-    over = band([make_diverged(CONFIG, 0, epochs=3)], "train_loss")
+    over = band([diverged(CONFIG, 0, epochs=3)], "train_loss")
     assert np.isnan(over.mean).tolist() == [False, False, True]
 
 
 def test_step_downs_lie_between_epochs() -> None:
-    assert step_downs([make_result(CONFIG, 0)]) == [2.5, 4.5]
+    assert step_downs([outcome(CONFIG, 0)]) == [2.5, 4.5]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 60])
 def test_panels_have_whole_epochs_and_accuracies_from_0_to_1(epochs: int) -> None:
     config = RunConfig(epochs=epochs)
-    figure = draw_curves("Figure 6", [make_result(config, seed) for seed in range(3)], [], 0.446)
+    figure = draw_curves("Figure 6", [outcome(config, seed) for seed in range(3)], [], 0.446)
     loss, accuracy = figure.axes
     assert accuracy.get_ylim() == (0, 1)
     low, high = loss.get_xlim()
@@ -60,12 +70,12 @@ def test_panels_have_whole_epochs_and_accuracies_from_0_to_1(epochs: int) -> Non
 
 
 def test_a_single_epoch_is_visible() -> None:
-    loss, accuracy = draw_curves("Figure 5", [make_result(RunConfig(epochs=1), 0)], []).axes
+    loss, accuracy = draw_curves("Figure 5", [outcome(RunConfig(epochs=1), 0)], []).axes
     assert all(line.get_marker() in ("o", "s") for axes in (loss, accuracy) for line in axes.lines)
 
 
 def test_curves_differ_without_colour() -> None:
-    loss, _ = draw_curves("Figure 5", [make_result(CONFIG, 0)], []).axes
+    loss, _ = draw_curves("Figure 5", [outcome(CONFIG, 0)], []).axes
     assert len({line.get_linestyle() for line in loss.lines[:2]}) == 2
 
 
@@ -76,7 +86,7 @@ def labels(axes: Axes) -> list[str]:
 
 
 def test_diverged_runs_are_drawn_up_to_where_they_stop() -> None:
-    figure = draw_curves("Figure 8", [make_result(CONFIG, 0)], [make_diverged(CONFIG, 1, epochs=3)])
+    figure = draw_curves("Figure 8", [outcome(CONFIG, 0)], [diverged(CONFIG, 1, epochs=3)])
     loss, accuracy = figure.axes
     assert "diverged (seed 1)" in labels(loss)
     crosses = [line for line in accuracy.lines if line.get_marker() == "X"]
@@ -85,14 +95,14 @@ def test_diverged_runs_are_drawn_up_to_where_they_stop() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_only_diverged_runs(epochs: int) -> None:
-    figure = draw_curves("Figure 8", [], [make_diverged(CONFIG, seed, epochs) for seed in range(7)])
+    figure = draw_curves("Figure 8", [], [diverged(CONFIG, seed, epochs) for seed in range(7)])
     assert "7 runs diverged" in labels(figure.axes[0])
 
 
 def test_a_loss_that_explodes_is_drawn_logarithmically() -> None:
     huge = make_epochs(CONFIG, 0.1)[0].model_copy(update={"train_loss": 1e12})
-    exploded = make_result(CONFIG, 1, epochs=(huge,), status="diverged")
-    figure = draw_curves("Figure 8", [make_result(CONFIG, 0)], [exploded])
+    exploded = outcome(CONFIG, 1, epochs=(huge,), status="diverged")
+    figure = draw_curves("Figure 8", [outcome(CONFIG, 0)], [exploded])
     assert figure.axes[0].get_yscale() == "log"
 
 

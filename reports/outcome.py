@@ -1,0 +1,74 @@
+"""What the report keeps of a result: everything but the confusion matrices, its epochs as arrays.
+
+A hundred seeds of everything are 600,000 epochs: as records they would take a gigabyte, as arrays 25 MB.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caltech_exp.config import RunConfig
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.results import DataRecord, Device, Epoch, Result
+
+Array = NDArray[np.float64]
+COLUMNS = ("lr", "train_loss", "val_loss", "val_accuracy", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """The epochs of one run, `table` of shape (epochs, 5): a column for each of COLUMNS, NaN where a loss was not
+    finite. Its length is the number of epochs."""
+
+    table: Array
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def column(self, name: str) -> Array:
+        """One of COLUMNS, shape (epochs,)."""
+        return self.table[:, COLUMNS.index(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One finished or diverged run; the fields are those of caltech_exp.results.Result."""
+
+    run_id: str
+    config: RunConfig
+    seed: int
+    status: Literal["finished", "diverged"]
+    epochs: Epochs
+    first_loss: float | None
+    val_accuracy: float | None
+    best_val_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    data: DataRecord
+    device: Device
+    libraries: dict[str, str]
+    code: CodeVersion
+    job: str
+    host: str
+    started: str
+    wall_seconds: float
+    attempts: int
+    images_per_second: float
+    peak_memory_bytes: int
+    energy_joules: float | None
+
+
+_KEPT = tuple(name for name in Outcome.__slots__ if name != "epochs")
+
+
+def outcome_of(result: Result) -> Outcome:
+    """The outcome that a result records."""
+    return Outcome(epochs=epochs_of(result.epochs), **{name: getattr(result, name) for name in _KEPT})
+
+
+def epochs_of(epochs: tuple[Epoch, ...]) -> Epochs:
+    """Records of epochs as arrays."""
+    rows = [[getattr(epoch, name) for name in COLUMNS] for epoch in epochs]
+    return Epochs(np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS)))  # None becomes NaN
