@@ -1,33 +1,45 @@
-"""Numbers over the seeds of a row. Standard deviations are the population's (numpy's default, ddof=0)."""
+"""Numbers over the seeds of a row.
 
+Standard deviations are the population's (divided by n), as the report's. The 95 % confidence interval of a mean is
+Student's: mean ± t(0.975, n - 1) s / sqrt(n), with the sample's standard deviation s (divided by n - 1).
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from reports.outcome import Outcome
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Measured:
     """Accuracies (0 to 1) after the last epoch over the n finished runs of a row; None where nothing is known.
 
-    std is None for a single run, which has no spread to give.
+    half is half the width of the mean's 95 % confidence interval. std and half are None for a single run, which
+    has no spread to give.
     """
 
     n: int
     mean: float | None
     std: float | None
+    half: float | None
     test_mean: float | None
 
 
 def measure(finished: Sequence[Outcome]) -> Measured:
     """Mean and spread of final validation accuracy, and mean test accuracy. Diverged runs do not belong here."""
     values = [result.val_accuracy for result in finished if result.val_accuracy is not None]
+    n = len(values)
     return Measured(
-        n=len(values),
+        n=n,
         mean=mean(values),
-        std=float(np.std(values)) if len(values) > 1 else None,
+        std=float(np.std(values)) if n > 1 else None,
+        half=t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None,
         test_mean=mean(result.test_accuracy for result in finished),
     )
 
@@ -36,3 +48,53 @@ def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are known, None if none is."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+@cache
+def t_quantile(degrees: float) -> float:
+    """Student's t below which 97.5 % lie, with `degrees` of freedom (above 0)."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def difference_half(first: Measured, second: Measured) -> float | None:
+    """Half the width of the 95 % confidence interval of the difference of two means; None without two runs each.
+
+    Welch's: the two rows need not scatter alike (B. L. Welch, Biometrika 34, 1947).
+    """
+    if first.std is None or second.std is None:
+        return None
+    # A mean's squared standard error: s^2 / n = std^2 / (n - 1), since std is the population's.
+    errors = [row.std**2 / (row.n - 1) for row in (first, second) if row.std is not None]
+    total = sum(errors)
+    if total == 0:
+        return 0.0
+    degrees = total**2 / sum(error**2 / (row.n - 1) for error, row in zip(errors, (first, second), strict=True))
+    return t_quantile(degrees) * math.sqrt(total)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two orders agree: Kendall's tau-b (M. G. Kendall, Biometrika 33, 1945), and pairs in the same order.
+
+    tau is None where one side has nothing but ties. Pairs tied on either side are in no order and not counted.
+    """
+
+    tau: float | None
+    same: int
+    pairs: int
+
+
+def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
+    """Over all pairs of places of two sequences of equal length."""
+    sign = np.sign(np.subtract.outer(np.asarray(first), np.asarray(first)))
+    other = np.sign(np.subtract.outer(np.asarray(second), np.asarray(second)))
+    upper = np.triu_indices(len(first), k=1)
+    product = sign[upper] * other[upper]
+    untied = math.sqrt(np.count_nonzero(sign[upper]) * np.count_nonzero(other[upper]))
+    return Agreement(
+        tau=float(product.sum()) / untied if untied else None,
+        same=int(np.count_nonzero(product > 0)),
+        pairs=int(np.count_nonzero(product)),
+    )

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 
 from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as Asked
-from reports.blocks import Block, Heading, Listing, Prose, Table, row_key
+from reports.blocks import Block, Heading, Listing, Prose, row_key
 from reports.collect import NOT_COUNTED, Collected, RowRuns
 from reports.counts import NOT_SUBMITTED, row_counts, state_words
-from reports.markup import NOTHING, code, escape, listing
+from reports.grid import Column, Grid, Value, grid_block
+from reports.markup import code, escape, listing
 from reports.measured import Measured, measure
+from reports.mixed import mixed_origins
+from reports.sentences import table_sentence
 from reports.vocabulary import as_typed, changed_settings, shared_settings
 
-MEASURED = ("measured mean", "std", "n")
-REPORTED = ("reported mean", "reported std", "difference")
+MEASURED = (Column("measured mean"), Column("std"), Column("95 % CI", "half"), Column("n", "count"))
+REPORTED = (Column("reported mean"), Column("reported std"), Column("difference", "signed"))
 CAPTION = (
-    "*Validation accuracy after the last epoch; std: population standard deviation over the n finished runs.*"
+    "Validation accuracy after the last epoch; std: population standard deviation over the n finished runs; "
+    "95 % CI: Student's confidence interval of the mean."
 )
 DIVERGES = "diverges in the report"
 EXPLAINED = ("failed", "damaged", "lost", NOT_COUNTED)
@@ -29,8 +33,9 @@ def table_blocks(section: Section, asked: Asked, rows: Sequence[RowRuns], collec
         Heading(3, title, name),
         Prose(f"*{asked.question}* ({code(f'table={name}')})"),
         *settings_lines(asked, rows),
-        results_table(section, asked, rows),
-        Prose(CAPTION),
+        grid_block(results_grid(section, asked, rows)),
+        Prose(f"*{CAPTION}*"),
+        Prose(f"**{escape(table_sentence(asked, rows))}**"),
         *same_runs(rows, collected),
         *reasons(rows),
     ]
@@ -50,55 +55,45 @@ def settings_lines(asked: Asked, rows: Sequence[RowRuns]) -> list[Prose]:
     return lines
 
 
-def results_table(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Table:
+def results_grid(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Grid:
     """A row each; the report's columns only where it reports anything."""
     reported = REPORTED if any(row.row.reported for row in rows) else ()
-    headings = (asked.heading, *MEASURED, *reported, "mean test accuracy", "state")
-    cells = []
+    columns = (
+        Column(asked.heading, "text"),
+        *MEASURED,
+        *reported,
+        Column("mean test accuracy"),
+        Column("state", "text"),
+    )
+    values: list[tuple[Value, ...]] = []
     for row in rows:
         measured = measure(row.finished)
-        cells.append(
+        diverged = "diverged" if measured.mean is None and row.diverged else None
+        values.append(
             (
-                escape(row.row.label),
-                mean_cell(row, measured),
-                share(measured.std),
-                str(measured.n),
-                *(_reported_cells(row, measured) if reported else ()),
-                share(measured.test_mean),
+                row.row.label,
+                diverged or measured.mean,
+                measured.std,
+                measured.half,
+                measured.n,
+                *(_reported_values(row, measured) if reported else ()),
+                measured.test_mean,
                 state_cell(row),
             )
         )
     keys = tuple(row_key(section.name, asked.name, row.row.label) for row in rows)
-    return Table(headings, tuple(cells), tuple(range(1, len(headings) - 1)), keys)
+    return Grid(f"{section.name}.{asked.name}", f"{asked.title}. {CAPTION}", columns, tuple(values), keys)
 
 
-def mean_cell(row: RowRuns, measured: Measured) -> str:
-    """The mean, or `diverged` where runs diverged and none finished."""
-    return "diverged" if measured.mean is None and row.diverged else share(measured.mean)
-
-
-def _reported_cells(row: RowRuns, measured: Measured) -> tuple[str, ...]:
+def _reported_values(row: RowRuns, measured: Measured) -> tuple[Value, ...]:
     reported = row.row.reported
     if reported is None:
-        return (NOTHING,) * len(REPORTED)
-    return share(reported.mean), share(reported.std), difference(measured.mean, reported.mean)
-
-
-def share(value: float | None) -> str:
-    """Three decimals, as the report prints them."""
-    return NOTHING if value is None else f"{value:.3f}"
-
-
-def difference(measured: float | None, reported: float) -> str:
-    """Measured - reported, with its sign; `0.000` has none."""
-    if measured is None:
-        return NOTHING
-    text = f"{measured - reported:+.3f}"
-    return "0.000" if float(text) == 0 else text
+        return (None,) * len(REPORTED)
+    return reported.mean, reported.std, None if measured.mean is None else measured.mean - reported.mean
 
 
 def state_cell(row: RowRuns) -> str:
-    """`3 of 3 runs`, `1 of 3 runs; 1 failed; 1 not submitted`, `3 diverged`, `not submitted`."""
+    """`3 of 3 runs`, `1 of 3 runs; 1 failed; 1 not submitted`, `3 diverged`, `not submitted`, `mixed devices`."""
     counts = row_counts(row)
     total = counts.total()
     finished = counts.pop("finished", 0)
@@ -108,6 +103,8 @@ def state_cell(row: RowRuns) -> str:
         words = state_words(counts)
     else:
         words = [f"{finished} of {total} runs", *state_words(counts)]
+    mixed = mixed_origins([*row.finished, *row.diverged])
+    words += [f"mixed {listing(mixed)}"] if mixed else []
     return "; ".join([*words, *([DIVERGES] if row.row.diverges else [])])
 
 

@@ -1,14 +1,15 @@
 """Rows: means and spreads, what is missing, and what is said about it."""
 
+import math
 import statistics
 
 import pytest
 
 from caltech_exp.config import run_id
-from caltech_exp.results import DataRecord
+from caltech_exp.results import DataRecord, Device
 from caltech_exp.study import StudySettings
-from reports.tables import difference
 from tests.reports.conftest import (
+    CODE,
     Page,
     StudyFolder,
     line_of,
@@ -33,6 +34,7 @@ def test_mean_and_std_are_those_of_the_final_accuracies(folder: StudyFolder, pag
         "1e-2",
         f"{mean:.3f}",
         f"{std:.3f}",
+        f"±{4.302653 * statistics.stdev(VALUES) / math.sqrt(3):.3f}",
         "3",
         "0.298",
         "0.002",
@@ -52,7 +54,7 @@ def test_a_single_run_has_no_spread(folder: StudyFolder, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 4, 0.25))
     cells = line_of(page(folder), "scratch.lr", "1e-2")
-    assert cells[2:4] == ["–", "1"]
+    assert cells[2:5] == ["–", "–", "1"]
     assert cells[-1] == "1 of 4 runs; 3 not submitted"
 
 
@@ -75,6 +77,7 @@ def test_a_table_without_reported_values_has_no_columns_for_them(folder: StudyFo
     assert line_of(page(folder), "transfer.freezing", "convolutional") == [
         "convolutional",
         "0.500",
+        "–",
         "–",
         "1",
         "0.490",
@@ -102,7 +105,7 @@ def test_diverged_runs_are_not_averaged_in(folder: StudyFolder, page: Page) -> N
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.3), make_result(CONFIG, 1, 0.4), make_diverged(CONFIG, 2))
     cells = line_of(page(folder), "scratch.lr", "1e-2")
-    assert cells[1:4] == ["0.350", "0.050", "2"]
+    assert cells[1:5] == ["0.350", "0.050", "±0.635", "2"]
     assert cells[-1] == "2 of 3 runs; 1 diverged"
 
 
@@ -111,7 +114,7 @@ def test_a_row_that_only_diverges_says_so(folder: StudyFolder, page: Page) -> No
     folder.start()
     folder.add(*(make_diverged(config, seed) for seed in range(3)))
     cells = line_of(page(folder), "transfer.diverging", "LR = 5e-2")
-    assert cells == ["LR = 5e-2", "diverged", "–", "0", "–", "3 diverged; diverges in the report"]
+    assert cells == ["LR = 5e-2", "diverged", "–", "–", "0", "–", "3 diverged; diverges in the report"]
     folder.submit(seeds=range(4))
     cells = line_of(page(folder), "transfer.diverging", "LR = 5e-2")
     assert cells[-1] == "0 of 4 runs; 3 diverged; 1 not submitted; diverges in the report"
@@ -161,9 +164,15 @@ def test_settings_are_in_the_reports_words(folder: StudyFolder, page: Page) -> N
     assert "layers trained" not in shared.lower()
 
 
-@pytest.mark.parametrize(
-    ("measured", "reported", "shown"),
-    [(0.45, 0.446, "+0.004"), (0.44, 0.446, "-0.006"), (0.4459, 0.446, "0.000"), (None, 0.446, "–")],
-)
-def test_difference(measured: float | None, reported: float, shown: str) -> None:
-    assert difference(measured, reported) == shown
+def test_mixed_devices_are_flagged_at_the_row(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, device=Device(type="cpu", name="EPYC")))
+    assert line_of(page(folder), "scratch.lr", "1e-2")[-1] == "2 of 3 runs; 1 not submitted; mixed devices"
+
+
+def test_mixed_code_and_libraries_are_flagged_too(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    other = CODE.model_copy(update={"commit": "b" * 40})
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, code=other, libraries={"torch": "2.9"}))
+    cells = line_of(page(folder), "scratch.lr", "1e-2")
+    assert cells[-1].endswith("mixed code versions and library versions")

@@ -1,0 +1,19 @@
+"""Rows whose runs do not have one origin: other code, libraries or devices may give other numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.outcome import Outcome
+
+
+def mixed_origins(results: Sequence[Outcome]) -> list[str]:
+    """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`."""
+    differing: dict[str, set[Any]] = {
+        "code versions": {str(result.code) for result in results},
+        "library versions": {tuple(sorted(result.libraries.items())) for result in results},
+        "devices": {(result.device.type, result.device.name) for result in results},
+        "numbers of images": {
+            (result.data.train_images, result.data.val_images, result.data.test_images) for result in results
+        },
+    }
+    return [name for name, found in differing.items() if len(found) > 1]

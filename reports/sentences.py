@@ -1,0 +1,142 @@
+"""One sentence or two per table, drawn from its numbers: what is best, by how much, and whether the report agrees.
+
+A lead counts as more than the spread if it is more than half the width of the 95 % confidence interval of the
+difference of the two means (measured.difference_half).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from caltech_exp.catalog import Table as Asked
+from reports.collect import RowRuns
+from reports.markup import listing
+from reports.measured import Measured, difference_half, measure, rank_agreement
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row with at least one finished run."""
+
+    row: RowRuns
+    measured: Measured
+    mean: float
+
+    @property
+    def label(self) -> str:
+        return self.row.row.label
+
+    def __str__(self) -> str:
+        spread = "one run" if self.measured.half is None else f"±{self.measured.half:.3f}, n = {self.measured.n}"
+        return f"{self.mean:.3f} ({spread})"
+
+
+def table_sentence(asked: Asked, rows: Sequence[RowRuns]) -> str:
+    """Plain text; says what is missing too, and makes no claim that the finished runs do not carry."""
+    known = known_rows(rows)
+    if len(asked.rows) == 1:
+        return _single(asked, rows[0], known)
+    if not known:
+        return " ".join(["No row has a finished run yet.", *_lost(rows)])
+    if len({row.config.id for row in rows}) == 1:
+        return f"All rows are one and the same run here, which reaches {known[0]}: there is nothing to compare."
+    words = [_best(known), *_order(known), *_lost(rows)]
+    return " ".join(words)
+
+
+def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
+    """The rows with finished runs, each configuration once, in their order."""
+    found: dict[str, Known] = {}
+    for row in rows:
+        measured = measure(row.finished)
+        if measured.mean is not None:
+            found.setdefault(row.config.id, Known(row, measured, measured.mean))
+    return list(found.values())
+
+
+def lead(first: Known, second: Known) -> str:
+    """`ahead of 6e-2 by 0.092, more than the spread (0.043)`"""
+    gap = first.mean - second.mean
+    half = difference_half(first.measured, second.measured)
+    if gap == 0:
+        return f"level with {second.label}"
+    text = f"ahead of {second.label} by {gap:.3f}"
+    if half is None:
+        return f"{text}; with a single run of one of them there is no spread to hold that against"
+    if gap > half:
+        return f"{text}, which is more than the spread (±{half:.3f})"
+    return f"{text}, which is within the spread (±{half:.3f})"
+
+
+def _best(known: Sequence[Known]) -> str:
+    ranked = sorted(known, key=lambda one: -one.mean)
+    if len(ranked) == 1:
+        return f"Only {ranked[0].label} has finished runs: {ranked[0]}."
+    return f"{ranked[0].label} is best with {ranked[0]}, {lead(ranked[0], ranked[1])}."
+
+
+def _order(known: Sequence[Known]) -> list[str]:
+    """Whether the measured order is the reported one, over the rows that have both."""
+    both = [(one.mean, one.row.row.reported.mean, one.label) for one in known if one.row.row.reported]
+    if len(both) < 2:
+        return []
+    measured, reported = [pair[0] for pair in both], [pair[1] for pair in both]
+    agreement = rank_agreement(measured, reported)
+    if agreement.tau is None:
+        return []
+    best = max(both)[2]
+    of_report = [label for _, value, label in both if value == max(reported)]
+    named = "the best row is the same" if best in of_report else f"the report's best is {listing(of_report)}"
+    order = "The measured order is the reported one" if agreement.same == agreement.pairs else "The orders differ"
+    if agreement.pairs > 1 and agreement.same == 0:
+        order = "The measured order is the reverse of the reported one"
+    return [
+        f"{order}: {agreement.same} of {agreement.pairs} pairs of rows stand alike "
+        f"(Kendall's tau-b {agreement.tau:.2f}); {named}."
+    ]
+
+
+def _lost(rows: Sequence[RowRuns]) -> list[str]:
+    """Rows without a finished run, and seeds that rows with some have lost."""
+    sentences = []
+    diverged = [f"{row.row.label} ({len(row.diverged)} of {_asked(row)})" for row in rows if row.diverged]
+    if diverged:
+        sentences.append(f"Runs diverged and are left out: {listing(diverged)}.")
+    nothing = [row.row.label for row in rows if not row.finished and not row.diverged]
+    if nothing:
+        sentences.append(f"Without a result: {listing(nothing)}.")
+    partly = [
+        f"{row.row.label} ({len(row.finished) + len(row.diverged)} of {_asked(row)})"
+        for row in rows
+        if (row.finished or row.diverged) and len(row.finished) + len(row.diverged) < _asked(row)
+    ]
+    if partly:
+        sentences.append(f"Not all runs are there yet: {listing(partly)}.")
+    return sentences
+
+
+def _asked(row: RowRuns) -> int:
+    return len(row.runs) + len(row.missing)
+
+
+def _single(asked: Asked, row: RowRuns, known: Sequence[Known]) -> str:
+    if row.row.diverges:
+        return _diverging(row)
+    if not known:
+        return " ".join(["The run has no result yet.", *_lost([row])]) if row.diverged else "No result yet."
+    quoted = next((figure.quoted for figure in asked.figures if figure.quoted), None)
+    said = f"; the report quotes {quoted.last_accuracy:g}" if quoted and quoted.last_accuracy is not None else ""
+    return " ".join([f"It reaches {known[0]}{said}.", *_lost([row])])
+
+
+def _diverging(row: RowRuns) -> str:
+    """Of the row whose loss diverges in the report."""
+    finished, diverged = len(row.finished), len(row.diverged)
+    if not finished and not diverged:
+        return "No result yet; in the report the loss diverges."
+    if not finished:
+        return (
+            f"All {diverged} runs that ended diverged, as in the report."
+            if diverged > 1
+            else "It diverged, as in the report."
+        )
+    return f"{diverged} of {finished + diverged} runs that ended diverged; in the report the loss diverges."
