@@ -2,6 +2,7 @@
 # make test       all tests but those that need Slurm
 # make check      format, lint and types, changing nothing
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
+# make campaign   there too: 20 runs through 40 disturbances, compared bit by bit with 20 undisturbed ones
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0
 DEMO_DATA := build/demo/stand-in
 
-.PHONY: setup demo test test-slurm check format clean
+.PHONY: setup demo test test-slurm campaign check format clean
 
 setup: $(READY)
 
@@ -39,6 +40,10 @@ test: setup
 test-slurm: setup
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m pytest -m slurm
+
+campaign: setup
+	bash slurm/testbed/start.sh
+	$(BIN)/python -m tests.jobs.campaign runs=20 disturbances=40 seed=0
 
 check: setup
 	$(BIN)/ruff format --check .
