@@ -73,7 +73,9 @@ def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None
     try:
         lease = take(folder, context.origin.job)
         if lease is None:
-            print(f"run {name}: left to the process that trains it, {read_sign(folder)}", flush=True)
+            sign = read_sign(folder)
+            who = f"job {sign.holder.job} on {sign.holder.host}" if sign and sign.holder else "another process"
+            print(f"run {name}: left to {who}, which trains it", flush=True)
             return None
         with held(lease):
             # Whoever held it before may have ended just now.

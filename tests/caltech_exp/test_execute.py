@@ -239,7 +239,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
     assert lease is not None
     assert execute(CONFIG, 0, task(tmp_path, data, packs)) is None
-    assert "left to the process that trains it" in capsys.readouterr().out
+    assert "left to job 99_0 on " in capsys.readouterr().out
     lease.release()
     assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
 
