@@ -89,7 +89,12 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 def read_options(model: type[Model], argv: Sequence[str]) -> Model:
     """A command line whose keys are the model's fields. Raises UserError for the first word that is wrong."""
-    return parse(model, split_arguments(argv, list(model.model_fields)))
+    return parse(model, split_arguments(argv, [_key(*field) for field in model.model_fields.items()]))
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    """What a field is called on the command line: its alias, where Python has the name already."""
+    return field.alias or name
 
 
 def usage(synopsis: str, *models: type[BaseModel]) -> str:
@@ -98,7 +103,7 @@ def usage(synopsis: str, *models: type[BaseModel]) -> str:
     for model in models:
         for name, field in model.model_fields.items():
             default = "" if field.default in (None, (), "") else f" [{_plain(field.default)}]"
-            lines.append(f"  {name + '=':18}{field.description or ''}{default}")
+            lines.append(f"  {_key(name, field) + '=':18}{field.description or ''}{default}")
         lines.append("")
     return "\n".join(lines).rstrip()
 

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from caltech_exp.lease import Lease, LeaseLostError, held, read_sign, take
 from caltech_exp.leftovers import remove_after_result, remove_half_written
 from caltech_exp.packs import PackPlace
 from caltech_exp.provenance import Origin, library_versions
-from caltech_exp.results import FAILURE, RESULT, DataRecord, Progress, Result, read_result, write_record
+from caltech_exp.results import FAILURE, RESULT, DataRecord, Epoch, Progress, Result, read_result, write_record
 from caltech_exp.splits import DataSet
 from caltech_exp.train import Trained, train
 
@@ -120,9 +121,9 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         )
         print(f"run {folder.name}: goes on from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
 
-    def on_epoch(epoch: int, rate: float | None) -> None:
+    def on_epoch(epochs: Sequence[Epoch], rate: float | None) -> None:
         context.requests.heard = True
-        keeper.note(_progress(config, folder.name, epoch, rate, context.origin))
+        keeper.note(_progress(config, folder.name, epochs, rate, context.origin))
 
     trained = train(config, seed, data, device, context.packs, on_epoch, keeper.between, saved)
     result = Result(
@@ -167,12 +168,17 @@ def _kin(name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _progress(config: RunConfig, name: str, epoch: int, rate: float | None, origin: Origin) -> Progress:
+def _progress(
+    config: RunConfig, name: str, epochs: Sequence[Epoch], rate: float | None, origin: Origin
+) -> Progress:
+    seconds = [epoch.seconds for epoch in epochs]
+    left = sum(seconds) / len(seconds) * (config.epochs - len(seconds)) if seconds else None
     return Progress(
         run_id=name,
-        epoch=epoch,
+        epoch=len(seconds),
         epochs=config.epochs,
         images_per_second=rate,
+        seconds_left=left,
         submission=origin.submission,
         job=origin.job,
         host=socket.gethostname(),

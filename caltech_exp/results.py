@@ -117,13 +117,17 @@ class Failure(StrictRecord):
 
 
 class Progress(StrictRecord):
-    """Where a run in training is; `when` is its last sign of life (UTC, ISO 8601)."""
+    """Where a run in training is, at the end of an epoch: `when` (UTC, ISO 8601).
+
+    seconds_left  that the epochs to come take if they take what those before did; None before the first
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
     epoch: int
     epochs: int
     images_per_second: float | None
+    seconds_left: float | None = None
     submission: str
     job: str
     host: str

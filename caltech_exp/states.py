@@ -35,12 +35,13 @@ class RunState:
     lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
 
-    `node` is to blame for the run's end, if any node is.
+    `progress` is that of a run in training; `node` is to blame for the run's end, if any node is.
     """
 
     state: State
     detail: str = ""
     failure: Failure | None = None
+    progress: Progress | None = None
     result: Result | None = None
     node: str = ""
 
@@ -69,7 +70,8 @@ def run_state(
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
     if sign and sign.is_held(now):
-        return RunState("running", _signs_of_life(sign, progress, now))
+        known = progress if isinstance(progress, Progress) else None
+        return RunState("running", _signs_of_life(sign, known, now), progress=known)
     queued = queue is not None and folder.name in queue
     if isinstance(result, Damaged):
         return RunState("queued" if queued else "damaged", f"{result.path.name}: {result.reason}")
@@ -87,10 +89,10 @@ def run_state(
     return RunState("lost", at) if submitted or at or sign else RunState("pending")
 
 
-def _signs_of_life(sign: Sign, progress: Progress | Damaged | None, now: float) -> str:
+def _signs_of_life(sign: Sign, progress: Progress | None, now: float) -> str:
     """`epoch 3 of 30, 185 images/s, heartbeat 4 s ago, job 1234_5 on gpu07`"""
     words = []
-    if isinstance(progress, Progress):
+    if progress:
         words.append(f"epoch {progress.epoch} of {progress.epochs}")
         if progress.images_per_second:
             words.append(f"{progress.images_per_second:.0f} images/s")

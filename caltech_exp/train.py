@@ -4,7 +4,7 @@ import math
 import random
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,13 +54,13 @@ def train(
     data: DataSet,
     device: torch.device,
     packs: PackPlace,
-    on_epoch: Callable[[int, float | None], None],
+    on_epoch: Callable[[Sequence[Epoch], float | None], None],
     between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
     saved: dict[str, Any] | None = None,
 ) -> Trained:
     """Train and evaluate one run.
 
-    on_epoch(epochs done, training images per second) is called before the first and after every epoch.
+    on_epoch(closed epochs, training images per second) is called before the first and after every epoch.
     between(snapshot) is called after every step and every evaluated batch: snapshot() is what a checkpoint needs
     to go on from there, and an exception ends training. With `saved`, such a snapshot, training goes on from it;
     on the same device the result is the same to the last bit. A run diverges when an epoch's training or
@@ -75,7 +75,7 @@ def train(
         at, resume_random = restore(saved, parts, scheduler, device)
 
     diverged = False
-    on_epoch(len(at.epochs), None)
+    on_epoch(at.epochs, None)
     for epoch in range(len(at.epochs) + 1, config.epochs + 1):
         start = time.perf_counter() - at.epoch_seconds
         lr = scheduler.get_last_lr()[0]
@@ -123,7 +123,7 @@ def train(
             f"val accuracy {val.accuracy:.4f}  {rate:.1f} images/s",
             flush=True,
         )
-        on_epoch(epoch, rate)
+        on_epoch(at.epochs, rate)
         if diverged:
             break
     last = partial(snapshot, at, parts, scheduler, device)

@@ -13,20 +13,21 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from caltech_exp.arguments import run_command_line
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
-from caltech_exp.files import file_system_time, user_path
+from caltech_exp.files import user_path
 from caltech_exp.leftovers import remove_after_result
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import check_images
-from caltech_exp.states import DONE, RunState, run_state
+from caltech_exp.states import DONE, RunState
 from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release
 from jobs.options import USAGE, Request, parse_request
 from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
 from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
-from jobs.queued import held_after_failed_launch, queued_runs, sound_manifests
-from jobs.retry import advice, why_lost, without_bad_nodes
+from jobs.queued import held_after_failed_launch, sound_manifests
+from jobs.retry import advice, without_bad_nodes
+from jobs.run_states import states_of
 from jobs.show import plan_table, queue_lines, summary
 
 
@@ -54,7 +55,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     most_tasks = None
     states = {run.id: RunState("pending") for run in plan}
     try:
-        states = states_of(plan, runs, profile)
+        states = states_of(plan, runs, command_timeout(profile))
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
@@ -92,7 +93,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    states = states_of(plan, runs, profile, study_data.fingerprint)
+    states = states_of(plan, runs, command_timeout(profile), study_data.fingerprint)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
@@ -130,7 +131,7 @@ def _queue(
     code = code_version()
     with study_lock(runs):
         _require_same_study(runs, request, data)
-        states = states_of(plan, runs, profile, data.fingerprint)
+        states = states_of(plan, runs, command_timeout(profile), data.fingerprint)
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
@@ -152,21 +153,6 @@ def _release_held(runs: Path, states: Mapping[str, RunState], timeout: float) ->
         if held:
             release(held, timeout)
             print(f"released {', '.join(held)}: Slurm held them because it could not start them once")
-
-
-def states_of(
-    plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str | None = None
-) -> dict[str, RunState]:
-    """The state of every run of the plan, from its files and the queues its submissions went to.
-
-    With the data set's `fingerprint`, a result on other data does not count.
-    """
-    manifests = sound_manifests(runs)
-    queue = queued_runs(runs, manifests, command_timeout(profile), fingerprint)
-    submitted = {name for m in manifests for task in m.tasks for name in task.runs}
-    now = file_system_time(runs)
-    states = {run.id: run_state(runs / run.id, queue, run.id in submitted, fingerprint, now) for run in plan}
-    return why_lost(states, manifests, command_timeout(profile))
 
 
 def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:

@@ -124,6 +124,12 @@ def simulate(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def status(tmp_path: Path) -> Command:
+    """Run `python jobs/status.py`, as `submit` does."""
+    return _command("jobs/status.py", tmp_path)
+
+
+@pytest.fixture
 def aggregate(tmp_path: Path) -> Command:
     """Run `python reports/aggregate.py`, as `submit` does."""
     return _command("reports/aggregate.py", tmp_path)

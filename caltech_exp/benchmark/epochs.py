@@ -3,12 +3,14 @@
 import contextlib
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from caltech_exp.benchmark.records import EpochCosts, Measurement
 from caltech_exp.packs import PackPlace
+from caltech_exp.results import Epoch
 from caltech_exp.splits import read_data_set
 from caltech_exp.train import peak_memory, train
 
@@ -22,11 +24,11 @@ def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
     times: list[float] = []
     rates: list[float] = []
 
-    def note(epoch: int, rate: float | None) -> None:
+    def note(epochs: Sequence[Epoch], rate: float | None) -> None:
         times.append(time.time())
         if rate is not None:
             rates.append(rate)
-        if epoch == measurement.config.epochs:
+        if len(epochs) == measurement.config.epochs:
             raise _Enough
 
     data = read_data_set(Path(measurement.data))

@@ -88,7 +88,7 @@ def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, 
 
 def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
     told: list[tuple[int, float | None]] = []
-    train(short.but(epochs=2), 0, data, CPU, packs, lambda epoch, rate: told.append((epoch, rate)))
+    train(short.but(epochs=2), 0, data, CPU, packs, lambda epochs, rate: told.append((len(epochs), rate)))
     assert [epoch for epoch, _ in told] == [0, 1, 2]
     assert told[0][1] is None
     assert all(rate for _, rate in told[1:])

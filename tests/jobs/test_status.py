@@ -1,0 +1,109 @@
+"""How a study stands, on one screen."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from caltech_exp.catalog import select
+from caltech_exp.lease import take
+from caltech_exp.plan import expand
+from caltech_exp.results import PROGRESS, Failure, Progress, write_record
+from caltech_exp.states import RunState
+from caltech_exp.study import StudySettings
+from jobs.local import is_alive
+from jobs.standing import seconds_left
+from tests.conftest import Command
+from tests.jobs.testbed import until
+
+PLAN = expand(select(tables=["scratch.lr"]), (0,), StudySettings())
+NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def test_a_study_from_its_start_to_its_end(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    profile = tmp_path / "one.yaml"
+    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=6")
+    assert submit(*longer, "seeds=2", f"profile={profile}", f"runs={runs}").returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    now = status(f"runs={runs}").stdout
+    assert "resnet.batch_256" in now
+    assert "epoch " in now
+    assert "heartbeat " in now
+    assert "expected end: " in now
+    assert "nothing submitted of scratch." in now
+    told = json.loads(status(f"runs={runs}", "json=true").stdout)
+    assert told["tables"]["resnet.batch_256"].keys() <= {"running", "queued", "finished"}
+    done = status(f"runs={runs}", "watch=true", "seconds=5")  # ends with the last run
+    assert done.returncode == 0, done.stderr
+    assert json.loads(status(f"runs={runs}", "json=true").stdout)["tables"]["resnet.batch_256"] == {"finished": 2}
+
+
+def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    (queue,) = runs.glob("submissions/2*")
+    until(lambda: not is_alive(queue))
+    (folder,) = (path.parent for path in runs.glob("*/result.json"))
+    (folder / "result.json").unlink()
+    failure = Failure(
+        run_id=folder.name, error="ValueError: the reason", traceback="Traceback\n  line 1\nValueError",
+        kind="error", submission="s", job="1_0", host="h", node="", log="/logs/1_0.out", when="noon",
+    )  # fmt: skip
+    write_record(folder, "failure.json", failure)
+    assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
+    told = status(f"runs={runs}", "failed=true").stdout
+    assert f"{folder.name} (resnet.batch_256=256) failed: ValueError: the reason (log: /logs/1_0.out)" in told
+    assert "      line 1\n" in told
+
+
+def test_a_folder_without_a_study(status: Command, tmp_path: Path) -> None:
+    done = status(f"runs={tmp_path}")
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another\n"
+    )
+
+
+def progress(left: float, when: str = "2026-01-01T11:59:00Z") -> Progress:
+    return Progress(
+        run_id="r", epoch=1, epochs=30, images_per_second=1.0, seconds_left=left, submission="s", job="j",
+        host="h", when=when,
+    )  # fmt: skip
+
+
+def test_the_end_is_expected_from_what_runs_say() -> None:
+    first, second, *others = PLAN
+    states = {run.id: RunState("pending") for run in others}
+    states |= {first.id: RunState("running", progress=progress(600)), second.id: RunState("finished")}
+    assert seconds_left(PLAN, states, NOON) == 540
+    states[second.id] = RunState("running", progress=progress(300))
+    assert seconds_left(PLAN, states, NOON) == 540  # two at once: the longer one
+    states[second.id] = RunState("queued")
+    assert seconds_left(PLAN, states, NOON) is None  # nothing tells how long it takes
+    assert seconds_left(PLAN, {run.id: RunState("finished") for run in PLAN}, NOON) is None
+
+
+def test_status_never_imports_torch(status: Command, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    done = status(f"runs={tmp_path}", PYTHONPATH=str(tmp_path))
+    assert "torch was imported" not in done.stderr + done.stdout
+    assert done.returncode == 2
+
+
+def test_a_run_in_training_counts_as_running_whoever_started_it(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    (result,) = runs.glob("*/result.json")
+    result.unlink()
+    lease = take(result.parent, "77_0")
+    assert lease is not None
+    told = json.loads(status(f"runs={runs}", "json=true").stdout)
+    lease.release()
+    (run,) = [run for run in told["runs"] if run["id"] == result.parent.name]
+    assert run["state"] == "running"
+    assert "job 77_0" in run["detail"]
