@@ -1,6 +1,7 @@
 # make demo       the whole way through at demo scale, on this machine, in minutes
 # make test       all tests but those that need Slurm
 # make check      format, lint and types, changing nothing
+# make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
 # make campaign   there too: 20 runs through 40 disturbances, compared bit by bit with 20 undisturbed ones
 
@@ -13,7 +14,7 @@ READY := $(VENV)/.ready
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0
 DEMO_DATA := build/demo/stand-in
 
-.PHONY: setup demo test test-slurm campaign check format clean
+.PHONY: setup demo test test-browser test-slurm campaign check format clean
 
 setup: $(READY)
 
@@ -36,6 +37,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -m "not slurm"
+
+test-browser: setup
+	bash .ci/chromium
+	CI=true $(BIN)/python -m pytest -m browser
 
 test-slurm: setup
 	bash slurm/testbed/start.sh

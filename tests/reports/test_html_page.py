@@ -1,0 +1,60 @@
+"""What can be said of the HTML page without a browser."""
+
+import base64
+import hashlib
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from reports.blocks import Heading, Picture, Prose
+from reports.embedded import LARGE, data_uri
+from reports.html_page import to_html
+from reports.plot_library import SCRIPTS, plot_library
+from tests.reports.conftest import StudyFolder
+
+TITLE = Heading(1, "Title", "top")
+
+
+def test_the_policy_lets_exactly_the_pages_scripts_run(folder: StudyFolder, tmp_path: Path) -> None:
+    page = to_html([TITLE], folder.collect(), tmp_path)
+    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
+    policy = unescape(re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0])
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes
+    assert len(scripts) == 7
+    assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
+
+
+def test_nothing_outside_is_named_to_be_loaded(folder: StudyFolder, tmp_path: Path) -> None:
+    page = to_html([TITLE], folder.collect(), tmp_path)
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert re.findall(r"<(?:link|iframe|object|embed|base)\b", own) == []
+    assert re.findall(r"""(?:src|url)\s*[=(]\s*["']?(?:https?:)?//""", own) == []
+
+
+def test_the_cautions_stand_over_the_runs_too(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start(stand_in=True)
+    page = to_html([TITLE], folder.collect(), tmp_path)
+    assert "<strong>These numbers are not Caltech-101:</strong>" in page.partition('<h2 id="runs">')[2]
+
+
+def test_a_block_that_the_template_does_not_know_is_refused(folder: StudyFolder, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="cannot render PosixPath"):
+        to_html([TITLE, Prose("a"), tmp_path], folder.collect(), tmp_path)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("size", "kind"), [(10, "svg+xml"), (LARGE + 1, "webp")])
+def test_a_large_drawing_is_embedded_as_pixels(tmp_path: Path, size: int, kind: str) -> None:
+    (tmp_path / "a.svg").write_text(" " * size)
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    assert data_uri(Picture(1, "", "", "a.png", "a.svg"), tmp_path).startswith(f"data:image/{kind};base64,")
+
+
+def test_the_plots_need_no_import_of_bokeh() -> None:
+    scripts = plot_library()
+    assert len(scripts) == len(SCRIPTS)
+    assert "Bokeh" in scripts[0]
+    assert all("</script" not in script and "<!--" not in script for script in scripts)
