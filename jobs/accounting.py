@@ -41,7 +41,6 @@ def _ask(arrays: Sequence[str], timeout: float) -> list[EndedJob]:
         "--noheader",
         "--parsable2",
         "--allocations",
-        "--array",
         "--format=JobID,JobName,State,NodeList",
         f"--jobs={','.join(arrays)}",
     ]

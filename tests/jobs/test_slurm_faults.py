@@ -1,5 +1,6 @@
 """What goes wrong on a real Slurm: refusals, kills, hangs, and commands that die half-way."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -29,15 +30,16 @@ def test_jobs_cancelled_before_they_ran_are_lost_and_queued_again(
     assert len(queue()) == 2
 
 
-def test_a_task_that_asked_for_a_gpu_and_finds_none_fails_with_the_reason(
+def test_a_task_that_was_given_a_gpu_and_cannot_use_it_fails_with_the_reason(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     cuda = profile(tmp_path, device="cuda")
     runs = tmp_path / "runs"
-    done = submit(*small, "seeds=1", f"profile={cuda}", f"runs={runs}", "wait=true", CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 2
-    assert "asked for a GPU and finds none; check gpus_per_node or gres in the profile" in done.stderr
-    assert len(list(runs.glob(f"*/{FAILURE}"))) == 1
+    done = submit(*small, "seeds=1", f"profile={cuda}", f"runs={runs}", "wait=true")
+    assert done.returncode == 1
+    assert "was given a GPU (CUDA_VISIBLE_DEVICES=" in done.stderr
+    (failure,) = (json.loads(path.read_text()) for path in runs.glob(f"*/{FAILURE}"))
+    assert (failure["kind"], failure["node"]) == ("node", "gpu01")
     assert not list(runs.glob("*/result.json"))
 
 
