@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.errors import UserError
-from caltech_exp.files import user_path, write_atomically
+from caltech_exp.files import user_path
 from reports.collect import collect
 from reports.counts import count_line
+from reports.epoch_file import write_epochs
 from reports.markdown import to_markdown
 from reports.markup import printable
-from reports.page import FIGURES, report_page
+from reports.page import CACHE, FIGURES, make_report
+from reports.table_files import every_outcome, write_if_changed, write_runs, write_tables
 
 
 class AggregateOptions(BaseModel):
@@ -25,7 +27,7 @@ class AggregateOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: str = Field("runs", description="folder of the study")
-    out: str = Field("report", description="folder for report.md, report.html and figures/")
+    out: str = Field("report", description="folder for the report, its figures and its data")
     data: str = Field(
         "", description="the Caltech-101 folder, for figures 1 to 3; left out: $CALTECH101_ROOT or the study's"
     )
@@ -33,8 +35,9 @@ class AggregateOptions(BaseModel):
 
 USAGE = usage(
     "python reports/aggregate.py [runs=DIR] [out=DIR] [data=DIR]\n\n"
-    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md (for GitHub)\n"
-    "and OUT/report.html (one file for the browser, with curves to explore and a list of all runs).",
+    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md (for\n"
+    "GitHub) and OUT/report.html (for the browser, with curves to explore and a list of all runs), its tables to\n"
+    "OUT/tables/ as CSV and LaTeX, all runs to OUT/runs.csv and all their epochs to OUT/epochs.csv.",
     AggregateOptions,
 )
 
@@ -45,18 +48,21 @@ def main(argv: Sequence[str]) -> int:
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
     try:
-        collected = collect(runs)
+        collected = collect(runs, out / CACHE / "results")
     except OSError as error:
         raise UserError(
             f"runs={options.runs} cannot be read ({error.strerror or error}); make it readable"
         ) from None
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        blocks = report_page(collected, out, data)
-        write_atomically(out / "report.md", to_markdown(blocks))
+        report = make_report(collected, out, data)
+        write_tables(out / "tables", report.grids)
+        write_runs(out / "runs.csv", collected)
+        write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
+        write_if_changed(out / "report.md", to_markdown(report.blocks))
         from reports.html_page import to_html  # templates are imported only where the page is written
 
-        write_atomically(out / "report.html", to_html(blocks, collected, out))
+        write_if_changed(out / "report.html", to_html(report.blocks, collected, out))
     except OSError as error:
         place = error.filename or out
         raise UserError(

@@ -57,8 +57,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report, drawn in two formats.
+    """A figure of the report, or a plot that the report does not have, drawn in two formats.
 
+    number       the figure's in the report, 0 for a plot that the report does not have
     alternative  what stands for the picture where it cannot be seen
     caption      what stands below it
     png, svg     its files, relative to the folder of the page

@@ -14,8 +14,6 @@ from caltech_exp.splits import IMAGES, DataSet, Sample, evenly
 Pixels = NDArray[np.float64]
 TILE = (54, 72)
 """Height and width of an average: three quarters, as most images of the data set are."""
-MOST_IMAGES = 60
-"""Averaged of each class, evenly spaced; more change the picture no more, and take their time."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,15 @@ class Averages:
     unread: dict[str, str]
 
 
-def class_averages(data: DataSet) -> Averages:
-    """Average images of both splits, class by class, each stretched to full contrast."""
+def class_averages(data: DataSet, most_images: int) -> Averages:
+    """Average images of both splits, class by class, each stretched to full contrast.
+
+    At most `most_images` of a class, evenly spaced.
+    """
     of_class: list[list[Sample]] = [[] for _ in data.classes]
     for sample in (*data.train_val, *data.test):
         of_class[sample.label].append(sample)
-    chosen = [evenly(tuple(samples), MOST_IMAGES) for samples in of_class]
+    chosen = [evenly(tuple(samples), most_images) for samples in of_class]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         averages = list(pool.map(lambda samples: _average(data.root / IMAGES, samples), chosen))
     unread = {path: reason for _, problems in averages for path, reason in problems.items()}

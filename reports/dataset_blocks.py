@@ -1,19 +1,22 @@
 """The data set's figures on the page, or why they are not there."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from caltech_exp.catalog import DatasetFigure
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
-from caltech_exp.splits import DataSet, read_data_set
+from caltech_exp.splits import DataSet, Sample, read_data_set
 from reports.blocks import Block, Listing, Picture
 from reports.collect import Collected
+from reports.gallery import Drawing, Gallery, figure_name
 from reports.markup import code, escape
 
 VARIABLE = "CALTECH101_ROOT"
 WHAT_TO_SET = f"give `data=DIR`, or set `{VARIABLE}`, to the folder of Caltech-101"
+MOST_IMAGES = 60
+"""Averaged of each class, evenly spaced; more change the picture no more, and take their time."""
 NAMED = 10
 """Unreadable images named under Figure 1."""
 
@@ -54,30 +57,41 @@ def find_data_set(option: str, collected: Collected) -> Found:
     return Found(data, tuple(notes))
 
 
-def dataset_blocks(figure: DatasetFigure, data: DataSet, folder: Path) -> list[Block]:
-    """Draw one of figures 1 to 3 into `folder` and return it with its notes. Raises OSError."""
-    from reports.composite import MOST_IMAGES, class_averages
-    from reports.dataset_figures import draw_averages, draw_distribution
-    from reports.images import save, stem
-
-    title = f"Figure {figure.number}"
+def dataset_blocks(figure: DatasetFigure, data: DataSet, gallery: Gallery) -> list[Block]:
+    """One of figures 1 to 3 with its notes. Raises OSError."""
+    title, name = f"Figure {figure.number}", figure_name(figure.number)
     notes: list[Block] = []
+    shows = [title, figure.name, data.fingerprint, data.stand_in, data.classes]
     if figure.name == "averages":
-        averages = class_averages(data)
-        picture = draw_averages(title, data, averages)
+        unread = gallery.show(name, shows, lambda: _averages(title, data))
         extra = f"At most {MOST_IMAGES} images of a class, squeezed to one size and stretched to full contrast."
-        if averages.unread:
-            named = [f"{escape(path)}: {escape(reason)}" for path, reason in averages.unread.items()]
+        if unread:
+            named = [escape(words) for words in unread]
             more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
             notes.append(Listing((*named[:NAMED], *more), "Images that cannot be read, left out:"))
     else:
         samples = data.train_val if figure.name == "train" else data.test
-        picture = draw_distribution(title, figure.name, data, samples)
+        gallery.show(name, shows, lambda: _distribution(title, figure.name, data, samples))
         extra = f"{len(samples):,} images of {len(data.classes)} classes."
     if data.stand_in:
         extra += " Generated stand-in, not Caltech-101."
-    save(picture, folder, figure.number)
-    path = f"{folder.name}/{stem(figure.number)}"
     caption = f"Figure {figure.number}. {figure.caption}."
     text = f"*{escape(caption)} {escape(extra)}*"
-    return [Picture(figure.number, escape(caption), text, f"{path}.png", f"{path}.svg"), *notes]
+    png, svg = (gallery.path(name, kind) for kind in ("png", "svg"))
+    return [Picture(figure.number, escape(caption), text, png, svg), *notes]
+
+
+def _averages(title: str, data: DataSet) -> Drawing:
+    """Figure 1; its words name every image that cannot be read, with the reason."""
+    from reports.composite import class_averages
+    from reports.dataset_figures import draw_averages
+
+    averages = class_averages(data, MOST_IMAGES)
+    unread = tuple(f"{path}: {reason}" for path, reason in averages.unread.items())
+    return Drawing(draw_averages(title, data, averages), unread)
+
+
+def _distribution(title: str, split: str, data: DataSet, samples: Sequence[Sample]) -> Drawing:
+    from reports.dataset_figures import draw_distribution
+
+    return Drawing(draw_distribution(title, split, data, samples))

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from caltech_exp.catalog import SEEDS, Figure, Section
 from caltech_exp.catalog import Table as Asked
@@ -13,44 +13,42 @@ from reports.blocks import Block, Picture, Prose, Table, row_key
 from reports.collect import Collected, RowRuns
 from reports.counts import NOT_SUBMITTED
 from reports.curve_data import values
+from reports.gallery import Drawing, Gallery, curves_of, figure_name
 from reports.markup import NOTHING, code, escape, listing, printable
 from reports.measured import mean
 from reports.outcome import Outcome
 from reports.vocabulary import changed_settings
 
 SUBJECT = "Loss and validation accuracy with parameters"
+MOST_NAMED = 10
+"""Runs of a kind that a caption names by their seeds."""
 
 
 def figure_blocks(
-    section: Section, asked: Asked, figure: Figure, row: RowRuns, collected: Collected, folder: Path
+    section: Section, asked: Asked, figure: Figure, row: RowRuns, collected: Collected, gallery: Gallery
 ) -> list[Block]:
-    """Draw the figure into `folder` and return it with what the report quotes, or say what it waits for.
-
-    Raises OSError.
-    """
+    """The figure and what the report quotes of it, or what it waits for. Raises OSError."""
     caption = f"Figure {figure.number}. {SUBJECT}: {figure.caption}."
     finished = [result for result in row.finished if result.epochs]
     diverged = [result for result in row.diverged if result.epochs]
     if not finished and not diverged:
         return [waiting(section, asked, figure, row, collected)]
-    from reports.curves import draw_curves  # matplotlib takes a second to import: only where something is drawn
-    from reports.images import save, stem
+    title, reported = f"Figure {figure.number}", _reported(figure, row)
+    caution = picture_caution(collected, row.config)
 
-    picture = draw_curves(
-        f"Figure {figure.number}",
-        finished,
-        diverged,
-        _reported(figure, row),
-        picture_caution(collected, row.config),
-    )
-    save(picture, folder, figure.number)
-    path = f"{folder.name}/{stem(figure.number)}"
+    def draw() -> Drawing:
+        from reports.curves import draw_curves
+
+        return Drawing(draw_curves(title, finished, diverged, reported, caution))
+
+    name = figure_name(figure.number)
+    gallery.show(name, [title, reported, caution, *curves_of([*finished, *diverged])], draw)
     drawn = Picture(
         figure.number,
         alternative=escape(caption),
         caption=f"*{escape(caption)} {escape(_measured_with(row, finished, diverged))}*",
-        png=f"{path}.png",
-        svg=f"{path}.svg",
+        png=gallery.path(name, "png"),
+        svg=gallery.path(name, "svg"),
         row=row_key(section.name, asked.name, figure.row),
     )
     return [drawn, *quoted_table(figure, finished)]
@@ -65,14 +63,14 @@ def _reported(figure: Figure, row: RowRuns) -> float | None:
 def _measured_with(row: RowRuns, finished: Sequence[Outcome], diverged: Sequence[Outcome]) -> str:
     """The rest of the caption: over which runs, what the band is, and what differs from the report."""
     words = []
-    seeds = listing([str(result.seed) for result in finished])
     if len(finished) == 1:
-        words.append(f"One run (seed {seeds}).")
+        words.append(f"One run (seed {finished[0].seed}).")
     elif finished:
-        words.append(
-            f"Mean of {len(finished)} runs (seeds {seeds}); the band goes from the smallest to the largest value."
-        )
-    if diverged:
+        seeds = f" (seeds {listing([str(one.seed) for one in finished])})" if len(finished) <= MOST_NAMED else ""
+        words.append(f"Mean of {len(finished)} runs{seeds}; the band goes from the smallest to the largest value.")
+    if len(diverged) > MOST_NAMED:
+        words.append(f"{len(diverged)} runs diverged, and are drawn up to where they stop.")
+    elif diverged:
         stops = [f"seed {result.seed} in epoch {len(result.epochs)}" for result in diverged]
         words.append(f"Diverged, and drawn up to where they stop: {listing(stops)}.")
     changed = changed_settings(row.row.config, row.config)

@@ -1,51 +1,99 @@
 """The whole page: what to know first, then the report's sections in their order, then where it all comes from."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from caltech_exp.catalog import SECTIONS, Section
+from caltech_exp.catalog import SECTIONS, Section, select
 from caltech_exp.catalog import Table as Asked
+from caltech_exp.config import NUM_CLASSES
+from reports.agreement import agreement_blocks, agreement_grid
 from reports.banner import cautions
-from reports.blocks import Block, Heading, Note, Picture, Prose, Table
+from reports.blocks import Block, Heading, Note, Prose, Table
+from reports.class_blocks import ClassStudy, class_blocks, class_grid, class_names, class_studies, per_class_grid
 from reports.collect import Collected
+from reports.conclusions import comparison_grid, conclusion_blocks, network_grid
+from reports.costs import cost_blocks, cost_grids
 from reports.counts import count_line, count_runs
 from reports.dataset_blocks import dataset_blocks, find_data_set
 from reports.figure_blocks import figure_blocks, submit_command
+from reports.gallery import Gallery
+from reports.grid import Grid
 from reports.markup import code
 from reports.origins import origins_blocks
-from reports.tables import EXPLAINED, table_blocks
+from reports.sweep_blocks import sweep_blocks
+from reports.tables import EXPLAINED, results_grid, table_blocks
 
 FIGURES = "figures"
+CACHE = ".cache"
+"""Folder beside the report of what only saves time: it may be deleted."""
 TITLE = "AlexNet and ResNet-18 on Caltech-101: reported and measured"
 HOW_TO_READ = (
     "Measured values are validation accuracies (0 to 1) after the last epoch: mean and standard deviation over "
-    "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n); "
-    "a single run has none (–). Diverged runs are never averaged in. The difference is measured - reported; "
-    "the test accuracy is a mean over the same runs. Reported values are the report's, over three runs each."
+    "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n), as "
+    "the report's; the 95 % confidence interval of the mean is Student's, from the sample's standard deviation "
+    "(divided by n - 1). A single run has neither (–). Diverged runs are never averaged in. The difference is "
+    "measured - reported; the test accuracy is a mean over the same runs. Reported values are the report's, over "
+    "three runs each. Every table is in `tables/` as CSV and LaTeX, every run in `runs.csv`, every epoch in "
+    "`epochs.csv`."
 )
 
 
+@dataclass(frozen=True)
+class Report:
+    """What is read, as blocks in their order, and the tables of it as numbers."""
+
+    blocks: tuple[Block, ...]
+    grids: tuple[Grid, ...]
+
+
 def report_page(collected: Collected, out: Path, data_option: str) -> tuple[Block, ...]:
-    """The report as blocks; draws its figures into `out`/figures, which exists. Raises OSError."""
-    figures = out / FIGURES
+    """The blocks of `make_report`. Raises OSError."""
+    return make_report(collected, out, data_option).blocks
+
+
+def make_report(collected: Collected, out: Path, data_option: str) -> Report:
+    """The report; draws its figures into `out`/figures, which exists, as far as they changed. Raises OSError."""
+    gallery = Gallery(out / FIGURES, out / CACHE / "figures.json")
+    studies = class_studies(collected)
+    notes = caution_notes(collected)
     blocks: list[Block] = [
         Heading(1, TITLE, "top"),
-        *caution_notes(collected),
+        *notes,
         *(Prose(words) for words in _missing(collected)),
         Prose(f"{count_line(collected)}."),
         overview(collected),
         Prose(HOW_TO_READ),
+        Heading(2, "Agreement at a glance", "agreement"),
+        *notes,
+        *agreement_blocks(collected, gallery),
     ]
     for section in SECTIONS:
         title = f"{section.number}. {section.title}" if section.number else section.title
-        blocks += [Heading(2, title, section.name), *caution_notes(collected), Prose(f"*{section.question}*")]
+        blocks += [Heading(2, title, section.name), *notes, Prose(f"*{section.question}*")]
         if section.dataset_figures:
-            blocks += _data_section(section, collected, figures, data_option)
+            blocks += _data_section(section, collected, gallery, data_option)
         for asked in section.tables:
-            blocks += _table_section(section, asked, collected, figures)
-    blocks += [Heading(2, "Provenance", "provenance"), *caution_notes(collected), *origins_blocks(collected)]
-    _remove_unused(out, blocks)
-    return tuple(blocks)
+            blocks += _table_section(section, asked, collected, gallery)
+    blocks += [Heading(2, "5. Conclusions", "conclusions"), *notes, *conclusion_blocks(collected)]
+    blocks += [Heading(2, "Class by class", "classes"), *notes, *class_blocks(collected, studies, gallery)]
+    blocks += [Heading(2, "Cost", "cost"), *notes, *cost_blocks(collected)]
+    blocks += [Heading(2, "Provenance", "provenance"), *notes, *origins_blocks(collected)]
+    gallery.finish()
+    return Report(tuple(blocks), report_grids(collected, studies))
+
+
+def report_grids(collected: Collected, studies: Sequence[ClassStudy]) -> tuple[Grid, ...]:
+    """Every table of numbers of the report, and the classes one by one."""
+    names = class_names(collected, NUM_CLASSES)
+    return (
+        agreement_grid(collected),
+        *(results_grid(section, asked, collected.of(section, asked)) for section, asked in select()),
+        comparison_grid(collected),
+        network_grid(collected),
+        *((class_grid(studies, names), per_class_grid(studies, names)) if studies else ()),
+        *cost_grids(collected),
+    )
 
 
 def caution_notes(collected: Collected) -> list[Note]:
@@ -85,27 +133,20 @@ def overview(collected: Collected) -> Table:
     return Table(headings, tuple(cells), numbers=tuple(range(1, len(headings))))
 
 
-def _data_section(section: Section, collected: Collected, figures: Path, data_option: str) -> list[Block]:
+def _data_section(section: Section, collected: Collected, gallery: Gallery, data_option: str) -> list[Block]:
     found = find_data_set(data_option, collected)
     blocks: list[Block] = [Prose(note) for note in found.notes]
     if found.data is not None:
         for figure in section.dataset_figures:
-            blocks += dataset_blocks(figure, found.data, figures)
+            blocks += dataset_blocks(figure, found.data, gallery)
     return blocks
 
 
-def _table_section(section: Section, asked: Asked, collected: Collected, figures: Path) -> list[Block]:
+def _table_section(section: Section, asked: Asked, collected: Collected, gallery: Gallery) -> list[Block]:
     rows = collected.of(section, asked)
     blocks = table_blocks(section, asked, rows, collected)
+    blocks += sweep_blocks(section, asked, rows, collected, gallery)
     for figure in asked.figures:
         row = next(row for row in rows if row.row.label == figure.row)
-        blocks += figure_blocks(section, asked, figure, row, collected, figures)
+        blocks += figure_blocks(section, asked, figure, row, collected, gallery)
     return blocks
-
-
-def _remove_unused(out: Path, blocks: Iterable[Block]) -> None:
-    """Delete what an earlier report drew and this one does not show: it would pass for part of this one."""
-    shown = {file for block in blocks if isinstance(block, Picture) for file in (block.png, block.svg)}
-    for path in (out / FIGURES).glob("figure-[0-9][0-9].*"):
-        if path.suffix in (".png", ".svg") and f"{FIGURES}/{path.name}" not in shown:
-            path.unlink()

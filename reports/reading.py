@@ -1,5 +1,6 @@
 """The states of all runs of a folder, reading only the results that were not read before."""
 
+import contextlib
 import os
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
@@ -28,10 +29,7 @@ class Seen:
 def read_runs(
     folder: Path, names: Collection[str], submitted: Collection[str], cache: Path | None
 ) -> dict[str, Seen]:
-    """Run id -> what is seen of it, for `names` in their order; `cache` keeps what was read, if it is given.
-
-    Raises OSError if the cache cannot be written.
-    """
+    """Run id -> what is seen of it, for `names` in their order; `cache` keeps what was read, if it is given."""
     known = load(cache) if cache else {}
     paths = {name: folder / name / RESULT for name in names}
     stamps = {name: stamp(path) for name, path in paths.items()}
@@ -49,7 +47,8 @@ def read_runs(
         if found and one:  # stamped before it was read: a file replaced since then will not match
             kept[str(paths[name])] = (found, one)
     if cache and (len(kept) != len(known) or any(seen[name].outcome for name in new)):
-        save(cache, kept)
+        with contextlib.suppress(OSError):  # it only saves time
+            save(cache, kept)
     return {name: seen[name] for name in names}
 
 

@@ -23,10 +23,11 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
     report = tmp_path / "report" / "report.md"
     lines = [f"report: {report}", f"report: {report.with_suffix('.html')}"]
     assert done.stdout.splitlines() == [*lines, "1 of 120 runs finished; 119 not submitted"]
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.html", "figures"}
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == {"report.md", "report.html", "figures", "tables", "runs.csv", "epochs.csv", ".cache"}
     text = (tmp_path / "report" / "report.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    assert headings[1:3] == ["## 1. Training from scratch", "## 2. Transfer learning"]
+    assert headings[2:4] == ["## 1. Training from scratch", "## 2. Transfer learning"]
     tables = [f"(`table={s.name}.{t.name}`)" for s in SECTIONS for t in s.tables]
     places = [text.index(table) for table in tables]
     assert places == sorted(places)

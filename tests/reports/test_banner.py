@@ -29,8 +29,8 @@ def test_the_real_thing_carries_no_caution(folder: StudyFolder, page: Page) -> N
 def test_a_stand_in_study_says_so_in_every_section(folder: StudyFolder, page: Page) -> None:
     folder.start(stand_in=True)
     parts = sections(page(folder))
-    assert len(parts) == 7
-    assert [part.count(NOT_CALTECH) for part in parts] == [1] * 7
+    assert len(parts) == 11
+    assert [part.count(NOT_CALTECH) for part in parts] == [1] * 11
 
 
 def test_one_stand_in_result_is_enough(folder: StudyFolder, page: Page) -> None:
@@ -72,7 +72,7 @@ def test_replaced_imagenet_weights_are_named(folder: StudyFolder, page: Page) ->
     pretrained = folder.settings.apply(RunConfig(weights="imagenet"))
     folder.add(make_result(pretrained, 0))
     text = page(folder)
-    assert text.count("start from other weights here, `alexnet: $net$.pth (sha256 cccccccccccc)`") == 7
+    assert text.count("start from other weights here, `alexnet: $net$.pth (sha256 cccccccccccc)`") == 11
     assert picture_caution(folder.collect(), RunConfig()) == ""
     assert "Not from ImageNet weights" in picture_caution(folder.collect(), pretrained)
     assert (folder.path.parent / "out" / "figures" / "figure-10.png").stat().st_size > 0

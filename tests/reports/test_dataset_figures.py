@@ -22,7 +22,7 @@ def test_averages_are_those_of_the_images(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(tmp_path / IMAGES / name / f"{number}.png")
     for split, number in (("train", 1), ("test", 2)):
         (tmp_path / f"{split}.txt").write_text(f"dark_left/{number}.png\ndark_right/{number}.png\n")
-    averages = class_averages(read_data_set(tmp_path))
+    averages = class_averages(read_data_set(tmp_path), 60)
     left_tile, right_tile = averages.tiles
     assert left_tile is not None
     assert right_tile is not None
@@ -44,7 +44,7 @@ def test_every_class_has_a_bar_a_name_and_its_count(stand_in: Path) -> None:
 
 def test_every_class_has_a_tile_with_its_name(stand_in: Path) -> None:
     data = read_data_set(stand_in)
-    figure = draw_averages("Figure 1", data, class_averages(data))
+    figure = draw_averages("Figure 1", data, class_averages(data, 60))
     assert [text.get_text() for text in figure.axes[0].texts] == list(data.classes)
 
 

@@ -1,0 +1,128 @@
+"""Measured against reported over all tables at a glance, and validation against test."""
+
+from collections.abc import Sequence
+
+from caltech_exp.catalog import select
+from reports.banner import cautions
+from reports.blocks import Block, Picture, Prose
+from reports.collect import Collected, RowRuns
+from reports.gallery import Drawing, Gallery
+from reports.grid import Column, Grid, Value, grid_block
+from reports.markup import escape
+from reports.measured import mean, rank_agreement
+from reports.scatter_data import ScatterPoint, scatter_points
+from reports.sentences import Known, known_rows
+
+NAME = "plot-agreement"
+NOTE = (
+    "Rows that the report prints a value for and that have a finished run here. Within: rows whose reported mean "
+    "lies in the 95 % confidence interval of the measured one. Pairs alike: pairs of rows in the same order as in "
+    "the report, of those that neither side ties. Test - validation: over all rows with results."
+)
+COLUMNS = (
+    Column("table", "text"),
+    Column("rows", "count"),
+    Column("of", "count"),
+    Column("mean difference", "signed"),
+    Column("largest difference", "signed"),
+    Column("at row", "text"),
+    Column("within", "count"),
+    Column("pairs alike", "count"),
+    Column("of pairs", "count"),
+    Column("Kendall's tau-b"),
+    Column("test - validation", "signed"),
+)
+
+
+def agreement_blocks(collected: Collected, gallery: Gallery) -> list[Block]:
+    """The table, a sentence and the plot; one sentence where there is nothing to compare. Raises OSError."""
+    points = scatter_points(collected)
+    if not points:
+        return [Prose("No row that the report prints a value for has a finished run yet.")]
+    return [
+        Prose(f"**{escape(agreement_sentence(points))}**"),
+        grid_block(agreement_grid(collected), sortable=False),
+        Prose(f"*{escape(NOTE)}*"),
+        _plot(collected, points, gallery),
+    ]
+
+
+def agreement_grid(collected: Collected) -> Grid:
+    """A line for every table with results, and one for all rows of them."""
+    lines: list[tuple[Value, ...]] = []
+    everything: list[RowRuns] = []
+    for section, table in select():
+        rows = collected.of(section, table)
+        everything += rows
+        if known_rows(rows):
+            lines.append((f"{section.name}.{table.name}", *_values(rows)))
+    lines.append(("all", *_values(list({row.config.id: row for row in _reported_first(everything)}.values()))))
+    return Grid("agreement", f"Agreement with the report. {NOTE}", COLUMNS, tuple(lines))
+
+
+def _reported_first(rows: Sequence[RowRuns]) -> list[RowRuns]:
+    """So that of rows that are the same run, the one with a reported value is kept (a dict keeps the last)."""
+    return sorted(rows, key=lambda row: row.row.reported is not None)
+
+
+def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
+    """Values of COLUMNS after the first."""
+    known = known_rows(rows)
+    both = [(one, one.row.row.reported.mean) for one in known if one.row.row.reported]
+    tests = mean(_test_gap(one) for one in known)
+    asked = sum(row.row.reported is not None for row in rows)
+    if not both:
+        return (0, asked, None, None, None, None, None, None, None, tests)
+    gaps = [(one.mean - value, one.label) for one, value in both]
+    largest = max(gaps, key=lambda gap: abs(gap[0]))
+    order = rank_agreement([one.mean for one, _ in both], [value for _, value in both])
+    return (
+        len(both),
+        asked,
+        mean(gap for gap, _ in gaps),
+        largest[0],
+        largest[1],
+        sum(within(one, value) for one, value in both),
+        order.same,
+        order.pairs,
+        order.tau,
+        tests,
+    )
+
+
+def within(known: Known, reported: float) -> bool:
+    """Whether the reported mean lies in the measured one's interval; a single run has none."""
+    half = known.measured.half
+    return half is not None and abs(known.mean - reported) <= half
+
+
+def _test_gap(known: Known) -> float | None:
+    test = known.measured.test_mean
+    return None if test is None else test - known.mean
+
+
+def agreement_sentence(points: Sequence[ScatterPoint]) -> str:
+    """How near the rows are in all, in plain text."""
+    gaps = sorted(abs(point.mean - point.reported) for point in points)
+    near = sum(gap <= 0.02 for gap in gaps)
+    rows = "row" if len(gaps) == 1 else "rows"
+    return (
+        f"Of {len(gaps)} {rows} with a measured and a reported value, {near} differ by at most 0.02; the median "
+        f"difference is {gaps[len(gaps) // 2]:.3f}, the largest {gaps[-1]:.3f}."
+    )
+
+
+def _plot(collected: Collected, points: Sequence[ScatterPoint], gallery: Gallery) -> Picture:
+    caution = "\n".join(caution.picture for caution in cautions(collected))
+
+    def draw() -> Drawing:
+        from reports.scatter_plot import draw_scatter
+
+        return Drawing(draw_scatter(points, caution))
+
+    gallery.show(NAME, [points, caution], draw)
+    what = "Measured against reported validation accuracy of every row; on the diagonal they agree."
+    paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
+    return Picture(
+        0, what, f"*{what} Bars: 95 % confidence interval, and the report's standard deviation.*", *paths
+    )

@@ -1,0 +1,188 @@
+"""Class by class: what accuracy hides in a data set as unbalanced as this one.
+
+For the best row of each network and way of training. The question is the report's (Introduction): does a network
+learn to take an image for one of the largest class?
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.banner import cautions
+from reports.blocks import Block, Listing, Picture, Prose
+from reports.class_accuracy import (
+    Confusions,
+    accuracy,
+    balanced_accuracy,
+    commonest_mistakes,
+    favour,
+    largest_class,
+    read_confusions,
+    recalls,
+)
+from reports.collect import Collected
+from reports.gallery import Drawing, Gallery
+from reports.grid import Column, Grid, Value, grid_block
+from reports.markup import escape
+from reports.networks import Best, best_rows
+
+NAME = "plot-confusion"
+NOTE = (
+    "The best row of each network and way of training, over its n first finished runs. Balanced accuracy is the "
+    "mean of the classes' shares of recognised images: every class counts the same. The largest class is the one "
+    "with most images; a network that favours it takes more images for it than there are."
+)
+MOST_RUNS = 20
+"""Of a row, whose matrices are read: they are long, and say no more of more runs."""
+MISTAKES = 5
+"""Commonest mistakes named of each row."""
+COLUMNS = (
+    Column("network", "text"),
+    Column("row", "text"),
+    Column("n", "count"),
+    Column("validation accuracy"),
+    Column("balanced, validation"),
+    Column("test accuracy"),
+    Column("balanced, test"),
+    Column("largest class", "text"),
+    Column("share of images"),
+    Column("share of predictions"),
+    Column("classes below half", "count"),
+)
+
+
+@dataclass(frozen=True)
+class ClassStudy:
+    """A best row with the sums of its runs' confusion matrices."""
+
+    best: Best
+    confusions: Confusions
+
+    @property
+    def title(self) -> str:
+        return f"{self.best.way} ({self.best.key})"
+
+
+def class_studies(collected: Collected) -> list[ClassStudy]:
+    """Of the best rows whose runs recorded confusion matrices; reads those runs' results once more."""
+    found = []
+    for best in best_rows(collected):
+        confusions = read_confusions(collected.folder, best.known.row.finished[:MOST_RUNS])
+        if confusions:
+            found.append(ClassStudy(best, confusions))
+    return found
+
+
+def class_names(collected: Collected, count: int) -> tuple[str, ...]:
+    """Names by label, as far as the study tells them."""
+    names = collected.study.data.classes if collected.study else ()
+    return tuple(names[label] if label < len(names) else f"class {label}" for label in range(count))
+
+
+def class_blocks(collected: Collected, studies: Sequence[ClassStudy], gallery: Gallery) -> list[Block]:
+    """Table, sentences and matrices, or why there are none. Raises OSError."""
+    if not studies:
+        return [Prose("No best row has runs that recorded their confusion matrices yet.")]
+    names = class_names(collected, len(studies[0].confusions.val))
+    return [
+        *(Prose(f"**{escape(favour_sentence(study, names))}**") for study in studies),
+        grid_block(class_grid(studies, names)),
+        Prose(f"*{escape(NOTE)}*"),
+        *(_mistakes(study, names) for study in studies),
+        _plot(collected, studies, names, gallery),
+    ]
+
+
+def class_grid(studies: Sequence[ClassStudy], names: Sequence[str]) -> Grid:
+    """A line for every best row."""
+    lines: list[tuple[Value, ...]] = []
+    for study in studies:
+        val, test = study.confusions.val, study.confusions.test
+        label = largest_class(val)
+        shares = favour(val, label) or (None, None)
+        lines.append(
+            (
+                str(study.best.way),
+                study.best.key,
+                study.confusions.runs,
+                accuracy(val),
+                balanced_accuracy(val),
+                accuracy(test),
+                balanced_accuracy(test),
+                names[label],
+                *shares,
+                int(np.count_nonzero(recalls(val) < 0.5)),
+            )
+        )
+    keys = tuple(study.best.key for study in studies)
+    return Grid("classes", f"Class by class. {NOTE}", COLUMNS, tuple(lines), keys)
+
+
+def per_class_grid(studies: Sequence[ClassStudy], names: Sequence[str]) -> Grid:
+    """A line for every class: images, and recognised shares of validation and test for every best row."""
+    first = studies[0].confusions
+    columns = [Column("class", "text"), Column("validation images", "count"), Column("test images", "count")]
+    parts = []
+    for study in studies:
+        columns += [Column(f"{study.best.way}, validation"), Column(f"{study.best.way}, test")]
+        parts += [recalls(study.confusions.val), recalls(study.confusions.test)]
+    val, test = (matrix.sum(axis=1) // first.runs for matrix in (first.val, first.test))
+    lines: list[tuple[Value, ...]] = [
+        (name, int(val[label]), int(test[label]), *(_known(part[label]) for part in parts))
+        for label, name in enumerate(names)
+        if val[label] or test[label]
+    ]
+    return Grid("per_class", "Share of each class's images that is recognised.", tuple(columns), tuple(lines))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def favour_sentence(study: ClassStudy, names: Sequence[str]) -> str:
+    """Whether the row's networks favour the largest class, in plain text."""
+    matrix = study.confusions.val
+    label = largest_class(matrix)
+    shares, plain, balanced = favour(matrix, label), accuracy(matrix), balanced_accuracy(matrix)
+    if shares is None or plain is None or balanced is None:
+        return f"{study.title}: no validation images."
+    is_share, taken = shares
+    verdict = "takes more images for it than there are" if taken > 1.1 * is_share else "does not favour it"
+    if taken > 0.95:
+        verdict = "takes almost every image for it"
+    return (
+        f"{study.title}: {100 * is_share:.1f} % of the validation images are {names[label]} and "
+        f"{100 * taken:.1f} % are taken for it: the network {verdict}. Its balanced accuracy is {balanced:.3f} "
+        f"where its accuracy is {plain:.3f}."
+    )
+
+
+def _mistakes(study: ClassStudy, names: Sequence[str]) -> Listing:
+    per_run = study.confusions.runs
+    items = tuple(
+        f"{escape(names[true])} taken for {escape(names[taken])}: {count / per_run:.1f} images a run"
+        for true, taken, count in commonest_mistakes(study.confusions.val, MISTAKES)
+    )
+    return Listing(items, f"Commonest mistakes of {escape(study.title)} on the validation images:")
+
+
+def _plot(collected: Collected, studies: Sequence[ClassStudy], names: Sequence[str], gallery: Gallery) -> Picture:
+    caution = "\n".join(caution.picture for caution in cautions(collected))
+    titles = [study.title for study in studies]
+    matrices = [study.confusions.val for study in studies]
+    images: list[int] = (matrices[0].sum(axis=1) // studies[0].confusions.runs).tolist()
+
+    def draw() -> Drawing:
+        from reports.confusion_plot import draw_confusions
+
+        return Drawing(draw_confusions(titles, matrices, names, images, caution))
+
+    gallery.show(NAME, [titles, *matrices, names, images, caution], draw)
+    what = "Confusion matrices of the best rows on the validation images: true class down, predicted class across."
+    note = (
+        "Each line is the share of a class's images. Classes are ordered by their number of images (some are "
+        "named), so that a network that favours large classes shows dark columns on the left."
+    )
+    paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
+    return Picture(0, what, f"*{what} {note}*", *paths)

@@ -1,0 +1,168 @@
+"""The report's conclusions (section 5) as comparisons of two rows each, measured and reported."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from caltech_exp.catalog import SECTIONS
+from reports.blocks import Block, Prose, row_key
+from reports.collect import Collected, RowRuns
+from reports.costs import COLUMNS as COST_COLUMNS
+from reports.costs import cost_values
+from reports.grid import Column, Grid, Value, grid_block
+from reports.markup import escape
+from reports.measured import Measured, difference_half, measure
+from reports.networks import PARAMETERS, best_rows
+
+NOTE = (
+    "Difference: second - first, with the 95 % confidence interval of a difference of two means (Welch's); beyond "
+    "the spread: zero lies outside of it. Reported values where the report prints both."
+)
+NETWORKS_NOTE = (
+    "Parameters with a last layer of 102 outputs. The report says that the larger network does better and has way "
+    "more parameters; ResNet-18 is deeper than AlexNet, and has a fifth of its parameters."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A question of the report's conclusions and the two rows that answer it, by their keys."""
+
+    question: str
+    first: str
+    second: str
+
+
+FIXED = (
+    Comparison(
+        "Pretrained, at the template's settings", "scratch.template=template", "transfer.template=template"
+    ),
+    Comparison("The template's settings or the best ones", "scratch.template=template", "scratch.step_size=50"),
+    Comparison(
+        "All layers or the fully connected ones", "transfer.step_size=30", "transfer.freezing=fully connected"
+    ),
+    Comparison("All layers or the convolutional ones", "transfer.step_size=30", "transfer.freezing=convolutional"),
+    Comparison(
+        "Crop, horizontal flip and grayscale",
+        "augmentation.augment=none",
+        "augmentation.augment=crop, horizontal flip, grayscale",
+    ),
+    Comparison(
+        "Perspective, rotation and vertical flip",
+        "augmentation.augment=none",
+        "augmentation.augment=perspective, rotation, vertical flip",
+    ),
+    Comparison(
+        "All but the vertical flip", "augmentation.augment=none", "augmentation.augment=all but the vertical flip"
+    ),
+    Comparison("A batch of 64 for one of 256", "transfer.batch_size=256", "transfer.batch_size=64"),
+    Comparison("A batch of 1024 for one of 256", "transfer.batch_size=256", "transfer.batch_size=1024"),
+    Comparison("ResNet-18 for AlexNet, from scratch", "scratch.step_size=50", "resnet.scratch=5e-2"),
+    Comparison("ResNet-18 for AlexNet, pretrained", "transfer.step_size=30", "resnet.transfer=5e-2"),
+    Comparison("Pretrained ResNet-18 for one from scratch", "resnet.scratch=5e-2", "resnet.transfer=5e-2"),
+)
+"""The rows are the report's own best, chosen before anything was measured."""
+
+
+def conclusion_blocks(collected: Collected) -> list[Block]:
+    """The comparisons as table and sentences, then the networks beside each other."""
+    grid = comparison_grid(collected)
+    if all(row[-1] == "not measured" for row in grid.rows):
+        return [Prose("No pair of rows has finished runs yet.")]
+    return [
+        Prose("*What does each choice bring? The report's conclusions, each as a pair of its rows.*"),
+        grid_block(grid),
+        Prose(f"*{escape(NOTE)}*"),
+        grid_block(network_grid(collected), sortable=False),
+        Prose(f"*{escape(NETWORKS_NOTE)} Accuracy and cost are those of the best measured row of each.*"),
+    ]
+
+
+def comparison_grid(collected: Collected) -> Grid:
+    """A line for every comparison, whether it can be made or not."""
+    columns = (
+        Column("choice", "text"),
+        Column("first", "text"),
+        Column("second", "text"),
+        Column("first mean"),
+        Column("second mean"),
+        Column("difference", "signed"),
+        Column("95 % CI", "half"),
+        Column("reported difference", "signed"),
+        Column("verdict", "text"),
+    )
+    rows = dict(_rows(collected))
+    lines: list[tuple[Value, ...]] = []
+    for one in FIXED:
+        first, second = rows[one.first], rows[one.second]
+        before, after = measure(first.finished), measure(second.finished)
+        gap = None if before.mean is None or after.mean is None else after.mean - before.mean
+        half = difference_half(before, after)
+        said = _reported_gap(first, second)
+        lines.append(
+            (
+                one.question,
+                one.first,
+                one.second,
+                before.mean,
+                after.mean,
+                gap,
+                half,
+                said,
+                verdict(first, second, before, after),
+            )
+        )
+    return Grid("conclusions", f"Conclusions. {NOTE}", columns, tuple(lines))
+
+
+def verdict(first: RowRuns, second: RowRuns, before: Measured, after: Measured) -> str:
+    """`better, beyond the spread`; what can be said of the pair, and no more."""
+    if first.config.id == second.config.id:
+        return "one and the same run here"
+    if before.mean is None or after.mean is None:
+        return "not measured"
+    gap, half = after.mean - before.mean, difference_half(before, after)
+    word = "better" if gap > 0 else "worse" if gap < 0 else "level"
+    if half is None:
+        return f"{word}, no spread known"
+    return f"{word}, beyond the spread" if abs(gap) > half else f"{word}, within the spread"
+
+
+def network_grid(collected: Collected) -> Grid:
+    """Parameters, best accuracy and cost of each network and way of training."""
+    columns = (
+        Column("network", "text"),
+        Column("parameters", "count"),
+        Column("best row", "text"),
+        Column("validation accuracy"),
+        Column("95 % CI", "half"),
+        Column("test accuracy"),
+        *COST_COLUMNS,
+    )
+    lines: list[tuple[Value, ...]] = []
+    for best in best_rows(collected):
+        measured, finished = best.known.measured, best.known.row.finished
+        lines.append(
+            (
+                str(best.way),
+                PARAMETERS[best.way.model],
+                best.key,
+                measured.mean,
+                measured.half,
+                measured.test_mean,
+                *cost_values(finished),
+            )
+        )
+    return Grid("networks", f"AlexNet and ResNet-18. {NETWORKS_NOTE}", columns, tuple(lines))
+
+
+def _rows(collected: Collected) -> Iterable[tuple[str, RowRuns]]:
+    for section in SECTIONS:
+        for table in section.tables:
+            for row in collected.of(section, table):
+                yield row_key(section.name, table.name, row.row.label), row
+
+
+def _reported_gap(first: RowRuns, second: RowRuns) -> float | None:
+    if first.row.reported is None or second.row.reported is None:
+        return None
+    return second.row.reported.mean - first.row.reported.mean

@@ -1,0 +1,132 @@
+"""The report's pictures in one folder, drawn only if what they show has changed.
+
+An index keeps, for every picture, a digest of what it was drawn from (numbers, words, the drawing code, the
+version of matplotlib) and of both files. A picture is drawn anew if either differs, or if the index is damaged.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from caltech_exp.files import write_atomically
+from reports.outcome import Outcome
+
+if TYPE_CHECKING:  # matplotlib takes a second to import: only where something is drawn
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg")
+OURS = ("figure-[0-9][0-9].*", "plot-*.*")
+"""Names of pictures that a report draws; others in the folder are left alone."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and words about it that only drawing it tells."""
+
+    figure: "Figure"
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index holds of a picture: digests of what it shows and of its files, and the words about it."""
+
+    shows: str
+    files: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+_INDEX = TypeAdapter(dict[str, Entry])
+
+
+def figure_name(number: int) -> str:
+    """5 -> `figure-05`"""
+    return f"figure-{number:02d}"
+
+
+class Gallery:
+    """The pictures of one report in `folder`; `finish` ends it. The index is a file outside the folder."""
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        self.folder, self.index = folder, index
+        self.before = _read_index(index)
+        self.shown: dict[str, Entry] = {}
+        self.drawn: list[str] = []
+        self.code = _code()
+
+    def show(self, name: str, shows: Sequence[object], draw: Callable[[], Drawing]) -> tuple[str, ...]:
+        """Have `name`.png and .svg in the folder, drawn from `shows`; the words about it. Raises OSError."""
+        digest = _digest((self.code, *shows))
+        known = self.before.get(name)
+        if known is None or known.shows != digest or known.files != _files(self.folder, name):
+            from reports.images import save
+
+            drawing = draw()
+            save(drawing.figure, self.folder, name)
+            known = Entry(digest, _files(self.folder, name), drawing.words)
+            self.drawn.append(name)
+        self.shown[name] = known
+        return known.words
+
+    def path(self, name: str, kind: str) -> str:
+        """The picture's file as the page names it: `figures/figure-05.png`."""
+        return f"{self.folder.name}/{name}.{kind}"
+
+    def finish(self) -> None:
+        """Delete what an earlier report drew and this one does not show: it would pass for part of this one."""
+        kept = {f"{name}.{kind}" for name in self.shown for kind in FORMATS}
+        for pattern in OURS:
+            for path in self.folder.glob(pattern):
+                if path.suffix[1:] in FORMATS and path.name not in kept:
+                    path.unlink()
+        if self.shown != self.before:
+            self.index.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.index, _INDEX.dump_json(self.shown))
+
+
+def curves_of(outcomes: Iterable[Outcome]) -> list[object]:
+    """All that a figure can show of the epochs of these runs."""
+    return [part for one in outcomes for part in (one.run_id, one.status, one.epochs.table)]
+
+
+def _digest(parts: Iterable[object]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        content = part.tobytes() if isinstance(part, np.ndarray) else json.dumps(part, default=repr).encode()
+        digest.update(f"{type(part).__name__} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _files(folder: Path, name: str) -> tuple[str, ...]:
+    """Digests of the picture's files, empty for one that cannot be read."""
+    found = []
+    for kind in FORMATS:
+        content = b""
+        with contextlib.suppress(OSError):
+            content = (folder / f"{name}.{kind}").read_bytes()
+        found.append(hashlib.blake2b(content, digest_size=16).hexdigest() if content else "")
+    return tuple(found)
+
+
+def _read_index(path: Path) -> dict[str, Entry]:
+    try:
+        return _INDEX.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return {}
+
+
+def _code() -> str:
+    """Stands for all that decides how pictures look: this folder's code and matplotlib."""
+    digest = hashlib.blake2b(version("matplotlib").encode(), digest_size=16)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

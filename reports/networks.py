@@ -1,0 +1,57 @@
+"""The two networks: how many parameters they have, and the rows of the report that are best with them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reports.collect import Collected
+from reports.sentences import Known, known_rows
+from reports.vocabulary import WORDS
+
+PARAMETERS = {"alexnet": 57_421_734, "resnet18": 11_228_838}
+"""Weights and biases with a last layer of 102 outputs (A. Krizhevsky, arXiv:1404.5997, as torchvision builds it;
+K. He et al., arXiv:1512.03385). A test counts them in torchvision's networks."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A network and where its training starts: from scratch, or from pretrained weights."""
+
+    model: str
+    pretrained: bool
+
+    def __str__(self) -> str:
+        return f"{WORDS['model'][self.model]} {'pretrained' if self.pretrained else 'from scratch'}"
+
+
+WAYS = tuple(Way(model, pretrained) for model in PARAMETERS for pretrained in (False, True))
+
+
+@dataclass(frozen=True)
+class Best:
+    """The row of the best measured mean of a way, and where it stands: `scratch.lr=5e-2`."""
+
+    way: Way
+    key: str
+    known: Known
+
+
+def best_rows(collected: Collected) -> list[Best]:
+    """For every way of which any row has a finished run."""
+    found = []
+    for way in WAYS:
+        rows = [(key, one) for key, one in _known(collected) if _way(one) == way]
+        if rows:
+            key, known = max(rows, key=lambda pair: pair[1].mean)
+            found.append(Best(way, key, known))
+    return found
+
+
+def _known(collected: Collected) -> Iterable[tuple[str, Known]]:
+    for (section, table), rows in collected.rows.items():
+        for one in known_rows(rows):
+            yield f"{section}.{table}={one.label}", one
+
+
+def _way(known: Known) -> Way:
+    config = known.row.config
+    return Way(config.model, config.pretrained)

@@ -1,0 +1,31 @@
+"""Every row with a measured and a reported value, for the plot of one against the other."""
+
+from dataclasses import dataclass
+
+from caltech_exp.catalog import select
+from reports.collect import Collected
+from reports.sentences import known_rows
+
+
+@dataclass(frozen=True)
+class ScatterPoint:
+    """A row: its section by number and title, accuracies from 0 to 1; half is None for a single run."""
+
+    section: str
+    mean: float
+    half: float | None
+    reported: float
+    reported_std: float
+
+
+def scatter_points(collected: Collected) -> list[ScatterPoint]:
+    """In the report's order; a configuration that several tables show is one point."""
+    found: dict[str, ScatterPoint] = {}
+    for section, table in select():
+        for one in known_rows(collected.of(section, table)):
+            reported = one.row.row.reported
+            if reported:
+                name = f"{section.number}. {section.title}"
+                point = ScatterPoint(name, one.mean, one.measured.half, reported.mean, reported.std)
+                found.setdefault(one.row.config.id, point)
+    return list(found.values())

@@ -1,0 +1,40 @@
+"""The plot of a table on the page: its rows side by side, measured and reported."""
+
+from collections.abc import Sequence
+
+from caltech_exp.catalog import Section
+from caltech_exp.catalog import Table as Asked
+from reports.banner import picture_caution
+from reports.blocks import Picture
+from reports.collect import Collected, RowRuns
+from reports.gallery import Drawing, Gallery
+from reports.markup import escape
+from reports.sweep_data import sweep_row
+
+CAPTION = (
+    "Each finished run, their mean with its 95 % confidence interval, and the report's mean with its standard "
+    "deviation."
+)
+
+
+def sweep_blocks(
+    section: Section, asked: Asked, rows: Sequence[RowRuns], collected: Collected, gallery: Gallery
+) -> list[Picture]:
+    """A plot for a table of several rows of which any has a result, else nothing. Raises OSError."""
+    if len(rows) < 2 or not any(row.finished or row.diverged for row in rows):
+        return []
+    number = asked.number if asked.number != section.number else section.number
+    title = f"{number}. {asked.title}"
+    points = [sweep_row(row) for row in rows]
+    caution = "\n".join(dict.fromkeys(picture_caution(collected, row.config) for row in rows)).strip("\n")
+
+    def draw() -> Drawing:
+        from reports.sweep_plot import draw_sweep
+
+        return Drawing(draw_sweep(title, asked.heading, points, caution))
+
+    name = f"plot-{section.name}.{asked.name}"
+    gallery.show(name, [title, asked.heading, points, caution], draw)
+    what = f"{asked.title}: validation accuracy by {asked.heading.lower()}."
+    paths = (gallery.path(name, kind) for kind in ("png", "svg"))
+    return [Picture(0, escape(what), f"*{escape(what)} {CAPTION}*", *paths)]
