@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
+import numpy as np
+
 from caltech_exp.catalog import SECTIONS
 from reports.banner import picture_caution
 from reports.blocks import row_key
 from reports.collect import Collected, RowRuns
 from reports.curve_data import Quantity, band, step_downs, values
-from reports.outcome import Outcome
+from reports.outcome import Array, Outcome
 
 MOST_SINGLE_RUNS = 10
 """Runs of a configuration whose own curves are embedded, the first finished and the first diverged ones; of more
@@ -33,6 +35,7 @@ def curve_json(collected: Collected) -> str:
     rows: dict[str, Any] = {}
     configs: dict[str, Any] = {}
     runs: dict[str, Any] = {}
+    cautions: dict[str, str] = {}
     for key, row in keyed_rows(collected).items():
         finished, diverged = _with_epochs(row.finished), _with_epochs(row.diverged)
         if not finished and not diverged:
@@ -45,8 +48,10 @@ def curve_json(collected: Collected) -> str:
         if row.config.id in configs:
             continue
         single = finished[:MOST_SINGLE_RUNS] + diverged[:MOST_SINGLE_RUNS]
+        if row.config.weights not in cautions:  # all else that it depends on is the study's
+            cautions[row.config.weights] = picture_caution(collected, row.config)
         configs[row.config.id] = {
-            "caution": picture_caution(collected, row.config),
+            "caution": cautions[row.config.weights],
             **_config(finished, diverged, single),
         }
         runs |= {result.run_id: _run(result) for result in single}
@@ -88,5 +93,10 @@ def _run(result: Outcome) -> dict[str, Any]:
     return {"seed": result.seed, "state": result.status, **curves}
 
 
-def _short(numbers: Iterable[float]) -> list[float | None]:
-    return [float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None for number in numbers]
+def _short(numbers: Array) -> list[float | None]:
+    """Values of shape (epochs,) with DIGITS significant digits; None for those that are not finite."""
+    known = np.isfinite(numbers) & (numbers != 0)
+    size = np.floor(np.log10(np.abs(numbers), where=known, out=np.zeros(len(numbers))))
+    scale = 10.0 ** (DIGITS - 1 - size)
+    rounded = np.round(numbers * scale) / scale
+    return [value if math.isfinite(value) else None for value in rounded.tolist()]
