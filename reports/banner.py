@@ -34,20 +34,8 @@ def picture_caution(collected: Collected, config: RunConfig) -> str:
     return "\n".join(caution.picture for caution in found if caution)
 
 
-def stand_in(collected: Collected) -> bool:
-    """Whether the study, or any result of it, is of a generated stand-in for the data set."""
-    of_study = collected.study is not None and collected.study.data.stand_in
-    return of_study or any(result.data.stand_in for result in collected.results())
-
-
-def simulated(collected: Collected) -> bool:
-    """Whether the study, or any result of it, was drawn at random by reports/simulate.py."""
-    of_study = collected.study is not None and collected.study.data.simulated
-    return of_study or any(result.data.simulated for result in collected.results())
-
-
 def _simulated(collected: Collected) -> Caution | None:
-    if not simulated(collected):
+    if not collected.simulated:
         return None
     return Caution(
         "**These numbers are simulated:** nothing was trained. `reports/simulate.py` drew them at random around "
@@ -57,7 +45,7 @@ def _simulated(collected: Collected) -> Caution | None:
 
 
 def _data(collected: Collected) -> Caution | None:
-    if stand_in(collected):
+    if collected.stand_in:
         return Caution(
             "**These numbers are not Caltech-101:** they were measured on a generated stand-in for the data "
             "set and say nothing about the report's.",

@@ -33,7 +33,7 @@ NOTE = (
     "mean of the classes' shares of recognised images: every class counts the same. The largest class is the one "
     "with most images; a network that favours it takes more images for it than there are."
 )
-MOST_RUNS = 20
+MOST_RUNS = 10
 """Of a row, whose matrices are read: they are long, and say no more of more runs."""
 MISTAKES = 5
 """Commonest mistakes named of each row."""

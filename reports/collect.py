@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from caltech_exp.catalog import SECTIONS, SEEDS, Row, Section, Table
@@ -16,10 +17,10 @@ from caltech_exp.study import (
     StudySettings,
     read_manifests,
     read_study,
-    run_folders,
 )
+from reports.measured import Measured, measure
 from reports.outcome import Outcome
-from reports.reading import Seen, read_runs
+from reports.reading import Seen, read_runs, run_names
 
 NOT_COUNTED = "not counted"
 
@@ -51,13 +52,18 @@ class RowRuns:
     runs: tuple[Run, ...]
     missing: tuple[int, ...]
 
-    @property
+    @cached_property
     def finished(self) -> tuple[Outcome, ...]:
         return tuple(run.result for run in self.runs if run.result and run.state == "finished")
 
-    @property
+    @cached_property
     def diverged(self) -> tuple[Outcome, ...]:
         return tuple(run.result for run in self.runs if run.result and run.state == "diverged")
+
+    @cached_property
+    def measured(self) -> Measured:
+        """Over the finished runs."""
+        return measure(self.finished)
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,31 @@ class Collected:
 
     def all_runs(self) -> tuple[Run, ...]:
         """Every run that a row asks for, once, in the report's order."""
-        return tuple({run.id: run for row in self.all_rows() for run in row.runs}.values())
+        return self._all_runs
 
     def results(self) -> tuple[Outcome, ...]:
         """Every result that counts, once."""
+        return self._results
+
+    @cached_property
+    def _all_runs(self) -> tuple[Run, ...]:
+        return tuple({run.id: run for row in self.all_rows() for run in row.runs}.values())
+
+    @cached_property
+    def _results(self) -> tuple[Outcome, ...]:
         return tuple(run.result for run in self.all_runs() if run.result)
+
+    @cached_property
+    def simulated(self) -> bool:
+        """Whether the study, or any result of it, was drawn at random by reports/simulate.py."""
+        of_study = self.study is not None and self.study.data.simulated
+        return of_study or any(result.data.simulated for result in self.results())
+
+    @cached_property
+    def stand_in(self) -> bool:
+        """Whether the study, or any result of it, is of a generated stand-in for the data set."""
+        of_study = self.study is not None and self.study.data.stand_in
+        return of_study or any(result.data.stand_in for result in self.results())
 
     def of(self, section: Section, table: Table) -> tuple[RowRuns, ...]:
         return self.rows[section.name, table.name]
@@ -109,7 +135,7 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
     found = read_manifests(folder)
     manifests = tuple(manifest for manifest in found if isinstance(manifest, Manifest))
     submitted = {name for m in manifests for task in m.tasks for name in task.runs if RUN_FOLDER.fullmatch(name)}
-    names = sorted(submitted | {path.name for path in run_folders(folder)})
+    names = sorted(submitted | run_names(folder))
     states = read_runs(folder, names, submitted, cache)
     fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
     runs = [_run(name, state, fingerprint) for name, state in states.items()]

@@ -10,7 +10,7 @@ from reports.costs import COLUMNS as COST_COLUMNS
 from reports.costs import cost_values
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
-from reports.measured import Measured, difference_half, measure
+from reports.measured import Measured, difference_half
 from reports.networks import PARAMETERS, best_rows
 
 NOTE = (
@@ -94,7 +94,7 @@ def comparison_grid(collected: Collected) -> Grid:
     lines: list[tuple[Value, ...]] = []
     for one in FIXED:
         first, second = rows[one.first], rows[one.second]
-        before, after = measure(first.finished), measure(second.finished)
+        before, after = first.measured, second.measured
         gap = None if before.mean is None or after.mean is None else after.mean - before.mean
         half = difference_half(before, after)
         said = _reported_gap(first, second)

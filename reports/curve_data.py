@@ -37,11 +37,14 @@ def band(results: Sequence[Outcome], quantity: Quantity) -> Band:
     padded = np.full((len(curves), longest), np.nan)
     for line, curve in zip(padded, curves, strict=True):
         line[: len(curve)] = curve
-    matrix = np.ma.masked_invalid(padded)
-    known = int(np.count_nonzero(matrix.count(axis=1)))
-    parts = (matrix.mean(axis=0), matrix.min(axis=0), matrix.max(axis=0))
-    mean, low, high = (np.ma.filled(np.ma.asarray(part, dtype=np.float64), np.nan) for part in parts)
-    return Band(mean, low, high, known)
+    finite = np.isfinite(padded)
+    counts = finite.sum(axis=0)
+    known = counts > 0
+    total = np.where(finite, padded, 0.0).sum(axis=0)
+    mean = np.divide(total, counts, out=np.full(longest, np.nan), where=known)
+    low = np.where(known, np.where(finite, padded, np.inf).min(axis=0), np.nan)
+    high = np.where(known, np.where(finite, padded, -np.inf).max(axis=0), np.nan)
+    return Band(mean, low, high, int(finite.any(axis=1).sum()))
 
 
 def step_downs(results: Sequence[Outcome]) -> list[float]:

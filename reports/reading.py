@@ -10,6 +10,7 @@ from pathlib import Path
 
 from caltech_exp.results import RESULT
 from caltech_exp.states import run_state
+from caltech_exp.study import RUN_FOLDER
 from reports.outcome import Outcome, outcome_of
 from reports.result_cache import Known, load, save, stamp
 
@@ -26,26 +27,31 @@ class Seen:
     outcome: Outcome | None = None
 
 
+def run_names(folder: Path) -> set[str]:
+    """The runs that left a folder: study.run_folders without a Path for each, which 12,000 runs notice."""
+    return set(filter(RUN_FOLDER.fullmatch, os.listdir(folder))) if folder.is_dir() else set()  # noqa: PTH208
+
+
 def read_runs(
     folder: Path, names: Collection[str], submitted: Collection[str], cache: Path | None
 ) -> dict[str, Seen]:
     """Run id -> what is seen of it, for `names` in their order; `cache` keeps what was read, if it is given."""
     known = load(cache) if cache else {}
-    paths = {name: folder / name / RESULT for name in names}
+    paths = {name: f"{folder}/{name}/{RESULT}" for name in names}
     stamps = {name: stamp(path) for name, path in paths.items()}
     seen: dict[str, Seen] = {}
     kept: Known = {}
     for name, path in paths.items():
-        before = known.get(str(path))
+        before = known.get(path)
         if before and before[0] == stamps[name]:
-            kept[str(path)] = before
+            kept[path] = before
             seen[name] = Seen(before[1].status, outcome=before[1])
     new = [name for name in names if name not in seen]
     seen |= _read(folder, new, submitted)
     for name in new:
         found, one = stamps[name], seen[name].outcome
         if found and one:  # stamped before it was read: a file replaced since then will not match
-            kept[str(paths[name])] = (found, one)
+            kept[paths[name]] = (found, one)
     if cache and (len(kept) != len(known) or any(seen[name].outcome for name in new)):
         with contextlib.suppress(OSError):  # it only saves time
             save(cache, kept)

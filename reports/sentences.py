@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from caltech_exp.catalog import Table as Asked
 from reports.collect import RowRuns
 from reports.markup import listing
-from reports.measured import Measured, difference_half, measure, rank_agreement
+from reports.measured import Measured, difference_half, rank_agreement
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
     """The rows with finished runs, each configuration once, in their order."""
     found: dict[str, Known] = {}
     for row in rows:
-        measured = measure(row.finished)
+        measured = row.measured
         if measured.mean is not None:
             found.setdefault(row.config.id, Known(row, measured, measured.mean))
     return list(found.values())

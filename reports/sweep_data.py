@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reports.collect import RowRuns
-from reports.measured import measure
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class SweepRow:
 
 def sweep_row(row: RowRuns) -> SweepRow:
     """What the plot shows of a row."""
-    measured, reported = measure(row.finished), row.row.reported
+    measured, reported = row.measured, row.row.reported
     return SweepRow(
         label=row.row.label,
         single=tuple(one.val_accuracy for one in row.finished if one.val_accuracy is not None),

@@ -71,7 +71,7 @@ def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
 
 def neutral(text: str) -> str:
     """One printable line that no spreadsheet takes for a formula: an apostrophe stands before one."""
-    line = printable(text)
+    line = text if text.isprintable() else printable(text)
     return f"'{line}" if line.startswith(FORMULA) else line
 
 

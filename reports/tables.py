@@ -9,7 +9,7 @@ from reports.collect import NOT_COUNTED, Collected, RowRuns
 from reports.counts import NOT_SUBMITTED, row_counts, state_words
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import code, escape, listing
-from reports.measured import Measured, measure
+from reports.measured import Measured
 from reports.mixed import mixed_origins
 from reports.sentences import table_sentence
 from reports.vocabulary import as_typed, changed_settings, shared_settings
@@ -67,7 +67,7 @@ def results_grid(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Gri
     )
     values: list[tuple[Value, ...]] = []
     for row in rows:
-        measured = measure(row.finished)
+        measured = row.measured
         diverged = "diverged" if measured.mean is None and row.diverged else None
         values.append(
             (
