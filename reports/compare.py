@@ -1,11 +1,13 @@
 """python reports/compare.py first=runs/reference second=runs/fast: the same runs, computed in two ways.
 
-Runs of the two studies are paired by settings and seed, whatever their engine, precision or workers.
+Runs of the two studies are paired by settings and seed, whatever their engine, precision or workers. Damaged
+results are named on standard error and left out.
 """
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout, whichever one is installed
@@ -17,9 +19,9 @@ from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
-from caltech_exp.results import Result, read_result
+from caltech_exp.results import Damaged, Result, read_result
 from caltech_exp.study import run_folders
-from reports.markup import NOTHING, table
+from reports.markup import NOTHING, printable, table
 from reports.paired import Paired, compare, pair_by_seed
 
 
@@ -43,7 +45,9 @@ def main(argv: Sequence[str]) -> int:
     """Print the comparison. Raises UserError if the studies share no finished run."""
     options = read_options(CompareOptions, argv)
     first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
-    pairs = pair_by_seed(first, second)
+    for damaged in (*first.damaged, *second.damaged):
+        print(printable(f"damaged, left out: {damaged.path}: {damaged.reason}"), file=sys.stderr)
+    pairs = pair_by_seed(first.results, second.results)
     if not pairs:
         raise UserError(
             f"first={options.first} and second={options.second} have no finished run in common that was trained "
@@ -72,14 +76,25 @@ def comparison_table(compared: Sequence[Paired]) -> str:
     return table(headings, rows, numbers=(1, 2, 3, 4, 5))
 
 
-def _results(key: str, folder: str) -> list[Result]:
+@dataclass(frozen=True)
+class Read:
+    """What the result files of a study hold, and those that hold nothing that can be read."""
+
+    results: tuple[Result, ...]
+    damaged: tuple[Damaged, ...]
+
+
+def _results(key: str, folder: str) -> Read:
     if not folder:
         raise UserError(f"{key} is missing: give {key}=DIR, the folder of a study")
     runs = user_path(folder, key)
     if not runs.is_dir():
         raise UserError(f"{key}={folder}: there is no such folder; give the folder of a study")
     found = [read_result(path) for path in run_folders(runs)]
-    return [result for result in found if isinstance(result, Result)]
+    return Read(
+        tuple(result for result in found if isinstance(result, Result)),
+        tuple(result for result in found if isinstance(result, Damaged)),
+    )
 
 
 def _changed(settings: str) -> str:

@@ -23,6 +23,7 @@ from caltech_exp.study import (
 from reports.collect import Collected, collect
 from reports.markdown import to_markdown
 from reports.page import report_page
+from reports.simulate import main as simulate
 
 PRINT = "0123456789abcdef"
 CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=False)
@@ -150,6 +151,14 @@ class StudyFolder:
 def folder(tmp_path: Path) -> StudyFolder:
     """An empty runs folder without overrides."""
     return StudyFolder(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated study of all 120 runs; only to be read."""
+    out = tmp_path_factory.mktemp("simulated") / "runs"
+    assert simulate([f"out={out}"]) == 0
+    return out
 
 
 Page = Callable[..., str]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, run_id
 from caltech_exp.results import RESULT, write_record
 from tests.conftest import Command
 from tests.reports.conftest import make_result
@@ -25,6 +25,22 @@ def test_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["lr=0.05 epochs=2", "3", "0.4200 ± 0.0200", "0.4300 ± 0.0200", "0.0100 ± 0.0000", "0.250"]
+
+
+def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path) -> None:
+    first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40, 0.42, 0.44])
+    second = write(tmp_path / "second", FAST, [0.41, 0.43, 0.45])
+    broken = second / run_id(FAST, 1) / RESULT
+    broken.write_text(broken.read_text()[:-20])
+    newer = second / run_id(FAST, 2) / RESULT
+    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    done = compare(f"first={first}", f"second={second}")
+    assert done.returncode == 0
+    first_line, second_line = sorted(done.stderr.splitlines(), key=lambda line: str(newer) in line)
+    assert first_line.startswith(f"damaged, left out: {broken}: it is not whole JSON")
+    assert second_line == f"damaged, left out: {newer}: schema version 2, this code reads 1"
+    (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
+    assert line.split("|")[2].strip() == "1"
 
 
 def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path) -> None:

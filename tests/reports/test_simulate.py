@@ -20,13 +20,6 @@ from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("simulated") / "runs"
-    assert main([f"out={out}"]) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
 def collected(simulated: Path) -> Collected:
     return collect(simulated)
 

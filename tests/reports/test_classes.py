@@ -1,0 +1,95 @@
+"""Class by class: recalls, balanced accuracy, and whether a network favours the largest class."""
+
+import numpy as np
+import pytest
+
+from caltech_exp.config import NUM_CLASSES
+from caltech_exp.confusion import Matrix, encode
+from reports.class_accuracy import accuracy, balanced_accuracy, commonest_mistakes, favour, recalls
+from reports.class_blocks import class_studies, favour_sentence, per_class_grid
+from tests.reports.conftest import CLASSES, Page, StudyFolder, make_result, row_config
+
+CONFIG = row_config("scratch.lr", "5e-2")
+
+
+def matrix(*entries: tuple[int, int, int]) -> Matrix:
+    """(true, predicted, images) ..."""
+    made = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    for true, predicted, images in entries:
+        made[true, predicted] = images
+    return made
+
+
+LARGE_WINS = matrix((5, 5, 90), (7, 5, 8), (7, 7, 2))
+FAIR = matrix((5, 5, 80), (5, 7, 10), (7, 5, 1), (7, 7, 9))
+
+
+def test_balanced_accuracy_counts_every_class_the_same() -> None:
+    assert accuracy(LARGE_WINS) == 0.92
+    assert balanced_accuracy(LARGE_WINS) == pytest.approx((1.0 + 0.2) / 2)
+    assert accuracy(FAIR) == 0.89
+    assert balanced_accuracy(FAIR) == pytest.approx((80 / 90 + 0.9) / 2)
+
+
+def test_classes_without_images_have_no_recall() -> None:
+    found = recalls(LARGE_WINS)
+    assert (found[5], found[7]) == (1.0, 0.2)
+    assert np.isnan(found).sum() == NUM_CLASSES - 2
+    assert balanced_accuracy(matrix()) is None
+    assert accuracy(matrix()) is None
+
+
+def test_images_of_a_class_and_images_taken_for_it() -> None:
+    assert favour(LARGE_WINS, 5) == (0.9, 0.98)
+    assert favour(matrix(), 5) is None
+
+
+def test_commonest_mistakes_leave_out_what_is_right() -> None:
+    assert commonest_mistakes(FAIR, 5) == [(5, 7, 10), (7, 5, 1)]
+
+
+def with_matrices(folder: StudyFolder, *matrices: Matrix) -> None:
+    for seed, one in enumerate(matrices):
+        text = encode(one)
+        folder.add(make_result(CONFIG, seed, 0.9, val_confusion=text, test_confusion=text))
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict"),
+    [
+        (LARGE_WINS, "takes almost every image for it"),
+        (FAIR, "does not favour it"),
+        (matrix((5, 5, 60), (7, 5, 20), (7, 7, 20)), "takes more images for it than there are"),
+    ],
+)
+def test_whether_the_largest_class_is_favoured(folder: StudyFolder, one: Matrix, verdict: str) -> None:
+    folder.start()
+    with_matrices(folder, one)
+    (study,) = class_studies(folder.collect())
+    text = favour_sentence(study, CLASSES)
+    assert "are class 5 and" in text
+    assert verdict in text
+
+
+def test_matrices_of_a_rows_runs_are_added_up(folder: StudyFolder) -> None:
+    folder.start()
+    with_matrices(folder, LARGE_WINS, FAIR)
+    studies = class_studies(folder.collect())
+    assert studies[0].confusions.runs == 2
+    assert studies[0].confusions.val.tolist() == (LARGE_WINS + FAIR).tolist()
+    grid = per_class_grid(studies, CLASSES)
+    assert grid.rows == (("class 5", 90, 90, 170 / 180, 170 / 180), ("class 7", 10, 10, 11 / 20, 11 / 20))
+
+
+def test_results_without_matrices_are_left_out(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0))
+    assert class_studies(folder.collect()) == []
+    assert "No best row has runs that recorded their confusion matrices yet." in page(folder)
+
+
+def test_names_of_classes_are_escaped(folder: StudyFolder, page: Page) -> None:
+    folder.start(classes=tuple(f"<b>{label}|$x$" for label in range(101)))
+    with_matrices(folder, FAIR)
+    text = page(folder)
+    assert r"\<b\>5\|\$x\$ taken for \<b\>7\|\$x\$: 10.0 images a run" in text
