@@ -21,7 +21,7 @@ def data_uri(picture: Picture, folder: Path) -> str:
 
     content = io.BytesIO()
     with Image.open(folder / picture.png) as image:
-        image.convert("RGB").save(content, "WEBP", quality=WEBP_QUALITY)
+        image.convert("RGB").save(content, "WEBP", quality=WEBP_QUALITY, method=1)
     return _uri("webp", content.getvalue())
 
 

@@ -70,6 +70,7 @@ def to_html(blocks: Sequence[Block], collected: Collected, folder: Path) -> str:
         groups=run_groups(collected),
         cautions=caution_notes(collected),
         anchors={key: anchor(row) for key, row in keyed_rows(collected).items()},
+        drawn_rows={block.row for block in blocks if isinstance(block, Picture)},
         figures=[block for block in blocks if isinstance(block, Picture) and block.number],
     )
 

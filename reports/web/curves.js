@@ -5,6 +5,7 @@
   const SHAPES = { circle: "●", square: "■", triangle: "▲", diamond: "◆", inverted_triangle: "▼", hex: "⬢" };
   const MARKERS = Object.keys(SHAPES);
   const COLOURS = 8;
+  const FIRST_ROWS = 6; // of a table that are shown at first: more could not be told apart
   const COLUMNS = { train_loss: "training loss", val_loss: "validation loss", val_accuracy: "validation accuracy" };
   const data = JSON.parse(document.getElementById("curve-data").textContent);
 
@@ -50,10 +51,15 @@
 
   // The means of all rows; the single runs of a row follow it in its colour, if they are asked for.
   function tableSeries(keys, withRuns) {
+    const tables = new Set(keys.map((key) => key.split("=")[0]));
     const rows = keys.map((key, index) => {
       const config = data.configs[data.rows[key].config];
-      const label = data.rows[key].label;
-      const all = seriesOf(config, label, `${label}, `).map((one) => ({ ...one, row: index }));
+      const label = tables.size === 1 ? data.rows[key].label : key;
+      const all = seriesOf(config, label, `${label}, `).map((one) => ({
+        ...one,
+        row: index,
+        shown: one.shown && index < FIRST_ROWS,
+      }));
       return withRuns || config.n <= 1 ? all : all.slice(0, 1);
     });
     return styled(rows.flat(), (one) => one.row);
