@@ -95,7 +95,7 @@ class Campaign:
         script = [sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *self.words, f"runs={runs}", *more]
         # While slurmctld restarts, sbatch may say so: the user's answer is to try again.
         for _ in range(20):
-            done = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(script, capture_output=True, text=True, timeout=7200, check=False)
             if done.returncode == 0:
                 return
             time.sleep(2)
@@ -298,9 +298,9 @@ def start(folder: Path, runs: int, disturbances: int, seed: int, epochs: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="*", help="runs=20 disturbances=40 seed=0 epochs=20")
+    parser.add_argument("words", nargs="*", help="runs=20 disturbances=40 seed=0 epochs=12")
     given = dict(word.split("=", 1) for word in parser.parse_args().words)
-    values = {"runs": 20, "disturbances": 40, "seed": 0, "epochs": 20} | {k: int(v) for k, v in given.items()}
+    values = {"runs": 20, "disturbances": 40, "seed": 0, "epochs": 12} | {k: int(v) for k, v in given.items()}
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
         counts = start(Path(folder), **values)
