@@ -1,7 +1,10 @@
 """Collect the results of a study into OUT/report.md, report.html and figures: `python reports/aggregate.py`."""
 
+import gc
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout, whichever one is installed
@@ -17,7 +20,7 @@ from reports.counts import count_line
 from reports.epoch_file import write_epochs
 from reports.markdown import to_markdown
 from reports.markup import printable
-from reports.page import CACHE, FIGURES, make_report
+from reports.page import CACHE, FIGURES, make_report, open_gallery
 from reports.table_files import every_outcome, write_if_changed, write_runs, write_tables
 
 
@@ -55,10 +58,13 @@ def main(argv: Sequence[str]) -> int:
         ) from None
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        report = make_report(collected, out, data)
-        write_tables(out / "tables", report.grids)
-        write_runs(out / "runs.csv", collected)
-        write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+            gallery = open_gallery(out, pool)
+            report = make_report(collected, gallery, data)
+            write_tables(out / "tables", report.grids)
+            write_runs(out / "runs.csv", collected)
+            write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
+            gallery.finish()
         write_if_changed(out / "report.md", to_markdown(report.blocks))
         from reports.html_page import to_html  # templates are imported only where the page is written
 
@@ -76,4 +82,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
     run_command_line(main, USAGE)

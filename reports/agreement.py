@@ -1,6 +1,7 @@
 """Measured against reported over all tables at a glance, and validation against test."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from caltech_exp.catalog import select
 from reports.banner import cautions
@@ -114,17 +115,17 @@ def agreement_sentence(points: Sequence[ScatterPoint]) -> str:
 
 def _plot(collected: Collected, points: Sequence[ScatterPoint], gallery: Gallery) -> Picture:
     caution = "\n".join(caution.picture for caution in cautions(collected))
-
-    def draw() -> Drawing:
-        from reports.scatter_plot import draw_scatter
-
-        return Drawing(draw_scatter(points, caution))
-
     # To a thousandth, half a pixel: the mean of a hundred runs moves by less with each new one.
     shows = [(p.section, *(round(value or 0, 3) for value in (p.mean, p.half, p.reported))) for p in points]
-    gallery.show(NAME, [shows, caution], draw)
+    gallery.show_later(NAME, [shows, caution], partial(_draw, points, caution))
     what = "Measured against reported validation accuracy of every row; on the diagonal they agree."
     paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
     return Picture(
         0, what, f"*{what} Bars: 95 % confidence interval, and the report's standard deviation.*", *paths
     )
+
+
+def _draw(points: Sequence[ScatterPoint], caution: str) -> Drawing:
+    from reports.scatter_plot import draw_scatter
+
+    return Drawing(draw_scatter(points, caution))

@@ -6,9 +6,11 @@ learn to take an image for one of the largest class?
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from caltech_exp.confusion import Matrix
 from reports.banner import cautions
 from reports.blocks import Block, Listing, Picture, Prose
 from reports.class_accuracy import (
@@ -172,13 +174,8 @@ def _plot(collected: Collected, studies: Sequence[ClassStudy], names: Sequence[s
     titles = [study.title for study in studies]
     matrices = [study.confusions.val for study in studies]
     images: list[int] = (matrices[0].sum(axis=1) // studies[0].confusions.runs).tolist()
-
-    def draw() -> Drawing:
-        from reports.confusion_plot import draw_confusions
-
-        return Drawing(draw_confusions(titles, matrices, names, images, caution))
-
-    gallery.show(NAME, [titles, *matrices, names, images, caution], draw)
+    draw = partial(_draw, titles, matrices, names, images, caution)
+    gallery.show_later(NAME, [titles, *matrices, names, images, caution], draw)
     what = "Confusion matrices of the best rows on the validation images: true class down, predicted class across."
     note = (
         "Each line is the share of a class's images. Classes are ordered by their number of images (some are "
@@ -186,3 +183,11 @@ def _plot(collected: Collected, studies: Sequence[ClassStudy], names: Sequence[s
     )
     paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
     return Picture(0, what, f"*{what} {note}*", *paths)
+
+
+def _draw(
+    titles: Sequence[str], matrices: Sequence[Matrix], names: Sequence[str], images: Sequence[int], caution: str
+) -> Drawing:
+    from reports.confusion_plot import draw_confusions
+
+    return Drawing(draw_confusions(titles, matrices, names, images, caution))

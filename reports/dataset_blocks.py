@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from caltech_exp.catalog import DatasetFigure
 from caltech_exp.errors import UserError
@@ -63,7 +64,7 @@ def dataset_blocks(figure: DatasetFigure, data: DataSet, gallery: Gallery) -> li
     notes: list[Block] = []
     shows = [title, figure.name, data.fingerprint, data.stand_in, data.classes]
     if figure.name == "averages":
-        unread = gallery.show(name, shows, lambda: _averages(title, data))
+        unread = gallery.show(name, shows, partial(_averages, title, data))
         extra = f"At most {MOST_IMAGES} images of a class, squeezed to one size and stretched to full contrast."
         if unread:
             named = [escape(words) for words in unread]
@@ -71,7 +72,7 @@ def dataset_blocks(figure: DatasetFigure, data: DataSet, gallery: Gallery) -> li
             notes.append(Listing((*named[:NAMED], *more), "Images that cannot be read, left out:"))
     else:
         samples = data.train_val if figure.name == "train" else data.test
-        gallery.show(name, shows, lambda: _distribution(title, figure.name, data, samples))
+        gallery.show_later(name, shows, partial(_distribution, title, figure.name, data, samples))
         extra = f"{len(samples):,} images of {len(data.classes)} classes."
     if data.stand_in:
         extra += " Generated stand-in, not Caltech-101."

@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 
 from caltech_exp.catalog import SEEDS, Figure, Section
@@ -35,14 +36,9 @@ def figure_blocks(
         return [waiting(section, asked, figure, row, collected)]
     title, reported = f"Figure {figure.number}", _reported(figure, row)
     caution = picture_caution(collected, row.config)
-
-    def draw() -> Drawing:
-        from reports.curves import draw_curves
-
-        return Drawing(draw_curves(title, finished, diverged, reported, caution))
-
     name = figure_name(figure.number)
-    gallery.show(name, [title, reported, caution, *curves_of([*finished, *diverged])], draw)
+    draw = partial(_draw, title, finished, diverged, reported, caution)
+    gallery.show_later(name, [title, reported, caution, *curves_of([*finished, *diverged])], draw)
     drawn = Picture(
         figure.number,
         alternative=escape(caption),
@@ -52,6 +48,14 @@ def figure_blocks(
         row=row_key(section.name, asked.name, figure.row),
     )
     return [drawn, *quoted_table(figure, finished)]
+
+
+def _draw(
+    title: str, finished: Sequence[Outcome], diverged: Sequence[Outcome], reported: float | None, caution: str
+) -> Drawing:
+    from reports.curves import draw_curves
+
+    return Drawing(draw_curves(title, finished, diverged, reported, caution))
 
 
 def _reported(figure: Figure, row: RowRuns) -> float | None:

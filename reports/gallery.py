@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -55,11 +56,11 @@ def figure_name(number: int) -> str:
 class Gallery:
     """The pictures of one report in `folder`; `finish` ends it. The index is a file outside the folder."""
 
-    def __init__(self, folder: Path, index: Path) -> None:
-        self.folder, self.index = folder, index
+    def __init__(self, folder: Path, index: Path, pool: Executor | None = None) -> None:
+        self.folder, self.index, self.pool = folder, index, pool
         self.before = _read_index(index)
         self.shown: dict[str, Entry] = {}
-        self.drawn: list[str] = []
+        self.waiting: dict[str, tuple[str, Future[tuple[str, ...]]]] = {}
         self.code = _code()
 
     def show(self, name: str, shows: Sequence[object], draw: Callable[[], Drawing]) -> tuple[str, ...]:
@@ -67,21 +68,33 @@ class Gallery:
         digest = _digest((self.code, *shows))
         known = self.before.get(name)
         if known is None or known.shows != digest or known.files != _files(self.folder, name):
-            from reports.images import save
-
-            drawing = draw()
-            save(drawing.figure, self.folder, name)
-            known = Entry(digest, _files(self.folder, name), drawing.words)
-            self.drawn.append(name)
+            words = _draw(self.folder, name, draw)
+            known = Entry(digest, _files(self.folder, name), words)
         self.shown[name] = known
         return known.words
+
+    def show_later(self, name: str, shows: Sequence[object], draw: Callable[[], Drawing]) -> None:
+        """As `show`, for a picture without words: it is there after `finish`, drawn by another process if there is
+        a pool, so `draw` must be a partial of a plain function."""
+        digest = _digest((self.code, *shows))
+        known = self.before.get(name)
+        if known is not None and known.shows == digest and known.files == _files(self.folder, name):
+            self.shown[name] = known
+        elif self.pool is None:
+            self.show(name, shows, draw)
+        else:
+            self.waiting[name] = digest, self.pool.submit(_draw, self.folder, name, draw)
 
     def path(self, name: str, kind: str) -> str:
         """The picture's file as the page names it: `figures/figure-05.png`."""
         return f"{self.folder.name}/{name}.{kind}"
 
     def finish(self) -> None:
-        """Delete what an earlier report drew and this one does not show: it would pass for part of this one."""
+        """Wait for what is drawn, and delete what an earlier report drew and this one does not show: it would pass
+        for part of this one. Raises OSError."""
+        for name, (digest, drawn) in self.waiting.items():
+            words = drawn.result()
+            self.shown[name] = Entry(digest, _files(self.folder, name), words)
         kept = {f"{name}.{kind}" for name in self.shown for kind in FORMATS}
         for pattern in OURS:
             for path in self.folder.glob(pattern):
@@ -90,6 +103,14 @@ class Gallery:
         if self.shown != self.before:
             self.index.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.index, _INDEX.dump_json(self.shown))
+
+
+def _draw(folder: Path, name: str, draw: Callable[[], Drawing]) -> tuple[str, ...]:
+    from reports.images import save
+
+    drawing = draw()
+    save(drawing.figure, folder, name)
+    return drawing.words
 
 
 def curves_of(outcomes: Iterable[Outcome]) -> list[object]:

@@ -1,6 +1,7 @@
 """The whole page: what to know first, then the report's sections in their order, then where it all comes from."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +49,20 @@ class Report:
 
 
 def report_page(collected: Collected, out: Path, data_option: str) -> tuple[Block, ...]:
-    """The blocks of `make_report`. Raises OSError."""
-    return make_report(collected, out, data_option).blocks
+    """The blocks of `make_report`, with all pictures drawn into `out`/figures, which exists. Raises OSError."""
+    gallery = open_gallery(out)
+    blocks = make_report(collected, gallery, data_option).blocks
+    gallery.finish()
+    return blocks
 
 
-def make_report(collected: Collected, out: Path, data_option: str) -> Report:
-    """The report; draws its figures into `out`/figures, which exists, as far as they changed. Raises OSError."""
-    gallery = Gallery(out / FIGURES, out / CACHE / "figures.json")
+def open_gallery(out: Path, pool: Executor | None = None) -> Gallery:
+    """The pictures of the report in `out`."""
+    return Gallery(out / FIGURES, out / CACHE / "figures.json", pool)
+
+
+def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Report:
+    """The report; its pictures are there after `gallery.finish()`. Raises OSError."""
     studies = class_studies(collected)
     notes = caution_notes(collected)
     blocks: list[Block] = [
@@ -79,7 +87,6 @@ def make_report(collected: Collected, out: Path, data_option: str) -> Report:
     blocks += [Heading(2, "Class by class", "classes"), *notes, *class_blocks(collected, studies, gallery)]
     blocks += [Heading(2, "Cost", "cost"), *notes, *cost_blocks(collected)]
     blocks += [Heading(2, "Provenance", "provenance"), *notes, *origins_blocks(collected)]
-    gallery.finish()
     return Report(tuple(blocks), report_grids(collected, studies))
 
 

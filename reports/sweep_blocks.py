@@ -1,6 +1,7 @@
 """The plot of a table on the page: its rows side by side, measured and reported."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as Asked
@@ -9,7 +10,7 @@ from reports.blocks import Picture
 from reports.collect import Collected, RowRuns
 from reports.gallery import Drawing, Gallery
 from reports.markup import escape
-from reports.sweep_data import sweep_row
+from reports.sweep_data import SweepRow, sweep_row
 
 CAPTION = (
     "Each finished run, their mean with its 95 % confidence interval, and the report's mean with its standard "
@@ -27,14 +28,15 @@ def sweep_blocks(
     title = f"{number}. {asked.title}"
     points = [sweep_row(row) for row in rows]
     caution = "\n".join(dict.fromkeys(picture_caution(collected, row.config) for row in rows)).strip("\n")
-
-    def draw() -> Drawing:
-        from reports.sweep_plot import draw_sweep
-
-        return Drawing(draw_sweep(title, asked.heading, points, caution))
-
     name = f"plot-{section.name}.{asked.name}"
-    gallery.show(name, [title, asked.heading, points, caution], draw)
+    draw = partial(_draw, title, asked.heading, points, caution)
+    gallery.show_later(name, [title, asked.heading, points, caution], draw)
     what = f"{asked.title}: validation accuracy by {asked.heading.lower()}."
     paths = (gallery.path(name, kind) for kind in ("png", "svg"))
     return [Picture(0, escape(what), f"*{escape(what)} {CAPTION}*", *paths)]
+
+
+def _draw(title: str, heading: str, points: Sequence[SweepRow], caution: str) -> Drawing:
+    from reports.sweep_plot import draw_sweep
+
+    return Drawing(draw_sweep(title, heading, points, caution))

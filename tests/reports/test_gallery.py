@@ -1,5 +1,7 @@
 """Pictures are drawn when what they show has changed, and only then."""
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,33 @@ def test_pictures_that_are_shown_no_more_go_and_others_stay(studio: Studio) -> N
     studio.report("x", name="figure-05")
     names = {path.name for path in studio.folder.iterdir()}
     assert names == {"figure-05.png", "figure-05.svg", "mine.png", "plot-old.txt"}
+
+
+def one_line(text: str) -> Drawing:
+    figure = Figure(figsize=(1, 1))
+    figure.text(0.5, 0.5, text)
+    return Drawing(figure)
+
+
+def test_drawn_by_other_processes_it_is_the_same(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with ProcessPoolExecutor(2) as pool:
+        for folder, given in ((studio.folder, None), (tmp_path / "other", pool)):
+            gallery = Gallery(folder, folder / "index", given)
+            for name in ("plot-a", "plot-b"):
+                gallery.show_later(name, [name], partial(one_line, name))
+            gallery.finish()
+    files = [
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (studio.folder, tmp_path / "other")
+    ]
+    assert files[0] == files[1]
+    assert set(files[0]) == {"plot-a.png", "plot-a.svg", "plot-b.png", "plot-b.svg", "index"}
+
+
+def test_a_folder_that_other_processes_cannot_write_is_told(studio: Studio) -> None:
+    with ProcessPoolExecutor(1) as pool:
+        gallery = Gallery(studio.folder / "missing", studio.index, pool)
+        gallery.show_later("plot-a", ["a"], partial(one_line, "a"))
+        with pytest.raises(FileNotFoundError, match="missing"):
+            gallery.finish()

@@ -28,6 +28,11 @@ def test_quantiles_are_those_of_the_printed_tables(degrees: int, table: float) -
     assert round(t_quantile(degrees), 3) == table
 
 
+@pytest.mark.parametrize("degrees", [1, 1.0001, 1.5, 2, 2.7, 5, 17.3, 99, 298.6, 1e4, 1e6])
+def test_quantiles_are_those_of_scipy(degrees: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-8)
+
+
 def test_mean_std_and_interval() -> None:
     found = measure(outcomes(FIRST))
     assert found.n == 4

@@ -10,7 +10,7 @@ from caltech_exp.config import RunConfig, run_id
 from reports.epoch_file import write_epochs
 from reports.grid import Column, Grid, grid_block
 from reports.outcome import Outcome, outcome_of
-from reports.page import make_report
+from reports.page import make_report, open_gallery
 from reports.table_files import every_outcome, neutral, to_csv, to_latex, write_runs, write_tables
 from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
 
@@ -64,7 +64,7 @@ def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Pa
     (out / "figures").mkdir(parents=True)
     (out / "tables").mkdir()
     (out / "tables" / "old.csv").write_text("")
-    write_tables(out / "tables", make_report(folder.collect(), out, "").grids)
+    write_tables(out / "tables", make_report(folder.collect(), open_gallery(out), "").grids)
     names = {path.stem for path in (out / "tables").iterdir()}
     assert {f"{s.name}.{t.name}" for s, t in select()} <= names
     assert {"agreement", "conclusions", "networks", "cost_by_table", "cost_by_row"} <= names
