@@ -17,7 +17,7 @@ from reports.collect import Collected
 from reports.curve_json import curve_json, keyed_rows
 from reports.embedded import data_uri
 from reports.inline import inline_html, inline_text
-from reports.page import caution_notes
+from reports.page import CACHE, caution_notes
 from reports.plot_library import plot_library
 from reports.run_list import anchor, run_groups
 
@@ -55,7 +55,7 @@ def to_html(blocks: Sequence[Block], collected: Collected, folder: Path) -> str:
         "inline": inline_html,
         "words": inline_text,
         "kind": lambda block: type(block).__name__,
-        "picture": lambda picture: data_uri(picture, folder),
+        "picture": lambda picture: data_uri(picture, folder, folder / CACHE / "embedded"),
     }
     environment.globals["refuse"] = _refuse
     first, *chapters = _chapters(blocks)

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import re
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from reports.blocks import Heading, Picture, Prose
 from reports.embedded import LARGE, data_uri
 from reports.html_page import to_html
 from reports.plot_library import SCRIPTS, plot_library
+from tests.conftest import CHECKOUT
 from tests.reports.conftest import StudyFolder
 
 TITLE = Heading(1, "Title", "top")
@@ -50,7 +53,31 @@ def test_a_block_that_the_template_does_not_know_is_refused(folder: StudyFolder,
 def test_a_large_drawing_is_embedded_as_pixels(tmp_path: Path, size: int, kind: str) -> None:
     (tmp_path / "a.svg").write_text(" " * size)
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    assert data_uri(Picture(1, "", "", "a.png", "a.svg"), tmp_path).startswith(f"data:image/{kind};base64,")
+    uri = data_uri(Picture(1, "", "", "a.png", "a.svg"), tmp_path, tmp_path / "cache")
+    assert uri.startswith(f"data:image/{kind};base64,")
+
+
+def test_pixels_are_kept_as_long_as_the_picture_is_the_same(tmp_path: Path) -> None:
+    picture, cache = Picture(1, "", "", "a.png", "a.svg"), tmp_path / "cache"
+    (tmp_path / "a.svg").write_text(" " * (LARGE + 1))
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    first = data_uri(picture, tmp_path, cache)
+    (kept,) = cache.iterdir()
+    before = kept.stat().st_mtime_ns
+    assert data_uri(picture, tmp_path, cache) == first
+    assert kept.stat().st_mtime_ns == before
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert data_uri(picture, tmp_path, cache) == first
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "a.png")
+    assert data_uri(picture, tmp_path, cache) != first
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_nothing_for_pages_is_imported_before_one_is_written() -> None:
+    slow = {"jinja2", "markdown_it", "bokeh", "matplotlib", "PIL"}
+    code = f"import sys, reports.aggregate; print(sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_plots_need_no_import_of_bokeh() -> None:
