@@ -57,8 +57,16 @@ def agreement_grid(collected: Collected) -> Grid:
         everything += rows
         if known_rows(rows):
             lines.append((f"{section.name}.{table.name}", *_values(rows)))
-    lines.append(("all", *_values(list({row.config.id: row for row in _reported_first(everything)}.values()))))
+    largest = max((line for line in lines if line[4] is not None), key=_size, default=None)
+    in_all = list(_values(list({row.config.id: row for row in _reported_first(everything)}.values())))
+    in_all[4] = f"{largest[0]}={largest[5]}" if largest else None
+    lines.append(("all", *in_all))
     return Grid("agreement", f"Agreement with the report. {NOTE}", COLUMNS, tuple(lines))
+
+
+def _size(line: tuple[Value, ...]) -> float:
+    """How large the line's largest difference is."""
+    return abs(line[4]) if isinstance(line[4], float) else 0.0
 
 
 def _reported_first(rows: Sequence[RowRuns]) -> list[RowRuns]:

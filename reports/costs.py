@@ -18,12 +18,12 @@ NOTE = (
 )
 COLUMNS = (
     Column("runs", "count"),
-    Column("hours", "tenth"),
-    Column("minutes per run", "tenth"),
+    Column("hours", "amount"),
+    Column("minutes per run", "amount"),
     Column("device", "text"),
     Column("images per second", "whole"),
-    Column("energy, kWh", "tenth"),
-    Column("energy known of", "count"),
+    Column("energy, kWh", "amount"),
+    Column("runs with energy", "count"),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from reports.blocks import Table
 from reports.markup import NOTHING, escape
 
-Kind: TypeAlias = Literal["text", "count", "share", "signed", "half", "tenth", "whole"]
+Kind: TypeAlias = Literal["text", "count", "share", "signed", "half", "amount", "whole"]
 Value: TypeAlias = str | int | float | None
 
 
@@ -20,7 +20,7 @@ class Column:
     share   three decimals, as the report prints accuracies
     signed  the same with a sign
     half    half the width of an interval: ±0.012
-    tenth   one decimal, 1,234.5
+    amount  three digits or more, 0.0123, 12.3, 1,234
     whole   rounded, 1,235
     """
 
@@ -56,8 +56,8 @@ def shown(column: Column, value: Value) -> str:
             return f"±{value:.3f}"
         case "share":
             return f"{value:.3f}"
-        case "tenth":
-            return f"{value:,.1f}"
+        case "amount":
+            return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         case "whole":
             return f"{value:,.0f}"
         case _:

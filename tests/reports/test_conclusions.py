@@ -80,6 +80,7 @@ def test_a_run_of_two_tables_counts_once_in_all(folder: StudyFolder) -> None:
     add(folder, "scratch.epochs", "30", 0.44)
     grid = agreement_grid(folder.collect())
     assert [row[:2] for row in grid.rows] == [("scratch.lr", 1), ("scratch.epochs", 1), ("all", 1)]
+    assert line(grid, "all")["at row"] == "scratch.lr=5e-2"
     assert agreement_sentence(scatter_points(folder.collect())).startswith("Of 1 row with a measured")
 
 
@@ -89,7 +90,7 @@ def test_cost_by_row_by_table_and_in_all(folder: StudyFolder) -> None:
     folder.add(make_result(row_config("scratch.lr", "1e-2"), 0, device=Device(type="cpu", name="EPYC")))
     by_table, by_row = cost_grids(folder.collect())
     row = line(by_row, "scratch.lr", "5e-2")
-    assert (row["runs"], row["hours"], row["energy, kWh"], row["energy known of"]) == (2, 1.5, 1.0, 1)
+    assert (row["runs"], row["hours"], row["energy, kWh"], row["runs with energy"]) == (2, 1.5, 1.0, 1)
     assert line(by_table, "scratch.lr")["device"] == "EPYC (CPU) and H200 (GPU)"
     assert (line(by_table, "scratch.epochs")["hours"], line(by_table, "all")["hours"]) == (1.5, 2.0)
     assert line(by_table, "resnet.scratch")["hours"] is None

@@ -8,7 +8,7 @@ import pytest
 from caltech_exp.catalog import select
 from caltech_exp.config import RunConfig, run_id
 from reports.epoch_file import write_epochs
-from reports.grid import Column, Grid, grid_block
+from reports.grid import Column, Grid, grid_block, shown
 from reports.outcome import Outcome, outcome_of
 from reports.page import make_report, open_gallery
 from reports.table_files import every_outcome, neutral, to_csv, to_latex, write_runs, write_tables
@@ -55,6 +55,13 @@ def test_the_page_shows_the_same_rounded_and_escaped() -> None:
     assert r"\<f\> \| g" in block.rows[0][0]
     assert block.rows[1][1:] == ("diverged", "–")
     assert block.numbers == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01234, "0.0123"), (1.5, "1.5"), (12.34, "12.3"), (12345.6, "12,346")]
+)
+def test_amounts_keep_three_digits(value: float, text: str) -> None:
+    assert shown(Column("hours", "amount"), value) == text
 
 
 def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Path) -> None:
