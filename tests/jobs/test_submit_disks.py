@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from jobs.local import is_alive
 from tests.conftest import Command, Disk
+from tests.jobs.testbed import until
 
 
 def fill(disk: Disk) -> Path:
@@ -44,6 +46,8 @@ def test_a_disk_that_may_only_be_read_is_told_and_what_is_there_can_be_seen(
     runs = small_disk.path / "runs"
     words = (*small, "profile=demo", f"runs={runs}")
     assert submit(*words, "seeds=1", "wait=true").returncode == 0
+    (queue,) = runs.glob("submissions/2*")
+    until(lambda: not is_alive(queue))  # it has files open there
     small_disk.change("ro")
     more = submit(*words, "seeds=2")
     assert more.returncode == 2
