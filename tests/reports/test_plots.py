@@ -1,0 +1,92 @@
+"""Plots that the report does not have: what they draw, and that they say what must be known."""
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+
+from caltech_exp.config import NUM_CLASSES
+from reports.confusion_plot import draw_confusions
+from reports.scatter_data import ScatterPoint
+from reports.scatter_plot import draw_scatter
+from reports.sweep_data import SweepRow, sweep_row
+from reports.sweep_plot import draw_sweep
+from tests.reports.conftest import Page, StudyFolder, make_diverged, make_result, row_config
+
+ROWS = (
+    SweepRow("1e-3", (0.09, 0.10), 0.095, 0.06, 0.092, 0.001, 0),
+    SweepRow("$5e-2$ <b>", (), None, None, 0.446, 0.016, 3),
+)
+
+
+def bars(axes: Axes) -> dict[str, list[tuple[float, float]]]:
+    """Line colour -> (place, mean) of every error bar."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for container in axes.containers:
+        assert isinstance(container, ErrorbarContainer)
+        line = container.lines[0]
+        assert line is not None
+        place = np.asarray(line.get_xydata(), dtype=np.float64)
+        found.setdefault(str(line.get_color()), []).append((float(place[0, 0]), float(place[0, 1])))
+    return found
+
+
+def test_measured_and_reported_stand_side_by_side() -> None:
+    (axes,) = draw_sweep("1.1. Changing learning rate", "Learning rate", ROWS, "").axes
+    measured, reported = bars(axes).values()
+    assert measured == [(-0.12, 0.095)]
+    assert reported == [(0.12, 0.092), (1.12, 0.446)]
+    assert axes.get_ylabel() == "validation accuracy"
+
+
+def test_diverged_rows_say_so_and_labels_are_no_formulas() -> None:
+    (axes,) = draw_sweep("t", "Learning rate", ROWS, "").axes
+    assert [text.get_text() for text in axes.texts] == ["✕ 3 diverged"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-3", r"\$5e-2\$ <b>"]
+
+
+def test_nothing_reported_is_no_legend_entry() -> None:
+    row = SweepRow("none", (0.8,), 0.8, None, None, None, 0)
+    (axes,) = draw_sweep("t", "Augmentation", [row, row], "").axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["measured mean, 95 % CI", "each run"]
+
+
+def test_what_a_row_shows(folder: StudyFolder) -> None:
+    config = row_config("scratch.lr", "5e-2")
+    folder.add(make_result(config, 0, 0.4), make_result(config, 1, 0.5), make_diverged(config, 2))
+    row = next(row for row in folder.collect().rows["scratch", "lr"] if row.row.label == "5e-2")
+    shown = sweep_row(row)
+    assert (shown.single, shown.mean, shown.diverged) == ((0.4, 0.5), 0.45, 1)
+    assert (shown.reported, shown.reported_std) == (0.446, 0.016)
+
+
+def test_every_table_of_several_rows_has_a_plot_once_it_has_a_result(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    assert "](figures/plot-" not in page(folder)
+    folder.add(make_result(row_config("augmentation.augment", "none"), 0))
+    text = page(folder)
+    assert "](figures/plot-augmentation.augment.png)" in text
+    assert "](figures/plot-scratch.lr.png)" not in text
+
+
+def test_points_differ_by_section_in_colour_and_marker() -> None:
+    points = [ScatterPoint(f"{n}. section", n / 5, 0.01, n / 5, 0.01) for n in (1, 2, 4)]
+    (axes,) = draw_scatter(points, "").axes
+    assert list(bars(axes).values()) == [[(n / 5, n / 5)] for n in (1, 2, 4)]
+    assert len({container.lines[0].get_marker() for container in axes.containers}) == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_confusions_are_ordered_by_size_of_class(count: int) -> None:
+    matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    matrix[3, 3], matrix[3, 8], matrix[8, 8] = 1, 1, 6
+    images = matrix.sum(axis=1).tolist()
+    names = [f"class {label}" for label in range(NUM_CLASSES)]
+    figure = draw_confusions(["AlexNet"] * count, [matrix] * count, names, images, "Simulated")
+    axes = figure.axes[0]
+    assert len(figure.axes) == count + 1
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 8 (6)", "class 3 (2)"]
+    assert "Simulated" in [text.get_text() for text in figure.texts]
