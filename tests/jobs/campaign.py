@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,8 +216,11 @@ def running_jobs() -> list[str]:
 
 
 def _succeeds(*command: str) -> bool:
-    """The job may have ended since it was chosen: then nothing was disturbed."""
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+    """The job may have ended since it was chosen, or Slurm may be busy with it: then nothing was disturbed."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=15, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _restart(daemon: str) -> bool:
@@ -302,8 +306,10 @@ def main() -> None:
     given = dict(word.split("=", 1) for word in parser.parse_args().words)
     values = {"runs": 20, "disturbances": 40, "seed": 0, "epochs": 12} | {k: int(v) for k, v in given.items()}
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
-        counts = start(Path(folder), **values)
+    folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    print(f"in {folder}, which stays if the campaign fails", flush=True)
+    counts = start(folder, **values)
+    shutil.rmtree(folder)
     print(f"{values['runs']} runs as without disturbances, in {(time.monotonic() - began) / 60:.1f} min:")
     for what, count in counts.most_common():
         print(f"{count:4d} {what}")
