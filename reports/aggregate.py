@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-if __name__ == "__main__":  # this checkout, whichever one is installed
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this checkout, whichever one is installed
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,5 +83,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
     run_command_line(main, USAGE)

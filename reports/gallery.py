@@ -115,7 +115,8 @@ def _draw(folder: Path, name: str, draw: Callable[[], Drawing]) -> tuple[str, ..
 
 def curves_of(outcomes: Iterable[Outcome]) -> list[object]:
     """All that a figure can show of the epochs of these runs."""
-    return [part for one in outcomes for part in (one.run_id, one.status, one.epochs.table)]
+    found = list(outcomes)
+    return [[(one.run_id, one.status) for one in found], *(one.epochs.table for one in found)]
 
 
 def _digest(parts: Iterable[object]) -> str:

@@ -9,11 +9,18 @@ from reports.outcome import Outcome
 def mixed_origins(results: Sequence[Outcome]) -> list[str]:
     """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`."""
     differing: dict[str, set[Any]] = {
-        "code versions": {str(result.code) for result in results},
-        "library versions": {tuple(sorted(result.libraries.items())) for result in results},
+        "code versions": {str(code) for code in _each([result.code for result in results])},
+        "library versions": {
+            tuple(sorted(one.items())) for one in _each([result.libraries for result in results])
+        },
         "devices": {(result.device.type, result.device.name) for result in results},
         "numbers of images": {
             (result.data.train_images, result.data.val_images, result.data.test_images) for result in results
         },
     }
     return [name for name, found in differing.items() if len(found) > 1]
+
+
+def _each(values: Sequence[Any]) -> list[Any]:
+    """Every object once: results that were kept share theirs."""
+    return list({id(value): value for value in values}.values())

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import tabulate
@@ -69,6 +70,7 @@ def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
     return text.getvalue()
 
 
+@lru_cache(maxsize=10_000)
 def neutral(text: str) -> str:
     """One printable line that no spreadsheet takes for a formula: an apostrophe stands before one."""
     line = text if text.isprintable() else printable(text)
