@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from caltech_exp.errors import UserError
 from reports.blocks import Heading, Picture, Prose
 from reports.embedded import LARGE, data_uri
 from reports.html_page import to_html
@@ -85,3 +86,9 @@ def test_the_plots_need_no_import_of_bokeh() -> None:
     assert len(scripts) == len(SCRIPTS)
     assert "Bokeh" in scripts[0]
     assert all("</script" not in script and "<!--" not in script for script in scripts)
+
+
+def test_without_bokeh_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    with pytest.raises(UserError, match="need bokeh, which is not installed; run pip install -e"):
+        plot_library()
