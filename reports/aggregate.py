@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -46,6 +47,12 @@ USAGE = usage(
 )
 
 
+KILLED = (
+    "a process that reads results or draws figures was killed, as happens without enough memory; give the same "
+    "command again where there is more"
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the report; returns the exit status. Raises UserError for what the user can mend."""
     options = read_options(AggregateOptions, argv)
@@ -53,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
     data = str(user_path(options.data, "data")) if options.data else ""
     try:
         collected = collect(runs, out / CACHE / "results")
+    except BrokenProcessPool:
+        raise UserError(KILLED) from None
     except OSError as error:
         raise UserError(
             f"runs={options.runs} cannot be read ({error.strerror or error}); make it readable"
@@ -70,6 +79,8 @@ def main(argv: Sequence[str]) -> int:
         from reports.html_page import to_html  # templates are imported only where the page is written
 
         write_if_changed(out / "report.html", to_html(report.blocks, collected, out))
+    except BrokenProcessPool:
+        raise UserError(KILLED) from None
     except OSError as error:
         place = error.filename or out
         raise UserError(

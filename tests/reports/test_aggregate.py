@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.catalog import SECTIONS
 from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
 from caltech_exp.study import StudySettings
+from reports.aggregate import main
 from tests.conftest import Command
 from tests.reports.conftest import StudyFolder, make_result, row_config
 
@@ -40,6 +43,39 @@ def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Com
     missing = [number for number in range(4, 21) if f"Figure {number}" not in text]
     assert missing == []
     assert "Figures 1 to 3" in text
+
+
+def test_after_one_new_result_only_its_pictures_are_drawn(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0), make_result(row_config("transfer.lr", "1e-2"), 0))
+    figures = tmp_path / "report" / "figures"
+    aggregate()
+    before = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    aggregate()
+    assert {path.name: path.stat().st_ino for path in figures.iterdir()} == before
+    folder.add(make_result(row_config("transfer.lr", "1e-2"), 1, 0.7))
+    aggregate()
+    changed = {path.stem for path in figures.iterdir() if path.stat().st_ino != before.get(path.name)}
+    assert changed == {"figure-11", "plot-transfer.lr", "plot-transfer.step_size", "plot-agreement"}
+
+
+def test_everything_is_made_anew_without_what_saves_time(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
+    out = tmp_path / "report"
+    aggregate()
+    before = {path.name: path.read_bytes() for path in out.rglob("*.*") if path.suffix in (".png", ".svg", ".csv")}
+    for path in (out / ".cache").iterdir():
+        path.write_bytes(b"damaged")
+    for path in (out / "figures").iterdir():
+        path.unlink()
+    assert aggregate().returncode == 0
+    after = {path.name: path.read_bytes() for path in out.rglob("*.*") if path.suffix in (".png", ".svg", ".csv")}
+    assert before == after
 
 
 def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
@@ -126,3 +162,15 @@ def test_a_whole_report_never_imports_torch(folder: StudyFolder, stand_in: Path,
     words = [f"runs={folder.path}", f"out={tmp_path / 'out'}", f"data={stand_in}"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("step", ["collect", "make_report"])
+def test_a_killed_helper_process_is_told_in_one_line(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(f"reports.aggregate.{step}", killed)
+    with pytest.raises(UserError, match="was killed, as happens without enough memory"):
+        main([f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}"])
