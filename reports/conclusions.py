@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from caltech_exp.catalog import SECTIONS
 from reports.blocks import Block, Prose, row_key
 from reports.collect import Collected, RowRuns
-from reports.costs import COLUMNS as COST_COLUMNS
-from reports.costs import cost_values
+from reports.costs import JOULES_PER_KWH, devices
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
-from reports.measured import Measured, difference_half
+from reports.measured import Measured, difference_half, mean
 from reports.networks import PARAMETERS, best_rows
 
 NOTE = (
@@ -66,7 +65,7 @@ FIXED = (
 def conclusion_blocks(collected: Collected) -> list[Block]:
     """The comparisons as table and sentences, then the networks beside each other."""
     grid = comparison_grid(collected)
-    if all(row[-1] == "not measured" for row in grid.rows):
+    if all(row[3] == "not measured" for row in grid.rows):
         return [Prose("No pair of rows has finished runs yet.")]
     return [
         Prose("*What does each choice bring? The report's conclusions, each as a pair of its rows.*"),
@@ -81,14 +80,14 @@ def comparison_grid(collected: Collected) -> Grid:
     """A line for every comparison, whether it can be made or not."""
     columns = (
         Column("choice", "text"),
-        Column("first", "text"),
-        Column("second", "text"),
-        Column("first mean"),
-        Column("second mean"),
         Column("difference", "signed"),
         Column("95 % CI", "half"),
-        Column("reported difference", "signed"),
         Column("verdict", "text"),
+        Column("reported difference", "signed"),
+        Column("first mean"),
+        Column("second mean"),
+        Column("first", "text"),
+        Column("second", "text"),
     )
     rows = dict(_rows(collected))
     lines: list[tuple[Value, ...]] = []
@@ -101,14 +100,14 @@ def comparison_grid(collected: Collected) -> Grid:
         lines.append(
             (
                 one.question,
-                one.first,
-                one.second,
-                before.mean,
-                after.mean,
                 gap,
                 half,
-                said,
                 verdict(first, second, before, after),
+                said,
+                before.mean,
+                after.mean,
+                one.first,
+                one.second,
             )
         )
     return Grid("conclusions", f"Conclusions. {NOTE}", columns, tuple(lines))
@@ -124,7 +123,7 @@ def verdict(first: RowRuns, second: RowRuns, before: Measured, after: Measured) 
     word = "better" if gap > 0 else "worse" if gap < 0 else "level"
     if half is None:
         return f"{word}, no spread known"
-    return f"{word}, beyond the spread" if abs(gap) > half else f"{word}, within the spread"
+    return f"{word}, beyond the spread" if abs(gap) > half else "within the spread"
 
 
 def network_grid(collected: Collected) -> Grid:
@@ -132,24 +131,33 @@ def network_grid(collected: Collected) -> Grid:
     columns = (
         Column("network", "text"),
         Column("parameters", "count"),
-        Column("best row", "text"),
         Column("validation accuracy"),
         Column("95 % CI", "half"),
+        Column("n", "count"),
         Column("test accuracy"),
-        *COST_COLUMNS,
+        Column("minutes per run", "amount"),
+        Column("images per second", "whole"),
+        Column("kWh per run", "amount"),
+        Column("best row", "text"),
+        Column("device", "text"),
     )
     lines: list[tuple[Value, ...]] = []
     for best in best_rows(collected):
         measured, finished = best.known.measured, best.known.row.finished
+        joules = mean(one.energy_joules for one in finished)
         lines.append(
             (
                 str(best.way),
                 PARAMETERS[best.way.model],
-                best.key,
                 measured.mean,
                 measured.half,
+                measured.n,
                 measured.test_mean,
-                *cost_values(finished),
+                sum(one.wall_seconds for one in finished) / 60 / len(finished),
+                mean(one.images_per_second for one in finished),
+                None if joules is None else joules / JOULES_PER_KWH,
+                best.key,
+                devices(finished),
             )
         )
     return Grid("networks", f"AlexNet and ResNet-18. {NETWORKS_NOTE}", columns, tuple(lines))

@@ -20,10 +20,10 @@ COLUMNS = (
     Column("runs", "count"),
     Column("hours", "amount"),
     Column("minutes per run", "amount"),
-    Column("device", "text"),
     Column("images per second", "whole"),
     Column("energy, kWh", "amount"),
     Column("runs with energy", "count"),
+    Column("device", "text"),
 )
 
 
@@ -65,17 +65,17 @@ def cost_grids(collected: Collected) -> tuple[Grid, Grid]:
 
 
 def cost_values(results: Sequence[Outcome]) -> tuple[Value, ...]:
-    """Values of COLUMNS; energy is the sum over the runs that have it, whose number is the last value."""
+    """Values of COLUMNS; energy is the sum over the runs that have it."""
     energies = [one.energy_joules for one in results if one.energy_joules is not None]
     hours = sum(one.wall_seconds for one in results) / 3600
     return (
         len(results),
         hours if results else None,
         60 * hours / len(results) if results else None,
-        devices(results) or None,
         mean(one.images_per_second for one in results),
         sum(energies) / JOULES_PER_KWH if energies else None,
         len(energies),
+        devices(results) or None,
     )
 
 

@@ -41,9 +41,16 @@ def test_a_comparison_beyond_the_spread(folder: StudyFolder) -> None:
     assert found["verdict"] == "worse, beyond the spread"
 
 
+def test_a_difference_within_the_spread_is_no_verdict(folder: StudyFolder) -> None:
+    add(folder, "transfer.batch_size", "256", 0.80, 0.85, 0.90)
+    add(folder, "transfer.batch_size", "64", 0.79, 0.84, 0.89)
+    found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
+    assert found["verdict"] == "within the spread"
+
+
 def test_what_cannot_be_compared_says_so(folder: StudyFolder, page: Page) -> None:
     grid = comparison_grid(folder.collect())
-    assert {row[-1] for row in grid.rows} == {"not measured"}
+    assert {line(grid, one.question)["verdict"] for one in FIXED} == {"not measured"}
     assert "No pair of rows has finished runs yet." in page(folder)
     add(folder, "transfer.batch_size", "256", 0.85)
     add(folder, "transfer.batch_size", "64", 0.83)
