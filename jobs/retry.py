@@ -22,6 +22,8 @@ OF_A_JOB = {
 """Slurm's job state codes (sacct(1)) in words."""
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A node's name; failure.json is a file like others, and this goes to sbatch."""
+NOT_NAMED_YET = "allocation"
+"""What accounting calls a job for the first seconds after it was cancelled before it ran."""
 OF_A_NODE = ("BOOT_FAIL", "NODE_FAIL")
 ADVICE = {
     "mistake": "trying again will not mend that",
@@ -48,7 +50,7 @@ def why_lost(states: Mapping[str, RunState], manifests: Sequence[Manifest], time
     found = dict(states)
     for run, (job, name) in jobs.items():
         ended = told.get(job)
-        if ended and ended.name == name and ended.state in OF_A_JOB:
+        if ended and ended.name in (name, NOT_NAMED_YET) and ended.state in OF_A_JOB:
             words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
             state = states[run]
             node = ended.node if ended.state in OF_A_NODE else ""

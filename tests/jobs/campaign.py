@@ -66,6 +66,14 @@ class Watcher:
                 if fields[0] not in "ZX" and int(fields[19]) == started:
                     self.alive[pid, started] = time.monotonic()
 
+    def sees_training(self) -> bool:
+        """Whether some process holds a run now."""
+        now = time.monotonic()
+        return any(
+            self.alive.get(holder[:2], 0.0) > now - 0.5 and key not in self.given_back
+            for key, holder in list(self.holders.items())
+        )
+
     def watch(self) -> None:
         while not self.stopped.wait(0.02):
             self.look()
@@ -270,7 +278,7 @@ def run_campaign(campaign: Campaign) -> Counter[str]:
             if not running_jobs():
                 campaign.submit(runs)
             time.sleep(campaign.dice.uniform(0.5, 4.0) if cards else 1.0)
-            if cards and cards[-1](campaign.dice):
+            if cards and watcher.sees_training() and cards[-1](campaign.dice):
                 what = cards.pop().__name__
                 counts[what] += 1
                 print(f"{sum(counts.values())}. {what}, {len(results(runs))} results", flush=True)

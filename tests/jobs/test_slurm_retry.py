@@ -53,9 +53,10 @@ def test_how_a_lost_run_ended_is_told_where_slurm_knows(
     runs = tmp_path / "runs"
     words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
     submit(*words)
-    slurm("scancel", f"--user={os.getuid()}")
+    ((job, _),) = queue()
+    slurm("scancel", job)
     until(lambda: not queue())
-    until(lambda: "CANCELLED" in slurm("sacct", "--noheader", "--allocations", "--starttime=now-1hour"))
+    until(lambda: "CANCELLED" in slurm("sacct", "--noheader", "--allocations", f"--jobs={job}"))
     path = (
         os.environ["PATH"] if accounting else path_with(tmp_path, "sacct", "echo 'accounting is off' >&2; exit 1")
     )
