@@ -20,7 +20,7 @@ class Keeper:
     """Keeps one run.
 
     kin      what must be the same for a checkpoint to be gone on from: run, data, device, threads, torch
-    account  what earlier attempts spent: seconds, joules; read by `resume`
+    account  what the run has cost so far, to be kept in its checkpoint
     """
 
     folder: Path

@@ -71,7 +71,7 @@ def look(runs: Path, timeout: float) -> Standing:
     manifests = sound_manifests(runs)
     seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
     plan = expand(select(), seeds, study.settings)
-    return standing(runs, plan, states_of(plan, runs, timeout, study.data.fingerprint))
+    return standing(runs, plan, states_of(plan, runs, manifests, timeout, study.data.fingerprint))
 
 
 def _printed(now: Standing, options: StatusOptions) -> str:

@@ -55,7 +55,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     most_tasks = None
     states = {run.id: RunState("pending") for run in plan}
     try:
-        states = states_of(plan, runs, command_timeout(profile))
+        states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile))
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
@@ -93,7 +93,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    states = states_of(plan, runs, command_timeout(profile), study_data.fingerprint)
+    states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile), study_data.fingerprint)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
@@ -131,13 +131,14 @@ def _queue(
     code = code_version()
     with study_lock(runs):
         _require_same_study(runs, request, data)
-        states = states_of(plan, runs, command_timeout(profile), data.fingerprint)
+        manifests, timeout = sound_manifests(runs), command_timeout(profile)
+        states = states_of(plan, runs, manifests, timeout, data.fingerprint)
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
         profile = without_bad_nodes(profile, states.values())
-        _release_held(runs, states, command_timeout(profile))
+        _release_held(manifests, states, timeout)
         manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
     print(summary(plan, states))
     print("\n".join(queue_lines(arrays, "queued", _where(request, profile))))
@@ -146,10 +147,10 @@ def _queue(
     return manifest
 
 
-def _release_held(runs: Path, states: Mapping[str, RunState], timeout: float) -> None:
+def _release_held(manifests: Sequence[Manifest], states: Mapping[str, RunState], timeout: float) -> None:
     """Let jobs run that Slurm holds because it once failed to start them."""
     if any(state.state == "queued" for state in states.values()):
-        held = held_after_failed_launch(sound_manifests(runs), timeout)
+        held = held_after_failed_launch(manifests, timeout)
         if held:
             release(held, timeout)
             print(f"released {', '.join(held)}: Slurm held them because it could not start them once")

@@ -76,6 +76,17 @@ class Disk:
         """Mount it anew with `size=64m` or `ro`; what lies on it stays."""
         subprocess.run(["mount", "-o", f"remount,{option}", str(self.path)], check=True, capture_output=True)
 
+    def fill(self) -> Path:
+        """A file on it that takes what is left, to the last block."""
+        path = self.path / "filler"
+        with path.open("ab", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)):
+                    pass
+            except OSError:
+                return path
+        raise AssertionError("the disk has no end")
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Disk]:

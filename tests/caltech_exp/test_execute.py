@@ -1,6 +1,5 @@
 """How a run ends is always on record."""
 
-import contextlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -256,13 +255,6 @@ def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
     assert not {RESULT, FAILURE, CHECKPOINT} & names
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full, to its last block."""
-    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
-
 def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     stand_in: Path, small_disk: Disk, packs: PackPlace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,9 +265,7 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     assert "no checkpoint: " in capsys.readouterr().out
     assert [path.name for path in (small_disk.path / result.run_id).iterdir()] == [RESULT]
 
-    used = sum(path.stat().st_size for path in small_disk.path.rglob("*") if path.is_file())
-    (small_disk.path / "filler").write_bytes(bytes(2**20 - used - 40 * 1024))
-    fill(small_disk.path / "filler2")
+    small_disk.fill()
     with pytest.raises(OSError, match="No space left"):
         execute(CONFIG, 1, context)
     assert "cannot be written down" in capsys.readouterr().out

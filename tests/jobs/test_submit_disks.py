@@ -7,24 +7,12 @@ from tests.conftest import Command, Disk
 from tests.jobs.testbed import until
 
 
-def fill(disk: Disk) -> Path:
-    """A file that takes what is left of the disk, to its last block."""
-    path = disk.path / "filler"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            return path
-    raise AssertionError("the disk has no end")
-
-
 def test_a_full_disk_is_told_nothing_is_queued_and_with_room_it_goes_on(
     submit: Command, small: tuple[str, ...], small_disk: Disk
 ) -> None:
     runs = small_disk.path / "runs"
     words = (*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true")
-    filler = fill(small_disk)
+    filler = small_disk.fill()
     full = submit(*words)
     assert full.returncode == 2
     assert (
@@ -65,7 +53,7 @@ def test_a_report_that_does_not_fit_leaves_the_one_before(
     assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
     assert aggregate(f"runs={runs}", f"out={out}").returncode == 0
     before = (out / "report.md").read_bytes()
-    fill(small_disk)
+    small_disk.fill()
     assert submit(*small, "seeds=2", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
     full = aggregate(f"runs={runs}", f"out={out}")
     assert full.returncode == 2
