@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from caltech_exp.errors import did_you_mean
 
 NUM_CLASSES = 102
 """Outputs of the networks' last layer: 101 classes and one unused, as in the report (Figure 4)."""
@@ -12,7 +15,24 @@ NUM_CLASSES = 102
 PIN = "@sha256:"
 """Separates a weights file's path from the hash of its content: `/path/net.pth@sha256:<64 hex>`."""
 
+NETWORK_NAMES = ("alexnet", "resnet18")
+"""The report's networks."""
+
+OWN_NETWORK = re.compile(
+    r"(?P<path>[^\x00-\x1f\x7f]+\.py):(?P<function>[A-Za-z_]\w*)(@sha256:(?P<digest>[0-9a-f]{64}))?"
+)
+"""A network of the user's own: a function in a Python file, pinned to the file's content like a weights file."""
+
+ADDED = {"sampling": "shuffle", "max_per_class": 0}
+"""Settings of later versions, each with the value that computes what was computed before it: ids leave it out."""
+
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _a_network(name: str) -> str:
+    if name not in NETWORK_NAMES and not OWN_NETWORK.fullmatch(name):
+        raise ValueError(f"there is no such network{did_you_mean(name, NETWORK_NAMES)}")
+    return name
 
 
 class RunConfig(BaseModel):
@@ -24,7 +44,9 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["alexnet", "resnet18"] = Field("alexnet", description="the network")
+    model: Annotated[str, AfterValidator(_a_network)] = Field(
+        "alexnet", description="the network: alexnet, resnet18, or a function in a file, as in nets.py:tiny"
+    )
     weights: Annotated[str, StringConstraints(min_length=1)] = Field(
         "none", description="initial weights: none, imagenet, or the path of a state dict"
     )
@@ -44,6 +66,12 @@ class RunConfig(BaseModel):
     max_images: int = Field(
         0, ge=0, description="images used of each of training, validation and test set; 0 for all"
     )
+    max_per_class: int = Field(
+        0, ge=0, description="training images used of each class, the largest under-sampled; 0 for all"
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle", description="training images of an epoch: shuffle, each once; balanced, all classes alike often"
+    )
     workers: int = Field(
         4, ge=0, le=64, description="data loading processes of engine=reference, 0 to 64 (each draws its own)"
     )
@@ -53,6 +81,14 @@ class RunConfig(BaseModel):
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="arithmetic of engine=fast: bf16 (autocast) or fp32; reference has fp32 only"
     )
+
+    @model_validator(mode="after")
+    def _imagenet_has_the_reports_networks(self) -> "RunConfig":
+        if self.weights == "imagenet" and self.model not in NETWORK_NAMES:
+            raise ValueError(
+                "there are ImageNet weights for alexnet and resnet18 only; give weights=none or a file"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -85,11 +121,12 @@ class RunConfig(BaseModel):
     def id(self) -> str:
         """10 hex digits that name this configuration whatever its seed.
 
-        A hash of all settings that can change the result; a pinned weights file counts by its content, not
-        its path. A setting added in a later version must be left out here at the value that computes what was
-        computed before it.
+        A hash of all settings that can change the result; pinned files (weights, an own network) count by their
+        content, not their path. A setting added in a later version stands in ADDED.
         """
-        identity = self.settings
+        identity = {name: value for name, value in self.settings.items() if ADDED.get(name) != value}
+        if (own := OWN_NETWORK.fullmatch(self.model)) and own["digest"]:
+            identity["model"] = f"sha256:{own['digest']}:{own['function']}"
         _, pinned, digest = self.weights.partition(PIN)
         if pinned:
             identity["weights"] = f"sha256:{digest}"
@@ -98,7 +135,9 @@ class RunConfig(BaseModel):
 
 
 def choices(setting: str) -> tuple[str, ...]:
-    """The values that a setting with a list of names takes."""
+    """The values that a setting with a list of names takes, of the networks the report's."""
+    if setting == "model":
+        return NETWORK_NAMES
     return get_args(RunConfig.model_fields[setting].annotation)
 
 

@@ -4,11 +4,11 @@ Seed for seed it draws the same initial weights, batches and, on a CPU, dropout 
 fp32 the two then differ by rounding alone. Random augmentations have the same distribution, drawn otherwise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import optim
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig
@@ -19,6 +19,7 @@ from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.pixels import normalization
 from caltech_exp.resident import Images, resident_images, training_layout
+from caltech_exp.sampling import training_indices, training_sampler
 from caltech_exp.splits import DataSet
 
 EVAL_BATCH = {"cpu": 256, "cuda": 1024}
@@ -66,28 +67,30 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
             train_inputs, val_inputs = (kept(features(images), len(images), device) for images in (train, val))
         test_inputs = features(test)  # asked for once
 
+    chosen = training_indices(train.samples, config)
+    sampler = training_sampler([train.samples[index].label for index in chosen], config)
     most = EVAL_BATCH[device.type]
     return Parts(
         net,
         forward,
         optimizer,
         context,
-        train=batches(train, train_inputs, order(len(train), config.batch_size, shuffle=True)),
-        val=batches(val, val_inputs, order(len(val), most)),
-        test=batches(test, test_inputs, order(len(test), most)),
+        train=batches(train, train_inputs, order(chosen, config.batch_size, sampler)),
+        val=batches(val, val_inputs, order(range(len(val)), most)),
+        test=batches(test, test_inputs, order(range(len(test)), most)),
     )
 
 
-def order(images: int, batch_size: int, *, shuffle: bool = False) -> DataLoader[int]:
-    """The indices of every batch; shuffled, without the last incomplete one.
+def order(chosen: Sequence[int], batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[int]:
+    """The indices of every batch, of those chosen; with a sampler in its order, without the last incomplete one.
 
     A DataLoader over numbers, because it draws from torch's generator what the reference engine's loaders draw.
     """
-    return DataLoader(range(images), batch_size, shuffle=shuffle, drop_last=shuffle)  # type: ignore[arg-type]
+    return DataLoader(chosen, batch_size, sampler=sampler, drop_last=sampler is not None)  # type: ignore[arg-type]
 
 
 def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches:
-    """Inputs and labels, batch after batch."""
+    """Inputs and labels, batch after batch, of the images that `indices` goes over."""
 
     def draw(skip: int) -> Iterator[Batch]:
         rest = iter(indices)
@@ -95,7 +98,7 @@ def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches
             next(rest)
         return ((inputs(index), images.labels_of(index)) for index in rest)
 
-    return Batches(len(images), draw)
+    return Batches(len(indices.dataset), draw)  # type: ignore[arg-type]
 
 
 def kept(inputs: Inputs, images: int, device: torch.device) -> Inputs:

@@ -20,8 +20,11 @@ def freeze_all_but(net: nn.Module, trained: Iterable[nn.Parameter]) -> None:
 def trunk_and_classifier(net: nn.Module, config: RunConfig) -> tuple[nn.Module, nn.Module]:
     """The network in two: images to features [n, features], and features to outputs [n, 102].
 
-    torchvision's AlexNet and ResNet-18 apply their children in order, flattened before the classifier.
+    torchvision's AlexNet and ResNet-18 apply their children in order, flattened before the classifier. Of any
+    other network nothing is known: all of it is the first part.
     """
+    if config.model not in NETWORKS:
+        return net, nn.Identity()
     name = NETWORKS[config.model].classifier
     children = dict(net.named_children())
     classifier = children.pop(name)
@@ -34,6 +37,6 @@ def features_are_fixed(trunk: nn.Module, config: RunConfig) -> bool:
     It does where the convolutional layers are frozen and nothing is drawn at random before or in them. It does
     not with batch normalisation, which in training goes by the batch, frozen or not (ResNet-18).
     """
-    if config.freeze != "conv" or config.augment != "none":
+    if config.freeze != "conv" or config.augment != "none" or config.model not in NETWORKS:
         return False
     return not any(isinstance(module, _BatchNorm | _DropoutNd) for module in trunk.modules())

@@ -11,6 +11,7 @@ from torchvision.models import alexnet, resnet18
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.own_network import load_network
 from caltech_exp.weights import weights_file
 
 
@@ -26,6 +27,9 @@ class Network:
     classifier: str
 
 
+CLASSIFIERS = ("classifier", "fc", "head")
+"""What torchvision's networks call their fully connected part."""
+
 NETWORKS = {
     "alexnet": Network(alexnet, head="classifier.6", classifier="classifier"),
     "resnet18": Network(resnet18, head="fc", classifier="fc"),
@@ -38,6 +42,8 @@ def build(config: RunConfig) -> nn.Module:
     The head is new (random) unless a given state dict brings one of NUM_CLASSES outputs. Random numbers come
     from torch's global generator. Raises UserError if the weights are missing, damaged or of another network.
     """
+    if config.model not in NETWORKS:
+        return _build_own(config)
     network = NETWORKS[config.model]
     net = network.build()
     if not config.pretrained:
@@ -49,6 +55,33 @@ def build(config: RunConfig) -> nn.Module:
     trained_here = isinstance(head, torch.Tensor) and head.shape[:1] == (NUM_CLASSES,)
     if trained_here:
         replace_head(net, network)
+    _load(net, state, path, config)
+    if not trained_here:
+        replace_head(net, network)
+    return net
+
+
+def _build_own(config: RunConfig) -> nn.Module:
+    """A network of the user's own; given weights must have been trained here, with its head."""
+    make = load_network(config.model)
+    try:
+        net = make(NUM_CLASSES)
+    except Exception as error:
+        raise UserError(
+            f"network {config.model} fails for {NUM_CLASSES} classes: {type(error).__name__}: {error}; correct it"
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise UserError(
+            f"network {config.model} returns a {type(net).__name__}, not a torch.nn.Module; correct it"
+        )
+    classifier_of(net, config)
+    if config.pretrained:
+        path = weights_file(config)
+        _load(net, _read_state_dict(path), path, config)
+    return net
+
+
+def _load(net: nn.Module, state: dict[str, Any], path: Path, config: RunConfig) -> None:
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -56,9 +89,24 @@ def build(config: RunConfig) -> nn.Module:
         raise UserError(
             f"weights {path} do not fit {config.model}: {reason}; give weights of that network"
         ) from None
-    if not trained_here:
-        replace_head(net, network)
-    return net
+
+
+def classifier_of(net: nn.Module, config: RunConfig) -> str:
+    """The name of the fully connected part, which freeze=conv trains and freeze=fc does not; "" if there is none.
+
+    In a network of the user's own it is the child called `classifier`, `fc` or `head`, as in torchvision's. Raises
+    UserError if part of the network is to be frozen and there is none.
+    """
+    if config.model in NETWORKS:
+        return NETWORKS[config.model].classifier
+    children = [name for name, _ in net.named_children()]
+    found = next((name for name in CLASSIFIERS if name in children), "")
+    if config.freeze != "none" and not found:
+        raise UserError(
+            f"freeze={config.freeze}: {config.model} has no part called {', '.join(CLASSIFIERS)}; name its fully "
+            "connected part so"
+        )
+    return found
 
 
 def replace_head(net: nn.Module, network: Network) -> None:
@@ -77,7 +125,7 @@ def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Paramet
     freeze=fc leaves the whole classifier as it was made, its random new head included, as the template does
     when it hands only `net.features` to the optimizer (report, section 2.4).
     """
-    prefix = NETWORKS[config.model].classifier + "."
+    prefix = classifier_of(net, config) + "."
     for name, parameter in net.named_parameters():
         fully_connected = name.startswith(prefix)
         if config.freeze == "none" or fully_connected == (config.freeze == "conv"):

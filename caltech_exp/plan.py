@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.errors import UserError
 from caltech_exp.study import StudySettings
-
-MAX_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -23,27 +20,6 @@ class PlannedRun:
     @property
     def id(self) -> str:
         return run_id(self.config, self.seed)
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,). Raises UserError for anything else."""
-    takes = "seeds takes how many, from 1 (seeds=3), or a list of seeds (seeds=0,1,2, or seeds=7, for one)"
-    parts = [part.strip() for part in text.split(",")]
-    listed = len(parts) > 1
-    if listed and not parts[-1]:
-        parts.pop()
-    if not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
-        raise UserError(f"seeds={text}: {takes}")
-    numbers = tuple(int(part) for part in parts)
-    if listed:
-        if len(set(numbers)) != len(numbers):
-            raise UserError(f"seeds={text}: a seed stands there twice; {takes}")
-        if max(numbers) >= 2**32:
-            raise UserError(f"seeds={text}: a seed is below 2**32; {takes}")
-        return numbers
-    if not 1 <= numbers[0] <= MAX_SEEDS:
-        raise UserError(f"seeds={text}: {takes}, at most {MAX_SEEDS}")
-    return tuple(range(numbers[0]))
 
 
 def expand(

@@ -13,6 +13,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data import Caltech
 from caltech_exp.models import build, trained_parameters
 from caltech_exp.parts import Batch, Batches, Parts
+from caltech_exp.sampling import training_indices, training_sampler
 from caltech_exp.splits import DataSet, Sample, evenly
 from caltech_exp.transforms import eval_transform, train_transform
 
@@ -38,15 +39,15 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
     random = train_transform(config.augment, config.pretrained)
     plain = eval_transform(config.pretrained)
 
-    def batches(
-        split: str, samples: tuple[Sample, ...], transform: Callable[[Any], Any], shuffle: bool
-    ) -> Batches:
+    def batches(split: str, samples: tuple[Sample, ...], transform: Callable[[Any], Any], train: bool) -> Batches:
         chosen = evenly(samples, config.max_images)
+        if train:
+            chosen = tuple(chosen[index] for index in training_indices(chosen, config))
         loader: DataLoader[Batch] = DataLoader(
             Caltech(data, split, chosen, transform),
             config.batch_size,
-            shuffle=shuffle,
-            drop_last=shuffle,
+            sampler=training_sampler([sample.label for sample in chosen], config) if train else None,
+            drop_last=train,
             num_workers=config.workers,
             worker_init_fn=_leave_signals_to_the_task,
             pin_memory=device.type == "cuda",
@@ -61,9 +62,9 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
         return Batches(len(chosen), draw)
 
     return (
-        batches("train", data.train, random, shuffle=True),
-        batches("train", data.val, plain, shuffle=False),
-        batches("test", data.test, plain, shuffle=False),
+        batches("train", data.train, random, train=True),
+        batches("train", data.val, plain, train=False),
+        batches("test", data.test, plain, train=False),
     )
 
 

@@ -11,18 +11,20 @@ from caltech_exp.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.hardware import send
 from caltech_exp.pack import Layout, Pack
 from caltech_exp.packs import PackPlace, open_pack, split_contents
-from caltech_exp.splits import DataSet
+from caltech_exp.splits import DataSet, Sample
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """A split's images and labels.
 
+    samples which they are
     packed  their pixels on the device, sizes on the CPU; on a CPU the pixels are the mapped file itself
     labels  int64 [images] on the device
     """
 
     pack: Pack
+    samples: tuple[Sample, ...]
     packed: Packed
     labels: torch.Tensor
 
@@ -64,4 +66,4 @@ def resident_images(
     packed = Packed(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
     if device.type != "cpu":
         pack.release()
-    return Images(pack, packed, send(labels, device))
+    return Images(pack, samples, packed, send(labels, device))

@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from caltech_exp.errors import UserError, shown
+
+Item = TypeVar("Item")
 
 IMAGES = "101_ObjectCategories"
 BACKGROUND = "BACKGROUND_Google"
@@ -188,7 +191,7 @@ def _problem(root: Path, path: str) -> str:
     return "which is no file; unpack the images again or correct the split file"
 
 
-def evenly(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:
+def evenly(samples: tuple[Item, ...], most: int) -> tuple[Item, ...]:
     """At most `most` samples, evenly spaced so that all classes stay represented; 0 keeps all."""
     if most == 0 or len(samples) <= most:
         return samples

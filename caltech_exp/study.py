@@ -1,6 +1,7 @@
 """One folder of runs: the overrides and the data set they were made with, and what was submitted.
 
-RUNS/study.json                         overrides, data set, when it was started, by which code
+RUNS/study.json                         overrides, study file, data set, when it was started, by which code
+RUNS/networks/                          files of the user's own networks (own_network.py)
 RUNS/<run id>/result.json               see results.py
 RUNS/submissions/<id>/manifest.json     job ids, run ids, overrides, code version
 RUNS/submissions/<id>/                  submitit's pickles and the logs
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from caltech_exp.arguments import explain
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT, Catalog, read_catalog
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
@@ -54,9 +55,9 @@ class StudySettings(StrictRecord):
             config = config.but(weights=self.imagenet_weights[config.model])
         return config
 
-    def same_results(self, other: "StudySettings") -> bool:
-        """Whether the two ask for the same runs, row by row of the report."""
-        rows = [row.config for _, table in select() for row in table.rows]
+    def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
+        """Whether the two ask for the same runs, row by row of the catalog."""
+        rows = [row.config for _, table in catalog.tables for row in table.rows]
         return all(self.apply(config).id == other.apply(config).id for config in rows)
 
     def __str__(self) -> str:
@@ -90,12 +91,37 @@ class StudyData(StrictRecord):
         return f"{kind} {self.root} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
 
 
+class StudyFile(StrictRecord):
+    """A study file of the user's own, as it was when something was last submitted from it.
+
+    name      the file's name without .yaml
+    networks  name in the file -> what stands for it in the runs' settings (own_network.OwnNetwork.model)
+    """
+
+    name: str = Field(min_length=1)
+    text: str
+    networks: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What it asks. Raises UserError if it is not a sound study file."""
+        return read_catalog(self.text, self.name, f"{self.name}.yaml", self.networks)
+
+
 class Study(StrictRecord):
+    """`file` is None where the study is the report's."""
+
     schema_version: Literal[1] = 1
     settings: StudySettings
+    file: StudyFile | None = None
     data: StudyData
     created: str
     code: CodeVersion
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the study asks. Raises UserError as StudyFile.catalog does."""
+        return self.file.catalog if self.file else THE_REPORT
 
 
 class SubmittedTask(StrictRecord):
@@ -142,9 +168,17 @@ def read_study(runs: Path) -> Study | None:
     return study
 
 
-def require_same(study: Study, settings: StudySettings, data: StudyData, runs: Path) -> None:
-    """Raises UserError, with both named, if `runs` was started with other overrides or another data set."""
-    if not study.settings.same_results(settings):
+def require_same(
+    study: Study, settings: StudySettings, data: StudyData, runs: Path, file: StudyFile | None = None
+) -> None:
+    """Raises UserError, with both named, if `runs` was started with other overrides, data, or another study file.
+
+    The same file may have changed since: rows and tables are added as a study goes on.
+    """
+    here, asked = (f"the study {one.name}" if one else "the report's study" for one in (study.file, file))
+    if here != asked:
+        raise UserError(f"{runs} holds {here}, and this command is of {asked}; give another runs= folder")
+    if not study.settings.same_results(settings, file.catalog if file else THE_REPORT):
         raise UserError(
             f"{runs} holds a study with {study.settings}, and this command asks for {settings}; "
             "give the same overrides, or another runs= folder"

@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import parse, split_arguments, usage
-from caltech_exp.catalog import SECTIONS, SEEDS, Section, Table, select
-from caltech_exp.config import RunConfig
-from caltech_exp.errors import UserError
+from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
+from caltech_exp.catalog.model import REPORT
+from caltech_exp.catalog.reading import MOST_CHARACTERS, own_networks
+from caltech_exp.config import NETWORK_NAMES, RunConfig
+from caltech_exp.errors import UserError, shown
 from caltech_exp.files import user_path
-from caltech_exp.plan import parse_seeds
-from caltech_exp.study import StudySettings
+from caltech_exp.own_network import OwnNetwork, find_network
+from caltech_exp.seeds import parse_seeds
+from caltech_exp.study import StudyFile, StudySettings, read_study
 from caltech_exp.weights import IMAGENET_FILES, pin
 
-_SECTION_NAMES = "|".join(["all", *(section.name for section in SECTIONS)])
+
+def _section_names(catalog: Catalog) -> str:
+    return "|".join(["all", *(section.name for section in catalog.sections)])
 
 
 class SubmitOptions(BaseModel):
@@ -23,9 +29,17 @@ class SubmitOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    section: str = Field("", description=f"{_SECTION_NAMES}, or several with commas")
-    table: str = Field("", description="section.table, for example scratch.lr, or several with commas")
-    seeds: str = Field(str(len(SEEDS)), description="how many seeds, or a list as in 0,1,2")
+    section: str = Field("", description=f"{_section_names(THE_REPORT)}, or several with commas")
+    table: str = Field(
+        "",
+        description="section.table, for example scratch.lr, or a row of it, scratch.lr=5e-2; several with commas",
+    )
+    study: str = Field(
+        "", description="study file of your own (docs/studies.md); left out: that of runs=, or the report"
+    )
+    seeds: str = Field(
+        "", description="how many seeds, or a list as in 0,1,2; left out: the study's, 3 of the report"
+    )
     profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
     runs: str = Field("runs", description="folder of the study")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
@@ -43,12 +57,18 @@ class SubmitOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Request:
-    """A checked command line: what to run, with which overrides, and the remaining options."""
+    """A checked command line: what to run, with which overrides, and the remaining options.
+
+    file      the study file that it is of, None for the report
+    networks  the user's own that it names, to be kept with the study
+    """
 
     tables: tuple[tuple[Section, Table], ...]
     seeds: tuple[int, ...]
     settings: StudySettings
     options: SubmitOptions
+    file: StudyFile | None = None
+    networks: tuple[OwnNetwork, ...] = ()
 
 
 USAGE = usage(
@@ -66,16 +86,45 @@ def parse_request(argv: Sequence[str]) -> Request:
     option_words = {key: value for key, value in values.items() if key in SubmitOptions.model_fields}
     overrides = {key: value for key, value in values.items() if key in RunConfig.model_fields}
     options = parse(SubmitOptions, option_words)
+    runs = user_path(options.runs, "runs")
+    file, networks = _study_file(options, runs)
+    catalog = file.catalog if file else THE_REPORT
     if not options.section and not options.table:
-        raise UserError(f"nothing to submit: give section={_SECTION_NAMES} or table=section.table")
-    tables = select(_names("section", options.section), _names("table", options.table))
-    seeds = parse_seeds(options.seeds)
+        raise UserError(f"nothing to submit: give section={_section_names(catalog)} or table=section.table")
+    tables = catalog.select(_names("section", options.section), _names("table", options.table))
+    seeds = parse_seeds(options.seeds) if options.seeds else catalog.seeds
     checked = parse(RunConfig, overrides).model_dump(include=set(overrides))
     if checked.get("weights") not in (None, "none", "imagenet"):
         checked["weights"] = pin(checked["weights"])
+    if checked.get("model") not in (None, *NETWORK_NAMES):
+        networks.append(find_network(checked["model"], Path.cwd(), runs))
+        checked["model"] = networks[-1].model
     replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
     settings = StudySettings(overrides=checked, imagenet_weights=replaced)
-    return Request(tuple(tables), seeds, settings, options)
+    return Request(tuple(tables), seeds, settings, options, file, tuple(networks))
+
+
+def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, list[OwnNetwork]]:
+    """The study file of study=, or the one that the folder was started with, and the networks that it brings."""
+    if not options.study:
+        study = read_study(runs)
+        return (study.file if study else None), []
+    path = user_path(options.study, "study")
+    try:
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(MOST_CHARACTERS + 1)
+    except FileNotFoundError:
+        raise UserError(f"study={shown(options.study)}: there is no such file; name a YAML file") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"study={shown(options.study)} cannot be read ({reason}); give a YAML file") from None
+    if path.stem == REPORT:
+        raise UserError(
+            f"study={shown(options.study)}: {REPORT} is the name of the report itself; rename the file"
+        )
+    own = {name: find_network(of, path.parent, runs) for name, of in own_networks(text, path.name).items()}
+    networks = {name: network.model for name, network in own.items()}
+    return StudyFile(name=path.stem, text=text, networks=networks), list(own.values())
 
 
 def _names(key: str, text: str) -> list[str]:

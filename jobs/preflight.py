@@ -1,6 +1,7 @@
 """Everything that can be found wrong before anything is queued."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
@@ -51,13 +52,22 @@ def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySetti
         )
     check_splits(data)
     for config in configs:
-        images = len(evenly(data.train, config.max_images))
+        images = _training_images(data, config)
         if config.batch_size > images:
             whose = "" if "batch_size" in settings.overrides else " of a row of the report"
             raise UserError(
                 f"batch_size={config.batch_size}{whose} is larger than the training set of {images:,} images: "
                 f"no step would run; set batch_size={images} or less, or more images"
             )
+
+
+def _training_images(data: DataSet, config: RunConfig) -> int:
+    """How many images of the training set a run trains on."""
+    chosen = evenly(data.train, config.max_images)
+    if config.max_per_class == 0:
+        return len(chosen)
+    classes = Counter(sample.label for sample in chosen)
+    return sum(min(count, config.max_per_class) for count in classes.values())
 
 
 def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:

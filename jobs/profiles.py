@@ -20,8 +20,8 @@ from caltech_exp.arguments import explain
 from caltech_exp.config import FiniteFloat
 from caltech_exp.errors import UserError, shown, unknown
 from caltech_exp.files import user_path
+from caltech_exp.plain_yaml import load_plain
 from caltech_exp.provenance import CHECKOUT
-from jobs.plain_yaml import load_plain
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 

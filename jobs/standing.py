@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import Result
@@ -44,10 +44,15 @@ class Standing:
         return [run for run in self.plan if self.states[run.id].state in states]
 
 
-def standing(folder: Path, plan: Sequence[PlannedRun], states: Mapping[str, RunState]) -> Standing:
-    """How the study in `folder` stands, from the states of its runs."""
+def standing(
+    folder: Path,
+    asked: Sequence[tuple[Section, Table]],
+    plan: Sequence[PlannedRun],
+    states: Mapping[str, RunState],
+) -> Standing:
+    """How the study in `folder` stands, from the tables that it asks for and the states of its runs."""
     tables: dict[tuple[str, str], Counter[str]] = {
-        (section.name, table.name): Counter() for section, table in select()
+        (section.name, table.name): Counter() for section, table in asked
     }
     for run in plan:
         for place in dict.fromkeys(served.partition("=")[0] for served in run.serves):

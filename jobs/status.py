@@ -11,7 +11,6 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import read_options, run_command_line, usage
-from caltech_exp.catalog import select
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
 from caltech_exp.files import user_path
 from caltech_exp.plan import expand
@@ -70,8 +69,9 @@ def look(runs: Path, timeout: float) -> Standing:
         raise UserError(f"runs={runs} holds no study; submit one with jobs/submit.py, or name another")
     manifests = sound_manifests(runs)
     seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
-    plan = expand(select(), seeds, study.settings)
-    return standing(runs, plan, states_of(plan, runs, manifests, timeout, study.data.fingerprint))
+    tables = study.catalog.tables
+    plan = expand(tables, seeds, study.settings)
+    return standing(runs, tables, plan, states_of(plan, runs, manifests, timeout, study.data.fingerprint))
 
 
 def _printed(now: Standing, options: StatusOptions) -> str:

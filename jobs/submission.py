@@ -15,6 +15,7 @@ from pathlib import Path
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.files import folder_if_it_succeeds
+from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study import (
@@ -25,6 +26,7 @@ from caltech_exp.study import (
     StudyData,
     SubmittedTask,
     job_comment,
+    read_study,
     write_manifest,
     write_study,
 )
@@ -113,8 +115,7 @@ def submit(
     queued = 0
     try:
         # Everything on record before anything is queued: whoever finds the jobs can tell what they are.
-        if first_time:
-            write_study(runs, Study(settings=request.settings, data=data, created=utc_now(), code=code))
+        _write_study(request, runs, data, code)
         write_manifest(runs, manifest)
         for k, array in enumerate(arrays):
             if isinstance(profile, SlurmProfile):
@@ -144,6 +145,18 @@ def submit(
             (runs / STUDY).unlink(missing_ok=True)
         raise
     return manifest
+
+
+def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersion) -> None:
+    """Record the study when it begins, and its file whenever that has changed since."""
+    for network in request.networks:
+        keep_network(network)
+    study = read_study(runs)
+    if study is None:
+        study = Study(settings=request.settings, file=request.file, data=data, created=utc_now(), code=code)
+    elif study.file == request.file:
+        return
+    write_study(runs, study.model_copy(update={"file": request.file}))
 
 
 def _with_jobs(manifest: Manifest, array: int, jobs: Sequence[str]) -> Manifest:

@@ -165,7 +165,7 @@ def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], reque
 def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:
     study = read_study(runs)
     if study is not None:
-        require_same(study, request.settings, data, runs)
+        require_same(study, request.settings, data, runs, request.file)
 
 
 def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None) -> list[Array]:

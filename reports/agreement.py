@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-from caltech_exp.catalog import select
 from reports.banner import cautions
 from reports.blocks import Block, Picture, Prose
 from reports.collect import Collected, RowRuns
@@ -52,7 +51,7 @@ def agreement_grid(collected: Collected) -> Grid:
     """A line for every table with results, and one for all rows of them."""
     lines: list[tuple[Value, ...]] = []
     everything: list[RowRuns] = []
-    for section, table in select():
+    for section, table in collected.catalog.tables:
         rows = collected.of(section, table)
         everything += rows
         if known_rows(rows):

@@ -51,7 +51,7 @@ def _data(collected: Collected) -> Caution | None:
             "set and say nothing about the report's.",
             STAND_IN_PICTURE,
         )
-    counts = _image_counts(collected)
+    counts = _image_counts(collected) if collected.catalog.is_report else None
     if counts in (None, SPLIT_IMAGES):
         return None
     images, of_report = (f"{train:,} + {test:,}" for train, test in (counts or (0, 0), SPLIT_IMAGES))
@@ -74,6 +74,8 @@ def _overrides(collected: Collected) -> Caution | None:
     if not overrides:
         return None
     named = as_typed(overrides)
+    if not collected.catalog.is_report:
+        return Caution(f"**Settings overridden in every run: {code(named)}.**", f"Overridden: {named}")
     if set(overrides) <= set(HOW_NOT_WHAT):
         return Caution(
             f"**Settings overridden in every run: {code(named)}.** They change how the runs are computed, not "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from caltech_exp.catalog import SECTIONS, SEEDS, Row, Section, Table
+from caltech_exp.catalog import THE_REPORT, Catalog, Row, Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.results import Damaged
@@ -71,7 +71,8 @@ class Collected:
     """A study as its files tell it.
 
     fingerprint  of the data set whose results count; None where there is neither a study nor a result
-    seeds        that the study's submissions name, or the report's three
+    catalog      what the study asks; the report where there is no study
+    seeds        that the study's submissions name, or the catalog's
     rows         (section name, table name) -> the table's rows in its order
     strays       runs in the folder that no row of the report asks for with this study's settings
     damaged      manifests that cannot be read
@@ -79,6 +80,7 @@ class Collected:
 
     folder: Path
     study: Study | None
+    catalog: Catalog
     settings: StudySettings
     fingerprint: str | None
     seeds: tuple[int, ...]
@@ -132,6 +134,7 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
         raise UserError(f"runs={folder} is a file; give the folder of a study")
     study = read_study(folder)
     settings = study.settings if study else StudySettings()
+    catalog = study.catalog if study else THE_REPORT
     found = read_manifests(folder)
     manifests = tuple(manifest for manifest in found if isinstance(manifest, Manifest))
     submitted = {name for m in manifests for task in m.tasks for name in task.runs if RUN_FOLDER.fullmatch(name)}
@@ -139,12 +142,13 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
     states = read_runs(folder, names, submitted, cache)
     fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
     runs = [_run(name, state, fingerprint) for name, state in states.items()]
-    seeds = tuple(sorted({seed for m in manifests for seed in m.seeds})) or SEEDS
-    rows = _rows(settings, runs, seeds)
+    seeds = tuple(sorted({seed for m in manifests for seed in m.seeds})) or catalog.seeds
+    rows = _rows(catalog, settings, runs, seeds)
     asked = {run.id for table in rows.values() for row in table for run in row.runs}
     return Collected(
         folder=folder,
         study=study,
+        catalog=catalog,
         settings=settings,
         fingerprint=fingerprint,
         seeds=seeds,
@@ -170,7 +174,7 @@ def _run(name: str, state: Seen, fingerprint: str | None) -> Run:
 
 
 def _rows(
-    settings: StudySettings, runs: list[Run], seeds: tuple[int, ...]
+    catalog: Catalog, settings: StudySettings, runs: list[Run], seeds: tuple[int, ...]
 ) -> dict[tuple[str, str], tuple[RowRuns, ...]]:
     of_config: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
@@ -182,7 +186,5 @@ def _rows(
         return RowRuns(row, config, own, tuple(sorted(set(seeds) - {run.seed for run in own})))
 
     return {
-        (section.name, table.name): tuple(row_runs(row) for row in table.rows)
-        for section in SECTIONS
-        for table in section.tables
+        (section.name, table.name): tuple(row_runs(row) for row in table.rows) for section, table in catalog.tables
     }

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from caltech_exp.catalog import SECTIONS
 from reports.blocks import Block, Prose, row_key
 from reports.collect import Collected, RowRuns
 from reports.costs import JOULES_PER_KWH, devices
@@ -164,10 +163,9 @@ def network_grid(collected: Collected) -> Grid:
 
 
 def _rows(collected: Collected) -> Iterable[tuple[str, RowRuns]]:
-    for section in SECTIONS:
-        for table in section.tables:
-            for row in collected.of(section, table):
-                yield row_key(section.name, table.name, row.row.label), row
+    for section, table in collected.catalog.tables:
+        for row in collected.of(section, table):
+            yield row_key(section.name, table.name, row.row.label), row
 
 
 def _reported_gap(first: RowRuns, second: RowRuns) -> float | None:

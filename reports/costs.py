@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from caltech_exp.catalog import SECTIONS
 from reports.blocks import Block, Prose, row_key
 from reports.collect import Collected
 from reports.grid import Column, Grid, Value, grid_block
@@ -40,17 +39,16 @@ def cost_grids(collected: Collected) -> tuple[Grid, Grid]:
     tables: list[tuple[Value, ...]] = []
     rows: list[tuple[Value, ...]] = []
     keys = []
-    for section in SECTIONS:
-        for table in section.tables:
-            of_table: list[Outcome] = []
-            for row in collected.of(section, table):
-                results = [*row.finished, *row.diverged]
-                of_table += results
-                if results:
-                    rows.append((f"{section.name}.{table.name}", row.row.label, *cost_values(results)))
-                    keys.append(row_key(section.name, table.name, row.row.label))
-            unique = list({one.run_id: one for one in of_table}.values())
-            tables.append((f"{section.name}.{table.name}", *cost_values(unique)))
+    for section, table in collected.catalog.tables:
+        of_table: list[Outcome] = []
+        for row in collected.of(section, table):
+            results = [*row.finished, *row.diverged]
+            of_table += results
+            if results:
+                rows.append((f"{section.name}.{table.name}", row.row.label, *cost_values(results)))
+                keys.append(row_key(section.name, table.name, row.row.label))
+        unique = list({one.run_id: one for one in of_table}.values())
+        tables.append((f"{section.name}.{table.name}", *cost_values(unique)))
     tables.append(("all", *cost_values(collected.results())))
     return (
         Grid("cost_by_table", f"Cost by table. {NOTE}", (Column("table", "text"), *COLUMNS), tuple(tables)),

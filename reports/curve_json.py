@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import numpy as np
 
-from caltech_exp.catalog import SECTIONS
 from reports.banner import picture_caution
 from reports.blocks import row_key
 from reports.collect import Collected, RowRuns
@@ -63,8 +62,7 @@ def keyed_rows(collected: Collected) -> dict[str, RowRuns]:
     """Every row of the catalog by its key, in the report's order."""
     return {
         row_key(section.name, table.name, row.row.label): row
-        for section in SECTIONS
-        for table in section.tables
+        for section, table in collected.catalog.tables
         for row in collected.of(section, table)
     }
 

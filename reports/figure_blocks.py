@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
 
-from caltech_exp.catalog import SEEDS, Figure, Section
+from caltech_exp.catalog import Figure, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import PIN, run_id
 from reports.banner import picture_caution
@@ -131,7 +131,7 @@ def submit_command(collected: Collected, what: str) -> str:
     words = [what]
     if os.path.realpath(collected.folder) != os.path.realpath("runs"):
         words.append(f"runs={collected.folder}")
-    if collected.seeds != SEEDS:
+    if collected.seeds != collected.catalog.seeds:
         words.append(f"seeds={','.join(map(str, collected.seeds))}" + ("," if len(collected.seeds) == 1 else ""))
     if collected.study and collected.study.data.root:
         words.append(f"data={collected.study.data.root}")

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from caltech_exp.catalog import SECTIONS, Section, select
+from caltech_exp.catalog import Catalog, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import NUM_CLASSES
 from reports.agreement import agreement_blocks, agreement_grid
@@ -20,7 +20,7 @@ from reports.dataset_blocks import dataset_blocks, find_data_set
 from reports.figure_blocks import figure_blocks, submit_command
 from reports.gallery import Gallery
 from reports.grid import Grid
-from reports.markup import code
+from reports.markup import code, escape
 from reports.origins import origins_blocks
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
@@ -28,16 +28,15 @@ from reports.tables import EXPLAINED, results_grid, table_blocks
 FIGURES = "figures"
 CACHE = ".cache"
 """Folder beside the report of what only saves time: it may be deleted."""
-TITLE = "AlexNet and ResNet-18 on Caltech-101: reported and measured"
 HOW_TO_READ = (
     "Measured values are validation accuracies (0 to 1) after the last epoch: mean and standard deviation over "
     "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n), as "
     "the report's; the 95 % confidence interval of the mean is Student's, from the sample's standard deviation "
-    "(divided by n - 1). A single run has neither (–). Diverged runs are never averaged in. The difference is "
-    "measured - reported; the test accuracy is a mean over the same runs. Reported values are the report's, over "
-    "three runs each. Every table is in `tables/` as CSV and LaTeX, every run in `runs.csv`, every epoch in "
-    "`epochs.csv`."
+    "(divided by n - 1). A single run has neither (–). Diverged runs are never averaged in. The test accuracy is "
+    "a mean over the same runs. Every table is in `tables/` as CSV and LaTeX, every run in `runs.csv`, every "
+    "epoch in `epochs.csv`."
 )
+REPORTED = " The difference is measured - reported. Reported values are the report's, over three runs each."
 
 
 @dataclass(frozen=True)
@@ -63,27 +62,28 @@ def open_gallery(out: Path, pool: Executor | None = None) -> Gallery:
 
 def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Report:
     """The report; its pictures are there after `gallery.finish()`. Raises OSError."""
+    catalog = collected.catalog
     studies = class_studies(collected)
     notes = caution_notes(collected)
     blocks: list[Block] = [
-        Heading(1, TITLE, "top"),
+        Heading(1, escape(catalog.title), "top"),
         *notes,
         *(Prose(words) for words in _missing(collected)),
         Prose(f"{count_line(collected)}."),
         overview(collected),
-        Prose(HOW_TO_READ),
-        Heading(2, "Agreement at a glance", "agreement"),
-        *notes,
-        *agreement_blocks(collected, gallery),
+        Prose(HOW_TO_READ + (REPORTED if compares(catalog) else "")),
     ]
-    for section in SECTIONS:
-        title = f"{section.number}. {section.title}" if section.number else section.title
-        blocks += [Heading(2, title, section.name), *notes, Prose(f"*{section.question}*")]
+    if compares(catalog):
+        blocks += [Heading(2, "Agreement at a glance", "agreement"), *notes, *agreement_blocks(collected, gallery)]
+    for section in catalog.sections:
+        blocks += [Heading(2, escape(section.full_title), section.name), *notes]
+        blocks += [Prose(f"*{escape(section.question)}*")] if section.question else []
         if section.dataset_figures:
             blocks += _data_section(section, collected, gallery, data_option)
         for asked in section.tables:
             blocks += _table_section(section, asked, collected, gallery)
-    blocks += [Heading(2, "5. Conclusions", "conclusions"), *notes, *conclusion_blocks(collected)]
+    if catalog.is_report:
+        blocks += [Heading(2, "5. Conclusions", "conclusions"), *notes, *conclusion_blocks(collected)]
     blocks += [Heading(2, "Class by class", "classes"), *notes, *class_blocks(collected, studies, gallery)]
     blocks += [Heading(2, "Cost", "cost"), *notes, *cost_blocks(collected)]
     blocks += [Heading(2, "Provenance", "provenance"), *notes, *origins_blocks(collected)]
@@ -94,13 +94,20 @@ def report_grids(collected: Collected, studies: Sequence[ClassStudy]) -> tuple[G
     """Every table of numbers of the report, and the classes one by one."""
     names = class_names(collected, NUM_CLASSES)
     return (
-        agreement_grid(collected),
-        *(results_grid(section, asked, collected.of(section, asked)) for section, asked in select()),
-        comparison_grid(collected),
-        network_grid(collected),
+        *((agreement_grid(collected),) if compares(collected.catalog) else ()),
+        *(
+            results_grid(section, asked, collected.of(section, asked))
+            for section, asked in collected.catalog.tables
+        ),
+        *((comparison_grid(collected), network_grid(collected)) if collected.catalog.is_report else ()),
         *((class_grid(studies, names), per_class_grid(studies, names)) if studies else ()),
         *cost_grids(collected),
     )
+
+
+def compares(catalog: Catalog) -> bool:
+    """Whether any row has a reported value to hold measured ones against."""
+    return any(row.reported for _, table in catalog.tables for row in table.rows)
 
 
 def caution_notes(collected: Collected) -> list[Note]:
@@ -128,14 +135,15 @@ def _missing(collected: Collected) -> list[str]:
 def overview(collected: Collected) -> Table:
     """Runs by section; a run that several sections show counts in each."""
     cells = []
-    for section in SECTIONS:
+    for section in collected.catalog.sections:
         if not section.tables:
             continue
         counts = count_runs(collected, section.name)
         useless = sum(counts[state] for state in EXPLAINED)
         done = [counts["finished"], counts["diverged"], useless]
-        title = f"{section.number}. {section.title}"
-        cells.append((title, *map(str, done), str(counts.total() - sum(done)), str(counts.total())))
+        cells.append(
+            (escape(section.full_title), *map(str, done), str(counts.total() - sum(done)), str(counts.total()))
+        )
     headings = ("section", "finished", "diverged", "failed or not counted", "to come", "all runs")
     return Table(headings, tuple(cells), numbers=tuple(range(1, len(headings))))
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from caltech_exp.catalog import select
 from reports.collect import Collected
 from reports.sentences import known_rows
 
@@ -21,11 +20,10 @@ class ScatterPoint:
 def scatter_points(collected: Collected) -> list[ScatterPoint]:
     """In the report's order; a configuration that several tables show is one point."""
     found: dict[str, ScatterPoint] = {}
-    for section, table in select():
+    for section, table in collected.catalog.tables:
         for one in known_rows(collected.of(section, table)):
             reported = one.row.row.reported
             if reported:
-                name = f"{section.number}. {section.title}"
-                point = ScatterPoint(name, one.mean, one.measured.half, reported.mean, reported.std)
+                point = ScatterPoint(section.full_title, one.mean, one.measured.half, reported.mean, reported.std)
                 found.setdefault(one.row.config.id, point)
     return list(found.values())

@@ -15,13 +15,14 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import read_options, run_command_line, usage
-from caltech_exp.catalog import Row, select
+from caltech_exp.catalog import THE_REPORT, Row
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
-from caltech_exp.plan import PlannedRun, expand, parse_seeds
+from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.results import RESULT, Result, write_record
+from caltech_exp.seeds import parse_seeds
 from caltech_exp.study import (
     Manifest,
     Study,
@@ -88,7 +89,7 @@ def write_simulated_study(out: Path, seeds: Sequence[int], counts: ImageCounts) 
         train_val_images=int((counts.train + counts.val).sum()),
         test_images=int(counts.test.sum()),
     )
-    runs = expand(select(), seeds, settings)
+    runs = expand(THE_REPORT.tables, seeds, settings)
     tasks = tuple(
         SubmittedTask(array=0, index=number, job=SUBMISSION, runs=(run.id,)) for number, run in enumerate(runs)
     )
@@ -116,7 +117,7 @@ def write_simulated_study(out: Path, seeds: Sequence[int], counts: ImageCounts) 
 
 def simulated_results(runs: Sequence[PlannedRun], counts: ImageCounts) -> Iterator[Result]:
     """A result for each of the runs, drawn around the first of its rows that the report prints a value for."""
-    rows = {f"{s.name}.{t.name}={row.label}": row for s, t in select() for row in t.rows}
+    rows = {f"{s.name}.{t.name}={row.label}": row for s, t in THE_REPORT.tables for row in t.rows}
     code = code_version()
     for run in runs:
         key, row = _row(run, rows)

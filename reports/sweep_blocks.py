@@ -24,8 +24,7 @@ def sweep_blocks(
     """A plot for a table of several rows of which any has a result, else nothing. Raises OSError."""
     if len(rows) < 2 or not any(row.finished or row.diverged for row in rows):
         return []
-    number = asked.number if asked.number != section.number else section.number
-    title = f"{number}. {asked.title}"
+    title = f"{asked.number}. {asked.title}" if asked.number else asked.title
     points = [sweep_row(row) for row in rows]
     caution = "\n".join(dict.fromkeys(picture_caution(collected, row.config) for row in rows)).strip("\n")
     name = f"plot-{section.name}.{asked.name}"

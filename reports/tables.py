@@ -28,10 +28,9 @@ EXPLAINED = ("failed", "damaged", "lost", NOT_COUNTED)
 def table_blocks(section: Section, asked: Asked, rows: Sequence[RowRuns], collected: Collected) -> list[Block]:
     """The table with its heading and what must be known of it, without its figures."""
     name = f"{section.name}.{asked.name}"
-    title = f"{asked.number}. {asked.title}" if asked.number != section.number else asked.title
     return [
-        Heading(3, title, name),
-        Prose(f"*{asked.question}* ({code(f'table={name}')})"),
+        Heading(3, escape(asked.title_in(section)), name),
+        Prose(f"{f'*{escape(asked.question)}* ' if asked.question else ''}({code(f'table={name}')})"),
         *settings_lines(asked, rows),
         grid_block(results_grid(section, asked, rows)),
         Prose(f"*{CAPTION}*"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
+from caltech_exp.config import ADDED, NUM_CLASSES, OWN_NETWORK, PIN, RunConfig
 
 PARAMETERS = {
     "batch_size": "BATCH_SIZE",
@@ -30,6 +30,8 @@ WORDS: dict[str, dict[Any, str]] = {
         "combined": "all augmentations but the vertical flip",
     },
     "max_images": {0: "all images"},
+    "max_per_class": {0: "all images of each class"},
+    "sampling": {"shuffle": "each image once an epoch", "balanced": "all classes equally often"},
 }
 HOW_NOT_WHAT = ("workers", "engine", "precision")
 """Settings that say how a run is computed, not what it trains."""
@@ -41,6 +43,10 @@ def setting(name: str, value: Any) -> str:
         return f"{PARAMETERS[name]} = {number(name, value)}"
     if value in WORDS.get(name, {}):
         return WORDS[name][value]
+    if name == "model":
+        return network_name(value)
+    if name == "max_per_class":
+        return f"at most {value} training images of each class"
     if name == "weights":
         return f"starting from {weights_name(value)}"
     if name == "max_images":
@@ -63,11 +69,24 @@ def weights_name(weights: str) -> str:
     return f"{name} (sha256 {digest[:12]})" if pinned else name
 
 
+def network_name(model: str) -> str:
+    """`AlexNet`; of a network of the user's own `tiny of nets.py (sha256 0123456789ab)`"""
+    own = OWN_NETWORK.fullmatch(model)
+    if own is None:
+        return WORDS["model"].get(model, model)
+    digest = f" (sha256 {own['digest'][:12]})" if own["digest"] else ""
+    return f"{own['function']} of {PurePath(own['path']).name}{digest}"
+
+
 def as_typed(overrides: Mapping[str, Any]) -> str:
     """`lr=0.05 epochs=1`, a weights file by its name and hash."""
-    return " ".join(
-        f"{name}={weights_name(value) if name == 'weights' else value}" for name, value in overrides.items()
-    )
+    return " ".join(f"{name}={_typed(name, value)}" for name, value in overrides.items())
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "weights":
+        return weights_name(value)
+    return network_name(value) if name == "model" and value not in WORDS["model"] else value
 
 
 def shared_settings(configs: Sequence[RunConfig]) -> str:
@@ -79,6 +98,7 @@ def shared_settings(configs: Sequence[RunConfig]) -> str:
         setting(name, values[0][name])
         for name in order
         if all(name in config and config[name] == values[0][name] for config in values)
+        and ADDED.get(name) != values[0][name]  # said only where a study makes use of it
     ]
     return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
 

@@ -1,10 +1,14 @@
-"""The shapes the catalog is written in: section, table, row, figure, reported value."""
+"""The shapes a catalog is made of: section, table, row, figure, reported value."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError, unknown
+
+REPORT = "report"
+"""The name of the catalog that is the report itself."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class Table:
     figures: tuple[Figure, ...] = ()
     settings_figure: int | None = None
 
+    def title_in(self, section: "Section") -> str:
+        """`1.1. Changing learning rate`; without the number where it has none of its own."""
+        return f"{self.number}. {self.title}" if self.number not in ("", section.number) else self.title
+
     def row(self, label: str) -> Row:
         """The row of that label; KeyError if there is none."""
         for row in self.rows:
@@ -86,16 +94,61 @@ class Section:
     tables: tuple[Table, ...] = ()
     dataset_figures: tuple[DatasetFigure, ...] = ()
 
-
-def sweep(base: RunConfig, setting: str, values: Mapping[str, tuple[float, float] | None]) -> tuple[Row, ...]:
-    """Rows that change one setting of `base`: the value as the report prints it -> (mean, std) or None."""
-    rows = []
-    for label, reported in values.items():
-        config = base.but(**{setting: label})
-        rows.append(Row(label, config, Reported(*reported) if reported else None))
-    return tuple(rows)
+    @property
+    def full_title(self) -> str:
+        """`1. Training from scratch`"""
+        return f"{self.number}. {self.title}" if self.number else self.title
 
 
-def single(label: str, config: RunConfig, **marks: Any) -> tuple[Row, ...]:
-    """The one row of a run that the report shows without a table."""
-    return (Row(label, config, **marks),)
+@dataclass(frozen=True)
+class Catalog:
+    """What a study asks: the report (`name` is REPORT), or the sections of a study file of that name."""
+
+    name: str
+    title: str
+    sections: tuple[Section, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def is_report(self) -> bool:
+        return self.name == REPORT
+
+    @cached_property
+    def tables(self) -> tuple[tuple[Section, Table], ...]:
+        """Every table with its section, in their order."""
+        return tuple((section, table) for section in self.sections for table in section.tables)
+
+    def select(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> list[tuple[Section, Table]]:
+        """The tables of the named sections (`all` for every one), narrowed to the named tables if any.
+
+        Tables are named `section.table`, or `section.table=row` for one row of them. Raises UserError for an
+        unknown name, or a table outside the sections.
+        """
+        by_name = {section.name: section for section in self.sections}
+        for name in sections:
+            if name not in by_name and name != "all":
+                raise unknown("section", name, [*by_name, "all"])
+        chosen = [s for s in self.sections if not sections or "all" in sections or s.name in sections]
+        if not tables:
+            return [(s, t) for s in chosen for t in s.tables]
+        rows: dict[str, list[str]] = {}
+        everything = {f"{s.name}.{t.name}": (s, t) for s, t in self.tables}
+        for words in tables:
+            name, narrowed, label = words.partition("=")
+            if name not in everything:
+                raise unknown("table", name, everything)
+            section, table = everything[name]
+            if section not in chosen:
+                raise UserError(
+                    f"table {name!r} is not in section {','.join(sections)}; "
+                    f"leave section= out, or use section={section.name}"
+                )
+            labels = [row.label for row in table.rows]
+            if narrowed and label not in labels:
+                raise unknown(f"row of {name}", label, labels)
+            rows.setdefault(name, []).extend([label] if narrowed else labels)
+        return [
+            (s, replace(t, rows=tuple(row for row in t.rows if row.label in rows[name])))
+            for name, (s, t) in everything.items()
+            if name in rows
+        ]

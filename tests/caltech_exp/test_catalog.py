@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import SECTIONS, TEMPLATE, select
+from caltech_exp.catalog import TEMPLATE, THE_REPORT
 from caltech_exp.errors import UserError
 from caltech_exp.plan import expand
 from caltech_exp.study import StudySettings
 
 REPORT = Path(__file__).resolve().parents[3] / "shared" / "report"
-TABLES = select()
+TABLES = THE_REPORT.select()
 
 
 def test_whole_report_is_40_configurations_and_120_runs() -> None:
@@ -34,11 +34,17 @@ def test_rows_that_share_a_run_are_those_the_design_names() -> None:
 
 
 def test_sections_stand_in_the_reports_order() -> None:
-    assert [section.name for section in SECTIONS] == ["data", "scratch", "transfer", "augmentation", "resnet"]
+    assert [section.name for section in THE_REPORT.sections] == [
+        "data",
+        "scratch",
+        "transfer",
+        "augmentation",
+        "resnet",
+    ]
 
 
 def test_figures_1_to_20_are_all_there_once() -> None:
-    numbers = [figure.number for section in SECTIONS for figure in section.dataset_figures]
+    numbers = [figure.number for section in THE_REPORT.sections for figure in section.dataset_figures]
     for _, table in TABLES:
         numbers += [figure.number for figure in table.figures]
         numbers += [table.settings_figure] if table.settings_figure else []
@@ -55,6 +61,7 @@ def test_template_is_figure_4() -> None:
     assert TEMPLATE.model_dump() == {
         "model": "alexnet", "weights": "none", "freeze": "none", "augment": "none", "lr": 1e-3, "momentum": 0.9,
         "weight_decay": 5e-5, "batch_size": 256, "epochs": 30, "step_size": 20, "gamma": 0.1, "max_images": 0,
+        "max_per_class": 0, "sampling": "shuffle",
         "workers": 4, "engine": "fast", "precision": "bf16",
     }  # fmt: skip
 
@@ -66,7 +73,7 @@ def test_one_row_diverges() -> None:
 
 
 def test_select_narrows_to_tables_in_the_reports_order() -> None:
-    names = [f"{s.name}.{t.name}" for s, t in select([], ["transfer.lr", "scratch.lr"])]
+    names = [f"{s.name}.{t.name}" for s, t in THE_REPORT.select([], ["transfer.lr", "scratch.lr"])]
     assert names == ["scratch.lr", "transfer.lr"]
 
 
@@ -80,7 +87,7 @@ def test_select_narrows_to_tables_in_the_reports_order() -> None:
 )
 def test_select_names_what_is_wrong(sections: list[str], tables: list[str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        select(sections, tables)
+        THE_REPORT.select(sections, tables)
 
 
 @pytest.fixture(scope="module")

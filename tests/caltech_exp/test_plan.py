@@ -2,9 +2,10 @@
 
 import pytest
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.errors import UserError
-from caltech_exp.plan import expand, parse_seeds
+from caltech_exp.plan import expand
+from caltech_exp.seeds import parse_seeds
 from caltech_exp.study import StudySettings
 
 
@@ -32,7 +33,7 @@ def test_wrong_seeds_say_what_seeds_takes(text: str) -> None:
 
 
 def test_an_override_makes_rows_one_run() -> None:
-    tables = select([], ["scratch.epochs"])
+    tables = THE_REPORT.select([], ["scratch.epochs"])
     assert len(expand(tables, (0,), StudySettings())) == 5
     (only,) = expand(tables, (0,), StudySettings(overrides={"epochs": 1}))
     assert only.serves == tuple(f"scratch.epochs={n}" for n in (20, 30, 40, 50, 60))
@@ -41,11 +42,11 @@ def test_an_override_makes_rows_one_run() -> None:
 
 def test_imagenet_weights_are_replaced_only_where_a_row_asks_for_them() -> None:
     settings = StudySettings(imagenet_weights={"resnet18": "/w/resnet18.pth@sha256:" + "0" * 64})
-    runs = expand(select(["resnet", "transfer"]), (0,), settings)
+    runs = expand(THE_REPORT.select(["resnet", "transfer"]), (0,), settings)
     replaced = {(run.config.model, run.config.weights.partition("@")[0]) for run in runs}
     assert replaced == {("alexnet", "imagenet"), ("resnet18", "none"), ("resnet18", "/w/resnet18.pth")}
 
 
 def test_all_seeds_of_a_configuration_stand_together() -> None:
-    runs = expand(select([], ["scratch.lr"]), (0, 1), StudySettings())
+    runs = expand(THE_REPORT.select([], ["scratch.lr"]), (0, 1), StudySettings())
     assert [run.seed for run in runs] == [0, 1] * 5

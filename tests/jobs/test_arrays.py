@@ -1,13 +1,13 @@
 """Open runs in arrays."""
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.study import StudySettings
 from jobs.arrays import make_arrays
 
 
 def plan(*sections: str) -> list[PlannedRun]:
-    return expand(select(sections), (0, 1, 2), StudySettings())
+    return expand(THE_REPORT.select(sections), (0, 1, 2), StudySettings())
 
 
 def test_one_array_per_section_named_for_section_and_study() -> None:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
 from caltech_exp.plan import expand
 from caltech_exp.results import PROGRESS, Failure, Progress, write_record
@@ -15,7 +15,7 @@ from jobs.standing import seconds_left
 from tests.conftest import Command
 from tests.jobs.testbed import until
 
-PLAN = expand(select(tables=["scratch.lr"]), (0,), StudySettings())
+PLAN = expand(THE_REPORT.select(tables=["scratch.lr"]), (0,), StudySettings())
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 

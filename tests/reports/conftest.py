@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caltech_exp.catalog import SECTIONS
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result, write_record
@@ -89,7 +89,7 @@ def make_diverged(config: RunConfig, seed: int, epochs: int = 3, **changes: Any)
 def row_config(table: str, label: str) -> RunConfig:
     """The configuration of a row, `scratch.lr` and `5e-2`."""
     section, _, name = table.partition(".")
-    found = next(t for s in SECTIONS if s.name == section for t in s.tables if t.name == name)
+    found = next(t for s in THE_REPORT.sections if s.name == section for t in s.tables if t.name == name)
     return found.row(label).config
 
 

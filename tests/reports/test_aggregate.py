@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import SECTIONS
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.study import StudySettings
@@ -31,7 +31,7 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
     text = (tmp_path / "report" / "report.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings[2:4] == ["## 1. Training from scratch", "## 2. Transfer learning"]
-    tables = [f"(`table={s.name}.{t.name}`)" for s in SECTIONS for t in s.tables]
+    tables = [f"(`table={s.name}.{t.name}`)" for s in THE_REPORT.sections for t in s.tables]
     places = [text.index(table) for table in tables]
     assert places == sorted(places)
 

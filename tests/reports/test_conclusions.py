@@ -2,7 +2,7 @@
 
 import pytest
 
-from caltech_exp.catalog import SECTIONS
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.results import Device
 from caltech_exp.study import StudySettings
 from reports.agreement import agreement_grid, agreement_sentence
@@ -27,7 +27,7 @@ def add(folder: StudyFolder, table: str, label: str, *values: float) -> None:
 
 
 def test_every_comparison_names_rows_of_the_catalog() -> None:
-    keys = {row_key(s.name, t.name, row.label) for s in SECTIONS for t in s.tables for row in t.rows}
+    keys = {row_key(s.name, t.name, row.label) for s in THE_REPORT.sections for t in s.tables for row in t.rows}
     assert {key for one in FIXED for key in (one.first, one.second)} <= keys
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from reports.collect import Collected, collect
 from reports.grid import shown
 from reports.simulate import main
@@ -28,7 +28,7 @@ T = {2: 12.7062047, 3: 4.30265273}
 def tables_text(collected: Collected) -> str:
     """Every table of the catalog as it is shown, a line a row."""
     lines = []
-    for section, asked in select():
+    for section, asked in THE_REPORT.select():
         grid = results_grid(section, asked, collected.of(section, asked))
         for row in grid.rows:
             cells = [
@@ -52,7 +52,7 @@ def test_means_and_spreads_computed_from_the_files_by_other_means(simulated: Pat
             accuracies[path.parent.name.partition("-")[0]].append(result["epochs"][-1]["val_accuracy"])
     collected = collect(simulated)
     checked = 0
-    for section, asked in select():
+    for section, asked in THE_REPORT.select():
         rows = collected.of(section, asked)
         grid = results_grid(section, asked, rows)
         for row, (_, mean, std, half, n, *_) in zip(rows, grid.rows, strict=True):

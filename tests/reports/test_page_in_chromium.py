@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, sync_playwright
 
-from caltech_exp.catalog import SECTIONS
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import run_id
 from caltech_exp.results import Device
 from reports.html_page import to_html
@@ -66,7 +66,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     folder = tmp_path_factory.mktemp("page")
     study = StudyFolder(folder / "a 'study' & <b> $x$")
     study.start(root=HOSTILE)
-    for section in SECTIONS:
+    for section in THE_REPORT.sections:
         for table in section.tables:
             for row in table.rows:
                 final = row.reported.mean if row.reported else 0.6

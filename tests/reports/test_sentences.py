@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.study import StudySettings
 from reports.sentences import table_sentence
 from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
@@ -11,7 +11,7 @@ LR = "scratch.lr"
 
 
 def sentence(folder: StudyFolder, table: str = LR) -> str:
-    ((section, asked),) = select(tables=[table])
+    ((section, asked),) = THE_REPORT.select(tables=[table])
     return table_sentence(asked, folder.collect().of(section, asked))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caltech_exp.catalog import SECTIONS
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.confusion import decode
 from caltech_exp.errors import UserError
@@ -48,7 +48,7 @@ def test_rows_lie_around_their_reported_values(collected: Collected) -> None:
 
 
 def test_the_row_that_diverges_in_the_report_diverges(collected: Collected) -> None:
-    transfer = SECTIONS[2]
+    transfer = THE_REPORT.sections[2]
     (row,) = collected.of(transfer, transfer.tables[0])
     assert [run.state for run in row.runs] == ["diverged"] * 3
 

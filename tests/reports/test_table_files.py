@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from reports.epoch_file import write_epochs
 from reports.grid import Column, Grid, grid_block, shown
@@ -73,7 +73,7 @@ def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Pa
     (out / "tables" / "old.csv").write_text("")
     write_tables(out / "tables", make_report(folder.collect(), open_gallery(out), "").grids)
     names = {path.stem for path in (out / "tables").iterdir()}
-    assert {f"{s.name}.{t.name}" for s, t in select()} <= names
+    assert {f"{s.name}.{t.name}" for s, t in THE_REPORT.select()} <= names
     assert {"agreement", "conclusions", "networks", "cost_by_table", "cost_by_row"} <= names
     assert "old" not in names
     row = next(cells for cells in lines((out / "tables" / "scratch.lr.csv").read_text()) if cells[0] == "1e-2")

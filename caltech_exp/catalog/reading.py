@@ -1,0 +1,203 @@
+"""From the text of a study file to a catalog, with every mistake named by its place."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from caltech_exp.arguments import explain
+from caltech_exp.catalog.model import Catalog, DatasetFigure, Figure, Quoted, Row, Section, Table
+from caltech_exp.catalog.written import WrittenFigure, WrittenRow, WrittenSection, WrittenStudy, WrittenTable
+from caltech_exp.config import NETWORK_NAMES, RunConfig
+from caltech_exp.errors import UserError, did_you_mean, shown
+from caltech_exp.plain_yaml import load_words
+from caltech_exp.seeds import parse_seeds
+
+MOST_CHARACTERS = 100_000
+"""Longest study file that is read."""
+MOST_ROWS = 10_000
+MOST_OWN_FIGURES = 6
+"""Rows of a table up to which each has its curves drawn where the file does not say which."""
+ACRONYMS = {"lr": "LR"}
+
+
+def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] | None = None) -> Catalog:
+    """The catalog that the text of a study file describes.
+
+    name      what the study is called: the file's name without .yaml
+    where     names the file in errors
+    networks  what stands for the file's own networks in run settings (own_network.pin); as written if left out
+
+    Raises UserError that names the place and what belongs there.
+    """
+    written = _written(text, where)
+    known = {**written.networks, **(networks or {})}
+    seeds = _placed(f"{where}: ", lambda: parse_seeds(written.seeds))
+    sections = []
+    numbers = _free_numbers(written)
+    for key, section in written.sections.items():
+        place = f"{where}: section {key}"
+        base = _config(RunConfig(), {**written.settings, **section.settings}, known, place)
+        tables = tuple(
+            _table(table_key, table, base, known, f"{place}, table {table_key}", numbers)
+            for table_key, table in section.tables.items()
+        )
+        sections.append(_section(key, section, tables))
+    return Catalog(name, written.title or name, tuple(sections), seeds)
+
+
+def own_networks(text: str, where: str) -> dict[str, str]:
+    """Name -> `file.py:function` of the networks that a study file brings. Raises UserError as `read_catalog`."""
+    return dict(_written(text, where).networks)
+
+
+def _written(text: str, where: str) -> WrittenStudy:
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"{where} is longer than {MOST_CHARACTERS:,} characters; give a study file")
+    try:
+        values = load_words(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not YAML: {reason}; correct it") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{where} has no sections; write `sections:` with tables below (docs/studies.md)")
+    try:
+        return WrittenStudy.model_validate(values)
+    except ValidationError as error:
+        raise _misplaced(error, where) from None
+
+
+def _misplaced(error: ValidationError, where: str) -> UserError:
+    """The first complaint by its place: `my.yaml: sections.a: unknown entry 'tabels'; did you mean 'tables'?`"""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if part != "[key]"]
+    place = f"{where}: {shown('.'.join(path[:-1]))}: " if path[1:] else f"{where}: "
+    if first["type"] == "extra_forbidden":
+        known = _entries(path[:-1])
+        return UserError(f"{place}unknown entry {shown(path[-1])!r}{did_you_mean(path[-1], known)}")
+    if first["type"] == "missing":
+        return UserError(f"{place}{path[-1]} is missing; give it")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    value = f"={shown(given)}" if isinstance(given, str) else ""
+    return UserError(f"{place}{shown(path[-1]) if path else ''}{value}: {message[:1].lower()}{message[1:]}")
+
+
+def _entries(path: list[str]) -> list[str]:
+    """The names that may stand at a place of the file."""
+    kinds: dict[str, type[BaseModel]] = {
+        "tables": WrittenTable,
+        "sections": WrittenSection,
+        "figures": WrittenFigure,
+    }
+    for part in reversed(path):
+        if part in kinds:
+            return list(kinds[part].model_fields)
+    return list(WrittenStudy.model_fields)
+
+
+def _section(key: str, section: WrittenSection, tables: tuple[Table, ...]) -> Section:
+    figures = tuple(DatasetFigure(f.number, f.name, f.caption) for f in section.dataset_figures)
+    return Section(key, section.number, section.title or _words(key), section.question, tables, figures)
+
+
+def _table(
+    key: str,
+    table: WrittenTable,
+    base: RunConfig,
+    networks: Mapping[str, str],
+    place: str,
+    numbers: Iterator[int],
+) -> Table:
+    base = _config(base, table.settings, networks, place)
+    rows = tuple(_rows(table, base, networks, place))
+    if len(rows) > MOST_ROWS:
+        raise UserError(f"{place}: it has {len(rows):,} rows, more than {MOST_ROWS:,}; sweep fewer values")
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.config.id in first:
+            raise UserError(
+                f"{place}: rows {first[row.config.id]!r} and {row.label!r} are one run; keep one of them"
+            )
+        first[row.config.id] = row.label
+    swept = [table.sweep] if isinstance(table.sweep, str) else list(table.sweep)
+    heading = table.heading or ", ".join(map(_words, filter(None, swept))) or "Row"
+    title = table.title or _words(key)
+    figures = _figures(table, rows, place, numbers)
+    return Table(key, table.number, title, table.question, heading, rows, figures, table.settings_figure)
+
+
+def _rows(table: WrittenTable, base: RunConfig, networks: Mapping[str, str], place: str) -> Iterator[Row]:
+    if isinstance(table.sweep, dict):
+        for values in product(*table.sweep.values()):
+            label = ", ".join(values)
+            settings = dict(zip(table.sweep, values, strict=True))
+            yield Row(label, _config(base, settings, networks, f"{place}, row {label}"))
+        return
+    for label, entry in table.rows.items():
+        here = f"{place}, row {label}"
+        if table.sweep and not isinstance(entry, dict):
+            entry = {"reported": entry}
+        try:
+            row = WrittenRow.model_validate(entry or {})
+        except ValidationError as error:
+            raise _misplaced(error, here) from None
+        settings = {**row.settings, **({table.sweep: label} if table.sweep else {})}
+        yield Row(label, _config(base, settings, networks, here), row.reported, row.diverges)
+
+
+def _config(base: RunConfig, settings: Mapping[str, Any], networks: Mapping[str, str], place: str) -> RunConfig:
+    changes = dict(settings)
+    if isinstance(changes.get("model"), str):
+        changes["model"] = networks.get(changes["model"], changes["model"])
+        if networks and changes["model"] not in (*NETWORK_NAMES, *networks.values()):
+            raise UserError(
+                f"{place}: unknown network {shown(changes['model'])!r}"
+                f"{did_you_mean(changes['model'], [*NETWORK_NAMES, *networks])}"
+            )
+    try:
+        return base.but(**changes) if changes else base
+    except ValidationError as error:
+        raise explain(error, RunConfig.model_fields, place) from None
+
+
+def _figures(table: WrittenTable, rows: tuple[Row, ...], place: str, numbers: Iterator[int]) -> tuple[Figure, ...]:
+    labels = [row.label for row in rows]
+    asked = table.figures
+    if asked is None:
+        asked = [WrittenFigure(row=label) for label in labels] if len(rows) <= MOST_OWN_FIGURES else []
+    figures = []
+    for figure in asked:
+        if figure.row not in labels:
+            raise UserError(f"{place}, figures: unknown row {figure.row!r}{did_you_mean(figure.row, labels)}")
+        number = figure.number or next(numbers)
+        quoted = Quoted(**figure.quoted.model_dump()) if figure.quoted else None
+        figures.append(Figure(number, figure.caption or figure.row, figure.row, quoted))
+    return tuple(figures)
+
+
+def _free_numbers(written: WrittenStudy) -> Iterator[int]:
+    """Numbers for figures that have none: those after the largest that stands in the file."""
+    given = [0]
+    for section in written.sections.values():
+        given += [figure.number for figure in section.dataset_figures]
+        for table in section.tables.values():
+            given += [table.settings_figure or 0, *(figure.number or 0 for figure in table.figures or ())]
+    number = max(given)
+    while True:
+        number += 1
+        yield number
+
+
+def _words(key: str) -> str:
+    """`batch_size` -> `Batch size`"""
+    return ACRONYMS.get(key, key.replace("_", " ").capitalize())
+
+
+def _placed(prefix: str, read: Any) -> Any:
+    try:
+        return read()
+    except UserError as error:
+        raise UserError(f"{prefix}{error}") from None
