@@ -1,6 +1,7 @@
 """From the text of a study file to a catalog, with every mistake named by its place."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -45,6 +46,7 @@ def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] |
             for table_key, table in section.tables.items()
         )
         sections.append(_section(key, section, tables))
+    _require_figures_apart(sections, where)
     return Catalog(name, written.title or name, tuple(sections), seeds)
 
 
@@ -71,7 +73,9 @@ def _written(text: str, where: str) -> WrittenStudy:
 
 def _misplaced(error: ValidationError, where: str) -> UserError:
     """The first complaint by its place: `my.yaml: sections.a: unknown entry 'tabels'; did you mean 'tables'?`"""
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # A name that is written wrong is missing too: that it is unknown says more.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = [str(part) for part in first["loc"] if part != "[key]"]
     place = f"{where}: {shown('.'.join(path[:-1]))}: " if path[1:] else f"{where}: "
     if first["type"] == "extra_forbidden":
@@ -176,6 +180,15 @@ def _figures(table: WrittenTable, rows: tuple[Row, ...], place: str, numbers: It
         quoted = Quoted(**figure.quoted.model_dump()) if figure.quoted else None
         figures.append(Figure(number, figure.caption or figure.row, figure.row, quoted))
     return tuple(figures)
+
+
+def _require_figures_apart(sections: Sequence[Section], where: str) -> None:
+    """Raises UserError if two figures have one number: it names their files."""
+    numbers = [figure.number for section in sections for figure in section.dataset_figures]
+    numbers += [figure.number for section in sections for table in section.tables for figure in table.figures]
+    twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{where}: there are two figures {twice}; give one of them another number, or none")
 
 
 def _free_numbers(written: WrittenStudy) -> Iterator[int]:

@@ -77,9 +77,18 @@ def test_select_narrows_to_tables_in_the_reports_order() -> None:
     assert names == ["scratch.lr", "transfer.lr"]
 
 
+def test_a_single_row_is_selected_by_its_label() -> None:
+    chosen = THE_REPORT.select([], ["scratch.lr=5e-2", "scratch.epochs", "scratch.lr=1e-3"])
+    assert [(t.name, [row.label for row in t.rows]) for _, t in chosen] == [
+        ("lr", ["1e-3", "5e-2"]),
+        ("epochs", ["20", "30", "40", "50", "60"]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("sections", "tables", "message"),
     [
+        ([], ["scratch.lr=5e-3"], "unknown row of scratch.lr '5e-3'; did you mean '5e-2'?"),
         (["trasnfer"], [], "unknown section 'trasnfer'; did you mean 'transfer'?"),
         ([], ["scratch.lrr"], "unknown table 'scratch.lrr'; did you mean 'scratch.lr'?"),
         (["resnet"], ["scratch.lr"], "table 'scratch.lr' is not in section resnet"),

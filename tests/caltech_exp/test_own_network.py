@@ -1,0 +1,147 @@
+"""Networks of the user's own: found without being run, kept with the study, loaded as they were."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.models import build
+from caltech_exp.own_network import OwnNetwork, find_network, keep_network
+from caltech_exp.packs import PackPlace
+from caltech_exp.splits import read_data_set
+from tests.caltech_exp.engines import losses, prepare
+
+TINY = """
+from torch import nn
+
+class Tiny(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 7, stride=16), nn.ReLU(), nn.Flatten())
+        self.head = nn.Linear(4 * 14 * 14, num_classes)
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+def bare(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, num_classes))
+
+def number(num_classes):
+    return num_classes
+
+def failing(num_classes):
+    raise RuntimeError("no such layer")
+"""
+
+
+def network(folder: Path, function: str = "Tiny", content: str = TINY) -> OwnNetwork:
+    (folder / "my nets.py").write_text(content)
+    found = find_network(f"my nets.py:{function}", folder, folder / "runs")
+    keep_network(found)
+    return found
+
+
+def test_a_network_is_kept_by_its_content(tmp_path: Path) -> None:
+    found = network(tmp_path)
+    assert found.kept.read_text() == TINY
+    assert found.kept.is_relative_to(tmp_path / "runs" / "networks")
+    (tmp_path / "my nets.py").unlink()
+    assert build(RunConfig(model=found.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
+
+
+def test_its_content_and_function_count_and_its_place_does_not(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("here", "there", "changed")]
+    for place in places:
+        place.mkdir()
+    here, there = (RunConfig(model=network(place).model).id for place in places[:2])
+    assert here == there
+    assert RunConfig(model=network(places[0], "bare").model).id != here
+    assert RunConfig(model=network(places[2], content=TINY + "# changed\n").model).id != here
+
+
+def test_nothing_of_the_file_runs_while_planning(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    network(tmp_path, "f", f"open({str(made)!r}, 'w')\ndef f(n): pass\n")
+    assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nets", "give a file and a function in it, as in nets.py:tiny"),
+        ("none.py:f", "none.py cannot be read (No such file or directory); name its file"),
+        ("broken.py:f", "broken.py is not Python"),
+        ("my nets.py:Tinny", "no function 'Tinny'; did you mean 'Tiny'?"),
+        (f"my nets.py:Tiny@sha256:{'0' * 64}", "bring the right file back"),
+    ],
+)
+def test_what_is_no_network_is_named(text: str, message: str, tmp_path: Path) -> None:
+    network(tmp_path)
+    (tmp_path / "broken.py").write_text("def f(:")
+    with pytest.raises(UserError) as caught:
+        find_network(text, tmp_path, tmp_path / "runs")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("number", "returns a int, not a torch.nn.Module; correct it"),
+        ("failing", "fails for 102 classes: RuntimeError: no such layer; correct it"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_the_users_mistake(function: str, message: str, tmp_path: Path) -> None:
+    config = RunConfig(model=network(tmp_path, function).model)
+    with pytest.raises(UserError, match=message):
+        build(config)
+
+
+def test_a_file_that_changed_after_submission_is_not_trained(tmp_path: Path) -> None:
+    found = network(tmp_path)
+    found.kept.write_text(TINY + "# later\n")
+    with pytest.raises(UserError, match="bring the right file back"):
+        build(RunConfig(model=found.model))
+    found.kept.unlink()
+    with pytest.raises(UserError, match=r"cannot be read .* bring it back"):
+        build(RunConfig(model=found.model))
+
+
+def test_a_network_trained_here_is_gone_on_from(tmp_path: Path) -> None:
+    config = RunConfig(model=network(tmp_path).model)
+    state = build(config).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    again = build(config.but(weights=str(tmp_path / "net.pth"))).state_dict()
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    other = RunConfig(model=network(tmp_path, "bare").model, weights=str(tmp_path / "net.pth"))
+    with pytest.raises(UserError, match="do not fit"):
+        build(other)
+
+
+@pytest.mark.parametrize("freeze", ["none", "conv", "fc"])
+def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path, packs: PackPlace) -> None:
+    config = RunConfig(
+        model=network(tmp_path).model,
+        freeze=freeze,
+        precision="fp32",
+        batch_size=4,
+        max_images=16,
+        workers=0,
+        lr=0.1,
+    )
+    data = read_data_set(stand_in)
+    expected = losses(prepare(config.but(engine="reference"), data, packs), 8)
+    assert losses(prepare(config, data, packs), 8) == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected)) == 8
+
+
+def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
+    config = RunConfig(model=network(tmp_path, "bare").model, freeze="conv")
+    with pytest.raises(UserError, match=r"freeze=conv: .* has no part called classifier, fc, head; name its"):
+        build(config)
+
+
+def test_there_are_no_imagenet_weights_for_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are ImageNet weights for alexnet and resnet18 only"):
+        RunConfig(model=network(tmp_path).model, weights="imagenet")
