@@ -119,7 +119,7 @@ sections:
         (TABLE % "{rows: {x: }, figures: [{row: x, number: 3}, {row: x, number: 3}]}", "there are two figures 3"),
         (TABLE % "{settings: {colour: red}, rows: {x: {}}}", "section a, table b: unknown setting 'colour'"),
         (TABLE % "{rows: {x: {model: alexnte}}}", "there is no such network; did you mean 'alexnet'?"),
-        ("networks: {tiny: n.py:f}\n" + TABLE % "{rows: {x: {model: tinny}}}", "unknown network 'tinny'; did you mean"),
+        ("networks: {tiny: n.py:f}\n" + TABLE % "{rows: {x: {model: tinny}}}", "unknown network 'tinny'"),
         (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes how many"),
     ],
 )  # fmt: skip
