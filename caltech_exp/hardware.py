@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from caltech_exp.config import RunConfig
+from caltech_exp.cpu import computes_bf16
 from caltech_exp.errors import UserError
 
 
@@ -25,6 +26,8 @@ def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], Abstract
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(device)
         raise UserError(f"the GPU {name} does not compute in bf16; submit with precision=fp32")
+    if device.type == "cpu" and not computes_bf16():
+        print("this CPU does not compute in bf16 and emulates it, slowly: precision=fp32 is faster", flush=True)
     return partial(torch.autocast, device.type, torch.bfloat16)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.cpu import computes_bf16
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, evenly, read_data_set
@@ -93,6 +94,19 @@ def check_weights_fit(configs: Iterable[RunConfig]) -> None:
         for config in given.values():
             with torch.device("meta"):  # names and shapes only, no memory
                 build(config)
+
+
+def slow_arithmetic(configs: Iterable[RunConfig], profile: Profile) -> list[str]:
+    """A line of advice where runs are to compute in bf16 on this machine's CPU and it has none."""
+    if not isinstance(profile, LocalProfile) or profile.device == "cuda" or computes_bf16():
+        return []
+    if profile.device == "auto" and local_gpus():
+        return []
+    if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
+        return []
+    return [
+        "this machine's CPU emulates bf16, slowly: add precision=fp32 (such runs are other runs, by their ids)"
+    ]
 
 
 def check_device(profile: Profile) -> None:

@@ -23,7 +23,15 @@ from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release
 from jobs.options import USAGE, Request, parse_request
-from jobs.preflight import check_data, check_device, check_weights, check_weights_fit, describe_data, find_data
+from jobs.preflight import (
+    check_data,
+    check_device,
+    check_weights,
+    check_weights_fit,
+    describe_data,
+    find_data,
+    slow_arithmetic,
+)
 from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
 from jobs.queued import held_after_failed_launch, sound_manifests
 from jobs.retry import advice, without_bad_nodes
@@ -79,7 +87,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     print(summary(plan, states))
     if plan:
         print("\n".join(queue_lines(arrays, "would queue", _where(request, profile))))
-    for line in advice(states.values()):
+    for line in [*slow_arithmetic([run.config for run in open_runs], profile), *advice(states.values())]:
         print(line)
     for problem in problems:
         print(f"before that: {problem}")
@@ -103,6 +111,8 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
         check_images(data)
         check_weights_fit(open_configs)
 
+    for line in slow_arithmetic(open_configs, profile):
+        print(line)
     manifest = _queue(request, profile, runs, plan, study_data, most_tasks)
     if manifest:
         print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")

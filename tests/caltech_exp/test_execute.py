@@ -28,7 +28,7 @@ from tests.conftest import Disk
 
 CPU = torch.device("cpu")
 ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
-CONFIG = RunConfig(model="resnet18", epochs=1, batch_size=4, max_images=4, workers=0)
+CONFIG = RunConfig(model="resnet18", epochs=1, batch_size=4, max_images=4, workers=0, precision="fp32")
 
 
 def task(runs: Path, data: DataSet, packs: PackPlace) -> TaskContext:

@@ -302,7 +302,7 @@ def start(folder: Path, runs: int, disturbances: int, seed: int, epochs: int) ->
     write_stand_in(data)
     words = (
         "table=resnet.batch_256", "weights=none", f"seeds={runs}", f"epochs={epochs}", "batch_size=4",
-        "max_images=12", f"data={data}", f"packs={folder / 'packs'}",
+        "precision=fp32", "max_images=12", f"data={data}", f"packs={folder / 'packs'}",
         f"profile={profile(folder, mem_gb=2, poll_seconds=1, checkpoint_minutes=0.05, cpus_per_task=1)}",
     )  # fmt: skip
     return run_campaign(Campaign(folder, words, runs, disturbances, random.Random(seed)))

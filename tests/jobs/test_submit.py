@@ -179,9 +179,14 @@ def test_a_study_on_this_machine(submit: Command, small: tuple[str, ...], tmp_pa
 
     other = submit(*small, "lr=0.5", "profile=demo", f"runs={runs}")
     one_line_error(
-        other, "and this command asks for weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0"
+        other,
+        "and this command asks for weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0 "
+        "precision=fp32",
     )
-    assert "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0," in other.stderr
+    assert (
+        "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0 precision=fp32,"
+        in other.stderr
+    )
 
 
 def test_a_damaged_manifest_is_not_submitted_past(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
