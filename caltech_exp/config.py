@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -117,7 +118,7 @@ class RunConfig(BaseModel):
         """The settings that this configuration's engine knows: the reference has no precision, fast no workers."""
         return self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
 
-    @property
+    @cached_property
     def id(self) -> str:
         """10 hex digits that name this configuration whatever its seed.
 

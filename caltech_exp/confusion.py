@@ -38,7 +38,6 @@ def decode(text: Confusion) -> Matrix:
     matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
     for row in text.split():
         true, _, entries = row.partition(":")
-        for entry in entries.split(","):
-            predicted, _, count = entry.partition("*")
-            matrix[int(true), int(predicted)] = int(count)
+        numbers = [int(number) for number in entries.replace("*", ",").split(",")]
+        matrix[int(true), numbers[::2]] = numbers[1::2]
     return matrix

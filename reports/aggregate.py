@@ -23,7 +23,8 @@ from reports.epoch_file import write_epochs
 from reports.markdown import to_markdown
 from reports.markup import printable
 from reports.page import CACHE, FIGURES, make_report, open_gallery
-from reports.table_files import every_outcome, write_if_changed, write_runs, write_tables
+from reports.run_file import every_outcome, write_runs
+from reports.table_files import write_if_changed, write_tables
 
 
 class AggregateOptions(BaseModel):
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
             gallery = open_gallery(out, pool)
             report = make_report(collected, gallery, data)
             write_tables(out / "tables", report.grids)
-            write_runs(out / "runs.csv", collected)
+            write_runs(out / "runs.csv", out / CACHE / "runs.json", collected)
             write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
             gallery.finish()
         write_if_changed(out / "report.md", to_markdown(report.blocks))

@@ -80,4 +80,5 @@ def cost_values(results: Sequence[Outcome]) -> tuple[Value, ...]:
 def devices(results: Iterable[Outcome]) -> str:
     """`H200 (GPU)`, `EPYC (CPU)`: every device once, in alphabetic order."""
     kinds = {"cuda": "GPU", "cpu": "CPU"}
-    return listing(sorted({f"{one.device.name} ({kinds[one.device.type]})" for one in results}))
+    distinct = {id(one.device): one.device for one in results}.values()  # results that were kept share theirs
+    return listing(sorted({f"{device.name} ({kinds[device.type]})" for device in distinct}))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.outcome import Array, Outcome
+from reports.outcome import COLUMNS, Array, Outcome
 
 Quantity = Literal["train_loss", "val_loss", "val_accuracy"]
 
@@ -32,18 +32,29 @@ def values(result: Outcome, quantity: Quantity) -> Array:
 
 def band(results: Sequence[Outcome], quantity: Quantity) -> Band:
     """Over the runs that reached an epoch, where they differ in length; at least one run."""
-    curves = [values(result, quantity) for result in results]
-    longest = max(len(curve) for curve in curves)
-    padded = np.full((len(curves), longest), np.nan)
-    for line, curve in zip(padded, curves, strict=True):
-        line[: len(curve)] = curve
-    finite = np.isfinite(padded)
+    return bands(results, (quantity,))[quantity]
+
+
+def bands(results: Sequence[Outcome], quantities: Sequence[Quantity]) -> dict[Quantity, Band]:
+    """The `band` of each quantity."""
+    longest = max(len(result.epochs) for result in results)
+    tables = np.full((len(results), longest, len(COLUMNS)), np.nan)
+    for padded, result in zip(tables, results, strict=True):
+        padded[: len(result.epochs)] = result.epochs.table
+    return {name: _band(np.ascontiguousarray(tables[:, :, COLUMNS.index(name)])) for name in quantities}
+
+
+def _band(curves: Array) -> Band:
+    """Over curves of shape (runs, epochs), NaN where a run has no value."""
+    finite = np.isfinite(curves)
     counts = finite.sum(axis=0)
     known = counts > 0
-    total = np.where(finite, padded, 0.0).sum(axis=0)
-    mean = np.divide(total, counts, out=np.full(longest, np.nan), where=known)
-    low = np.where(known, np.where(finite, padded, np.inf).min(axis=0), np.nan)
-    high = np.where(known, np.where(finite, padded, -np.inf).max(axis=0), np.nan)
+    total, low, high = curves.sum(axis=0), curves.min(axis=0), curves.max(axis=0)
+    if not finite.all():
+        total = np.where(finite, curves, 0.0).sum(axis=0)
+        low = np.where(known, np.where(finite, curves, np.inf).min(axis=0), np.nan)
+        high = np.where(known, np.where(finite, curves, -np.inf).max(axis=0), np.nan)
+    mean = np.divide(total, counts, out=np.full(counts.shape, np.nan), where=known)
     return Band(mean, low, high, int(finite.any(axis=1).sum()))
 
 

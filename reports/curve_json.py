@@ -10,7 +10,7 @@ import numpy as np
 from reports.banner import picture_caution
 from reports.blocks import row_key
 from reports.collect import Collected, RowRuns
-from reports.curve_data import Quantity, band, step_downs, values
+from reports.curve_data import Quantity, bands, step_downs, values
 from reports.outcome import Array, Outcome
 
 MOST_SINGLE_RUNS = 10
@@ -73,8 +73,7 @@ def _with_epochs(results: Iterable[Outcome]) -> list[Outcome]:
 
 def _config(finished: Sequence[Outcome], diverged: Sequence[Outcome], single: Sequence[Outcome]) -> dict[str, Any]:
     parts: dict[str, dict[str, list[float | None]]] = {"mean": {}, "low": {}, "high": {}}
-    for quantity in QUANTITIES if finished else ():
-        over = band(finished, quantity)
+    for quantity, over in bands(finished, QUANTITIES).items() if finished else ():
         for part in parts:
             parts[part][quantity] = _short(getattr(over, part))
     return {

@@ -14,7 +14,7 @@ from reports.blocks import Block, Picture, Prose, Table, row_key
 from reports.collect import Collected, RowRuns
 from reports.counts import NOT_SUBMITTED
 from reports.curve_data import values
-from reports.gallery import Drawing, Gallery, curves_of, figure_name
+from reports.gallery import Drawing, Gallery, digests, figure_name
 from reports.markup import NOTHING, code, escape, listing, printable
 from reports.measured import mean
 from reports.outcome import Outcome
@@ -38,7 +38,7 @@ def figure_blocks(
     caution = picture_caution(collected, row.config)
     name = figure_name(figure.number)
     draw = partial(_draw, title, finished, diverged, reported, caution)
-    gallery.show_later(name, [title, reported, caution, *curves_of([*finished, *diverged])], draw)
+    gallery.show_later(name, [title, reported, caution, digests([*finished, *diverged])], draw)
     drawn = Picture(
         figure.number,
         alternative=escape(caption),

@@ -113,10 +113,9 @@ def _draw(folder: Path, name: str, draw: Callable[[], Drawing]) -> tuple[str, ..
     return drawing.words
 
 
-def curves_of(outcomes: Iterable[Outcome]) -> list[object]:
-    """All that a figure can show of the epochs of these runs."""
-    found = list(outcomes)
-    return [[(one.run_id, one.status) for one in found], *(one.epochs.table for one in found)]
+def digests(outcomes: Iterable[Outcome]) -> str:
+    """What changes with anything that a figure can show of these runs."""
+    return " ".join(one.digest for one in outcomes)
 
 
 def _digest(parts: Iterable[object]) -> str:

@@ -3,8 +3,9 @@
 A hundred seeds of everything are 600,000 epochs: as records they would take a gigabyte, as arrays 25 MB.
 """
 
+import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,13 @@ class Epochs:
         return self.table[:, COLUMNS.index(name)]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One finished or diverged run; the fields are those of caltech_exp.results.Result."""
+class Outcome(NamedTuple):
+    """One finished or diverged run; the fields are those of caltech_exp.results.Result.
+
+    digest  of all the others: who compares it need not compare them
+
+    A tuple, which is made ten times as fast as a frozen dataclass of so many fields.
+    """
 
     run_id: str
     config: RunConfig
@@ -58,14 +63,18 @@ class Outcome:
     images_per_second: float
     peak_memory_bytes: int
     energy_joules: float | None
+    digest: str
 
 
-_KEPT = tuple(name for name in Outcome.__slots__ if name != "epochs")
+_FIELDS = tuple(name for name in Outcome._fields if name not in ("epochs", "digest"))
 
 
 def outcome_of(result: Result) -> Outcome:
     """The outcome that a result records."""
-    return Outcome(epochs=epochs_of(result.epochs), **{name: getattr(result, name) for name in _KEPT})
+    epochs = epochs_of(result.epochs)
+    text = result.model_dump_json(include=set(_FIELDS))
+    digest = hashlib.blake2b(text.encode() + epochs.table.tobytes(), digest_size=16).hexdigest()
+    return Outcome(epochs=epochs, digest=digest, **{name: getattr(result, name) for name in _FIELDS})
 
 
 def epochs_of(epochs: tuple[Epoch, ...]) -> Epochs:

@@ -4,22 +4,21 @@ import contextlib
 import os
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from caltech_exp.results import RESULT
 from caltech_exp.states import run_state
 from caltech_exp.study import RUN_FOLDER
 from reports.outcome import Outcome, outcome_of
-from reports.result_cache import Known, load, save, stamp
+from reports.result_cache import MOST_PARTS, Kept, Known, add, load, save, stamp
 
 MANY = 500
 """So many files are read by several processes: starting them takes a second."""
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """The state of a run as its files tell it (caltech_exp.states), and its outcome if it has one."""
 
     state: str
@@ -36,26 +35,35 @@ def read_runs(
     folder: Path, names: Collection[str], submitted: Collection[str], cache: Path | None
 ) -> dict[str, Seen]:
     """Run id -> what is seen of it, for `names` in their order; `cache` keeps what was read, if it is given."""
-    known = load(cache) if cache else {}
+    before = load(cache) if cache else Kept()
     paths = {name: f"{folder}/{name}/{RESULT}" for name in names}
     stamps = {name: stamp(path) for name, path in paths.items()}
     seen: dict[str, Seen] = {}
-    kept: Known = {}
+    known: Known = {}
     for name, path in paths.items():
-        before = known.get(path)
-        if before and before[0] == stamps[name]:
-            kept[path] = before
-            seen[name] = Seen(before[1].status, outcome=before[1])
-    new = [name for name in names if name not in seen]
-    seen |= _read(folder, new, submitted)
-    for name in new:
+        entry = before.known.get(path)
+        if entry and entry[0] == stamps[name]:
+            known[path] = entry
+            seen[name] = Seen(entry[1].status, outcome=entry[1])
+    unknown = [name for name in names if name not in seen]
+    seen |= _read(folder, unknown, submitted)
+    new: Known = {}
+    for name in unknown:
         found, one = stamps[name], seen[name].outcome
         if found and one:  # stamped before it was read: a file replaced since then will not match
-            kept[paths[name]] = (found, one)
-    if cache and (len(kept) != len(known) or any(seen[name].outcome for name in new)):
+            new[paths[name]] = (found, one)
+    if cache and new:
         with contextlib.suppress(OSError):  # it only saves time
-            save(cache, kept)
+            _keep(cache, before, known, new)
     return {name: seen[name] for name in names}
+
+
+def _keep(cache: Path, before: Kept, known: Known, new: Known) -> None:
+    """Add what is new, or write all of it where too much of the file has become useless. Raises OSError."""
+    if before.whole and 0 < before.parts < MOST_PARTS and 2 * len(known) >= len(before.known):
+        add(cache, new)
+    else:
+        save(cache, known | new)
 
 
 def _read(folder: Path, names: list[str], submitted: Collection[str]) -> dict[str, Seen]:

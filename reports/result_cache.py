@@ -1,23 +1,26 @@
 """Results that were read before, so that one new result costs reading one file.
 
-One file in the output folder: a line with a digest of all that follows, then arrays and a JSON text. An entry
-counts only for a file of the same size, time and inode; the whole file counts only if its digest is right and the
-code that reads results is the code that wrote it. Otherwise it is as if there were none.
+One file in the output folder, of parts: a head that names the part, the epochs as numbers, then a JSON text of all
+else. What is new is added as a part of its own, and of two entries for a result file the later counts.
+
+An entry counts only for a result file of the same size, time and inode; a part only if its checksum is right, the
+code that reads results is the code that wrote it, and both hold for all parts before it. What does not count is as
+if it were not there.
 """
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from caltech_exp import config, confusion, record, results
 from caltech_exp.config import RunConfig
@@ -34,22 +37,16 @@ SHARED: dict[str, Any] = {
     "code": CodeVersion,
 }
 """Fields that many runs have in common: each value is written once."""
-FLOATS = (
-    "first_loss",
-    "val_accuracy",
-    "best_val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "wall_seconds",
-    "images_per_second",
-    "energy_joules",
-)
-PLAIN = ("run_id", "seed", "status", "job", "host", "started", "attempts", "peak_memory_bytes")
+PLAIN = tuple(name for name in Outcome._fields if name not in SHARED and name != "epochs")
 READERS = (config, confusion, record, results, outcome)
+MOST_PARTS = 40
+"""So many parts, and all are written as one again."""
+HEAD = 128
+"""Bytes of a part's head."""
+NUMBER = np.dtype("<f8")
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """By what a file is known again: size in bytes, time of its last change in nanoseconds, inode."""
 
     size: int
@@ -70,61 +67,106 @@ Known = dict[str, tuple[Stamp, Outcome]]
 """Path of a result file -> its stamp when it was read, and what it held."""
 
 
-def load(path: Path) -> Known:
+@dataclass(frozen=True)
+class Kept:
+    """What a file holds.
+
+    parts  how many of it count
+    whole  whether there is nothing else in it
+    """
+
+    known: Known = field(default_factory=dict)
+    parts: int = 0
+    whole: bool = True
+
+
+def load(path: Path) -> Kept:
     """What `path` holds; nothing if it is not there, damaged, or written by other code."""
     try:
-        with path.open("rb") as file:
-            head, content = file.readline().decode(errors="replace").split(), file.read()
+        rest = memoryview(path.read_bytes())
     except OSError:
-        return {}
-    if head != _head(content).split():
-        return {}
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        text = json.loads(arrays["text"].tobytes())
-        stamps, lengths, floats, epochs = (arrays[name] for name in ("stamps", "lengths", "floats", "epochs"))
-    shared = {
-        name: [TypeAdapter(kind).validate_python(value) for value in text[name]] for name, kind in SHARED.items()
-    }
-    ends = np.cumsum(lengths).tolist()
-    numbers = [[None if number != number else number for number in row] for row in floats.tolist()]  # NaN is none
+        return Kept()
     known: Known = {}
-    for row, (plain, indices, end, length) in enumerate(
-        zip(text["plain"], text["shared"], ends, lengths.tolist(), strict=True)
-    ):
-        fields = dict(zip(PLAIN, plain, strict=True)) | dict(zip(FLOATS, numbers[row], strict=True))
-        for name, index in zip(SHARED, indices, strict=True):
-            fields[name] = shared[name][index]
-        one = Outcome(epochs=Epochs(epochs[end - length : end]), **fields)
-        known[text["paths"][row]] = (Stamp(*stamps[row].tolist()), one)
-    return known
+    parts, code = 0, _code()
+    while rest and (part := _part(rest, code)):
+        numbers, text, rest = part
+        known |= _entries(numbers, from_json(bytes(text)))
+        parts += 1
+    return Kept(known, parts, whole=not rest)
 
 
-def save(path: Path, known: Mapping[str, tuple[Stamp, Outcome]]) -> None:
-    """Write `known` for the next `load`. Raises OSError."""
+def save(path: Path, known: Known) -> None:
+    """Write `known` for the next `load`, in one step, but without waiting for the disk: what a crash leaves of it
+    has a wrong checksum. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_written(known))
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def add(path: Path, known: Known) -> None:
+    """Add `known` to what a `load` found whole. Raises OSError."""
+    with path.open("ab") as file:
+        file.write(_written(known))
+
+
+def _part(content: memoryview, code: str) -> tuple[memoryview, memoryview, memoryview] | None:
+    """Numbers and text of the part that `content` begins with, and what follows it; None if it does not count."""
+    head = bytes(content[:HEAD])
+    sizes = [int(word) for word in head.split()[2:4] if word.isdigit()]
+    if len(sizes) != 2:
+        return None
+    middle, end = HEAD + sizes[0], HEAD + sum(sizes)
+    if end > len(content) or head != _head(code, sizes[0], content[HEAD:end]):
+        return None
+    return content[HEAD:middle], content[middle:end], content[end:]
+
+
+def _entries(numbers: memoryview, text: dict[str, Any]) -> Known:
+    """What a part holds, field by field: 12,000 runs notice a dictionary for each."""
+    columns = {name: text[name] for name in PLAIN}
+    for name, kind in SHARED.items():
+        values = [TypeAdapter(kind).validate_python(value) for value in text[name]]
+        columns[name] = [values[number] for number in text[f"{name} of run"]]
+    table = np.frombuffer(numbers, dtype=NUMBER).reshape(-1, len(COLUMNS))
+    ends = np.cumsum(text["lengths"], dtype=np.int64).tolist()
+    columns["epochs"] = [
+        Epochs(table[end - length : end]) for end, length in zip(ends, text["lengths"], strict=True)
+    ]
+    outcomes = (Outcome(*row) for row in zip(*(columns[name] for name in Outcome._fields), strict=True))
+    stamps = (Stamp(*numbers) for numbers in text["stamps"])
+    return dict(zip(text["paths"], zip(stamps, outcomes, strict=True), strict=True))
+
+
+def _written(known: Known) -> bytes:
+    """`known` as a part."""
     outcomes = [one for _, one in known.values()]
-    tables = [_Values(kind) for kind in SHARED.values()]
-    text = {
+    text: dict[str, Any] = {
         "paths": list(known),
-        "plain": [[getattr(one, name) for name in PLAIN] for one in outcomes],
-        "shared": [
-            [table.index(getattr(one, name)) for name, table in zip(SHARED, tables, strict=True)]
-            for one in outcomes
-        ],
+        "stamps": [found for found, _ in known.values()],
+        "lengths": [len(one.epochs) for one in outcomes],
     }
-    text |= {name: table.written for name, table in zip(SHARED, tables, strict=True)}
-    arrays = {
-        "text": np.frombuffer(json.dumps(text).encode(), dtype=np.uint8),
-        "stamps": np.array([(s.size, s.mtime, s.inode) for s, _ in known.values()], dtype=np.int64).reshape(-1, 3),
-        "lengths": np.array([len(one.epochs) for one in outcomes], dtype=np.int64),
-        "floats": np.array(
-            [[getattr(one, name) for name in FLOATS] for one in outcomes], dtype=np.float64
-        ).reshape(-1, len(FLOATS)),
-        "epochs": np.concatenate([np.empty((0, len(COLUMNS))), *(one.epochs.table for one in outcomes)]),
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    content = buffer.getbuffer()
-    _replace(path, f"{_head(content)}\n".encode(), content)
+    text |= {name: [getattr(one, name) for one in outcomes] for name in PLAIN}
+    for name, kind in SHARED.items():
+        values = _Values(kind)
+        text[f"{name} of run"] = [values.index(getattr(one, name)) for one in outcomes]
+        text[name] = values.written
+    numbers = b"".join(one.epochs.table.astype(NUMBER).tobytes() for one in outcomes)
+    encoded = json.dumps(text).encode()
+    content = numbers + encoded + b" " * (-len(encoded) % NUMBER.itemsize)  # the next part's numbers are aligned
+    return _head(_code(), len(numbers), content) + content
+
+
+def _head(code: str, numbers: int, content: bytes | memoryview) -> bytes:
+    """Of a part: the code that wrote it, bytes of its numbers and of its text, checksum."""
+    sizes = f"{numbers} {len(content) - numbers}"
+    return f"caltech_exp-results {code} {sizes} {zlib.crc32(content, numbers):08x}\n".encode().ljust(HEAD)
 
 
 class _Values:
@@ -149,24 +191,9 @@ class _Values:
         return self.numbers[key]
 
 
-def _head(content: bytes | memoryview) -> str:
-    """Names the reading code and the content: `caltech_exp-results <hex> <hex>`."""
-    code = hashlib.blake2b(digest_size=16)
+def _code() -> str:
+    """Stands for the code that reads results."""
+    digest = hashlib.blake2b(digest_size=16)
     for module in (*READERS, None):
-        code.update(Path(module.__file__ or "" if module else __file__).read_bytes())
-    return f"caltech_exp-results {code.hexdigest()} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
-
-
-def _replace(path: Path, head: bytes, content: memoryview) -> None:
-    """In one step, but without waiting for the disk: what a crash leaves of it has a wrong digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head)
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+        digest.update(Path(module.__file__ or "" if module else __file__).read_bytes())
+    return digest.hexdigest()

@@ -1,38 +1,21 @@
-"""Every table of the report as CSV for spreadsheets and LaTeX for papers, and all runs as one CSV."""
+"""Every table of the report as CSV for spreadsheets and LaTeX for papers."""
 
 import contextlib
 import csv
 import io
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import tabulate
 
-from caltech_exp.config import RunConfig
 from caltech_exp.files import write_atomically
-from reports.collect import Collected, Run
 from reports.grid import Column, Grid, Value, shown
 from reports.markup import printable
-from reports.outcome import Outcome
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Cells that begin so are formulas to a spreadsheet (OWASP, CSV Injection)."""
-RESULT_COLUMNS = (
-    "first_loss",
-    "val_accuracy",
-    "best_val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "wall_seconds",
-    "attempts",
-    "images_per_second",
-    "peak_memory_bytes",
-    "energy_joules",
-    "job",
-    "host",
-    "started",
-)
 
 
 def write_tables(folder: Path, grids: Iterable[Grid]) -> None:
@@ -62,10 +45,14 @@ def to_csv(grid: Grid) -> str:
 
 
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """The heading line and a line for each of `rows`."""
+    return csv_lines(chain([headings], rows))
+
+
+def csv_lines(rows: Iterable[Sequence[Value]]) -> str:
     """RFC 4180 with line feeds; empty for what is not known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([neutral(heading) for heading in headings])
     writer.writerows([neutral(value) if isinstance(value, str) else value for value in row] for row in rows)
     return text.getvalue()
 
@@ -101,63 +88,6 @@ def latex(text: str) -> str:
 
 def _pairs(grid: Grid, row: Sequence[Value]) -> Iterable[tuple[Column, Value]]:
     return zip(grid.columns, row, strict=True)
-
-
-def write_runs(path: Path, collected: Collected) -> None:
-    """One line per run that is known of, those that no row asks for too: settings, state, numbers, origin.
-
-    Raises OSError.
-    """
-    settings = list(RunConfig.model_fields)
-    headings = ["run_id", "seed", "state", "rows", *settings, "epochs", *RESULT_COLUMNS]
-    headings += ["device", "device_type", "code", "torch", "simulated", "stand_in", "detail"]
-    serves: dict[str, list[str]] = {}
-    configs: dict[str, list[Value]] = {}
-    for (section, table), rows in collected.rows.items():
-        for row in rows:
-            serves.setdefault(row.config.id, []).append(f"{section}.{table}={row.row.label}")
-            configs[row.config.id] = [getattr(row.config, name) for name in settings]
-    lines = []
-    for run in (*collected.all_runs(), *collected.strays):
-        name = run.id.rpartition("-s")[0]
-        known = configs.get(name) or _settings(run, settings)
-        lines.append(
-            [
-                run.id,
-                run.seed,
-                run.state,
-                "; ".join(serves.get(name, ())),
-                *known,
-                *_numbers(run.result),
-                run.detail,
-            ]
-        )
-    write_if_changed(path, csv_text(headings, lines))
-
-
-def every_outcome(collected: Collected) -> list[Outcome]:
-    """Of all runs, in the order of `write_runs`."""
-    return [run.result for run in (*collected.all_runs(), *collected.strays) if run.result]
-
-
-def _settings(run: Run, names: Sequence[str]) -> list[Value]:
-    return [getattr(run.result.config, name) if run.result else None for name in names]
-
-
-def _numbers(one: Outcome | None) -> list[Value]:
-    """The columns from `epochs` to `stand_in`."""
-    if one is None:
-        return [None] * (len(RESULT_COLUMNS) + 7)
-    return [
-        len(one.epochs),
-        *(getattr(one, name) for name in RESULT_COLUMNS),
-        one.device.name,
-        one.device.type,
-        str(one.code),
-        one.libraries.get("torch"),
-        str(one.data.simulated).lower(),
-        str(one.data.stand_in).lower(),
-    ]
 
 
 def write_if_changed(path: Path, content: str) -> None:

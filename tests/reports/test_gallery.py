@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from reports.gallery import Drawing, Gallery, curves_of
+from reports.gallery import Drawing, Gallery, digests
 from reports.outcome import outcome_of
 from tests.reports.conftest import make_result, row_config
 
@@ -53,7 +53,7 @@ def test_what_differs_is_drawn_anew(studio: Studio, first: tuple[object, ...], s
 def test_another_curve_is_drawn_anew(studio: Studio) -> None:
     config = row_config("scratch.lr", "1e-2")
     for accuracy in (0.3, 0.3, 0.31):
-        studio.report(*curves_of([outcome_of(make_result(config, 0, accuracy))]))
+        studio.report(digests([outcome_of(make_result(config, 0, accuracy))]))
     assert studio.drawn == 2
 
 

@@ -1,8 +1,8 @@
 """Reading the results of a study: once each, never by trusting what was kept of them blindly."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from caltech_exp.results import RESULT
 from caltech_exp.states import RunState, run_state
 from reports.outcome import Outcome, outcome_of
 from reports.reading import Seen, read_runs
-from reports.result_cache import load, save, stamp
+from reports.result_cache import READERS, load, save, stamp
 from tests.reports.conftest import StudyFolder, make_diverged, make_result
 
 CONFIG = RunConfig(epochs=3)
@@ -35,7 +35,7 @@ def three(folder: StudyFolder) -> StudyFolder:
 def plain(one: Outcome | None) -> dict[str, object]:
     """The outcome in a form that `==` compares."""
     assert one is not None
-    fields = {name: getattr(one, name) for name in Outcome.__slots__}
+    fields = {name: getattr(one, name) for name in Outcome._fields}
     return fields | {"epochs": np.nan_to_num(one.epochs.table, nan=-1).tolist()}
 
 
@@ -108,31 +108,77 @@ def test_one_wrong_byte_and_all_is_read_anew(
     cache.write_bytes(content)
     assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.4, 0.5, None]
     assert opened == NAMES
-    assert len(load(cache)) == 3
+    assert len(load(cache).known) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"caltech_exp-results 0 0\n"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"caltech_exp-results 0 0 0 0\n", b"x" * 200])
 def test_a_file_that_is_none(three: StudyFolder, cache: Path, content: bytes) -> None:
     cache.parent.mkdir()
     cache.write_bytes(content)
     assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.4, 0.5, None]
 
 
-def test_kept_by_other_code_is_not_kept(three: StudyFolder, cache: Path) -> None:
+def test_kept_by_other_code_is_not_kept(
+    three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
-    head, _, rest = cache.read_bytes().partition(b"\n")
-    name, _, digest = head.split()
-    cache.write_bytes(b" ".join((name, b"0" * 32, digest)) + b"\n" + rest)
-    assert load(cache) == {}
+    assert len(load(cache).known) == 3
+    (tmp_path / "other.py").write_text("other")
+    monkeypatch.setattr(
+        "reports.result_cache.READERS", (*READERS, SimpleNamespace(__file__=tmp_path / "other.py"))
+    )
+    assert load(cache).known == {}
+
+
+def test_what_is_new_is_added_and_the_later_entry_counts(
+    three: StudyFolder, cache: Path, opened: list[str]
+) -> None:
+    read_runs(three.path, NAMES, NAMES, cache)
+    before = cache.read_bytes()
+    three.add(make_result(CONFIG, 0, 0.7))
+    assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.7, 0.5, None]
+    assert cache.read_bytes().startswith(before)
+    opened.clear()
+    assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.7, 0.5, None]
+    assert opened == []
+
+
+def test_a_part_that_was_cut_short_costs_itself_alone(three: StudyFolder, cache: Path, opened: list[str]) -> None:
+    read_runs(three.path, NAMES[:2], NAMES, cache)
+    read_runs(three.path, NAMES, NAMES, cache)
+    os.truncate(cache, cache.stat().st_size - 1)
+    opened.clear()
+    for _ in range(2):
+        assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.4, 0.5, None]
+    assert opened == NAMES[2:]
+    assert load(cache).whole
+
+
+def test_many_parts_become_one(three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.reading.MOST_PARTS", 2)
+    parts = []
+    for count in (1, 2, 3):
+        read_runs(three.path, NAMES[:count], NAMES, cache)
+        parts.append(load(cache).parts)
+    assert parts == [1, 2, 1]
+    assert len(load(cache).known) == 3
+
+
+def test_what_was_kept_of_another_study_goes(three: StudyFolder, cache: Path, tmp_path: Path) -> None:
+    read_runs(three.path, NAMES, NAMES, cache)
+    other = StudyFolder(tmp_path / "other")
+    other.add(make_result(CONFIG, 0, 0.9))
+    read_runs(other.path, NAMES[:1], NAMES, cache)
+    assert list(load(cache).known) == [str(other.path / NAMES[0] / RESULT)]
 
 
 def test_hostile_text_is_kept_letter_by_letter(tmp_path: Path) -> None:
-    one = replace(outcome_of(make_result(CONFIG, 0)), host='\n"\\ $<b>\u2028日本', job="")
+    one = outcome_of(make_result(CONFIG, 0))._replace(host='\n"\\ $<b>\u2028日本', job="")
     (tmp_path / "file").write_text("x")
     found = stamp(tmp_path / "file")
     assert found is not None
     save(tmp_path / "cache", {"a\nb": (found, one)})
-    ((path, (kept, again)),) = load(tmp_path / "cache").items()
+    ((path, (kept, again)),) = load(tmp_path / "cache").known.items()
     assert (path, kept, plain(again)) == ("a\nb", found, plain(one))
 
 

@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.config import RunConfig, run_id
-from reports.epoch_file import write_epochs
 from reports.grid import Column, Grid, grid_block, shown
-from reports.outcome import Outcome, outcome_of
 from reports.page import make_report, open_gallery
-from reports.table_files import every_outcome, neutral, to_csv, to_latex, write_runs, write_tables
-from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
+from reports.table_files import neutral, to_csv, to_latex, write_tables
+from tests.reports.conftest import StudyFolder, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 HOSTILE = '=HYPERLINK("x"), a "b" & 50 % $c_d$ #{e} ~^\\ <f> | g'
@@ -85,65 +82,3 @@ def test_files_that_would_not_change_are_not_touched(tmp_path: Path) -> None:
     before = (tmp_path / "tables" / "a_b.csv").stat().st_ino
     write_tables(tmp_path / "tables", [GRID])
     assert (tmp_path / "tables" / "a_b.csv").stat().st_ino == before
-
-
-def test_a_line_per_run_in_any_state(folder: StudyFolder, tmp_path: Path) -> None:
-    folder.start()
-    folder.submit(*(run_id(CONFIG, seed) for seed in range(4)), seeds=range(4))
-    stray = make_result(CONFIG.but(lr=0.3), 0)
-    folder.add(make_result(CONFIG, 0, 0.31), make_diverged(CONFIG, 1), stray)
-    folder.fail(run_id(CONFIG, 2), "=evil error")
-    write_runs(tmp_path / "runs.csv", folder.collect())
-    head, *rows = lines((tmp_path / "runs.csv").read_text())
-    found = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
-    states = [found[run_id(CONFIG, seed)]["state"] for seed in range(4)]
-    assert states == ["finished", "diverged", "failed", "queued"]
-    first, failed = found[run_id(CONFIG, 0)], found[run_id(CONFIG, 2)]
-    assert (first["val_accuracy"], first["lr"], first["rows"]) == ("0.31", "0.01", "scratch.lr=1e-2")
-    assert (found[run_id(CONFIG, 1)]["val_accuracy"], first["device"]) == ("", "H200")
-    assert failed["detail"].startswith("'=evil error")
-    assert (found[stray.run_id]["lr"], found[stray.run_id]["rows"]) == ("0.3", "")
-
-
-def epochs(out: Path, *outcomes: Outcome) -> list[list[str]]:
-    write_epochs(out / "epochs.csv", out / "index", outcomes)
-    return lines((out / "epochs.csv").read_text())
-
-
-SHORT = RunConfig(epochs=3)
-ONE, TWO, GONE = outcome_of(make_result(SHORT, 0)), outcome_of(make_result(SHORT, 1, 0.7)), outcome_of(
-    make_diverged(SHORT, 2))  # fmt: skip
-
-
-def test_a_line_per_epoch(tmp_path: Path) -> None:
-    head, *rows = epochs(tmp_path, ONE, GONE)
-    assert head == ["run_id", "epoch", "lr", "train_loss", "val_loss", "val_accuracy", "seconds"]
-    assert [row[:2] for row in rows] == [[one.run_id, str(n)] for one in (ONE, GONE) for n in (1, 2, 3)]
-    assert rows[0][2:] == ["0.001", "4.6", "4.7", repr(0.5 / 3), "1.0"]
-    assert rows[-1][3:5] == ["", ""]
-
-
-@pytest.mark.parametrize("damage", ["", "file", "index"])
-def test_adding_a_run_gives_what_writing_all_gives(tmp_path: Path, damage: str) -> None:
-    (tmp_path / "fresh").mkdir()
-    expected = epochs(tmp_path / "fresh", TWO, ONE, GONE)
-    epochs(tmp_path, ONE, GONE)
-    if damage == "file":
-        path = tmp_path / "epochs.csv"
-        path.write_text(path.read_text().replace("4.6", "9.9"))
-    if damage == "index":
-        (tmp_path / "index").write_text("{")
-    assert epochs(tmp_path, TWO, ONE, GONE) == expected
-
-
-def test_a_run_that_changed_is_written_anew_and_one_that_went_is_gone(tmp_path: Path) -> None:
-    epochs(tmp_path, ONE, TWO)
-    other = outcome_of(make_result(SHORT, 0, 0.9))
-    assert [row[5] for row in epochs(tmp_path, other)[1:]] == [repr(0.9 * n / 3) for n in (1, 2, 3)]
-
-
-def test_strays_are_in_the_files_too(folder: StudyFolder) -> None:
-    folder.start()
-    stray = make_result(CONFIG.but(lr=0.3), 0)
-    folder.add(stray, make_result(CONFIG, 0))
-    assert stray.run_id in [one.run_id for one in every_outcome(folder.collect())]

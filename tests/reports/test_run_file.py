@@ -1,0 +1,67 @@
+"""runs.csv: a line per run in any state, copied where nothing about the run has changed."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.config import run_id
+from reports.run_file import HEADINGS, every_outcome, write_runs
+from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
+
+CONFIG = row_config("scratch.lr", "1e-2")
+
+
+def lines(folder: StudyFolder, out: Path) -> dict[str, dict[str, str]]:
+    """Run id -> cells by heading, of the file that is written to `out`."""
+    write_runs(out / "runs.csv", out / "index", folder.collect())
+    head, *rows = csv.reader((out / "runs.csv").read_text().splitlines())
+    assert tuple(head) == HEADINGS
+    return {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+
+
+@pytest.fixture
+def study(folder: StudyFolder) -> StudyFolder:
+    """A finished, a diverged, a failed and a queued run of a row, and a stray."""
+    folder.start()
+    folder.submit(*(run_id(CONFIG, seed) for seed in range(4)), seeds=range(4))
+    folder.add(make_result(CONFIG, 0, 0.31), make_diverged(CONFIG, 1), make_result(CONFIG.but(lr=0.3), 0))
+    folder.fail(run_id(CONFIG, 2), "=evil error")
+    return folder
+
+
+def test_a_line_per_run_in_any_state(study: StudyFolder, tmp_path: Path) -> None:
+    found = lines(study, tmp_path)
+    states = [found[run_id(CONFIG, seed)]["state"] for seed in range(4)]
+    assert states == ["finished", "diverged", "failed", "queued"]
+    first, failed, stray = (
+        found[name] for name in (run_id(CONFIG, 0), run_id(CONFIG, 2), run_id(CONFIG.but(lr=0.3), 0))
+    )
+    assert (first["val_accuracy"], first["lr"], first["rows"]) == ("0.31", "0.01", "scratch.lr=1e-2")
+    assert (found[run_id(CONFIG, 1)]["val_accuracy"], first["device"]) == ("", "H200")
+    assert failed["detail"].startswith("'=evil error")
+    assert (stray["lr"], stray["rows"]) == ("0.3", "")
+
+
+def test_what_has_changed_is_written_as_if_all_were(study: StudyFolder, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    lines(study, tmp_path)
+    study.add(make_result(CONFIG, 0, 0.7), make_result(CONFIG, 2, 0.5))  # a replaced result, a run tried again
+    study.fail(run_id(CONFIG, 3), "another error")
+    assert lines(study, tmp_path) == lines(study, fresh)
+    assert lines(study, tmp_path)[run_id(CONFIG, 0)]["val_accuracy"] == "0.7"
+
+
+def test_a_file_that_would_not_change_is_not_touched(study: StudyFolder, tmp_path: Path) -> None:
+    lines(study, tmp_path)
+    before = (tmp_path / "runs.csv").stat().st_ino
+    lines(study, tmp_path)
+    assert (tmp_path / "runs.csv").stat().st_ino == before
+
+
+def test_strays_have_epochs_too(folder: StudyFolder) -> None:
+    folder.start()
+    stray = make_result(CONFIG.but(lr=0.3), 0)
+    folder.add(stray, make_result(CONFIG, 0))
+    assert stray.run_id in [one.run_id for one in every_outcome(folder.collect())]
