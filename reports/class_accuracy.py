@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from caltech_exp.confusion import Matrix, decode
 from caltech_exp.results import Result, read_result
 from reports.outcome import Outcome
-
-Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,30 +30,6 @@ def read_confusions(folder: Path, outcomes: Iterable[Outcome]) -> Confusions | N
             val.append(decode(result.val_confusion))
             test.append(decode(result.test_confusion))
     return Confusions(sum(val[1:], val[0]), sum(test[1:], test[0]), len(val)) if val else None
-
-
-def recalls(matrix: Matrix) -> Shares:
-    """The share of every class's images that is recognised, [NUM_CLASSES]; NaN for a class without images."""
-    images = matrix.sum(axis=1)
-    shares = np.full(len(matrix), np.nan)
-    np.divide(np.diagonal(matrix), images, out=shares, where=images > 0)
-    return shares
-
-
-def balanced_accuracy(matrix: Matrix) -> float | None:
-    """The mean of the classes' recalls: every class counts the same, however many images it has.
-
-    K. H. Brodersen et al., The balanced accuracy and its posterior distribution, ICPR 2010.
-    """
-    known = recalls(matrix)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if known.size else None
-
-
-def accuracy(matrix: Matrix) -> float | None:
-    """The share of all images that is recognised."""
-    total = int(matrix.sum())
-    return float(np.trace(matrix)) / total if total else None
 
 
 def favour(matrix: Matrix, label: int) -> tuple[float, float] | None:

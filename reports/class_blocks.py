@@ -13,21 +13,13 @@ import numpy as np
 from caltech_exp.confusion import Matrix
 from reports.banner import cautions
 from reports.blocks import Block, Listing, Picture, Prose
-from reports.class_accuracy import (
-    Confusions,
-    accuracy,
-    balanced_accuracy,
-    commonest_mistakes,
-    favour,
-    largest_class,
-    read_confusions,
-    recalls,
-)
+from reports.class_accuracy import Confusions, commonest_mistakes, favour, largest_class, read_confusions
 from reports.collect import Collected
 from reports.gallery import Drawing, Gallery
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
 from reports.networks import Best, best_rows
+from reports.recall import accuracy, balanced_accuracy, recalls
 
 NAME = "plot-confusion"
 NOTE = (

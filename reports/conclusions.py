@@ -147,7 +147,7 @@ def network_grid(collected: Collected) -> Grid:
         lines.append(
             (
                 str(best.way),
-                PARAMETERS[best.way.model],
+                PARAMETERS.get(best.way.model),
                 measured.mean,
                 measured.half,
                 measured.n,

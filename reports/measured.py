@@ -21,7 +21,7 @@ class Measured:
     """Accuracies (0 to 1) after the last epoch over the n finished runs of a row; None where nothing is known.
 
     half is half the width of the mean's 95 % confidence interval. std and half are None for a single run, which
-    has no spread to give.
+    has no spread to give. balanced_mean is of the validation set, each class counting the same.
     """
 
     n: int
@@ -29,6 +29,7 @@ class Measured:
     std: float | None
     half: float | None
     test_mean: float | None
+    balanced_mean: float | None = None
 
 
 def measure(finished: Sequence[Outcome]) -> Measured:
@@ -41,6 +42,7 @@ def measure(finished: Sequence[Outcome]) -> Measured:
         std=float(np.std(values)) if n > 1 else None,
         half=t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None,
         test_mean=mean(result.test_accuracy for result in finished),
+        balanced_mean=mean(result.balanced_accuracy for result in finished),
     )
 
 

@@ -1,11 +1,11 @@
-"""The two networks: how many parameters they have, and the rows of the report that are best with them."""
+"""The networks: how many parameters the report's have, and the rows that are best with each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.collect import Collected
 from reports.sentences import Known, known_rows
-from reports.vocabulary import WORDS
+from reports.vocabulary import network_name
 
 PARAMETERS = {"alexnet": 57_421_734, "resnet18": 11_228_838}
 """Weights and biases with a last layer of 102 outputs (A. Krizhevsky, arXiv:1404.5997, as torchvision builds it;
@@ -20,7 +20,7 @@ class Way:
     pretrained: bool
 
     def __str__(self) -> str:
-        return f"{WORDS['model'][self.model]} {'pretrained' if self.pretrained else 'from scratch'}"
+        return f"{network_name(self.model)} {'pretrained' if self.pretrained else 'from scratch'}"
 
 
 WAYS = tuple(Way(model, pretrained) for model in PARAMETERS for pretrained in (False, True))
@@ -36,9 +36,9 @@ class Best:
 
 
 def best_rows(collected: Collected) -> list[Best]:
-    """For every way of which any row has a finished run."""
+    """For every way of which any row has a finished run, the report's first."""
     found = []
-    for way in WAYS:
+    for way in dict.fromkeys([*WAYS, *(_way(one) for _, one in _known(collected))]):
         rows = [(key, one) for key, one in _known(collected) if _way(one) == way]
         if rows:
             key, known = max(rows, key=lambda pair: pair[1].mean)

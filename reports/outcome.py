@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caltech_exp.config import RunConfig
+from caltech_exp.confusion import decode
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import DataRecord, Device, Epoch, Result
+from reports.recall import balanced_accuracy
 
 Array = NDArray[np.float64]
 COLUMNS = ("lr", "train_loss", "val_loss", "val_accuracy", "seconds")
@@ -36,6 +38,7 @@ class Epochs:
 class Outcome(NamedTuple):
     """One finished or diverged run; the fields are those of caltech_exp.results.Result.
 
+    balanced_accuracy  of the validation set after the last epoch (recall.balanced_accuracy)
     digest  of all the others: who compares it need not compare them
 
     A tuple, which is made ten times as fast as a frozen dataclass of so many fields.
@@ -51,6 +54,7 @@ class Outcome(NamedTuple):
     best_val_accuracy: float | None
     test_loss: float | None
     test_accuracy: float | None
+    balanced_accuracy: float | None
     data: DataRecord
     device: Device
     libraries: dict[str, str]
@@ -66,15 +70,17 @@ class Outcome(NamedTuple):
     digest: str
 
 
-_FIELDS = tuple(name for name in Outcome._fields if name not in ("epochs", "digest"))
+_FIELDS = tuple(name for name in Outcome._fields if name not in ("epochs", "balanced_accuracy", "digest"))
 
 
 def outcome_of(result: Result) -> Outcome:
     """The outcome that a result records."""
     epochs = epochs_of(result.epochs)
-    text = result.model_dump_json(include=set(_FIELDS))
+    text = result.model_dump_json(include={*_FIELDS, "val_confusion"})
     digest = hashlib.blake2b(text.encode() + epochs.table.tobytes(), digest_size=16).hexdigest()
-    return Outcome(epochs=epochs, digest=digest, **{name: getattr(result, name) for name in _FIELDS})
+    balanced = balanced_accuracy(decode(result.val_confusion)) if result.val_confusion else None
+    fields = {name: getattr(result, name) for name in _FIELDS}
+    return Outcome(epochs=epochs, balanced_accuracy=balanced, digest=digest, **fields)
 
 
 def epochs_of(epochs: tuple[Epoch, ...]) -> Epochs:

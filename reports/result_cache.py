@@ -26,7 +26,7 @@ from caltech_exp import config, confusion, record, results
 from caltech_exp.config import RunConfig
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import DataRecord, Device
-from reports import outcome
+from reports import outcome, recall
 from reports.outcome import COLUMNS, Epochs, Outcome
 
 SHARED: dict[str, Any] = {
@@ -38,7 +38,7 @@ SHARED: dict[str, Any] = {
 }
 """Fields that many runs have in common: each value is written once."""
 PLAIN = tuple(name for name in Outcome._fields if name not in SHARED and name != "epochs")
-READERS = (config, confusion, record, results, outcome)
+READERS = (config, confusion, record, results, outcome, recall)
 MOST_PARTS = 40
 """So many parts, and all are written as one again."""
 HEAD = 128

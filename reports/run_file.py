@@ -22,6 +22,7 @@ RESULT_COLUMNS = (
     "best_val_accuracy",
     "test_loss",
     "test_accuracy",
+    "balanced_accuracy",
     "wall_seconds",
     "attempts",
     "images_per_second",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as Asked
+from caltech_exp.config import RunConfig
 from reports.blocks import Block, Heading, Listing, Prose, row_key
 from reports.collect import NOT_COUNTED, Collected, RowRuns
 from reports.counts import NOT_SUBMITTED, row_counts, state_words
@@ -16,6 +17,7 @@ from reports.vocabulary import as_typed, changed_settings, shared_settings
 
 MEASURED = (Column("measured mean"), Column("std"), Column("95 % CI", "half"), Column("n", "count"))
 REPORTED = (Column("reported mean"), Column("reported std"), Column("difference", "signed"))
+BALANCED = (Column("mean balanced accuracy"),)
 CAPTION = (
     "Validation accuracy after the last epoch; std: population standard deviation over the n finished runs; "
     "95 % CI: Student's confidence interval of the mean."
@@ -55,13 +57,18 @@ def settings_lines(asked: Asked, rows: Sequence[RowRuns]) -> list[Prose]:
 
 
 def results_grid(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Grid:
-    """A row each; the report's columns only where it reports anything."""
+    """A row each; the report's columns only where it reports anything.
+
+    Balanced accuracy only where a row samples its classes otherwise than the report: it is about that.
+    """
+    balanced = BALANCED if any(_resampled(row.config) for row in rows) else ()
     reported = REPORTED if any(row.row.reported for row in rows) else ()
     columns = (
         Column(asked.heading, "text"),
         *MEASURED,
         *reported,
         Column("mean test accuracy"),
+        *balanced,
         Column("state", "text"),
     )
     values: list[tuple[Value, ...]] = []
@@ -77,11 +84,16 @@ def results_grid(section: Section, asked: Asked, rows: Sequence[RowRuns]) -> Gri
                 measured.n,
                 *(_reported_values(row, measured) if reported else ()),
                 measured.test_mean,
+                *((measured.balanced_mean,) if balanced else ()),
                 state_cell(row),
             )
         )
     keys = tuple(row_key(section.name, asked.name, row.row.label) for row in rows)
     return Grid(f"{section.name}.{asked.name}", f"{asked.title}. {CAPTION}", columns, tuple(values), keys)
+
+
+def _resampled(config: RunConfig) -> bool:
+    return config.sampling != "shuffle" or config.max_per_class > 0
 
 
 def _reported_values(row: RowRuns, measured: Measured) -> tuple[Value, ...]:

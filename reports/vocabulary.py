@@ -73,7 +73,7 @@ def network_name(model: str) -> str:
     """`AlexNet`; of a network of the user's own `tiny of nets.py (sha256 0123456789ab)`"""
     own = OWN_NETWORK.fullmatch(model)
     if own is None:
-        return WORDS["model"].get(model, model)
+        return WORDS["model"][model]
     digest = f" (sha256 {own['digest'][:12]})" if own["digest"] else ""
     return f"{own['function']} of {PurePath(own['path']).name}{digest}"
 

@@ -54,6 +54,8 @@ def test_the_way_through(
     assert "## Own\n" in text
     assert "*Which \\*sampling\\* helps?* (`table=own.sampling`)" in text
     assert "| balanced   |" in text
+    assert "mean balanced accuracy" in text
+    assert "**tiny of nets.py (sha256 " in text  # class by class
     assert "tiny of nets.py (sha256 " in text
     assert "4 of 4 runs finished" in text
     for absent in ("Conclusions", "Agreement", "Template", "reported"):

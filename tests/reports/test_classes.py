@@ -5,8 +5,10 @@ import pytest
 
 from caltech_exp.config import NUM_CLASSES
 from caltech_exp.confusion import Matrix, encode
-from reports.class_accuracy import accuracy, balanced_accuracy, commonest_mistakes, favour, recalls
+from caltech_exp.study import StudySettings
+from reports.class_accuracy import commonest_mistakes, favour
 from reports.class_blocks import class_studies, favour_sentence, per_class_grid
+from reports.recall import accuracy, balanced_accuracy, recalls
 from tests.reports.conftest import CLASSES, Page, StudyFolder, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "5e-2")
@@ -93,3 +95,17 @@ def test_names_of_classes_are_escaped(folder: StudyFolder, page: Page) -> None:
     with_matrices(folder, FAIR)
     text = page(folder)
     assert r"\<b\>5\|\$x\$ taken for \<b\>7\|\$x\$: 10.0 images a run" in text
+
+
+def test_rows_that_sample_classes_otherwise_show_balanced_accuracy(folder: StudyFolder, page: Page) -> None:
+    assert "mean balanced accuracy" not in page(folder)
+    folder = StudyFolder(folder.path, StudySettings(overrides={"sampling": "balanced"}))
+    folder.start()
+    config = folder.settings.apply(CONFIG)
+    for seed, confusion in enumerate((LARGE_WINS, FAIR)):
+        folder.add(make_result(config, seed, 0.9, val_confusion=encode(confusion), test_confusion=encode(FAIR)))
+    balanced = ((1.0 + 0.2) / 2 + (80 / 90 + 9 / 10) / 2) / 2
+    text = page(folder)
+    assert "mean balanced accuracy" in text
+    line = next(line for line in text.splitlines() if line.startswith("| 5e-2 "))
+    assert f"| {balanced:.3f} |" in " ".join(line.split())
