@@ -1,6 +1,8 @@
 """Paths a user names, files that are whole or not there, folders that stay only if something came into them."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import tempfile
 import time
@@ -9,6 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from caltech_exp.errors import UserError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems without locks answer."""
 
 
 @contextlib.contextmanager
@@ -85,6 +90,34 @@ def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock file `path`; `waiting` is printed if another process holds it. Raises OSError.
+
+    On a file system without locks two processes may do the same work twice.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
+    try:
+        lock_or_wait(handle, waiting)
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock_or_wait(handle: int, waiting: str = "") -> None:
+    """Lock an open file until it is closed; see `locked`."""
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(waiting, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def _umask() -> int:

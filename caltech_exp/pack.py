@@ -1,95 +1,16 @@
-"""Images decoded once: the format of a pack, and opening one only if it is whole and up to date.
+"""A pack opened: its pixels mapped as a tensor, only if it is whole and up to date.
 
-A pack is two files. `<name>.u8` holds the pixels of all images one after the other, each row by row as RGB bytes;
-`<name>.json` is its index, written last. The pixels are those that the reference engine's PIL transforms give, and
-processes that map the same pack share it through the page cache.
+Processes that map the same pack share its pixels through the page cache.
 """
 
-import hashlib
-import json
 import mmap
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-import PIL
 import torch
-from PIL import features
-from pydantic import Field
 
-from caltech_exp.record import StrictRecord
-from caltech_exp.results import Damaged, read_record
-from caltech_exp.splits import IMAGES, DataSet, Sample, damaged_image
-
-FORMAT = 1
-"""Counts up with every change of the files' content: packs of another format are not found."""
-
-Layout = Literal["center", "resized"]
-"""center: Resize(256), CenterCrop(224); resized: Resize(256) alone, for random crops."""
-
-
-Side = Annotated[int, Field(ge=1, le=2**24)]
-"""Pixels; a JPEG has at most 65,535 on a side, and Resize(256) of such a line is 256 times as long."""
-
-
-class PackIndex(StrictRecord):
-    """What lies in a pack, one entry per image in every list.
-
-    heights, widths  pixels
-    checksums        CRC-32 of the image's RGB bytes
-    sources          size (bytes), time of last change (ns) and CRC-32 of the file it was decoded from
-    """
-
-    schema_version: Literal[1] = 1
-    layout: Layout
-    heights: tuple[Side, ...]
-    widths: tuple[Side, ...]
-    checksums: tuple[int, ...]
-    sources: tuple[tuple[int, int, int], ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Which images a pack holds: samples of `train`, `val` or `test` in a layout."""
-
-    data: DataSet
-    split: str
-    samples: tuple[Sample, ...]
-    layout: Layout
-
-    @property
-    def name(self) -> str:
-        """`center-<16 hex digits>`, of a hash of what decides about the pixels.
-
-        That is the images by path and size in the order of the split file, the resize, and the decoder, whose
-        versions differ in the last bit. Whether an image of the same size is still the same is checked when a
-        pack is opened.
-        """
-        decoder = [PIL.__version__, features.version_codec("jpg")]
-        images = [(sample.path, self.status(sample).st_size) for sample in self.samples]
-        text = json.dumps([FORMAT, self.layout, "Resize(256) CenterCrop(224)", decoder, images])
-        return f"{self.layout}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @property
-    def split_file(self) -> str:
-        """`train` or `test`: the split file that names the samples, without its ending."""
-        return "test" if self.split == "test" else "train"
-
-    def source(self, sample: Sample) -> Path:
-        """The file a sample is decoded from."""
-        return self.data.root / IMAGES / sample.path
-
-    def status(self, sample: Sample) -> os.stat_result:
-        """Size and times of that file. Raises UserError that names it if it is gone."""
-        try:
-            return self.source(sample).stat()
-        except OSError as error:
-            raise damaged_image(self.data, sample, self.split_file, error.strerror) from None
-
-    def __str__(self) -> str:
-        return f"{len(self.samples):,} images of {self.split} ({self.layout})"
+from caltech_exp.pack_index import Contents, Layout, PackIndex, pixel_file, read_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,35 +34,15 @@ class Pack:
         self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def pixel_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.u8"
-
-
-def index_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
-
-
 def load_pack(folder: Path, name: str, contents: Contents) -> Pack | str:
     """The pack `name` in `folder`, verified byte by byte, or why it cannot be used, in a few words."""
-    index = read_record(index_file(folder, name), PackIndex)
-    if index is None:
-        return "not there"
-    if isinstance(index, Damaged):
-        return f"its index is damaged: {index.reason}"
-    count = len(contents.samples)
-    columns = (index.heights, index.widths, index.checksums, index.sources)
-    if index.layout != contents.layout or any(len(column) != count for column in columns):
-        return "its index is of other images"
-    changed = _changed_source(index, contents)
-    if changed:
-        return f"{changed} has changed"
+    index = read_index(folder, name, contents)
+    if not isinstance(index, PackIndex):
+        return index
     heights, widths = torch.tensor(index.heights), torch.tensor(index.widths)
     sizes = heights * widths
     path = pixel_file(folder, name)
     try:
-        problem = _damage(path, (3 * sizes).tolist(), index.checksums)
-        if problem:
-            return problem
         mapping = _map(path)
     except (OSError, ValueError) as error:
         return f"{path.name}: {error}"
@@ -156,30 +57,3 @@ def _map(path: Path) -> mmap.mmap:
         return mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
     finally:
         os.close(handle)
-
-
-def _changed_source(index: PackIndex, contents: Contents) -> Path | None:
-    """The first image file that is no longer what was packed.
-
-    One with another time of change is read: a copy of the data set elsewhere has the same images.
-    """
-    for sample, (size, changed_ns, checksum) in zip(contents.samples, index.sources, strict=True):
-        file = contents.source(sample)
-        status = contents.status(sample)
-        same = status.st_size == size and (
-            status.st_mtime_ns == changed_ns or zlib.crc32(file.read_bytes()) == checksum
-        )
-        if not same:
-            return file
-    return None
-
-
-def _damage(path: Path, sizes: list[int], checksums: tuple[int, ...]) -> str | None:
-    """What is wrong with the pixels, image by image. Read, not mapped: mapped pages would count as memory used."""
-    if path.stat().st_size != sum(sizes):
-        return f"{path.name} is not as long as its index says"
-    with path.open("rb") as file:
-        for number, (size, checksum) in enumerate(zip(sizes, checksums, strict=True)):
-            if zlib.crc32(file.read(size)) != checksum:
-                return f"image {number} of {path.name} is damaged"
-    return None

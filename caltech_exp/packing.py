@@ -14,7 +14,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from caltech_exp.data import Caltech
 from caltech_exp.files import new_file
-from caltech_exp.pack import Contents, PackIndex, index_file, pixel_file
+from caltech_exp.pack_index import Contents, PackIndex, index_file, pixel_file
 from caltech_exp.results import write_record
 from caltech_exp.splits import Sample
 

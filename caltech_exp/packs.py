@@ -1,30 +1,16 @@
 """Where packs lie, and having one there: open what is whole, make what is missing, one process at a time."""
 
-import contextlib
-import errno
-import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.errors import UserError
-from caltech_exp.files import new_file
-from caltech_exp.pack import Contents, Layout, Pack, index_file, load_pack, pixel_file
+from caltech_exp.files import locked, new_file
+from caltech_exp.pack import Pack, load_pack
+from caltech_exp.pack_index import Contents, Layout, index_file, pixel_file, split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.splits import DataSet, evenly
-
-ALL_PACKS: tuple[tuple[str, Layout], ...] = (
-    ("train", "center"),
-    ("train", "resized"),
-    ("val", "center"),
-    ("test", "center"),
-)
-"""Split and layout of every pack that the runs of the report use."""
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What file systems without locks answer."""
+from caltech_exp.splits import DataSet
 
 
 @dataclass(frozen=True)
@@ -33,12 +19,6 @@ class PackPlace:
 
     shared: Path
     on_node: Path | None = None
-
-
-def split_contents(data: DataSet, split: str, most: int, layout: Layout) -> Contents:
-    """What the pack of `train`, `val` or `test` holds, at most `most` images of it (0 for all)."""
-    samples = {"train": data.train, "val": data.val, "test": data.test}[split]
-    return Contents(data, split, evenly(samples, most), layout)
 
 
 def open_pack(place: PackPlace, data: DataSet, split: str, most: int, layout: Layout) -> Pack:
@@ -85,7 +65,7 @@ def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents
     if isinstance(pack, Pack):
         return pack
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f".{name}.lock"):
+    with locked(folder / f".{name}.lock"):
         pack = load_pack(folder, name, contents)  # perhaps another process brought it meanwhile
         if isinstance(pack, Pack):
             return pack
@@ -99,18 +79,3 @@ def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents
     if isinstance(pack, str):
         raise UserError(f"pack {folder / name} cannot be used right after it was written ({pack}); check the disk")
     return pack
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`. On a file system without locks two processes may do the same work twice."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        yield
-    finally:
-        os.close(handle)

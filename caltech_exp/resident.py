@@ -9,8 +9,9 @@ from caltech_exp.augment.crop import Packed
 from caltech_exp.augment.parameters import SIDE
 from caltech_exp.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.hardware import send
-from caltech_exp.pack import Layout, Pack
-from caltech_exp.packs import PackPlace, open_pack, split_contents
+from caltech_exp.pack import Pack
+from caltech_exp.pack_index import Layout, split_contents
+from caltech_exp.packs import PackPlace, open_pack
 from caltech_exp.splits import DataSet, Sample
 
 

@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     check_splits(data)
     folder = packs_folder(options.packs, profile)
     # Packs need torchvision's transforms, which take seconds to import: mistakes are told before.
-    from caltech_exp.packs import ALL_PACKS, shared_pack, split_contents
+    from caltech_exp.pack_index import ALL_PACKS, split_contents
+    from caltech_exp.packs import shared_pack
 
     rows = []
     for split, layout in ALL_PACKS:

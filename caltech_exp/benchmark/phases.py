@@ -14,8 +14,9 @@ from caltech_exp.benchmark.records import AugmentCosts, Measurement, PhaseCosts
 from caltech_exp.config import RunConfig
 from caltech_exp.engines import prepare
 from caltech_exp.hardware import input_type
+from caltech_exp.pack_index import split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.packs import PackPlace, split_contents
+from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import set_seed, train_step

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from caltech_exp.pack import index_file, pixel_file
+from caltech_exp.pack_index import index_file, pixel_file
 
 Damage = Callable[[Path, str], object]
 """Takes a folder and the name of a pack in it."""

@@ -17,7 +17,8 @@ from caltech_exp.failures import one_line
 from caltech_exp.interruption import Interrupted, Requests
 from caltech_exp.lease import Lease, LeaseLostError, read_sign, take
 from caltech_exp.leftovers import CHECKPOINT
-from caltech_exp.pack import Contents, Pack, load_pack
+from caltech_exp.pack import Pack, load_pack
+from caltech_exp.pack_index import Contents
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
 from caltech_exp.provenance import Origin, code_version

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Resize
 
-from caltech_exp.pack import Contents, Layout, Pack, index_file, load_pack, pixel_file
+from caltech_exp.pack import Pack, load_pack
+from caltech_exp.pack_index import Contents, Layout, index_file, pixel_file, split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.packs import split_contents
 from caltech_exp.splits import DataSet, read_data_set
 from tests.caltech_exp.damages import DAMAGES
 

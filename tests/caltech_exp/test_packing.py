@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.errors import UserError
+from caltech_exp.pack_index import split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.packs import split_contents
 from caltech_exp.splits import read_data_set
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from caltech_exp.errors import UserError
-from caltech_exp.pack import Contents, index_file, load_pack, pixel_file
+from caltech_exp.pack import load_pack
+from caltech_exp.pack_index import Contents, index_file, pixel_file, split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.packs import PackPlace, open_pack, shared_pack, split_contents
+from caltech_exp.packs import PackPlace, open_pack, shared_pack
 from caltech_exp.splits import DataSet, read_data_set
 from tests.caltech_exp.damages import DAMAGES, flip_a_bit
 from tests.conftest import CHECKOUT, Disk
@@ -116,7 +117,8 @@ STOPS = """
 import sys, time
 from pathlib import Path
 from caltech_exp.data import Caltech
-from caltech_exp.packs import shared_pack, split_contents
+from caltech_exp.pack_index import split_contents
+from caltech_exp.packs import shared_pack
 from caltech_exp.splits import read_data_set
 
 contents = split_contents(read_data_set(Path(sys.argv[1])), "train", 0, "center")
