@@ -85,16 +85,22 @@ def read_data_set(root: Path) -> DataSet:
     try:
         str(root.resolve()).encode()
         if not root.is_dir():
-            raise UserError(f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101")
+            raise UserError(
+                f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101, or fetch it "
+                "there with python jobs/prepare.py"
+            )
         if not (root / IMAGES).is_dir():
-            raise UserError(f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it")
+            raise UserError(
+                f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it, or fetch them "
+                "there with python jobs/prepare.py"
+            )
     except UnicodeEncodeError:  # no record could hold it
         raise UserError(f"data folder {root} is not named in UTF-8; rename it") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = error.strerror if isinstance(error, OSError) else "links in a circle"
         raise UserError(f"data folder {root} cannot be read ({reason}); make it readable") from None
-    train_lines = _read_lines(root / "train.txt")
-    test_lines = _read_lines(root / "test.txt")
+    train_lines = read_split(root / "train.txt")
+    test_lines = read_split(root / "test.txt")
     classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))
     return DataSet(
         root,
@@ -104,12 +110,18 @@ def read_data_set(root: Path) -> DataSet:
     )
 
 
-def _read_lines(file: Path) -> list[tuple[int, str]]:
-    """(line number, path) of every image of a split file but the background's."""
+def read_split(file: Path) -> list[tuple[int, str]]:
+    """(line number, path) of every image of a split file but the background's, at least one.
+
+    Raises UserError if it cannot be read, names none or one twice, or holds a line that is no `class/image`.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")  # some editors put a byte order mark first
     except FileNotFoundError:
-        raise UserError(f"split file {file} does not exist; put the course's {file.name} there") from None
+        raise UserError(
+            f"split file {file} does not exist; put the course's {file.name} there, or fetch it with "
+            "python jobs/prepare.py"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"split file {file} cannot be read ({error}); put the course's {file.name} there"

@@ -1,26 +1,22 @@
-"""Where initial weights lie and whether they are what they should be; no torch until one is fetched."""
+"""Where initial weights lie, whether they are what they should be, and fetching those of ImageNet. No torch."""
 
 import hashlib
 import os
-import re
-import socket
 from pathlib import Path
 
 from caltech_exp.config import PIN, RunConfig
+from caltech_exp.digests import file_digest
+from caltech_exp.download import Origin, bring, inside
 from caltech_exp.errors import UserError, did_you_mean
-from caltech_exp.files import folder_if_it_succeeds, user_path
-
-IMAGENET_FILES = {"alexnet": "alexnet-owt-7be5be79.pth", "resnet18": "resnet18-f37072fd.pth"}
-"""File names of torchvision's IMAGENET1K_V1 weights; each ends in the first hex digits of its SHA-256."""
-
-NETWORK_TIMEOUT_SECONDS = 20.0
+from caltech_exp.files import user_path
+from caltech_exp.sources import IMAGENET
 
 
 def imagenet_path(model: str) -> Path:
     """Where torch.hub caches the ImageNet weights of `model`: under $TORCH_HOME, as torch.hub does."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.path.expanduser(os.environ.get("TORCH_HOME", f"{cache}/torch"))  # noqa: PTH111 (fails on ~nobody)
-    return Path(home) / "hub" / "checkpoints" / IMAGENET_FILES[model]
+    return Path(home) / "hub" / "checkpoints" / IMAGENET[model].name
 
 
 def sha256(path: Path) -> str:
@@ -52,46 +48,37 @@ def pin(path: str) -> str:
 def imagenet_problem(model: str, *, read: bool = True) -> str | None:
     """Why the cached ImageNet weights of `model` cannot be used, or None. `read=False` skips the hash."""
     path = imagenet_path(model)
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     try:
         if not path.is_file():
             return f"{path.name} is not in the offline cache {path.parent}"
-        whole = not read or match is None or sha256(path).startswith(match[1])
+        whole = not read or IMAGENET[model].digest.fits(file_digest(path, "sha256"))
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     if not whole:
-        return f"{path} does not have the hash its name gives (damaged?); delete it and fetch it again"
+        return damaged_weights(path)
     return None
 
 
-def fetch_imagenet(model: str) -> None:
+def damaged_weights(path: Path) -> str:
+    return f"{path} does not have the hash its name gives (damaged?); delete it and fetch it again"
+
+
+def fetch_imagenet(model: str, folder: Origin | None = None) -> None:
     """Make sure that the ImageNet weights of `model` are in the offline cache, hash checked.
 
-    Downloads them where there is a network. Raises UserError if they are damaged or cannot be had.
+    They are taken from torchvision's server, or from `folder`: a folder or base URL that has a file of the same
+    name. Raises UserError if they are damaged or cannot be had.
     """
     problem = imagenet_problem(model)
     if problem is None:
         return
-    path = imagenet_path(model)
+    path, source = imagenet_path(model), IMAGENET[model]
     if path.is_file():
-        raise UserError(f"weights=imagenet: {problem}")
-    import torch.hub  # only where something is missing: planning stays fast
-    import torchvision.models
-
-    url = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].url
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT_SECONDS)
-    try:
-        with folder_if_it_succeeds(path.parent):
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"weights=imagenet: {problem} and cannot be downloaded here ({reason}); "
-            f"fetch {url} on a machine with a network and put it there"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
+        raise UserError(problem)
+    origin = inside(folder, source.name) if folder else source.url
+    what = source.url if folder else "it"
+    advice = f"fetch {what} on a machine with a network and put it into the offline cache {path.parent}"
+    bring(origin, path, (source.digest,), advice)
 
 
 def weights_file(config: RunConfig) -> Path:

@@ -16,8 +16,9 @@ from caltech_exp.errors import UserError, shown
 from caltech_exp.files import user_path
 from caltech_exp.own_network import OwnNetwork, find_network
 from caltech_exp.seeds import parse_seeds
+from caltech_exp.sources import IMAGENET
 from caltech_exp.study import StudyFile, StudySettings, read_study
-from caltech_exp.weights import IMAGENET_FILES, pin
+from caltech_exp.weights import pin
 
 
 def _section_names(catalog: Catalog) -> str:
@@ -136,7 +137,7 @@ def _names(key: str, text: str) -> list[str]:
 
 def _imagenet_weights(folder: str) -> dict[str, str]:
     root = user_path(folder, "imagenet_weights")
-    missing = [f"{model}.pth" for model in IMAGENET_FILES if not (root / f"{model}.pth").is_file()]
+    missing = [f"{model}.pth" for model in IMAGENET if not (root / f"{model}.pth").is_file()]
     if missing:
         raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} not there; put state dicts there")
-    return {model: pin(str(root / f"{model}.pth")) for model in IMAGENET_FILES}
+    return {model: pin(str(root / f"{model}.pth")) for model in IMAGENET}

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.cpu import computes_bf16
@@ -14,16 +15,24 @@ from caltech_exp.weights import fetch_imagenet, imagenet_problem
 from jobs.profiles import LocalProfile, Profile, expand_path, local_gpus
 
 
-def find_data(given: str, profile: Profile) -> DataSet:
-    """The data set of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
+def data_folder(given: str, profile: Profile) -> Path:
+    """The folder of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
     if given:
-        return read_data_set(user_path(given, "data"))
+        return user_path(given, "data")
     environment = os.environ.get("CALTECH101_ROOT")
     if environment:
-        return read_data_set(user_path(environment, "CALTECH101_ROOT"))
+        return user_path(environment, "CALTECH101_ROOT")
     if profile.data:
-        return read_data_set(expand_path(profile.data, "data"))
-    raise UserError("no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101")
+        return expand_path(profile.data, "data")
+    raise UserError(
+        "no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101; "
+        "python jobs/prepare.py data=DIR fetches it"
+    )
+
+
+def find_data(given: str, profile: Profile) -> DataSet:
+    """The data set in that folder. Raises UserError."""
+    return read_data_set(data_folder(given, profile))
 
 
 def describe_data(data: DataSet) -> StudyData:
@@ -78,9 +87,15 @@ def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
     """
     for model in sorted({config.model for config in configs if config.weights == "imagenet"}):
         if fetch:
-            fetch_imagenet(model)
+            try:
+                fetch_imagenet(model)
+            except UserError as error:
+                raise UserError(f"weights=imagenet: {error}") from None
         elif problem := imagenet_problem(model, read=False):
-            raise UserError(f"weights=imagenet: {problem}; it will be fetched when there is a network")
+            raise UserError(
+                f"weights=imagenet: {problem}; where there is a network it will be fetched, or "
+                "python jobs/prepare.py fetches it"
+            )
 
 
 def check_weights_fit(configs: Iterable[RunConfig]) -> None:

@@ -199,6 +199,12 @@ def packs_folder(given: str, profile: Profile) -> Path:
     return expand_path(profile.packs or f"{cache}/caltech_exp/packs", "packs")
 
 
+def use_torch_home(profile: Profile) -> None:
+    """Look for ImageNet weights where the profile says, if it does, in this process and those it starts."""
+    if profile.torch_home:
+        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
+
+
 def local_gpus() -> Sequence[int]:
     """Indices of the GPUs this process may use, without importing torch.
 

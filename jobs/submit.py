@@ -3,7 +3,6 @@
 Without Slurm the same runs are queued on this machine. `--help` lists every option and setting.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from jobs.preflight import (
     find_data,
     slow_arithmetic,
 )
-from jobs.profiles import Profile, SlurmProfile, command_timeout, expand_path, load_profile
+from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile, use_torch_home
 from jobs.queued import held_after_failed_launch, sound_manifests
 from jobs.retry import advice, without_bad_nodes
 from jobs.run_states import states_of
@@ -43,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
     request = parse_request(argv)
     profile = load_profile(request.options.profile or default_profile())
-    if profile.torch_home:
-        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
+    use_torch_home(profile)
     runs = user_path(request.options.runs, "runs")
     if runs.exists() and not runs.is_dir():
         raise UserError(f"runs={runs} is not a folder; name another")

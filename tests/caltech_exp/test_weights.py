@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,19 @@ from torchvision.models import AlexNet_Weights, ResNet18_Weights
 
 from caltech_exp import weights
 from caltech_exp.config import PIN, RunConfig
+from caltech_exp.digests import Digest
 from caltech_exp.errors import UserError
 from caltech_exp.models import build
+from caltech_exp.sources import IMAGENET
 
 
 def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for model, enum in (("alexnet", AlexNet_Weights), ("resnet18", ResNet18_Weights)):
-        assert weights.IMAGENET_FILES[model] == enum.IMAGENET1K_V1.url.rpartition("/")[2]
+        assert IMAGENET[model].url == enum.IMAGENET1K_V1.url
+        assert IMAGENET[model].name == enum.IMAGENET1K_V1.url.rpartition("/")[2]
+        assert IMAGENET[model].name.endswith(f"-{IMAGENET[model].digest.digits}.pth")
+        assert IMAGENET[model].size / 2**20 == pytest.approx(enum.IMAGENET1K_V1.meta["_file_size"], abs=0.001)
         assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -33,12 +39,13 @@ def test_a_torch_home_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand_in_weights: Path) -> Path:
     """An offline cache with a real state dict of ResNet-18 whose name carries its hash, as torchvision's do."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch home"))
-    source = stand_in_weights / "resnet18.pth"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    monkeypatch.setitem(weights.IMAGENET_FILES, "resnet18", f"resnet18-{digest[:8]}.pth")
+    file = stand_in_weights / "resnet18.pth"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    source = replace(IMAGENET["resnet18"], name=f"resnet18-{digest[:8]}.pth", digest=Digest("sha256", digest[:8]))
+    monkeypatch.setitem(IMAGENET, "resnet18", source)
     path = weights.imagenet_path("resnet18")
     path.parent.mkdir(parents=True)
-    shutil.copy(source, path)
+    shutil.copy(file, path)
     return path
 
 
@@ -64,7 +71,9 @@ def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # the discard port: nobody listens
-    with pytest.raises(UserError, match=r"alexnet-owt-7be5be79.pth is not in the offline cache .* on a machine"):
+    with pytest.raises(
+        UserError, match=r"alexnet-owt-7be5be79.pth cannot be fetched from https://.* on a machine"
+    ):
         weights.fetch_imagenet("alexnet")
     assert list(tmp_path.iterdir()) == []
 

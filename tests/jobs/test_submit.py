@@ -111,8 +111,10 @@ def test_imagenet_weights_that_cannot_be_had(submit: Command, stand_in: Path, un
         "table=transfer.lr", *SMALL, "profile=local", f"data={stand_in}", f"runs={untouched}",
         https_proxy=dead, http_proxy=dead, HTTPS_PROXY=dead, HTTP_PROXY=dead,
     )  # fmt: skip
-    one_line_error(done, "alexnet-owt-7be5be79.pth is not in the offline cache")
-    assert "on a machine with a network and put it there" in done.stderr
+    one_line_error(
+        done, "weights=imagenet: alexnet-owt-7be5be79.pth cannot be fetched from https://download.pytorch.org/"
+    )
+    assert "on a machine with a network and put it into the offline cache" in done.stderr
 
 
 def test_a_gpu_this_machine_does_not_have(
