@@ -86,7 +86,8 @@ def _open(url: str, there: int, validator: str) -> HTTPResponse:
         if validator:
             headers["If-Range"] = validator
     try:
-        response: HTTPResponse = urllib.request.urlopen(
+        # urlopen would keep to the proxies of its first call.
+        response: HTTPResponse = urllib.request.build_opener().open(
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS
         )
     except urllib.error.HTTPError as error:

@@ -16,6 +16,15 @@ from caltech_exp.standin import write_stand_in, write_stand_in_weights
 CHECKOUT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
+DEAD = "http://127.0.0.1:9"
+"""The discard port: nobody listens."""
+NO_NETWORK = {
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), DEAD),
+    "no_proxy": "127.0.0.1",
+    "NO_PROXY": "127.0.0.1",
+}
+"""An environment in which only this machine's own servers are reached: tests fetch nothing from elsewhere."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -148,7 +157,12 @@ def aggregate(tmp_path: Path) -> Command:
 
 def _command(script: str, folder: Path) -> Command:
     def run(*words: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        changed = {"CALTECH101_ROOT": None, "TORCH_HOME": str(folder / "no-torch-home"), **environment}
+        changed = {
+            "CALTECH101_ROOT": None,
+            "TORCH_HOME": str(folder / "no-torch-home"),
+            **NO_NETWORK,
+            **environment,
+        }
         inherited = {key: value for key, value in os.environ.items() if key not in changed}
         given = {key: value for key, value in changed.items() if value is not None}
         return subprocess.run(

@@ -54,6 +54,7 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
         "jobs.submit",
         "jobs.queued",
         "jobs.prepare",
+        "jobs.preparation",
         "jobs.benchmark",
         "reports.compare",
         "reports.aggregate",

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torchvision.models import AlexNet_Weights, ResNet18_Weights
 
-from caltech_exp import weights
+from caltech_exp import download, weights
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.digests import Digest
 from caltech_exp.errors import UserError
 from caltech_exp.models import build
 from caltech_exp.sources import IMAGENET
+from tests.conftest import NO_NETWORK
+from tests.file_server import serving
 
 
 def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,10 +69,25 @@ def test_a_damaged_cache_is_refused(cached: Path) -> None:
         weights.fetch_imagenet("resnet18")
 
 
+def test_weights_come_from_a_mirror_that_breaks_off(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = cached.read_bytes()
+    cached.unlink()
+    monkeypatch.setattr(download, "PAUSES", (0.0,))
+    with serving() as server:
+        server.files[f"/mirror/{cached.name}"] = content
+        server.breaks = [10_000_000]
+        weights.fetch_imagenet("resnet18", f"{server.url}/mirror/")
+        assert [asked.range for asked in server.asked] == [None, "bytes=10000000-"]
+    net = build(RunConfig(model="resnet18", weights="imagenet"))
+    state = torch.load(cached, weights_only=True)
+    assert torch.equal(net.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
+    weights.fetch_imagenet("resnet18", "http://127.0.0.1:9")  # nobody is asked for what is there
+
+
 def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # the discard port: nobody listens
+    for name, value in NO_NETWORK.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(
         UserError, match=r"alexnet-owt-7be5be79.pth cannot be fetched from https://.* on a machine"
     ):
