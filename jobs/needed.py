@@ -1,5 +1,6 @@
 """What runs need, one by one: where it lies, whether it is there and sound, and how to have it there. No torch."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +95,9 @@ def image_need(root: Path, archive: Origin | None, digest: Digest | None) -> Nee
             data = read_data_set(root)
             check_splits(data)
         except UserError as error:
-            raise UserError(f"{error}; if {path} is moved away, the same command unpacks it anew") from None
+            raise UserError(
+                f"{error}; if {path} is not whole, move it away, and the same command unpacks it anew"
+            ) from None
         samples = (*data.train_val, *data.test)
         size = sum((path / sample.path).stat().st_size for sample in samples)
         return Found(size, f"fingerprint {data.fingerprint}" + (" (stand-in)" if data.stand_in else ""))
@@ -105,8 +108,11 @@ def image_need(root: Path, archive: Origin | None, digest: Digest | None) -> Nee
 
 def _lying_in(root: Path) -> Path | None:
     """An archive that was put, or left, into the data folder."""
-    names = (ARCHIVE.name, INNER_ARCHIVE.name, FETCHED_ARCHIVE)
-    return next((root / name for name in names if (root / name).is_file()), None)
+    for path in (root / name for name in (ARCHIVE.name, INNER_ARCHIVE.name, FETCHED_ARCHIVE)):
+        with contextlib.suppress(OSError):  # a folder that may not be read is told when it is looked at
+            if path.is_file():
+                return path
+    return None
 
 
 def _bring_images(root: Path, origin: Origin, digest: Digest | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp import download, transfer
-from caltech_exp.digests import Digest, parse_digest
+from caltech_exp.digests import Digest
 from caltech_exp.download import bring, fetch, read_origin
 from caltech_exp.errors import UserError
 from tests.conftest import CHECKOUT, Disk
@@ -318,13 +318,3 @@ def test_origins_are_paths_or_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         UserError, match="archive=ftp://host/a: ftp:// is not known; give http://, https:// or a path"
     ):
         read_origin("ftp://host/a", "archive")
-
-
-@pytest.mark.parametrize("text", ["abc", "sha256:12", "sha1:" + "0" * 40, "md5:" + "g" * 32, "md5:" + "0" * 64])
-def test_hashes_that_cannot_be_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="give sha256: and 64 hexadecimal digits, as sha256sum prints, or md5:"):
-        parse_digest(text, "archive_hash")
-
-
-def test_hashes_are_read_in_either_case() -> None:
-    assert parse_digest(" MD5:" + "AB" * 16, "archive_hash") == Digest("md5", "ab" * 16)

@@ -1,4 +1,4 @@
-"""The smallest study that trains for real."""
+"""The smallest study that trains for real, and what prepare.py fetches on a server of this machine."""
 
 import json
 import os
@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp import download
+from jobs.prepare import main
+from tests.conftest import NO_NETWORK
+from tests.file_server import FileServer, serving
+from tests.jobs.published import Done, Here, Published, publish
 from tests.jobs.testbed import profile, queue, slurm, until
 
 SMALL = ("epochs=1", "batch_size=4", "max_images=4", "workers=0", "precision=fp32")
@@ -48,3 +53,43 @@ def gpu_ids(runs: Path) -> list[str]:
     logs = sorted(runs.glob("submissions/*/*_log.out"))
     found = [re.search(r"^CUDA_VISIBLE_DEVICES=(.*)$", log.read_text(), re.MULTILINE) for log in logs]
     return [match[1] for match in found if match]
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with serving() as files:
+        yield files
+
+
+@pytest.fixture
+def published(server: FileServer, caltech101: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """A small Caltech-101 and weights on a server of this machine, in place of the published ones."""
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0, 0.0))
+    for name, value in NO_NETWORK.items():
+        monkeypatch.setenv(name, value)
+    return publish(server, caltech101, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def here(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    """Run prepare.py in this process on what is published, into `data`, `packs` and `torch` of `place`."""
+    assert published.server.asked == []
+    place = tmp_path / "my 'odd'; \"plåce\" $HOME %j"
+    monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
+
+    def run(*words: str) -> Done:
+        given = ("profile=local", f"data={place / 'data'}", f"packs={place / 'packs'}", *words)
+        last = {word.partition("=")[0]: word for word in given}
+        capsys.readouterr()
+        status = main(list(last.values()))
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where `here` prepares."""
+    return tmp_path / "my 'odd'; \"plåce\" $HOME %j"

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,3 +78,20 @@ def _serve(server: FileServer, source: Source, content: bytes, path: str, folder
     if digest.algorithm == "md5" or len(digest.digits) == 64:
         digest = Digest(digest.algorithm, hashlib.new(digest.algorithm, content).hexdigest())
     return replace(source, url=f"{server.url}{path}", size=len(content), digest=digest)
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def states(self) -> list[str]:
+        """Of the items, in the table's order."""
+        rows = self.out[self.out.rindex("\n----") :].splitlines()[2:]
+        words = ("there", "fetched", "made", "missing", "to fetch", "to make")
+        return [next(word for word in words if f"  {word}  " in row) for row in rows if "  " in row]
+
+
+Here = Callable[..., Done]
