@@ -74,7 +74,8 @@ def _build_own(config: RunConfig) -> nn.Module:
         raise UserError(
             f"network {config.model} returns a {type(net).__name__}, not a torch.nn.Module; correct it"
         )
-    classifier_of(net, config)
+    if not list(trained_parameters(net, config)):
+        raise UserError(f"freeze={config.freeze} leaves nothing of {config.model} to train; freeze something else")
     if config.pretrained:
         path = weights_file(config)
         _load(net, _read_state_dict(path), path, config)

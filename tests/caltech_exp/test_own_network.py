@@ -142,6 +142,15 @@ def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
         build(config)
 
 
+def test_freezing_leaves_something_to_train(tmp_path: Path) -> None:
+    content = TINY.replace("nn.Conv2d(3, 4, 7, stride=16)", "nn.AvgPool2d(7, stride=16)").replace(
+        "4 * 14", "3 * 14"
+    )
+    config = RunConfig(model=network(tmp_path, content=content).model, freeze="fc")
+    with pytest.raises(UserError, match=r"freeze=fc leaves nothing of .* to train"):
+        build(config)
+
+
 def test_there_are_no_imagenet_weights_for_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are ImageNet weights for alexnet and resnet18 only"):
         RunConfig(model=network(tmp_path).model, weights="imagenet")

@@ -1,0 +1,147 @@
+"""Every command in the docs is run: as it stands, with more words that make it small, or by .ci/run itself."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DOCS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "reports" / "README.md"]
+
+SMALL = {
+    "jobs/submit.py": (
+        "model=nets.py:tiny weights=none epochs=1 batch_size=4 max_images=8 workers=0 precision=fp32 seeds=1 "
+        "profile=demo runs_per_task=100 wait=true data=STAND_IN"
+    ),
+    "jobs/prepare.py": "data=STAND_IN weights=none max_images=8 profile=demo",
+    "jobs/benchmark.py": (
+        "data=STAND_IN models=resnet18 parts=epoch batch_size=2 max_images=4 workers=0 epochs=1 precision=fp32"
+    ),
+    "reports/simulate.py": "seeds=1",
+    "reports/benchmark_growth.py": "seeds=1 rounds=1 folder=growth",
+    "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
+}  # fmt: skip
+"""Words that a command gets where it does not say otherwise: the rows of a whole section train in seconds."""
+
+IN_CI = {
+    "make demo": "make demo",
+    "make check": "make check",
+    "make format": "make check",  # the same rules; make format mends what make check would complain of
+    "make test": 'pytest -m "not slurm"',
+    "make test-browser": ".ci/chromium",
+    "make test-slurm": "pytest -m slurm",
+    "make campaign": "pytest -m slurm",  # its short form is test_campaign.py
+    "make scale": "pytest -m slurm",  # its short form is test_scale.py
+    "bash .ci/run": "set -euo pipefail",
+    "python -m venv .venv && . .venv/bin/activate && pip install -e .": "make setup",
+}
+"""Command -> the step of .ci/run that runs it or its short form."""
+
+NETS = """
+from torch import nn
+
+class tiny(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 32, stride=32)
+        self.flat = nn.Flatten()
+        self.fc = nn.Linear(98, classes)
+"""
+PLACES = {"/path/to/caltech101": "STAND_IN"}
+"""What stands in the docs for a place of the reader's."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the file it stands in."""
+
+    file: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(CHECKOUT)}: {self.text}"
+
+
+def commands() -> Iterator[Command]:
+    """Every line of a code block that is a command, and every command of a script within a sentence, once."""
+    seen = set()
+    for file in DOCS:
+        text = re.sub(r"```(yaml|python|json)\n.*?```", "", file.read_text(), flags=re.DOTALL)
+        blocks = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+        inline = re.findall(r"`(python (?:jobs|reports)/[^`]*)`", " ".join(text.split()))
+        for line in [*blocks, *inline]:
+            command = re.sub(r"\s+#.*", "", line).removeprefix("$ ")
+            if re.match(r"(python|make|bash|squeue|pip|sbatch|scancel) ?", command) and command not in seen:
+                seen.add(command)
+                yield Command(file, command)
+
+
+COMMANDS = list(commands())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
+    """Where a reader gives the commands: with the files that the docs speak of."""
+    place = tmp_path_factory.mktemp("reader")
+    for name in ("jobs", "reports"):
+        (place / name).symlink_to(CHECKOUT / name)
+    (place / "nets.py").write_text(NETS)
+    examples = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs" / "studies.md").read_text(), re.DOTALL)
+    (place / "sampling.yaml").write_text(examples[0])
+    (place / "mine.yaml").write_text(examples[-1])
+    (place / "STAND_IN").symlink_to(stand_in)
+    return place
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "CALTECH101_ROOT"}
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+def made_small(text: str) -> list[str]:
+    """The command as it stands, and what makes it small."""
+    for place, ours in PLACES.items():
+        text = text.replace(place, ours)
+    words = shlex.split(text)
+    script = words[1]
+    given = {word.partition("=")[0] for word in words[2:]}
+    more = [word for word in SMALL[script].split() if word.partition("=")[0] not in given]
+    if "study" in given or "dry_run" in given:
+        more = [word for word in more if word.partition("=")[0] not in ("model", "weights", "wait")]
+    return [sys.executable, *words[1:], *more]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_command_of_the_docs(command: Command, folder: Path) -> None:
+    if command.text in IN_CI:
+        assert IN_CI[command.text] in (CHECKOUT / ".ci" / "run").read_text()
+        return
+    if command.text == "squeue":
+        assert shutil.which("squeue") or not os.environ.get("CI")  # Slurm's own
+        return
+    assert command.text.split()[1] in SMALL, f"{command} is in the docs and nothing here says how to run it"
+    done = run(made_small(command.text), folder)
+    wrong = "trasnfer" in command.text
+    assert done.returncode == (2 if wrong else 0), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_docs_hold_commands_of_every_script() -> None:
+    scripts = {word for command in COMMANDS for word in command.text.split() if word in SMALL}
+    assert scripts == set(SMALL)
+
+
+def test_every_link_in_the_docs_leads_somewhere() -> None:
+    for file in DOCS:
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
+            if "://" not in target:
+                assert (file.parent / target).exists(), f"{file.name}: {target}"
