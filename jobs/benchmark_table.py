@@ -108,11 +108,19 @@ def _losses(model: str, costs: Measurements) -> str:
     template, fast = (costs.get((f"{model} losses", engine)) for engine in ("reference", "fast"))
     if not isinstance(template, FirstLosses) or not isinstance(fast, FirstLosses):
         return ""
-    pairs = list(zip(template.losses, fast.losses, strict=True))
+    pairs = list(zip(template.losses, fast.losses, strict=False))
+    if not pairs:
+        return f"{model} in fp32: the loss of the first step is not finite"
     apart = max(abs(ours - theirs) / theirs for theirs, ours in pairs)
     first, last = pairs[0][0], pairs[-1][0]
+    diverged = [
+        f"; {name} diverges at step {len(one.losses) + 1}"
+        for name, one in (("the template", template), ("fast", fast))
+        if len(one.losses) < one.steps
+    ]
     return (
         f"{model} in fp32, losses of the first {len(pairs)} steps ({first:.4f} to {last:.4f}): within {apart:.1e}"
+        f"{''.join(diverged)}"
     )
 
 

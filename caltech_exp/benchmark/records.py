@@ -76,9 +76,13 @@ class AugmentCosts(StrictRecord):
 
 
 class FirstLosses(StrictRecord):
-    """No cost, but what it is weighed against: the losses of the first steps, in fp32 in both engines."""
+    """No cost, but what it is weighed against: the losses of the first steps, in fp32 in both engines.
+
+    Those before the first that is not finite, of `steps` in all.
+    """
 
     losses: tuple[float, ...]
+    steps: int
 
 
 Costs = EpochCosts | PhaseCosts | AugmentCosts | FirstLosses

@@ -51,6 +51,14 @@ def test_the_first_losses_of_both_engines_are_near_each_other(
     assert "alexnet in fp32, losses of the first 20 steps" in done.stdout
 
 
+def test_losses_that_diverge_are_told(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
+    words = ("models=resnet18", "parts=losses", "batch_size=2", "max_images=8", "workers=0", "lr=1e10")
+    done = benchmark(*words, f"data={stand_in}", f"packs={tmp_path / 'packs'}")
+    assert done.returncode == 0, done.stderr
+    assert "; the template diverges at step " in done.stdout
+    assert "; fast diverges at step " in done.stdout
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
