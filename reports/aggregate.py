@@ -75,11 +75,11 @@ def main(argv: Sequence[str]) -> int:
             write_tables(out / "tables", report.grids)
             write_runs(out / "runs.csv", out / CACHE / "runs.json", collected)
             write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
-            gallery.finish()
-        write_if_changed(out / "report.md", to_markdown(report.blocks))
-        from reports.html_page import to_html  # templates are imported only where the page is written
+            from reports.html_page import to_html  # templates are imported only where the page is written
 
-        write_if_changed(out / "report.html", to_html(report.blocks, collected, out))
+            page = to_html(report.blocks, collected, out, gallery.finish)
+        write_if_changed(out / "report.md", to_markdown(report.blocks))
+        write_if_changed(out / "report.html", page)
     except BrokenProcessPool:
         raise UserError(KILLED) from None
     except OSError as error:

@@ -5,7 +5,7 @@ A Content-Security-Policy lets exactly the scripts written here run, by their ha
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,13 @@ class Chapter:
         return tuple(block for block in self.blocks if isinstance(block, Heading))
 
 
-def to_html(blocks: Sequence[Block], collected: Collected, folder: Path) -> str:
-    """The page, with the pictures that lie in `folder` and a list of all runs. Raises OSError, UserError."""
+def to_html(
+    blocks: Sequence[Block], collected: Collected, folder: Path, finish: Callable[[], None] = lambda: None
+) -> str:
+    """The page, with the pictures that lie in `folder` and a list of all runs. Raises OSError, UserError.
+
+    finish  waits until the pictures are there: called once all else that takes time is done
+    """
     early = _scripts(EARLY_SCRIPTS)
     late = (*plot_library(), *_scripts(LATE_SCRIPTS))
     environment = Environment(
@@ -59,15 +64,17 @@ def to_html(blocks: Sequence[Block], collected: Collected, folder: Path) -> str:
     }
     environment.globals["refuse"] = _refuse
     first, *chapters = _chapters(blocks)
-    return environment.get_template("page.html").render(
+    template, curves, groups = environment.get_template("page.html"), curve_json(collected), run_groups(collected)
+    finish()
+    return template.render(
         policy=_policy((*early, *late)),
         style=_raw((WEB / "style.css").read_text(encoding="utf-8")),
         early_scripts=[_raw(script) for script in early],
         late_scripts=[_raw(script) for script in late],
-        curves=_raw(curve_json(collected)),
+        curves=_raw(curves),
         first=first,
         chapters=chapters,
-        groups=run_groups(collected),
+        groups=groups,
         cautions=caution_notes(collected),
         anchors={key: anchor(row) for key, row in keyed_rows(collected).items()},
         drawn_rows={block.row for block in blocks if isinstance(block, Picture)},
