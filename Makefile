@@ -2,6 +2,7 @@
 # make test       all tests but those that need Slurm
 # make check      format, lint and types, changing nothing
 # make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
+# make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
 # make campaign   there too: 20 runs through 40 disturbances, compared bit by bit with 20 undisturbed ones
 
@@ -14,7 +15,7 @@ READY := $(VENV)/.ready
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0 precision=fp32
 DEMO_DATA := build/demo/stand-in
 
-.PHONY: setup demo test test-browser test-slurm campaign check format clean
+.PHONY: setup demo test test-browser test-latex test-slurm campaign check format clean
 
 setup: $(READY)
 
@@ -41,6 +42,10 @@ test: setup
 test-browser: setup
 	bash .ci/chromium
 	CI=true $(BIN)/python -m pytest -m browser
+
+test-latex: setup
+	bash .ci/latex
+	CI=true $(BIN)/python -m pytest -m latex
 
 test-slurm: setup
 	bash slurm/testbed/start.sh

@@ -8,10 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-import tabulate
-
 from caltech_exp.files import write_atomically
-from reports.grid import Column, Grid, Value, shown
+from reports.grid import Grid, Value
+from reports.latex import to_latex
 from reports.markup import printable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -62,32 +61,6 @@ def neutral(text: str) -> str:
     """One printable line that no spreadsheet takes for a formula: an apostrophe stands before one."""
     line = text if text.isprintable() else printable(text)
     return f"'{line}" if line.startswith(FORMULA) else line
-
-
-def to_latex(grid: Grid) -> str:
-    """A `table` environment for the package booktabs, rounded as on the page."""
-    align = ["left" if column.kind == "text" else "right" for column in grid.columns]
-    cells = [[printable(shown(column, value)) for column, value in _pairs(grid, row)] for row in grid.rows]
-    headings = [column.heading for column in grid.columns]
-    body = tabulate.tabulate(cells, headings, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
-    lines = (
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex(grid.caption)}}}",
-        rf"\label{{tab:{grid.name.replace('_', '-')}}}",
-        body,
-        r"\end{table}",
-    )
-    return "\n".join(lines) + "\n"
-
-
-def latex(text: str) -> str:
-    """Text that LaTeX shows letter by letter."""
-    return "".join(tabulate.LATEX_ESCAPE_RULES.get(letter, letter) for letter in printable(text))
-
-
-def _pairs(grid: Grid, row: Sequence[Value]) -> Iterable[tuple[Column, Value]]:
-    return zip(grid.columns, row, strict=True)
 
 
 def write_if_changed(path: Path, content: str) -> None:

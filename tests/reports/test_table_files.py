@@ -1,4 +1,4 @@
-"""Tables and runs as files: every digit, nothing that a spreadsheet runs, nothing that LaTeX stumbles over."""
+"""Tables as files: every digit, nothing that a spreadsheet runs."""
 
 import csv
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from caltech_exp.catalog import THE_REPORT
 from reports.grid import Column, Grid, grid_block, shown
 from reports.page import make_report, open_gallery
-from reports.table_files import neutral, to_csv, to_latex, write_tables
+from reports.table_files import neutral, to_csv, write_tables
 from tests.reports.conftest import StudyFolder, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
@@ -32,18 +32,6 @@ def test_csv_keeps_every_digit_and_runs_nothing() -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_formulas_are_neutralised(text: str) -> None:
     assert neutral(text)[0] not in "=+-@\t\r"
-
-
-def test_latex_is_escaped_letter_by_letter() -> None:
-    text = to_latex(GRID)
-    assert r"\caption{50 \% \& more}" in text
-    assert r"\label{tab:a-b}" in text
-    body = next(line for line in text.splitlines() if "HYPERLINK" in line)
-    for special in (r"\&", r"\%", r"\$c\_d\$", r"\#\{e\}", r"\textasciitilde{}", r"\ensuremath{<}"):
-        assert special in body
-    assert body.count("&") - body.count(r"\&") == 2
-    assert "0.123" in body
-    assert "±0.010" in body
 
 
 def test_the_page_shows_the_same_rounded_and_escaped() -> None:
