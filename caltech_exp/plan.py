@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig, run_id
@@ -17,7 +18,7 @@ class PlannedRun:
     section: str
     serves: tuple[str, ...]
 
-    @property
+    @cached_property  # a hash of the settings: studies of 10,000 runs ask for it often
     def id(self) -> str:
         return run_id(self.config, self.seed)
 
