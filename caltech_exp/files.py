@@ -29,7 +29,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -120,7 +120,8 @@ def lock_or_wait(handle: int, waiting: str = "") -> None:
             raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The process's mask of permissions."""
     current = os.umask(0)
     os.umask(current)
     return current

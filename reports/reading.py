@@ -3,19 +3,17 @@
 import contextlib
 import os
 from collections.abc import Collection
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from caltech_exp.cache_file import stamp
+from caltech_exp.in_processes import in_processes
 from caltech_exp.results import RESULT
 from caltech_exp.states import run_state
 from caltech_exp.study import RUN_FOLDER
 from reports.outcome import Outcome, outcome_of
-from reports.result_cache import MOST_PARTS, Kept, Known, add, load, save, stamp
-
-MANY = 500
-"""So many files are read by several processes: starting them takes a second."""
+from reports.result_cache import MOST_PARTS, Kept, Known, add, load, save
 
 
 class Seen(NamedTuple):
@@ -67,12 +65,7 @@ def _keep(cache: Path, before: Kept, known: Known, new: Known) -> None:
 
 
 def _read(folder: Path, names: list[str], submitted: Collection[str]) -> dict[str, Seen]:
-    pairs = [(name, name in submitted) for name in names]
-    processes = min(os.cpu_count() or 1, 8)
-    if len(pairs) < MANY or processes < 2:
-        return dict(map(partial(_see, folder), pairs))
-    with ProcessPoolExecutor(processes) as pool:
-        return dict(pool.map(partial(_see, folder), pairs, chunksize=100))
+    return dict(in_processes(partial(_see, folder), [(name, name in submitted) for name in names]))
 
 
 def _see(folder: Path, pair: tuple[str, bool]) -> tuple[str, Seen]:

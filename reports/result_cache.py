@@ -16,13 +16,14 @@ import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from caltech_exp import config, confusion, record, results
+from caltech_exp.cache_file import Stamp
 from caltech_exp.config import RunConfig
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import DataRecord, Device
@@ -44,23 +45,6 @@ MOST_PARTS = 40
 HEAD = 128
 """Bytes of a part's head."""
 NUMBER = np.dtype("<f8")
-
-
-class Stamp(NamedTuple):
-    """By what a file is known again: size in bytes, time of its last change in nanoseconds, inode."""
-
-    size: int
-    mtime: int
-    inode: int
-
-
-def stamp(path: str | Path) -> Stamp | None:
-    """The file's stamp, None if there is no such file or it cannot be looked at."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 (12,000 runs notice a Path for each)
-    except OSError:
-        return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 Known = dict[str, tuple[Stamp, Outcome]]

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from caltech_exp.cache_file import stamp
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.files import write_atomically
 from caltech_exp.results import RESULT
 from caltech_exp.states import RunState, run_state
 from reports.outcome import Outcome, outcome_of
 from reports.reading import Seen, read_runs
-from reports.result_cache import READERS, load, save, stamp
+from reports.result_cache import READERS, load, save
 from tests.reports.conftest import StudyFolder, make_diverged, make_result
 
 CONFIG = RunConfig(epochs=3)
@@ -186,7 +187,7 @@ def test_many_files_are_read_by_several_processes(
     three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     direct = read_runs(three.path, NAMES, NAMES, None)
-    monkeypatch.setattr("reports.reading.MANY", 2)
+    monkeypatch.setattr("caltech_exp.in_processes.MANY", 2)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     many = read_runs(three.path, NAMES, NAMES, cache)
     assert [plain(seen.outcome) for seen in many.values()] == [plain(seen.outcome) for seen in direct.values()]
