@@ -35,7 +35,8 @@ class RunState:
     lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
 
-    `progress` is that of a run in training; `node` is to blame for the run's end, if any node is.
+    `progress` is that of a run in training; `job` trains it, or did so last, where that is known; `node` is to
+    blame for the run's end, if any node is.
     """
 
     state: State
@@ -44,6 +45,7 @@ class RunState:
     progress: Progress | None = None
     result: Result | None = None
     node: str = ""
+    job: str = ""
 
 
 def run_state(
@@ -66,12 +68,13 @@ def run_state(
     if isinstance(result, Result):
         return RunState(result.status, result=result)
     sign = read_sign(folder)
+    job = sign.holder.job if sign and sign.holder else ""
     now = time.time() if now is None else now
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
     if sign and sign.is_held(now):
         known = progress if isinstance(progress, Progress) else None
-        return RunState("running", _signs_of_life(sign, known, now), progress=known)
+        return RunState("running", _signs_of_life(sign, known, now), progress=known, job=job)
     queued = queue is not None and folder.name in queue
     if isinstance(result, Damaged):
         return RunState("queued" if queued else "damaged", f"{result.path.name}: {result.reason}")
@@ -83,10 +86,18 @@ def run_state(
         return RunState("failed", detail, failure, node=failure.node if failure.kind == "node" else "")
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
+    if queue is None and at:
+        return RunState("queued", f"broken off at {at}; queued again, or lost", job=job)
+    if queue is not None and (sign or at):
+        return RunState("lost", at, job=job)
+    return untouched_state(folder.name, queue, submitted)
+
+
+def untouched_state(name: str, queue: Mapping[str, str] | None, submitted: bool) -> RunState:
+    """What `run_state` says of a run that has left no file."""
     if queue is None:
-        broken = f"broken off at {at}; queued again, or lost" if at else ""
-        return RunState("queued", broken) if submitted or at else RunState("pending")
-    return RunState("lost", at) if submitted or at or sign else RunState("pending")
+        return RunState("queued" if submitted else "pending")
+    return RunState("queued" if name in queue else "lost" if submitted else "pending")
 
 
 def _signs_of_life(sign: Sign, progress: Progress | None, now: float) -> str:

@@ -1,11 +1,11 @@
 """Which runs of a study are in a queue now, told from its manifests and the queues themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from caltech_exp.errors import UserError
-from caltech_exp.results import Damaged, Result, read_result
-from caltech_exp.study import SUBMISSIONS, Manifest, job_comment, read_manifests
+from caltech_exp.results import Damaged
+from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask, job_comment, read_manifests
 from jobs import local
 from jobs.cluster import QueuedJob, queued_jobs
 
@@ -26,32 +26,32 @@ def sound_manifests(runs: Path) -> list[Manifest]:
 
 
 def queued_runs(
-    runs: Path, manifests: Sequence[Manifest], timeout: float, fingerprint: str | None
+    runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]
 ) -> dict[str, str]:
     """Run id -> `queued` or `running`, for every run of the manifests that some queue holds.
 
-    Slurm is asked once, and only if a run it was given has no result yet. Raises UserError if it is asked and
-    does not answer.
+    Slurm is asked once, and only if a run it was given is not among the `done`, those with a result. Raises
+    UserError if it is asked and does not answer.
     """
+    open_tasks = {
+        manifest.id: [task for task in manifest.tasks if not all(run in done for run in task.runs)]
+        for manifest in manifests
+    }
+    of_slurm = [m for m in manifests if m.executor == "slurm" and open_tasks[m.id]]
+    names = {name for manifest in of_slurm for name in manifest.job_names}
+    jobs = _Jobs(queued_jobs(names, timeout) if of_slurm else ())
     found: dict[str, str] = {}
-    names = {name for manifest in manifests if manifest.executor == "slurm" for name in manifest.job_names}
-    slurm_jobs: list[QueuedJob] | None = None
     for manifest in manifests:
-        open_tasks = [
-            task for task in manifest.tasks if not all(_is_done(runs / run, fingerprint) for run in task.runs)
-        ]
-        if not open_tasks:
-            continue
-        if manifest.executor == "local":
-            states = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
-            in_queue = {(t.array, t.index): states[t.job] for t in open_tasks if t.job in states}
-        else:
-            if slurm_jobs is None:
-                slurm_jobs = queued_jobs(names, timeout)
-            in_queue = {place: job.state for place, job in _places(manifest, slurm_jobs).items()}
-        for task in open_tasks:
-            if (task.array, task.index) in in_queue:
-                found.update(dict.fromkeys(task.runs, in_queue[task.array, task.index]))
+        if manifest.executor == "local" and open_tasks[manifest.id]:
+            local_states = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
+        for task in open_tasks[manifest.id]:
+            if manifest.executor == "local":
+                state = local_states.get(task.job)
+            else:
+                job = jobs.of(manifest, task)
+                state = job.state if job else None
+            if state:
+                found.update(dict.fromkeys(task.runs, state))
     return found
 
 
@@ -62,28 +62,25 @@ def held_after_failed_launch(manifests: Sequence[Manifest], timeout: float) -> l
     """
     of_slurm = [manifest for manifest in manifests if manifest.executor == "slurm"]
     names = {name for manifest in of_slurm for name in manifest.job_names}
-    held = [job for job in queued_jobs(names, timeout) if "requeued held" in job.reason] if names else []
-    return sorted({job.id for manifest in of_slurm for job in _places(manifest, held).values()})
+    held = _Jobs([job for job in queued_jobs(names, timeout) if "requeued held" in job.reason] if names else ())
+    jobs = (held.of(manifest, task) for manifest in of_slurm for task in manifest.tasks)
+    return sorted({job.id for job in jobs if job})
 
 
-def _places(manifest: Manifest, jobs: Sequence[QueuedJob]) -> dict[tuple[int, int], QueuedJob]:
-    """(array, index) -> the job, for the manifest's tasks that are among the jobs.
+class _Jobs:
+    """The jobs of a queue, found by the task they are.
 
     By job id and name, since a cluster set up anew counts from 1 again; by the comment, where the process that
     submitted them died before it knew their ids.
     """
-    by_id = {(job.id, job.name): job for job in jobs}
-    by_comment = {(job.comment, job.index): job for job in jobs}
-    places: dict[tuple[int, int], QueuedJob] = {}
-    for task in manifest.tasks:
-        job = by_comment.get((job_comment(manifest.id, task.array), task.index))
-        if task.job:
-            job = by_id.get((task.job, manifest.job_names[task.array]), job)
-        if job:
-            places[task.array, task.index] = job
-    return places
 
+    def __init__(self, jobs: Iterable[QueuedJob]) -> None:
+        self._by_id: dict[tuple[str, str], QueuedJob] = {}
+        self._by_comment: dict[tuple[str, int], QueuedJob] = {}
+        for job in jobs:
+            self._by_id[job.id, job.name] = job
+            self._by_comment[job.comment, job.index] = job
 
-def _is_done(folder: Path, fingerprint: str | None) -> bool:
-    result = read_result(folder)
-    return isinstance(result, Result) and fingerprint in (None, result.data.fingerprint)
+    def of(self, manifest: Manifest, task: SubmittedTask) -> QueuedJob | None:
+        job = self._by_comment.get((job_comment(manifest.id, task.array), task.index))
+        return self._by_id.get((task.job, manifest.job_names[task.array]), job) if task.job else job

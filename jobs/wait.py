@@ -12,6 +12,7 @@ from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
 from caltech_exp.study import SUBMISSIONS
+from jobs.past_runs import past_runs, run_names
 from jobs.profiles import Profile, SlurmProfile, command_timeout
 from jobs.queued import queued_runs, sound_manifests
 
@@ -32,29 +33,34 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     """
     manifests = sound_manifests(runs)
     latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
-    waiting = {run.id for run in plan if run.id in latest}
-    ended: dict[str, RunState] = {}
+    past = past_runs(runs, fingerprint)
+    ended = {run.id: RunState(past[run.id].status) for run in plan if run.id in past}
+    submitted = {run.id for run in plan if run.id in latest}
+    waiting = submitted - ended.keys()
     absent: set[str] = set()
     poll_seconds = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOCAL_POLL_SECONDS
     timeout = command_timeout(profile)
     asked = answered = time.monotonic()
     # In a log file a bar is a line per update: rarely, then.
     interval = 0.5 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(waiting), unit="run", mininterval=interval, dynamic_ncols=True) as bar:
+    before = len(submitted) - len(waiting)
+    with tqdm(total=len(submitted), initial=before, unit="run", mininterval=interval, dynamic_ncols=True) as bar:
         while waiting:
             out: set[str] = set()
             gone: set[str] = set()
             if time.monotonic() - asked >= poll_seconds:
                 asked = time.monotonic()
                 try:
-                    out = waiting - queued_runs(runs, manifests, timeout, fingerprint).keys()
+                    done = past.keys() | {name for name, state in ended.items() if state.state in DONE}
+                    out = waiting - queued_runs(runs, manifests, timeout, done).keys()
                 except UserError:
                     if asked - answered > PATIENCE_SECONDS:
                         raise
                 else:
                     # Absent twice: a network disk may show a result some seconds after its job has left the queue.
                     gone, absent, answered = out & absent, out, asked
-            for name in sorted(waiting):
+            left_files = set(run_names(runs))
+            for name in sorted(waiting & (left_files | out)):
                 state = run_state(runs / name, {} if name in gone else None, True, fingerprint)
                 # A failure counts once its task is out of the queue: Slurm may have taken it in again.
                 failed_now = name in out and _failed_in(runs / name, latest[name])
