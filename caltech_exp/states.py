@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from caltech_exp.errors import one_line
-from caltech_exp.lease import Sign, read_sign
+from caltech_exp.lease import Holder, Sign, read_sign
 from caltech_exp.results import (
     FAILURE,
     PROGRESS,
@@ -35,8 +35,8 @@ class RunState:
     lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
 
-    `progress` is that of a run in training; `job` trains it, or did so last, where that is known; `node` is to
-    blame for the run's end, if any node is.
+    `progress` is that of a run in training, `silent_seconds` the time since its last sign of life; `holder`
+    trains it, or did so last, where that is known; `node` is to blame for the run's end, if any node is.
     """
 
     state: State
@@ -45,7 +45,8 @@ class RunState:
     progress: Progress | None = None
     result: Result | None = None
     node: str = ""
-    job: str = ""
+    holder: Holder | None = None
+    silent_seconds: float | None = None
 
 
 def run_state(
@@ -68,13 +69,16 @@ def run_state(
     if isinstance(result, Result):
         return RunState(result.status, result=result)
     sign = read_sign(folder)
-    job = sign.holder.job if sign and sign.holder else ""
+    holder = sign.holder if sign else None
     now = time.time() if now is None else now
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
     if sign and sign.is_held(now):
         known = progress if isinstance(progress, Progress) else None
-        return RunState("running", _signs_of_life(sign, known, now), progress=known, job=job)
+        silent = max(0.0, now - sign.beat)
+        return RunState(
+            "running", _signs_of_life(sign, known, silent), progress=known, silent_seconds=silent, holder=holder
+        )
     queued = queue is not None and folder.name in queue
     if isinstance(result, Damaged):
         return RunState("queued" if queued else "damaged", f"{result.path.name}: {result.reason}")
@@ -87,9 +91,9 @@ def run_state(
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None and at:
-        return RunState("queued", f"broken off at {at}; queued again, or lost", job=job)
+        return RunState("queued", f"broken off at {at}; queued again, or lost", holder=holder)
     if queue is not None and (sign or at):
-        return RunState("lost", at, job=job)
+        return RunState("lost", at, holder=holder)
     return untouched_state(folder.name, queue, submitted)
 
 
@@ -100,14 +104,14 @@ def untouched_state(name: str, queue: Mapping[str, str] | None, submitted: bool)
     return RunState("queued" if name in queue else "lost" if submitted else "pending")
 
 
-def _signs_of_life(sign: Sign, progress: Progress | None, now: float) -> str:
+def _signs_of_life(sign: Sign, progress: Progress | None, silent: float) -> str:
     """`epoch 3 of 30, 185 images/s, heartbeat 4 s ago, job 1234_5 on gpu07`"""
     words = []
     if progress:
         words.append(f"epoch {progress.epoch} of {progress.epochs}")
         if progress.images_per_second:
             words.append(f"{progress.images_per_second:.0f} images/s")
-    words.append(f"heartbeat {max(0.0, now - sign.beat):.0f} s ago")
+    words.append(f"heartbeat {silent:.0f} s ago")
     if sign.holder:
         words.append(f"job {sign.holder.job} on {sign.holder.host}")
     return ", ".join(words)

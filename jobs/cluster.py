@@ -11,6 +11,10 @@ from typing import Literal
 from caltech_exp.errors import UserError
 
 
+class NoAnswerError(UserError):
+    """Slurm cannot be asked, or does not answer."""
+
+
 def has_sbatch() -> bool:
     """Whether this machine can talk to a Slurm cluster at all."""
     return shutil.which("sbatch") is not None
@@ -22,7 +26,10 @@ def default_profile() -> str:
 
 
 def ask(command: Sequence[str], timeout: float) -> str:
-    """Standard output of a Slurm command. Raises UserError if it fails or takes over `timeout` seconds."""
+    """Standard output of a Slurm command. Raises NoAnswerError if it fails or takes too long.
+
+    timeout  seconds it may take
+    """
     name = command[0]
     # The user's filters and formats for squeue must not hide jobs from us.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
@@ -31,7 +38,9 @@ def ask(command: Sequence[str], timeout: float) -> str:
             command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
         )
     except FileNotFoundError:
-        raise UserError(f"{name} is not on this machine; submit from a login node, or use profile=local") from None
+        raise NoAnswerError(
+            f"{name} is not on this machine; submit from a login node, or use profile=local"
+        ) from None
     except subprocess.TimeoutExpired:
         raise not_answering(f"{name} did not end within {timeout:g} s") from None
     if done.returncode:
@@ -40,8 +49,8 @@ def ask(command: Sequence[str], timeout: float) -> str:
     return done.stdout
 
 
-def not_answering(reason: str) -> UserError:
-    return UserError(
+def not_answering(reason: str) -> NoAnswerError:
+    return NoAnswerError(
         f"Slurm does not answer ({reason}); look at `scontrol ping` and try again, or use profile=local"
     )
 

@@ -18,7 +18,8 @@ import submitit
 
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CHECKOUT
-from jobs.profiles import LocalProfile, local_gpus
+from jobs.logs import QUEUE_LOG
+from jobs.profiles import LocalProfile, local_gpus, tasks_at_once
 from jobs.task import TrainTask
 
 LOCK = "queue.lock"
@@ -39,13 +40,13 @@ def start_queue(folder: Path, tasks: Sequence[TrainTask], profile: LocalProfile)
     Raises UserError if the GPUs of this machine cannot be told, OSError if `folder` cannot be written.
     """
     gpus = [] if profile.device == "cpu" else list(local_gpus())
-    slots = profile.max_parallel or max(1, len(gpus))
+    slots = tasks_at_once(profile)
     (folder / QUEUE).write_bytes(pickle.dumps((list(tasks), slots, gpus)))
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # The lock goes with the open file, which the child inherits: there is no moment without an owner.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with (folder / "queue.log").open("ab") as log:
+        with (folder / QUEUE_LOG).open("ab") as log:
             subprocess.Popen(
                 [sys.executable, "-m", "jobs.local", str(folder)],
                 stdin=subprocess.DEVNULL,

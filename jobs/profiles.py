@@ -1,9 +1,9 @@
 """Where and how to run: profiles, read from YAML and validated."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -32,6 +32,8 @@ MOST_CHARACTERS = 100_000
 MINUTES_OF_TEN_YEARS = 10 * 366 * 24 * 60
 Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
 """A time that a timer can be set to."""
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 RESERVED = ("array", "comment", "error", "job-name", "open-mode", "output", "signal", "wait")
 """Options of sbatch by which the suite finds its jobs and logs again; a profile cannot set them."""
@@ -65,6 +67,10 @@ class _Profile(BaseModel):
         None, description="folder on a node's own disk to copy them to, expanded on the node"
     )
     torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
+    images_per_second: dict[Literal["alexnet", "resnet18"], Rate] = Field(
+        {},
+        description="training images a second over whole epochs, by network; for forecasts until results tell",
+    )
     checkpoint_minutes: float = Field(
         10, gt=0, le=10_000, allow_inf_nan=False, description="how often a run saves where it is, minutes"
     )
@@ -88,6 +94,9 @@ class SlurmProfile(_Profile):
 
     executor: Literal["slurm"]
     max_parallel: int = Field(256, ge=1, description="array tasks at once (the %N of --array)")
+    max_array_size: int | None = Field(
+        None, ge=1, description="tasks of an array at most; left out: the cluster's MaxArraySize"
+    )
     time_minutes: int = Field(240, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit of a task, minutes")
     gpus_per_node: int | None = Field(None, ge=1, description="GPUs of a task, by --gpus-per-node")
     gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
@@ -106,7 +115,7 @@ class SlurmProfile(_Profile):
     )
     srun_args: list[Line] = Field([], description="further arguments of srun, each as it stands")
     signal_delay_seconds: int = Field(90, ge=1, le=65535, description="warning before the time limit, seconds")
-    poll_seconds: Seconds = Field(30, description="how often wait=true asks squeue, seconds")
+    poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
 
     @model_validator(mode="after")
@@ -121,11 +130,31 @@ class SlurmProfile(_Profile):
 
 
 Profile = LocalProfile | SlurmProfile
+_KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProfile, "slurm": SlurmProfile}
 
 
 def command_timeout(profile: Profile) -> float:
     """Seconds that a Slurm command may take; a study on this machine may have runs on a cluster too."""
     return profile.command_timeout_seconds if isinstance(profile, SlurmProfile) else 60.0
+
+
+def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
+    """What tasks of this profile run on. Raises UserError as `local_gpus` does."""
+    if profile.device != "auto":
+        return profile.device
+    if isinstance(profile, SlurmProfile):
+        return "cuda" if profile.gpus_per_node or profile.gres else "cpu"
+    return "cuda" if local_gpus() else "cpu"
+
+
+def tasks_at_once(profile: Profile) -> int:
+    """The most tasks that run at a time: of each array on Slurm, of all on this machine.
+
+    Raises UserError as `local_gpus` does.
+    """
+    if isinstance(profile, SlurmProfile):
+        return profile.max_parallel
+    return profile.max_parallel or max(1, 0 if profile.device == "cpu" else len(local_gpus()))
 
 
 def profile_names() -> list[str]:
@@ -166,18 +195,23 @@ def parse_profile(text: str, where: str) -> Profile:
         raise UserError(f"profile {where} is not YAML: {reason}; correct it") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"profile {where} is not a list of `setting: value` lines; correct it")
-    kinds: dict[object, type[LocalProfile] | type[SlurmProfile]] = {
-        "local": LocalProfile,
-        "slurm": SlurmProfile,
-    }
     executor = values.get("executor")
-    if not isinstance(executor, str) or executor not in kinds:
+    if not isinstance(executor, str) or executor not in _KINDS:
         raise UserError(f"profile {where}: executor takes slurm or local, not {shown(repr(executor))}; set one")
-    kind = kinds[executor]
+    kind = _KINDS[executor]
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise explain(error, kind.model_fields, f"profile {where}") from None
+
+
+def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
+    """The profile that a manifest keeps; None if it keeps none that this version reads."""
+    kind = _KINDS.get(str(values.get("executor")))
+    try:
+        return kind.model_validate(values) if kind else None
+    except ValidationError:
+        return None
 
 
 def expand_path(text: str, key: str) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from caltech_exp.states import RunState
 from caltech_exp.study import Manifest
-from jobs.accounting import ended_jobs
+from jobs.accounting import EndedJob, ended_jobs
 from jobs.profiles import Profile, SlurmProfile
 
 OF_A_JOB = {
@@ -35,8 +35,17 @@ ADVICE = {
 """What to say of failed runs, by results.FailureKind."""
 
 
-def why_lost(states: Mapping[str, RunState], manifests: Sequence[Manifest], timeout: float) -> dict[str, RunState]:
-    """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once."""
+def why_lost(
+    states: Mapping[str, RunState],
+    manifests: Sequence[Manifest],
+    timeout: float,
+    told: dict[str, EndedJob] | None = None,
+) -> dict[str, RunState]:
+    """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
+
+    told  job id -> what it has told before, for one who looks again: it is asked about other jobs only, and its
+          answers are added
+    """
     lost = {name for name, state in states.items() if state.state == "lost"}
     jobs = {
         run: (task.job, manifest.job_names[task.array])
@@ -46,7 +55,10 @@ def why_lost(states: Mapping[str, RunState], manifests: Sequence[Manifest], time
         for run in task.runs
         if task.job and run in lost
     }
-    told = ended_jobs({job for job, _ in jobs.values()}, timeout) if jobs else {}
+    told = {} if told is None else told
+    asked = {job for job, _ in jobs.values()} - told.keys()
+    if asked:
+        told |= ended_jobs(asked, timeout)
     found = dict(states)
     for run, (job, name) in jobs.items():
         ended = told.get(job)

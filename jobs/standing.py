@@ -1,36 +1,58 @@
-"""How a study stands: its runs by table and state, and when it will end."""
+"""How a study stands: its runs by section, table and state, their logs, and when they will have ended."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 
 from caltech_exp.catalog import Section, Table
-from caltech_exp.config import RunConfig
 from caltech_exp.plan import PlannedRun
-from caltech_exp.results import Result
 from caltech_exp.states import RunState
+from jobs.forecast import Paces, ended_after, left_of, lengths
+
+WITHOUT_RESULT = ("failed", "lost", "damaged")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """When a study will have ended.
+
+    ends       run in training -> seconds it has left; runs of which nothing is known yet are not among them
+    left       seconds until all queued and running runs have ended if `at_once` run at a time; None if unknown
+    pending    seconds of all runs together that were not submitted; None if unknown
+    """
+
+    ends: Mapping[str, float] = field(default_factory=dict)
+    left: float | None = None
+    at_once: int = 1
+    pending: float | None = None
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A study now.
+    """A study when it was looked at.
 
-    plan    every run that the report's tables ask for with the study's seeds, whether submitted or not
-    states  run id -> its state
-    tables  (section, table) -> runs by state; a run that several tables ask for counts in each
-    left    seconds until the queued and running runs have ended if as many run at once as now; None if unknown
+    plan      every run that the report's tables ask for with the study's seeds, whether submitted or not
+    states    run id -> its state
+    tables    (section, table) -> runs by state; a run that several tables ask for counts in each
+    sections  section -> runs by state, each once
+    logs      run id -> its log, for those in training, failed or lost that have one
+    note      why Slurm was not asked, if it was not: then queued runs may be lost ones
     """
 
     folder: Path
+    when: datetime
     plan: tuple[PlannedRun, ...]
     states: Mapping[str, RunState]
     tables: Mapping[tuple[str, str], Counter[str]]
-    left: float | None
+    sections: Mapping[str, Counter[str]]
+    outlook: Outlook
+    logs: Mapping[str, Path]
+    note: str = ""
 
-    @property
+    @cached_property
     def counts(self) -> Counter[str]:
         """All runs by state, each once."""
         return Counter(self.states[run.id].state for run in self.plan)
@@ -38,7 +60,7 @@ class Standing:
     @property
     def open(self) -> bool:
         """Whether anything is queued or running."""
-        return bool(self.in_state("queued", "running"))
+        return bool(self.counts["queued"] + self.counts["running"])
 
     def in_state(self, *states: str) -> list[PlannedRun]:
         return [run for run in self.plan if self.states[run.id].state in states]
@@ -46,54 +68,52 @@ class Standing:
 
 def standing(
     folder: Path,
-    asked: Sequence[tuple[Section, Table]],
+    tables: Sequence[tuple[Section, Table]],
     plan: Sequence[PlannedRun],
     states: Mapping[str, RunState],
+    outlook: Outlook,
+    logs: Mapping[str, Path],
+    note: str = "",
 ) -> Standing:
-    """How the study in `folder` stands, from the tables that it asks for and the states of its runs."""
-    tables: dict[tuple[str, str], Counter[str]] = {
-        (section.name, table.name): Counter() for section, table in asked
-    }
+    """How the study in `folder` stands, from the states of its runs."""
+    by_table: dict[tuple[str, str], Counter[str]] = {(s.name, table.name): Counter() for s, table in tables}
+    by_section: dict[str, Counter[str]] = {s.name: Counter() for s, _ in tables}
     for run in plan:
-        for place in dict.fromkeys(served.partition("=")[0] for served in run.serves):
-            section, _, table = place.partition(".")
-            tables[section, table][states[run.id].state] += 1
-    return Standing(folder, tuple(plan), states, tables, seconds_left(plan, states, datetime.now(UTC)))
+        state = states[run.id].state
+        places = dict.fromkeys(tuple(served.partition("=")[0].split(".", 1)) for served in run.serves)
+        for section, table in places:
+            by_table[section, table][state] += 1
+        for section in dict.fromkeys(section for section, _ in places):
+            by_section[section][state] += 1
+    now = datetime.now(UTC)
+    return Standing(folder, now, tuple(plan), states, by_table, by_section, outlook, logs, note)
 
 
-def seconds_left(plan: Sequence[PlannedRun], states: Mapping[str, RunState], now: datetime) -> float | None:
-    """Seconds until what is queued or running has ended; None where a run's length cannot be told.
-
-    What is left of a run in training is its own estimate, less the time since; a queued run takes what finished
-    runs of the same configuration took, or else as many epochs as it has of the same network's.
-    """
-    running = [states[run.id] for run in plan if states[run.id].state == "running"]
-    queued = [run.config for run in plan if states[run.id].state == "queued"]
-    if not running and not queued:
-        return None
-    results = [state.result for state in states.values() if state.result and state.state == "finished"]
-    parts = [_left_of(state, now) for state in running] + [_length(config, results) for config in queued]
-    known = [seconds for seconds in parts if seconds is not None]
-    if len(known) < len(parts):
-        return None
-    return max(sum(known) / max(1, len(running)), *known)
-
-
-def _left_of(state: RunState, now: datetime) -> float | None:
-    progress = state.progress
-    if progress is None or progress.seconds_left is None:
-        return None
-    since = now - datetime.fromisoformat(progress.when)
-    return max(0.0, progress.seconds_left - since.total_seconds())
-
-
-def _length(config: RunConfig, results: Sequence[Result]) -> float | None:
-    same = [result.wall_seconds for result in results if result.config == config]
-    if same:
-        return fmean(same)
-    alike = [
-        result.wall_seconds / len(result.epochs)
-        for result in results
-        if (result.config.model, result.config.engine) == (config.model, config.engine)
-    ]
-    return fmean(alike) * config.epochs if alike else None
+def outlook(
+    plan: Sequence[PlannedRun],
+    states: Mapping[str, RunState],
+    paces: Paces,
+    train_val_images: int,
+    at_once: int,
+    now: datetime,
+) -> Outlook:
+    """When runs will have ended: as many at a time as run now, or `at_once` if none does."""
+    of = {
+        state: [run for run in plan if states[run.id].state == state] for state in ("running", "queued", "pending")
+    }
+    told = {state: lengths(runs, paces, train_val_images) for state, runs in of.items()}
+    running = {
+        run.id: left_of(states[run.id], whole, now)
+        for run, whole in zip(of["running"], told["running"], strict=True)
+    }
+    ends = {name: seconds for name, seconds in running.items() if seconds is not None}
+    queued = [one.seconds for one in told["queued"] if one]
+    pending = [one.seconds for one in told["pending"] if one]
+    at_once = len(running) or at_once
+    known = len(ends) == len(running) and len(queued) == len(of["queued"]) and bool(running or queued)
+    return Outlook(
+        ends=ends,
+        left=ended_after(queued, at_once, tuple(ends.values())) if known else None,
+        at_once=at_once,
+        pending=sum(pending) if pending and len(pending) == len(of["pending"]) else None,
+    )

@@ -1,24 +1,24 @@
-"""A study's standing as text for people, and as JSON for programs."""
+"""A study's standing as plain text: for pipes, files and grep. A line per run says all that is known of it."""
 
-import json
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from tabulate import tabulate
 
+from caltech_exp.errors import one_line
 from caltech_exp.plan import PlannedRun
-from caltech_exp.states import RunState
-from jobs.standing import Standing
+from jobs.bar import LOOKS
+from jobs.last_lines import last_lines
+from jobs.standing import WITHOUT_RESULT, Standing
 
-STATES = ("pending", "queued", "running", "finished", "diverged", "failed", "lost", "damaged")
-MOST_RUNNING = 20
-"""Runs in training that are listed; a screen has an end."""
-LAST_LINES = 8
+NOT_KNOWN = "not known yet; it is once a run of each network has finished an epoch"
 
 
 def as_text(now: Standing, *, failures: bool) -> str:
-    """Runs by table and state, the runs in training, the expected end; with `failures`, why runs failed."""
-    shown = [state for state in STATES if now.counts[state]]
+    """Runs by table and state, the runs in training and without a result, the expected end.
+
+    failures  also the last lines of each run that failed or was lost
+    """
+    shown = [state for state in LOOKS if now.counts[state]]
     rows = [
         [f"{section}.{table}", *(counts[state] or "" for state in shown)]
         for (section, table), counts in now.tables.items()
@@ -26,62 +26,73 @@ def as_text(now: Standing, *, failures: bool) -> str:
     ]
     idle = [f"{s}.{t}" for (s, t), counts in now.tables.items() if not set(counts) - {"pending"}]
     rows.append(["all runs, each once", *(now.counts[state] for state in shown)])
-    parts = [f"study {now.folder}", tabulate(rows, headers=("table", *shown), disable_numparse=False)]
+    parts = [f"study {now.folder}, {now.when:%Y-%m-%dT%H:%M:%SZ}"]
+    if now.note:
+        parts.append(unasked(now))
+    parts.append(tabulate(rows, headers=("table", *shown), disable_numparse=False))
     if idle and len(rows) > 1:
         parts.append(f"nothing submitted of {', '.join(idle)}")
-    parts += _running(now)
-    if now.open:
-        parts.append(f"expected end: {_end(now.left)}")
-    bad = now.in_state("failed", "lost", "damaged")
-    if bad and failures:
-        parts += [_why(run, now.states[run.id], now.folder) for run in bad]
-    elif bad:
+    running = [line_of(now, run) for run in now.in_state("running")]
+    parts += ["\n".join(running)] if running else []
+    bad = now.in_state(*WITHOUT_RESULT)
+    lines = [line for run in bad for line in (line_of(now, run), *(last_lines(now, run) if failures else ()))]
+    parts += ["\n".join(lines)] if lines else []
+    parts += [*end_lines(now)]
+    if bad and not failures:
         parts.append(f"{len(bad)} without a result: failed=true shows why, submit.py retry=failed tries again")
     return "\n\n".join(parts)
 
 
-def as_json(now: Standing) -> str:
-    """The same with every run."""
-    runs = [
-        {
-            "id": run.id,
-            "seed": run.seed,
-            "serves": run.serves,
-            "state": state.state,
-            "detail": state.detail,
-            "epoch": state.progress.epoch if state.progress else None,
-            "epochs": run.config.epochs,
-            "images_per_second": state.progress.images_per_second if state.progress else None,
-        }
-        for run in now.plan
-        for state in [now.states[run.id]]
-    ]
-    tables = {f"{section}.{table}": dict(counts) for (section, table), counts in now.tables.items()}
-    whole = {"folder": str(now.folder), "counts": dict(now.counts), "tables": tables, "seconds_left": now.left}
-    return json.dumps({**whole, "runs": runs}, indent=1)
+def line_of(now: Standing, run: PlannedRun) -> str:
+    """`failed 0123456789-s0 (scratch.lr=1e-2): <why> (log: ...)`, or the like for other states."""
+    state = now.states[run.id]
+    words = [state.detail or "no epoch done"]
+    if run.id in now.outlook.ends:
+        words.append(f"ends {clock(now, now.outlook.ends[run.id])}")
+    log = now.logs.get(run.id)
+    if log and not state.failure:  # a failure's detail names it
+        words.append(f"log: {log}")
+    return one_line(f"{state.state} {run.id} ({', '.join(run.serves)}): {', '.join(words)}")
 
 
-def _running(now: Standing) -> list[str]:
-    running = now.in_state("running")
-    if not running:
-        return []
-    lines = [(run.id, run.serves[0], now.states[run.id].detail) for run in running[:MOST_RUNNING]]
-    more = f"\nand {len(running) - MOST_RUNNING} more" if len(running) > MOST_RUNNING else ""
-    return [tabulate(lines, headers=("running", "for", ""), disable_numparse=True) + more]
+def end_lines(now: Standing) -> list[str]:
+    """When what is queued will have ended, and what was not submitted."""
+    lines, ahead = [], now.outlook
+    if now.open:
+        how = f"{ahead.at_once} at a time, {'as now' if now.counts['running'] else 'once they start'}"
+        end = NOT_KNOWN if ahead.left is None else f"{clock(now, ahead.left)}, in {duration(ahead.left)} ({how})"
+        lines.append(f"expected end: {end}")
+    if now.counts["pending"]:
+        more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
+        lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
+    return lines
 
 
-def _end(left: float | None) -> str:
-    if left is None:
-        return "not known yet; it is once a run of each network has finished an epoch"
-    end = datetime.now() + timedelta(seconds=left)
-    return f"{end:%Y-%m-%d %H:%M}, in {timedelta(seconds=round(left))}"
+def unasked(now: Standing) -> str:
+    """A line for a standing that Slurm had no part in."""
+    return f"the queue was not asked, so queued runs may be lost ones: {now.note}"
 
 
-def _why(run: PlannedRun, state: RunState, folder: Path) -> str:
-    lines = [f"{run.id} ({', '.join(run.serves)}) {state.state}: {state.detail or 'no epoch done'}"]
-    if state.failure:
-        last = state.failure.traceback.strip().splitlines()[-LAST_LINES:]
-        lines += [f"    {line}" for line in last]
-    elif state.state == "lost":
-        lines.append(f"    logs: {folder / 'submissions'}")
-    return "\n".join(lines)
+def clock(now: Standing, seconds: float) -> str:
+    """`14:35` today, `2026-01-31 14:35` on another day, of this machine's clock."""
+    here = now.when.astimezone()
+    end = here + timedelta(seconds=seconds)
+    return f"{end:%H:%M}" if end.date() == here.date() else f"{end:%Y-%m-%d %H:%M}"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24:,} d {hours % 24} h"
+
+
+def at(moment: datetime) -> str:
+    """The time of day of a moment, by this machine's clock."""
+    return f"{moment.astimezone():%H:%M:%S}"

@@ -53,6 +53,8 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
     [
         "jobs.submit",
         "jobs.queued",
+        "jobs.status",
+        "jobs.watch",
         "jobs.prepare",
         "jobs.preparation",
         "jobs.benchmark",

@@ -1,22 +1,13 @@
 """How a study stands, on one screen."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
-from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
-from caltech_exp.plan import expand
-from caltech_exp.results import PROGRESS, Failure, Progress, write_record
-from caltech_exp.states import RunState
-from caltech_exp.study import StudySettings
+from caltech_exp.results import PROGRESS, Failure, write_record
 from jobs.local import is_alive
-from jobs.standing import seconds_left
 from tests.conftest import Command
 from tests.jobs.testbed import until
-
-PLAN = expand(THE_REPORT.select(tables=["scratch.lr"]), (0,), StudySettings())
-NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
 def test_a_study_from_its_start_to_its_end(
@@ -55,7 +46,7 @@ def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...
     write_record(folder, "failure.json", failure)
     assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
     told = status(f"runs={runs}", "failed=true").stdout
-    assert f"{folder.name} (resnet.batch_256=256) failed: ValueError: the reason (log: /logs/1_0.out)" in told
+    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: /logs/1_0.out)" in told
     assert "      line 1\n" in told
 
 
@@ -65,25 +56,6 @@ def test_a_folder_without_a_study(status: Command, tmp_path: Path) -> None:
     assert (
         done.stderr == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another\n"
     )
-
-
-def progress(left: float, when: str = "2026-01-01T11:59:00Z") -> Progress:
-    return Progress(
-        run_id="r", epoch=1, epochs=30, images_per_second=1.0, seconds_left=left, submission="s", job="j",
-        host="h", when=when,
-    )  # fmt: skip
-
-
-def test_the_end_is_expected_from_what_runs_say() -> None:
-    first, second, *others = PLAN
-    states = {run.id: RunState("pending") for run in others}
-    states |= {first.id: RunState("running", progress=progress(600)), second.id: RunState("finished")}
-    assert seconds_left(PLAN, states, NOON) == 540
-    states[second.id] = RunState("running", progress=progress(300))
-    assert seconds_left(PLAN, states, NOON) == 540  # two at once: the longer one
-    states[second.id] = RunState("queued")
-    assert seconds_left(PLAN, states, NOON) is None  # nothing tells how long it takes
-    assert seconds_left(PLAN, {run.id: RunState("finished") for run in PLAN}, NOON) is None
 
 
 def test_status_never_imports_torch(status: Command, tmp_path: Path) -> None:
