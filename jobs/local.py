@@ -18,8 +18,9 @@ import submitit
 
 from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CHECKOUT
+from jobs.capacity import tasks_at_once
 from jobs.logs import QUEUE_LOG
-from jobs.profiles import LocalProfile, local_gpus, tasks_at_once
+from jobs.profiles import LocalProfile, local_gpus
 from jobs.task import TrainTask
 
 LOCK = "queue.lock"

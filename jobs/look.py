@@ -10,11 +10,12 @@ from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.states import RunState
 from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask, read_study
 from jobs.accounting import EndedJob
+from jobs.capacity import device_type, tasks_at_once
 from jobs.cluster import NoAnswerError
 from jobs.forecast import Paces, learn, train_images
 from jobs.logs import QUEUE_LOG, log_of_job, log_path
 from jobs.past_runs import PastRun, past_runs
-from jobs.profiles import Profile, device_type, recorded_profile, tasks_at_once
+from jobs.profiles import Profile, recorded_profile
 from jobs.queued import queued_runs, sound_manifests
 from jobs.retry import why_lost
 from jobs.run_states import states_in_files
