@@ -15,7 +15,7 @@ from caltech_exp.states import RunState
 from jobs.arrays import Array
 from jobs.past_runs import PastRun, kind_of
 
-Source = Literal["same settings", "same network and images", "the profile's rate"]
+Source = Literal["the same settings", "the same network and images", "the profile's rate"]
 """What a length was told from."""
 
 
@@ -115,10 +115,12 @@ def length(config: RunConfig, images: int | None, paces: Paces) -> Length | None
     images  training images of an epoch, None where that is not known
     """
     if config.id in paces.configs:
-        return Length(paces.configs[config.id], "same settings")
+        return Length(paces.configs[config.id], "the same settings")
     pace, rate = paces.kinds.get(kind_of(config)), paces.rates.get(config.model)
     if images and pace:
-        return Length(pace.start_seconds + config.epochs * images * pace.image_seconds, "same network and images")
+        return Length(
+            pace.start_seconds + config.epochs * images * pace.image_seconds, "the same network and images"
+        )
     if images and rate:
         return Length(config.epochs * images / rate, "the profile's rate")
     return None

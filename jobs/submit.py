@@ -21,7 +21,9 @@ from caltech_exp.states import DONE, RunState
 from caltech_exp.study import Manifest, StudyData, read_study, require_same
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release
+from jobs.cost_text import cost_lines
 from jobs.options import USAGE, Request, parse_request
+from jobs.past_runs import past_runs
 from jobs.preflight import (
     check_data,
     check_device,
@@ -59,9 +61,11 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     """Print the plan and what stands in the way of queueing it; write nothing."""
     problems = []
     most_tasks = None
+    images = None
+    past = past_runs(runs, None, keep=False)
     states = {run.id: RunState("pending") for run in plan}
     try:
-        states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile))
+        states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile), past=past)
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
@@ -69,6 +73,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     try:
         check_device(profile)
         data = find_data(request.options.data, profile)
+        images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
         _require_same_study(runs, request, describe_data(data))
     except UserError as error:
@@ -85,7 +90,11 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     print(summary(plan, states))
     if plan:
         print("\n".join(queue_lines(arrays, "would queue", _where(request, profile))))
-    for line in [*slow_arithmetic([run.config for run in open_runs], profile), *advice(states.values())]:
+    for line in [
+        *cost_lines(arrays, past, profile, images),
+        *slow_arithmetic([run.config for run in open_runs], profile),
+        *advice(states.values()),
+    ]:
         print(line)
     for problem in problems:
         print(f"before that: {problem}")
@@ -140,7 +149,8 @@ def _queue(
     with study_lock(runs):
         _require_same_study(runs, request, data)
         manifests, timeout = sound_manifests(runs), command_timeout(profile)
-        states = states_of(plan, runs, manifests, timeout, data.fingerprint)
+        past = past_runs(runs, data.fingerprint)
+        states = states_of(plan, runs, manifests, timeout, data.fingerprint, past)
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
@@ -149,8 +159,11 @@ def _queue(
         _release_held(manifests, states, timeout)
         manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
     print(summary(plan, states))
-    print("\n".join(queue_lines(arrays, "queued", _where(request, profile))))
-    for line in advice(states.values()):
+    for line in (
+        *queue_lines(arrays, "queued", _where(request, profile)),
+        *cost_lines(arrays, past, profile, data.train_val_images),
+        *advice(states.values()),
+    ):
         print(line)
     return manifest
 
@@ -181,7 +194,11 @@ def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_
 
 
 def _most_tasks(profile: Profile) -> int | None:
-    return max_array_size(command_timeout(profile)) if isinstance(profile, SlurmProfile) else None
+    """The most tasks of an array: the cluster's limit, or the profile's where that is lower."""
+    if not isinstance(profile, SlurmProfile):
+        return None
+    most = max_array_size(command_timeout(profile))
+    return min(most, profile.max_array_size or most)
 
 
 def _where(request: Request, profile: Profile) -> str:

@@ -44,15 +44,15 @@ def planned(config: RunConfig, seed: int = 0) -> PlannedRun:
 
 def test_the_same_settings_tell_first() -> None:
     paces = learn({run_id(CONFIG, 0): past(seconds=200), run_id(CONFIG, 1): past(seconds=220)}, "cuda", {})
-    assert length(CONFIG, 100, paces) == Length(210.0, "same settings")
-    assert length(CONFIG, None, paces) == Length(210.0, "same settings")
+    assert length(CONFIG, 100, paces) == Length(210.0, "the same settings")
+    assert length(CONFIG, None, paces) == Length(210.0, "the same settings")
 
 
 def test_then_an_epoch_of_the_same_network_and_images_by_epochs_and_images() -> None:
     paces = learn({run_id(CONFIG, 0): past()}, "cuda", {"alexnet": 1.0})
     # 200 s for 10 epochs of 100 images: 0.2 s an image, and 10 s besides.
-    assert length(ANOTHER_LR, 100, paces) == Length(210.0, "same network and images")
-    assert length(ANOTHER_LR.but(epochs=20), 50, paces) == Length(210.0, "same network and images")
+    assert length(ANOTHER_LR, 100, paces) == Length(210.0, "the same network and images")
+    assert length(ANOTHER_LR.but(epochs=20), 50, paces) == Length(210.0, "the same network and images")
     assert length(ANOTHER_LR, None, paces) is None
 
 
@@ -78,12 +78,12 @@ def test_another_type_of_device_tells_nothing() -> None:
 
 def test_a_run_in_training_tells_of_those_like_it() -> None:
     paces = learn({}, "cuda", {}, [(CONFIG, progress(290, epoch=1), 100)])
-    assert length(ANOTHER_LR, 100, paces) == Length(100.0, "same network and images")  # 10 s an epoch
+    assert length(ANOTHER_LR, 100, paces) == Length(100.0, "the same network and images")  # 10 s an epoch
 
 
 def test_records_of_nothing_divide_by_nothing() -> None:
     empty = PastRun("diverged", kind_of(CONFIG), "f", "cuda", "A100", 0, 0, 0.0, 5.0)
-    assert length(CONFIG, 100, learn({run_id(CONFIG, 0): empty}, "cuda", {})) == Length(5.0, "same settings")
+    assert length(CONFIG, 100, learn({run_id(CONFIG, 0): empty}, "cuda", {})) == Length(5.0, "the same settings")
 
 
 def test_images_of_an_epoch() -> None:
@@ -132,7 +132,7 @@ def test_places_that_are_taken() -> None:
 def test_what_a_run_in_training_has_left() -> None:
     assert left_of(RunState("running", progress=progress(600)), None, NOON) == 540
     assert left_of(RunState("running", progress=progress(10)), None, NOON) == 0
-    assert left_of(RunState("running", progress=progress(None)), Length(70.0, "same settings"), NOON) == 70
+    assert left_of(RunState("running", progress=progress(None)), Length(70.0, "the same settings"), NOON) == 70
     assert left_of(RunState("running"), None, NOON) is None
 
 
