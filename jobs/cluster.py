@@ -33,6 +33,7 @@ def ask(command: Sequence[str], timeout: float) -> str:
     name = command[0]
     # The user's filters and formats for squeue must not hide jobs from us.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
+    environment["SLURM_BITSTR_LEN"] = "0"  # or sacct cuts `1234_[0,2,4,...]` after 64 characters
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, check=False, env=environment

@@ -17,12 +17,16 @@ from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.cluster import not_answering
 from jobs.profiles import RESERVED, SlurmProfile
+from jobs.refusals import remedy
 
 OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
 """Environment variables that sbatch puts above what a batch script says."""
 
 TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
+
+SECONDS_OF_A_TASK = 0.1
+"""To write and to rename the file of one task, on a slow disk; it is done in the same breath as calling sbatch."""
 
 
 def check_log_folder(folder: Path) -> None:
@@ -47,7 +51,7 @@ def queue_array(
     executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
     executor.update_parameters(**sbatch_parameters(name, profile), comment=comment)
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
-    seconds = profile.command_timeout_seconds
+    seconds = max(profile.command_timeout_seconds, SECONDS_OF_A_TASK * len(tasks))
     try:
         with _time_limit(seconds), _own_names(), contextlib.redirect_stderr(printed), executor.batch():
             jobs = [executor.submit(task) for task in tasks]
@@ -55,7 +59,7 @@ def queue_array(
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
             raise not_answering(f"sbatch did not end within {seconds:g} s") from None
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        raise UserError(f"sbatch refused the array {name}: {reason}; correct the profile or ask Slurm") from None
+        raise UserError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
     except (FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"sbatch could not queue the array {name}: {reason}; look at the queue") from None

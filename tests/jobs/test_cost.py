@@ -51,7 +51,8 @@ def test_from_results_and_how_many_by_what(tmp_path: Path) -> None:
     (line,) = lines(tmp_path)
     assert line == (
         "about 1.7 GPU hours, 30 min with 4 tasks of each array at a time and no waiting for others' jobs; "
-        "told from 1 result of this study on A100 (8 runs by the same network and images, 2 runs by the same settings)"
+        "told from 1 result of this study on A100 (8 runs by the same network and images, 2 runs by the same "
+        "settings)"
     )
     two = parse_profile("executor: slurm\ngpus_per_node: 2\nmax_parallel: 4\n", "test")
     assert "about 3.4 GPU hours, 30 min" in cost_lines(ARRAYS, past_runs(tmp_path, None), two, 200)[0]
