@@ -5,6 +5,7 @@
 # make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
 # make campaign   there too: 20 runs through 40 disturbances, compared bit by bit with 20 undisturbed ones
+# make scale      there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ READY := $(VENV)/.ready
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0 precision=fp32
 DEMO_DATA := build/demo/stand-in
 
-.PHONY: setup demo test test-browser test-latex test-slurm campaign check format clean
+.PHONY: setup demo test test-browser test-latex test-slurm campaign scale check format clean
 
 setup: $(READY)
 
@@ -54,6 +55,10 @@ test-slurm: setup
 campaign: setup
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m tests.jobs.campaign runs=20 disturbances=40 seed=0
+
+scale: setup
+	bash slurm/testbed/start.sh
+	$(BIN)/python -m tests.jobs.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
 
 check: setup
 	$(BIN)/ruff format --check .

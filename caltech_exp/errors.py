@@ -22,6 +22,8 @@ class UserError(Exception):
 
 def one_line(text: str) -> str:
     """The text with line ends, terminal codes and bytes that are no text as escapes."""
+    if text.isprintable():  # nearly always, and thousands of runs ask
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

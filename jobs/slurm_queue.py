@@ -57,7 +57,9 @@ def queue_array(
             jobs = [executor.submit(task) for task in tasks]
     except (FailedJobError, _OutOfTimeError) as error:
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
-            raise not_answering(f"sbatch did not end within {seconds:g} s") from None
+            raise not_answering(
+                f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
+            ) from None
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
         raise UserError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
     except (FailedSubmissionError, OSError) as error:

@@ -1,8 +1,8 @@
 """Thousands of runs through jobs/submit.py, the testbed's Slurm and jobs/status.py, with tasks that train nothing.
 
-    python -m tests.jobs.scale runs=10000 runs_per_task=10 max_array_size=101
+    python -m tests.jobs.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
 
-First the runs are queued, a task for each, held, looked at, and cancelled. Then they are queued again,
+First the runs are queued, `held_per_task` in a task, held, looked at, and cancelled. Then they are queued again,
 `runs_per_task` in a task, and run to their end. At the end every run has one result, from one task, and nothing is
 left over; anything else is an AssertionError. What each command took is printed: seconds by the clock, seconds of
 its processor time and of its children's, and its peak memory.
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,14 @@ from caltech_exp.provenance import CHECKOUT
 from caltech_exp.standin import write_stand_in
 from caltech_exp.study import StudySettings
 from jobs.past_runs import CACHE
-from tests.jobs.testbed import path_with, profile, queue, slurm, until
+from tests.jobs.measuring import asked, counting, measured, on_disk
+from tests.jobs.testbed import profile, queue, slurm, until
 
 OVERRIDES = {"weights": "none", "batch_size": 4, "max_images": 4}
 """So that no weights are needed and the stand-in's images suffice."""
-COMMANDS = ("sbatch", "squeue", "sacct", "scontrol")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A command that ended well; processor seconds are those of its children too, memory is its own."""
-
-    seconds: float
-    processor_seconds: float
-    peak_mb: float
-    printed: str
-
-
-@dataclass
 class Scale:
     """A study in `folder`; `words` are those of jobs/submit.py, `path` is the PATH of all commands."""
 
@@ -54,7 +44,6 @@ class Scale:
     runs: int
     words: tuple[str, ...]
     path: str
-    figures: dict[str, Measured] = field(default_factory=dict)
 
     @property
     def study(self) -> Path:
@@ -85,64 +74,16 @@ class Scale:
 
     def measure(self, title: str, *command: str) -> str:
         """Standard output of a Python command, which must succeed."""
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-            began = time.monotonic()
-            process = subprocess.Popen(
-                [sys.executable, *command], stdout=out, stderr=errors, cwd=CHECKOUT, env=self.environment
-            )
-            peak_mb, ended = 0.0, 0
-            while not ended:  # what wait4 tells of memory is never less than this process's own
-                time.sleep(0.02)
-                peak_mb = max(peak_mb, _peak_mb(process.pid))
-                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            seconds = time.monotonic() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            errors.seek(0)
-            assert process.returncode == 0, errors.read()
-            printed = out.read()
-        processor = usage.ru_utime + usage.ru_stime
-        self.figures[title] = Measured(seconds, processor, peak_mb, printed)
-        print(f"{title:44} {seconds:7.2f} s, {processor:7.2f} s of processor, {peak_mb:5.0f} MB", flush=True)
-        return printed
+        figures = measured(command, self.environment)
+        print(f"{title:44} {figures}", flush=True)
+        return figures.printed
 
     def results(self) -> list[Path]:
         return list(self.study.glob("*/result.json"))
 
 
-def _peak_mb(pid: int) -> float:
-    """The most memory that the process has had, as long as it lives."""
-    try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0.0
-    return int(found[1]) / 1024 if found else 0.0
-
-
-def counting(folder: Path) -> tuple[str, Path]:
-    """A PATH on which Slurm's commands are noted in the returned file before they are run."""
-    log = folder / "asked"
-    log.touch()
-    for name in COMMANDS:
-        path = path_with(folder, name, f'echo {name} >> {log}; exec {shutil.which(name)} "$@"')
-    return path, log
-
-
-def asked(log: Path) -> Counter[str]:
-    """How often each command was given since the last call."""
-    counts = Counter(log.read_text().split())
-    log.write_text("")
-    return counts
-
-
 def manifests(runs: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(runs.glob("submissions/*/manifest.json"))]
-
-
-def on_disk(runs: Path) -> tuple[int, int]:
-    """Files, and bytes of the blocks they take."""
-    files = [path for path in runs.rglob("*") if not path.is_dir()]
-    return len(files), sum(path.lstat().st_blocks * 512 for path in files)
 
 
 def check_queued(scale: Scale, most_tasks: int, runs_per_task: int) -> int:
@@ -173,20 +114,21 @@ def check_ended(scale: Scale) -> None:
         assert not list(scale.study.glob(f"*/{left}")), f"{left} was left"
 
 
-def queue_and_cancel(scale: Scale, log: Path) -> None:
-    """A task for each run, held."""
+def queue_and_cancel(scale: Scale, log: Path, runs_per_task: int) -> None:
+    """Held, in arrays as large as the cluster takes them."""
+    words = (f"profile={held(scale.folder)}", f"runs_per_task={runs_per_task}")
     limit = int(slurm("scontrol", "show", "config").partition("MaxArraySize")[2].split()[1])
-    scale.submit("dry run, nothing submitted", f"profile={held(scale.folder)}", "dry_run=true")
+    scale.submit("dry run, nothing submitted", *words, "dry_run=true")
     asked(log)
-    scale.submit("submit, a task per run", f"profile={held(scale.folder)}")
-    arrays = check_queued(scale, limit, 1)
+    scale.submit("submit, held", *words)
+    arrays = check_queued(scale, limit, runs_per_task)
     commands = asked(log)
     assert commands["sbatch"] == arrays
     print(f"  {arrays} arrays, {dict(commands)}; {_disk(scale)}", flush=True)
-    assert len(queue()) == scale.runs
+    assert len(queue()) == len(manifests(scale.study)[-1]["tasks"])
     told = scale.status("status, all queued")
     assert told["counts"] == {"queued": scale.runs}
-    assert "nothing to queue" in scale.submit("submit again, all queued", f"profile={held(scale.folder)}")
+    assert "nothing to queue" in scale.submit("submit again, all queued", *words)
     print(f"  of both: {dict(asked(log))}", flush=True)
     slurm("scancel", f"--user={os.getuid()}")
     until(lambda: not queue(), 300)
@@ -204,7 +146,7 @@ def run_to_the_end(scale: Scale, log: Path, runs_per_task: int, most_tasks: int)
         command_timeout_seconds=60, poll_seconds=10, setup=f"['export PYTHONPATH={CHECKOUT}']", max_parallel=64,
     )  # fmt: skip
     asked(log)
-    scale.submit("submit, several runs per task", f"profile={ready}", per_task)
+    scale.submit("submit, to run", f"profile={ready}", per_task)
     arrays = check_queued(scale, most_tasks, runs_per_task)
     commands = asked(log)
     assert commands["sbatch"] == arrays
@@ -251,8 +193,8 @@ def _disk(scale: Scale) -> str:
     return f"{files / scale.runs:.1f} files and {size / scale.runs / 1024:.1f} KiB on disk per run"
 
 
-def start(folder: Path, runs: int, runs_per_task: int, max_array_size: int) -> Scale:
-    """Both ways in `folder` on the testbed; the figures of each command."""
+def start(folder: Path, runs: int, held_per_task: int, runs_per_task: int, max_array_size: int) -> Scale:
+    """Both ways in `folder` on the testbed."""
     data = folder / "data"
     write_stand_in(data)
     configurations = len(expand(select(), (0,), StudySettings(overrides=OVERRIDES)))
@@ -261,16 +203,17 @@ def start(folder: Path, runs: int, runs_per_task: int, max_array_size: int) -> S
     words = ("section=all", *overrides, f"seeds={seeds}", f"data={data}", f"packs={folder / 'packs'}")
     path, log = counting(folder)
     scale = Scale(folder, seeds * configurations, words, path)
-    queue_and_cancel(scale, log)
+    queue_and_cancel(scale, log, held_per_task)
     run_to_the_end(scale, log, runs_per_task, max_array_size)
     return scale
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="*", help="runs=10000 runs_per_task=10 max_array_size=101")
+    parser.add_argument("words", nargs="*", help="runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101")
     given = dict(word.split("=", 1) for word in parser.parse_args().words)
-    values = {"runs": 10_000, "runs_per_task": 10, "max_array_size": 101} | {k: int(v) for k, v in given.items()}
+    values = {"runs": 10_000, "held_per_task": 2, "runs_per_task": 20, "max_array_size": 101}
+    values |= {name: int(value) for name, value in given.items()}
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
     print(f"in {folder}, which stays if anything is not as it should be", flush=True)
     scale = start(folder, **values)

@@ -85,7 +85,7 @@ def test_what_sbatch_refuses_leaves_nothing(
             "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1",
             "Unable to contact slurm controller",
         ),
-        ("sleep 1000", "Slurm does not answer (sbatch did not end within 5 s)"),
+        ("sleep 1000", "Slurm does not answer (sbatch did not end within 5 s;"),
         ("echo hello", "sbatch could not queue the array"),
     ],
 )
