@@ -25,8 +25,7 @@ def cost_lines(
     """
     if not arrays:
         return []
-    rates = {str(name): rate for name, rate in profile.images_per_second.items()}
-    paces = learn(past, device_type(profile), rates)
+    paces = learn(past, device_type(profile), profile.images_per_second)
     at_once, of_slurm = tasks_at_once(profile), isinstance(profile, SlurmProfile)
     total = cost(arrays, paces, train_val_images, at_once, each_array=of_slurm)
     lines = []

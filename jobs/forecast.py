@@ -13,7 +13,7 @@ from caltech_exp.plan import PlannedRun
 from caltech_exp.results import Progress
 from caltech_exp.states import RunState
 from jobs.arrays import Array
-from jobs.past_runs import PastRun, kind_of
+from jobs.past_runs import PastRun, kind_of, network_of
 
 Source = Literal["the same settings", "the same network and images", "the profile's rate"]
 """What a length was told from."""
@@ -73,7 +73,7 @@ def learn(
     past: Mapping[str, PastRun],
     device: str,
     rates: Mapping[str, float],
-    running: Iterable[tuple[RunConfig, Progress, int]] = (),
+    running: Iterable[tuple[RunConfig, Progress, int | None]] = (),
 ) -> Paces:
     """What runs tell that have a result, and those in training: (settings, progress, training images).
 
@@ -90,7 +90,7 @@ def learn(
         images.setdefault(run.kind, []).append(run.epoch_seconds / (run.epochs * run.train_images))
         starts.setdefault(run.kind, []).append(max(0.0, run.wall_seconds - run.epoch_seconds))
     for config, progress, train_images in running:
-        if progress.seconds_left and progress.epoch < progress.epochs:
+        if train_images and progress.seconds_left and progress.epoch < progress.epochs:
             an_epoch = progress.seconds_left / (progress.epochs - progress.epoch)
             images.setdefault(kind_of(config), []).append(an_epoch / train_images)
     return Paces(
@@ -102,8 +102,13 @@ def learn(
     )
 
 
-def train_images(config: RunConfig, train_val_images: int) -> int:
-    """How many images a run trains on: every other one of train.txt, or max_images."""
+def train_images(config: RunConfig, train_val_images: int) -> int | None:
+    """How many images an epoch has: every other one of train.txt, or max_images.
+
+    None where classes are cut to max_per_class, since nothing here counts them.
+    """
+    if config.max_per_class:
+        return None
     everything = (train_val_images + 1) // 2
     return min(config.max_images or everything, everything)
 
@@ -116,7 +121,7 @@ def length(config: RunConfig, images: int | None, paces: Paces) -> Length | None
     """
     if config.id in paces.configs:
         return Length(paces.configs[config.id], "the same settings")
-    pace, rate = paces.kinds.get(kind_of(config)), paces.rates.get(config.model)
+    pace, rate = paces.kinds.get(kind_of(config)), paces.rates.get(network_of(config)[0])
     if images and pace:
         return Length(
             pace.start_seconds + config.epochs * images * pace.image_seconds, "the same network and images"

@@ -68,7 +68,7 @@ def paces_of(
     """What is known of lengths on the profile's kind of device, or on the one that most past runs had."""
     most = Counter(run.device_type for run in past.values()).most_common(1)
     device: str = device_type(profile) if profile else most[0][0] if most else "cpu"
-    rates = {str(name): rate for name, rate in profile.images_per_second.items()} if profile else {}
+    rates = profile.images_per_second if profile else {}
     progress = ((run.config, states[run.id].progress) for run in plan)
     running = [(config, at, train_images(config, train_val_images)) for config, at in progress if at]
     return learn(past, device, rates, running)

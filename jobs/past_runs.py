@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from caltech_exp import config, confusion, record, results
 from caltech_exp.cache_file import Stamp, load_content, save_content, stamp
-from caltech_exp.config import RunConfig
+from caltech_exp.config import OWN_NETWORK, RunConfig
 from caltech_exp.in_processes import in_processes
 from caltech_exp.results import RESULT, Result, read_result
 from caltech_exp.study import RUN_FOLDER
@@ -50,9 +50,16 @@ class PastRun:
 _Known = dict[str, tuple[Stamp, PastRun]]
 
 
+def network_of(config: RunConfig) -> tuple[str, str]:
+    """A network's name, of one's own the function's; and of its file's hash the first digits."""
+    own = OWN_NETWORK.fullmatch(config.model)
+    return (own["function"], (own["digest"] or "")[:8]) if own else (config.model, "")
+
+
 def kind_of(config: RunConfig) -> str:
     """`alexnet, fast bf16, freeze=conv, augment=none`: runs alike in this take alike for an image."""
-    return f"{config.model}, {config.engine} {config.precision}, freeze={config.freeze}, augment={config.augment}"
+    network = " ".join(filter(None, network_of(config)))
+    return f"{network}, {config.engine} {config.precision}, freeze={config.freeze}, augment={config.augment}"
 
 
 def past_runs(runs: Path, fingerprint: str | None, *, keep: bool = True) -> dict[str, PastRun]:

@@ -33,6 +33,7 @@ MINUTES_OF_TEN_YEARS = 10 * 366 * 24 * 60
 Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
 """A time that a timer can be set to."""
 
+NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 RESERVED = ("array", "comment", "error", "job-name", "open-mode", "output", "signal", "wait")
@@ -67,7 +68,7 @@ class _Profile(BaseModel):
         None, description="folder on a node's own disk to copy them to, expanded on the node"
     )
     torch_home: Line | None = Field(None, description="TORCH_HOME, the cache of ImageNet weights")
-    images_per_second: dict[Literal["alexnet", "resnet18"], Rate] = Field(
+    images_per_second: dict[NetworkName, Rate] = Field(
         {},
         description="training images a second over whole epochs, by network; for forecasts until results tell",
     )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caltech_exp.catalog import select
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.plan import expand
 from caltech_exp.provenance import CHECKOUT
@@ -197,7 +197,7 @@ def start(folder: Path, runs: int, held_per_task: int, runs_per_task: int, max_a
     """Both ways in `folder` on the testbed."""
     data = folder / "data"
     write_stand_in(data)
-    configurations = len(expand(select(), (0,), StudySettings(overrides=OVERRIDES)))
+    configurations = len(expand(THE_REPORT.select(), (0,), StudySettings(overrides=OVERRIDES)))
     seeds = max(1, runs // configurations)
     overrides = (f"{name}={value}" for name, value in OVERRIDES.items())
     words = ("section=all", *overrides, f"seeds={seeds}", f"data={data}", f"packs={folder / 'packs'}")

@@ -107,8 +107,8 @@ def test_a_dry_run_says_it_and_writes_nothing(submit: Command, stand_in: Path, t
     assert sorted(path for path in runs.rglob("*")) == before
 
 
-def test_rates_in_a_profile_are_of_known_networks_and_above_zero() -> None:
-    for bad in ("{vgg: 1}", "{alexnet: 0}", "{alexnet: .inf}", "3"):
+def test_rates_in_a_profile_are_numbers_above_zero() -> None:
+    for bad in ("{a b: 1}", "{alexnet: 0}", "{alexnet: .inf}", "3"):
         with pytest.raises(Exception, match="images_per_second"):
             profile(f"images_per_second: {bad}")
     assert RunConfig().model in profile("images_per_second: {alexnet: 2900, resnet18: 1200.5}").images_per_second

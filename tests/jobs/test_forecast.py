@@ -70,6 +70,25 @@ def test_then_the_profiles_rate() -> None:
     assert length(CONFIG.but(model="resnet18"), 100, paces) is None
 
 
+def test_networks_of_ones_own_by_their_function_and_file() -> None:
+    mine = CONFIG.but(model=f"/a/nets.py:tiny@sha256:{'1' * 64}")
+    moved = mine.but(model=f"/b/nets.py:tiny@sha256:{'1' * 64}", lr=0.5)
+    changed = mine.but(model=f"/a/nets.py:tiny@sha256:{'2' * 64}")
+    paces = learn({run_id(mine, 0): past(mine)}, "cuda", {"tiny": 1.0})
+    assert length(moved, 100, paces) == Length(210.0, "the same network and images")
+    assert length(changed, 100, paces) == Length(1000.0, "the profile's rate")
+
+
+def test_classes_cut_short_are_told_by_the_same_settings_only() -> None:
+    cut = CONFIG.but(max_per_class=10)
+    assert train_images(cut, 200) is None
+    paces = learn({run_id(cut, 0): past(cut)}, "cuda", {"alexnet": 1.0})
+    assert [one and one.seconds for one in lengths([planned(cut), planned(cut.but(lr=0.5))], paces, 200)] == [
+        210.0,
+        None,
+    ]
+
+
 def test_another_type_of_device_tells_nothing() -> None:
     paces = learn({run_id(CONFIG, 0): past(device="cpu", model="EPYC")}, "cuda", {})
     assert length(CONFIG, 100, paces) is None
