@@ -36,6 +36,7 @@ IN_CI = {
     "make format": "make check",  # the same rules; make format mends what make check would complain of
     "make test": 'pytest -m "not slurm"',
     "make test-browser": ".ci/chromium",
+    "make test-latex": 'pytest -m "not slurm"',  # whose tests compile where there is LaTeX, which takes 1 GB
     "make test-slurm": "pytest -m slurm",
     "make campaign": "pytest -m slurm",  # its short form is test_campaign.py
     "make scale": "pytest -m slurm",  # its short form is test_scale.py
