@@ -11,19 +11,28 @@ from caltech_exp.record import StrictRecord
 
 LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
+"""The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
+SNAPSHOT = "snapshot.json"
+"""In the folder of a snapshot (jobs/snapshot.py): its CodeVersion."""
 
 
 class CodeVersion(StrictRecord):
-    """The package's version and, in a git checkout, its commit and whether anything was uncommitted."""
+    """The package's version and, in a git checkout, its commit and whether anything was uncommitted.
+
+    source  name of the snapshot that tasks run from, a hash of all its files; None for code that is no snapshot
+    """
 
     version: str
     commit: str | None
     dirty: bool | None
+    source: str | None = None
 
     def __str__(self) -> str:
-        if self.commit is None:
-            return f"{self.version} (no git checkout)"
-        return f"{self.version} ({self.commit[:12]}{', uncommitted changes' if self.dirty else ''})"
+        """`0.1.0 (1234567890ab, uncommitted changes, source 0123456789ab)`; a clean commit says all by itself."""
+        words = [self.commit[:12] if self.commit else "no git checkout"]
+        words += ["uncommitted changes"] if self.dirty else []
+        words += [f"source {self.source[:12]}"] if self.source and (self.dirty or not self.commit) else []
+        return f"{self.version} ({', '.join(words)})"
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,13 @@ class Origin:
 
 
 def code_version() -> CodeVersion:
-    """The version of the running code. Files that git does not track, such as results, leave it clean."""
+    """The version of the running code; a snapshot's is that of the code it was taken of.
+
+    Files that git does not track, such as results, leave it clean. Raises OSError or pydantic.ValidationError for
+    a snapshot that somebody has damaged.
+    """
+    if (CHECKOUT / SNAPSHOT).exists():
+        return CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
     commit = _git("rev-parse", "HEAD") if (CHECKOUT / ".git").exists() else None
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return CodeVersion(

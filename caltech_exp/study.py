@@ -4,7 +4,8 @@ RUNS/study.json                         overrides, study file, data set, when it
 RUNS/networks/                          files of the user's own networks (own_network.py)
 RUNS/<run id>/result.json               see results.py
 RUNS/submissions/<id>/manifest.json     job ids, run ids, overrides, code version
-RUNS/submissions/<id>/                  submitit's pickles and the logs
+RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
+RUNS/sources/<hash>/                    the source that the tasks of submissions run
 """
 
 import re
@@ -137,14 +138,35 @@ class SubmittedTask(StrictRecord):
     runs: tuple[FileName, ...]
 
 
+SinglePart = Literal["preparation", "aggregation"]
+
+
+class SingleJob(StrictRecord):
+    """A job of a submission that trains nothing: its name in squeue, and its id as in SubmittedTask."""
+
+    name: str
+    job: str = ""
+
+
+class AggregationJob(SingleJob):
+    """The job that writes the report into the folder `report`."""
+
+    report: str
+
+
 class Manifest(StrictRecord):
-    """One submission: what was queued, where, by which command and code."""
+    """One submission: what was queued, where, by which command and code.
+
+    preparation, aggregation  the jobs before and after its arrays, where it has them
+    """
 
     schema_version: Literal[1] = 1
     id: str
     executor: Literal["slurm", "local"]
     job_names: tuple[str, ...]
     tasks: tuple[SubmittedTask, ...]
+    preparation: SingleJob | None = None
+    aggregation: AggregationJob | None = None
     settings: StudySettings
     seeds: tuple[int, ...]
     profile: dict[str, Any]
@@ -152,6 +174,16 @@ class Manifest(StrictRecord):
     code: CodeVersion
     host: str
     created: str
+
+    def single(self, part: SinglePart) -> SingleJob | None:
+        """The job that prepares or aggregates, if the submission has one."""
+        return self.preparation if part == "preparation" else self.aggregation
+
+    @property
+    def all_names(self) -> set[str]:
+        """Every name that a job of the submission has in squeue."""
+        singles = (self.preparation, self.aggregation)
+        return {*self.job_names, *(single.name for single in singles if single)}
 
     @model_validator(mode="after")
     def _every_task_has_its_array(self) -> "Manifest":
@@ -190,9 +222,13 @@ def require_same(
         )
 
 
-def job_comment(submission: str, array: int) -> str:
-    """What the jobs of an array carry in squeue's comment, so that they are found without their ids."""
-    return f"caltech_exp {submission}/{array}"
+COMMENT = "caltech_exp "
+"""How the comment of every job of a study begins."""
+
+
+def job_comment(submission: str, part: int | SinglePart) -> str:
+    """What the jobs of an array, or a single job, carry in squeue's comment: they are found without their ids."""
+    return f"{COMMENT}{submission}/{part}"
 
 
 def write_study(runs: Path, study: Study) -> None:

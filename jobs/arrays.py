@@ -24,9 +24,14 @@ def make_arrays(runs: Sequence[PlannedRun], study: str, runs_per_task: int, most
     arrays = []
     for section, group in groupby(runs, key=lambda run: run.section):
         tasks = _chunks(tuple(group), runs_per_task)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{section}.{study}")
+        name = queue_name(section, study)
         arrays += [Array(name, part) for part in _chunks(tasks, most_tasks or len(tasks))]
     return arrays
+
+
+def queue_name(part: str, study: str) -> str:
+    """`part.study`, as squeue shows a job."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{part}.{study}")
 
 
 def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:

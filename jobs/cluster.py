@@ -99,3 +99,31 @@ def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
 def release(ids: Sequence[str], timeout: float) -> None:
     """Let held jobs of one's own be scheduled again. Raises UserError if Slurm does not do so."""
     ask(["scontrol", "release", *ids], timeout)
+
+
+def cancel_jobs(ids: Sequence[str], timeout: float) -> None:
+    """End jobs, `1234` or `1234_5`: those that run are told to (SIGTERM) and killed after the site's KillWait.
+
+    One request an array, however many of its tasks are named. Raises UserError if Slurm does not do so.
+    """
+    ask(["scancel", *grouped(ids)], timeout)
+
+
+def grouped(ids: Sequence[str]) -> list[str]:
+    """Job ids as Slurm writes them in short: `["12_0", "12_1", "12_3", "14"]` -> `["12_[0-1,3]", "14"]`."""
+    arrays: dict[str, list[int]] = {}
+    for job in ids:
+        array, _, index = job.partition("_")
+        arrays.setdefault(array, []).extend([int(index)] if index else [])
+    return [f"{array}_[{_ranges(sorted(set(tasks)))}]" if tasks else array for array, tasks in arrays.items()]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`[0, 1, 2, 5]` -> `0-2,5`"""
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return ",".join(f"{group[0]}-{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in groups)

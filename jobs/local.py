@@ -1,7 +1,9 @@
-"""A queue on this machine: a detached process that keeps at most N of submitit's local jobs running.
+"""A queue on this machine: a detached process (local_queue.py) that keeps at most N of submitit's jobs running.
 
-submitit's local executor starts every job at once; this one starts the next when a slot is free. The process
-holds a lock on `queue.lock` for as long as it lives, so whoever reads the folder knows whether it does.
+submitit's local executor starts every job at once; this queue starts the next when a slot is free, the preparation
+before all others and the aggregation after them. Its process holds a lock on `queue.lock` for as long as it lives,
+so whoever reads the folder knows whether it does, and keeps in `queue.json` what waits and what runs. It starts
+nothing that `cancelled.json` names, and ends what of it runs already.
 """
 
 import fcntl
@@ -10,24 +12,45 @@ import os
 import pickle
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-import submitit
-
 from caltech_exp.files import write_atomically
-from caltech_exp.provenance import CHECKOUT
-from jobs.capacity import tasks_at_once
-from jobs.logs import QUEUE_LOG
-from jobs.profiles import LocalProfile, local_gpus
-from jobs.task import TrainTask
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
 STATE = "queue.json"
-NO_TIME_LIMIT_MINUTES = 60 * 24 * 365
-POLL_SECONDS = 0.2
+QUEUE_LOG = "queue.log"
+"""What the queue process itself has to say."""
+CANCELLED = "cancelled.json"
+PREPARATION = "local-preparation"
+AGGREGATION = "local-aggregation"
+
+Task = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class LocalQueue:
+    """What a queue process runs.
+
+    tasks        by name, in their order: `slots` at once, each slot on its own of `gpus` where there are any
+    preparation  before all of them, without a GPU
+    aggregation  after all of them and of the submissions in the folders `after`, without a GPU
+    """
+
+    tasks: dict[str, Task]
+    slots: int
+    gpus: tuple[int, ...]
+    preparation: Task | None = None
+    aggregation: Task | None = None
+    after: tuple[Path, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of everything it runs, in order."""
+        first = [PREPARATION] if self.preparation else []
+        return [*first, *self.tasks, *([AGGREGATION] if self.aggregation else [])]
 
 
 def job_name(index: int) -> str:
@@ -35,25 +58,24 @@ def job_name(index: int) -> str:
     return f"local-{index}"
 
 
-def start_queue(folder: Path, tasks: Sequence[TrainTask], profile: LocalProfile) -> None:
-    """Start the queue process for the tasks; it outlives this process and its terminal.
+def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
+    """Start the queue process, which outlives this process and its terminal. All of it runs the code in `source`.
 
-    Raises UserError if the GPUs of this machine cannot be told, OSError if `folder` cannot be written.
+    Raises OSError if `folder` cannot be written.
     """
-    gpus = [] if profile.device == "cpu" else list(local_gpus())
-    slots = tasks_at_once(profile)
-    (folder / QUEUE).write_bytes(pickle.dumps((list(tasks), slots, gpus)))
+    (folder / QUEUE).write_bytes(pickle.dumps(queue))
+    write_state(folder, queue.names, {}, {})
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # The lock goes with the open file, which the child inherits: there is no moment without an owner.
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (folder / QUEUE_LOG).open("ab") as log:
             subprocess.Popen(
-                [sys.executable, "-m", "jobs.local", str(folder)],
+                [sys.executable, "-m", "jobs.local_queue", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": python_path(), "PYTHONSAFEPATH": "1"},
+                env={**os.environ, "PYTHONPATH": _python_path(source), "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 pass_fds=(lock,),
             )
@@ -61,10 +83,10 @@ def start_queue(folder: Path, tasks: Sequence[TrainTask], profile: LocalProfile)
         os.close(lock)
 
 
-def python_path() -> str:
-    """PYTHONPATH with this checkout first: tasks run the code that submitted them, wherever that was done."""
+def _python_path(source: Path) -> str:
+    """PYTHONPATH with that source first: tasks run the code that submitted them, wherever that was done."""
     rest = os.environ.get("PYTHONPATH", "")
-    return f"{CHECKOUT}{os.pathsep}{rest}" if rest else str(CHECKOUT)
+    return f"{source}{os.pathsep}{rest}" if rest else str(source)
 
 
 def is_alive(folder: Path) -> bool:
@@ -83,44 +105,40 @@ def is_alive(folder: Path) -> bool:
 
 
 def queued_tasks(folder: Path) -> dict[str, str]:
-    """Id -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone."""
+    """Name -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone."""
     if not is_alive(folder):
         return {}
-    tasks, _, _ = pickle.loads((folder / QUEUE).read_bytes())
-    known = json.loads((folder / STATE).read_text()) if (folder / STATE).exists() else {"running": [], "ended": []}
-    return {
-        job_name(index): "running" if index in known["running"] else "queued"
-        for index in range(len(tasks))
-        if index not in known["ended"]
-    }
+    state = _read_state(folder)
+    return {**dict.fromkeys(state["waiting"], "queued"), **dict.fromkeys(state["running"], "running")}
 
 
-def run_queue(folder: Path) -> None:
-    """Run all tasks of the queue file, at most its number of slots at once, each slot on its own GPU."""
-    tasks, slots, gpus = pickle.loads((folder / QUEUE).read_bytes())
-    executor = submitit.LocalExecutor(folder)
-    waiting = list(enumerate(tasks))
-    running: dict[int, tuple[int, submitit.Job[None]]] = {}
-    ended: list[int] = []
-    written = ""
-    while waiting or running:
-        for slot in set(range(slots)) - set(running):
-            if not waiting:
-                break
-            index, task = waiting.pop(0)
-            gpu = [gpus[slot % len(gpus)]] if gpus else []
-            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MINUTES, gpus_per_node=len(gpu), visible_gpus=gpu)
-            running[slot] = (index, executor.submit(task))
-        for slot, (index, job) in list(running.items()):
-            if job.done():
-                del running[slot]
-                ended.append(index)
-        state = json.dumps({"running": [index for index, _ in running.values()], "ended": ended})
-        if state != written:
-            write_atomically(folder / STATE, state)
-            written = state
-        time.sleep(POLL_SECONDS)
+def submitit_jobs(folder: Path) -> dict[str, str]:
+    """Name -> submitit's job id, by which its logs are named, of every task that was started."""
+    return dict(_read_state(folder)["jobs"])
 
 
-if __name__ == "__main__":
-    run_queue(Path(sys.argv[1]))
+def write_state(folder: Path, waiting: Collection[str], running: Collection[str], jobs: dict[str, str]) -> None:
+    """Leave on record what waits, what runs, and submitit's job ids. Raises OSError."""
+    state = {"waiting": list(waiting), "running": list(running), "jobs": jobs}
+    write_atomically(folder / STATE, json.dumps(state))
+
+
+def _read_state(folder: Path) -> dict[str, dict[str, str]]:
+    empty: dict[str, dict[str, str]] = {"waiting": {}, "running": {}, "jobs": {}}
+    try:
+        return {**empty, **json.loads((folder / STATE).read_text())}
+    except FileNotFoundError:
+        return empty
+
+
+def cancel(folder: Path, names: Collection[str]) -> None:
+    """Have the queue process drop or end those tasks. Raises OSError."""
+    write_atomically(folder / CANCELLED, json.dumps(sorted({*names, *cancelled(folder)})))
+
+
+def cancelled(folder: Path) -> set[str]:
+    """Names of the tasks that are to end."""
+    try:
+        return set(json.loads((folder / CANCELLED).read_text()))
+    except FileNotFoundError:
+        return set()

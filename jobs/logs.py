@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
-from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask
-
-QUEUE_LOG = "queue.log"
-"""What a queue on this machine itself has to say; in the submission's folder."""
+from caltech_exp.study import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
+from jobs.local import submitit_jobs
 
 
-def log_path(runs: Path, manifest: Manifest, task: SubmittedTask) -> Path:
-    """The log of a Slurm task; a task on this machine gets the id in its log's name only when it starts."""
-    return log_of_job(runs, manifest.id, task.job)
+def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
+    """What a task prints (`.out`; its errors lie beside it in `.err`); the file is there once the task has begun.
+
+    None where submitit's job id is not known: of a task on this machine that has not begun, or of a job whose
+    submission died before it heard of it.
+    """
+    local = submitit_jobs(runs / SUBMISSIONS / manifest.id) if manifest.executor == "local" else None
+    job = task.job if local is None else local.get(task.job, "")
+    return log_of_job(runs, manifest.id, job) if job else None
 
 
 def log_of_job(runs: Path, submission: str, job: str) -> Path:

@@ -10,10 +10,12 @@ from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.states import RunState
 from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask, read_study
 from jobs.accounting import EndedJob
+from jobs.aggregation import report_line
 from jobs.capacity import device_type, tasks_at_once
 from jobs.cluster import NoAnswerError
 from jobs.forecast import Paces, learn, train_images
-from jobs.logs import QUEUE_LOG, log_of_job, log_path
+from jobs.local import QUEUE_LOG
+from jobs.logs import log_of_job, log_path
 from jobs.past_runs import PastRun, past_runs
 from jobs.profiles import Profile, recorded_profile
 from jobs.queued import queued_runs, sound_manifests
@@ -37,9 +39,10 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     tables = study.catalog.tables
     plan = expand(tables, seeds, study.settings)
     past = past_runs(runs, study.data.fingerprint)
-    note, queue = "", None
+    note, report, queue = "", "", None
     try:
         queue = queued_runs(runs, manifests, timeout, past)
+        report = report_line(runs, manifests, timeout)
     except NoAnswerError as error:
         note = str(error)
     states = states_in_files(plan, runs, manifests, queue, study.data.fingerprint, past)
@@ -49,7 +52,7 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     paces = paces_of(plan, states, past, profile, images)
     at_once = tasks_at_once(profile) if profile else 1
     ends = outlook(plan, states, paces, images, at_once, datetime.now(UTC))
-    return standing(runs, tables, plan, states, ends, logs_of(plan, runs, states, manifests), note)
+    return standing(runs, tables, plan, states, ends, logs_of(plan, runs, states, manifests), note, report)
 
 
 def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:
@@ -100,6 +103,6 @@ def _candidates(runs: Path, manifest: Manifest, task: SubmittedTask, state: RunS
     of_holder = [log_of_job(runs, manifest.id, state.holder.job)] if state.holder else []
     if state.state == "running" and of_holder:
         return of_holder
-    if manifest.executor == "slurm":
-        return [log_path(runs, manifest, task)] if task.job else of_holder
-    return [*of_holder, runs / SUBMISSIONS / manifest.id / QUEUE_LOG]
+    of_task = log_path(runs, manifest, task)
+    known = [of_task] if of_task else of_holder
+    return known if manifest.executor == "slurm" else [*known, runs / SUBMISSIONS / manifest.id / QUEUE_LOG]

@@ -52,7 +52,9 @@ class SubmitOptions(BaseModel):
     retry: Literal["", "failed"] = Field(
         "", description="failed: only runs that failed or were lost, not those that were never submitted"
     )
-    wait: bool = Field(False, description="show a progress bar until the last run ends")
+    aggregate: bool = Field(False, description="write the report too, by a job after all runs of the study")
+    out: str = Field("", description="folder of that report; left out: report")
+    wait: bool = Field(False, description="show a progress bar until the last run ends, and the report is there")
     dry_run: bool = Field(False, description="show the plan and stop")
 
 
@@ -70,6 +72,11 @@ class Request:
     options: SubmitOptions
     file: StudyFile | None = None
     networks: tuple[OwnNetwork, ...] = ()
+
+    @property
+    def report(self) -> Path | None:
+        """The folder of the report, None if none is asked for. Raises UserError for one that cannot be."""
+        return user_path(self.options.out or "report", "out") if self.options.aggregate else None
 
 
 USAGE = usage(
@@ -92,7 +99,9 @@ def parse_request(argv: Sequence[str]) -> Request:
     catalog = file.catalog if file else THE_REPORT
     if not options.section and not options.table:
         raise UserError(f"nothing to submit: give section={_section_names(catalog)} or table=section.table")
-    tables = catalog.select(_names("section", options.section), _names("table", options.table))
+    if options.out and not options.aggregate:
+        raise UserError(f"out={options.out} is the folder of a report; add aggregate=true, or leave it out")
+    tables = catalog.select(names("section", options.section), names("table", options.table))
     seeds = parse_seeds(options.seeds) if options.seeds else catalog.seeds
     checked = parse(RunConfig, overrides).model_dump(include=set(overrides))
     if checked.get("weights") not in (None, "none", "imagenet"):
@@ -128,7 +137,8 @@ def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, l
     return StudyFile(name=path.stem, text=text, networks=networks), list(own.values())
 
 
-def _names(key: str, text: str) -> list[str]:
+def names(key: str, text: str) -> list[str]:
+    """The names of `key=a,b`. Raises UserError for an empty one between commas."""
     names = [name.strip() for name in text.split(",")] if text else []
     if not all(names):
         raise UserError(f"{key}={text}: there is an empty name between the commas; leave it out")

@@ -3,18 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from caltech_exp.arguments import explain
 from caltech_exp.config import FiniteFloat
@@ -22,32 +14,13 @@ from caltech_exp.errors import UserError, shown, unknown
 from caltech_exp.files import user_path
 from caltech_exp.plain_yaml import load_plain
 from caltech_exp.provenance import CHECKOUT
+from jobs.cpu_jobs import CpuJobs
+from jobs.profile_values import MINUTES_OF_TEN_YEARS, Line, NetworkName, OptionName, Rate, Seconds
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 
-Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
-"""One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
 MOST_CHARACTERS = 100_000
 """Longest profile that is read."""
-MINUTES_OF_TEN_YEARS = 10 * 366 * 24 * 60
-Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
-"""A time that a timer can be set to."""
-
-NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-RESERVED = ("array", "comment", "error", "job-name", "open-mode", "output", "signal", "wait")
-"""Options of sbatch by which the suite finds its jobs and logs again; a profile cannot set them."""
-
-
-def _not_reserved(name: str) -> str:
-    for option in RESERVED:
-        if option.startswith(name):  # sbatch takes options cut short
-            raise ValueError(f"{option} is set by the suite itself; leave it out")
-    return name
-
-
-OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$"), AfterValidator(_not_reserved)]
 
 
 class _Profile(BaseModel):
@@ -74,6 +47,9 @@ class _Profile(BaseModel):
     )
     checkpoint_minutes: float = Field(
         10, gt=0, le=10_000, allow_inf_nan=False, description="how often a run saves where it is, minutes"
+    )
+    log_mb: FiniteFloat = Field(
+        64, ge=0.01, le=1e6, description="longest log of a task, MB; of a longer one head and tail are kept"
     )
 
 
@@ -116,6 +92,9 @@ class SlurmProfile(_Profile):
     )
     srun_args: list[Line] = Field([], description="further arguments of srun, each as it stands")
     signal_delay_seconds: int = Field(90, ge=1, le=65535, description="warning before the time limit, seconds")
+    cpu_jobs: CpuJobs = Field(
+        CpuJobs(), description="partition, account, qos, time_minutes, cpus_per_task, mem_gb of jobs without a GPU"
+    )
     poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
 

@@ -1,13 +1,14 @@
 """Which runs of a study are in a queue now, told from its manifests and the queues themselves."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from caltech_exp.errors import UserError
 from caltech_exp.results import Damaged
-from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask, job_comment, read_manifests
+from caltech_exp.study import SUBMISSIONS, Manifest, read_manifests
 from jobs import local
-from jobs.cluster import QueuedJob, queued_jobs
+from jobs.cluster import queued_jobs
+from jobs.study_jobs import JobIndex
 
 
 def sound_manifests(runs: Path) -> list[Manifest]:
@@ -39,7 +40,7 @@ def queued_runs(
     }
     of_slurm = [m for m in manifests if m.executor == "slurm" and open_tasks[m.id]]
     names = {name for manifest in of_slurm for name in manifest.job_names}
-    jobs = _Jobs(queued_jobs(names, timeout) if of_slurm else ())
+    jobs = JobIndex(queued_jobs(names, timeout) if of_slurm else ())
     found: dict[str, str] = {}
     for manifest in manifests:
         if manifest.executor == "local" and open_tasks[manifest.id]:
@@ -48,39 +49,8 @@ def queued_runs(
             if manifest.executor == "local":
                 state = local_states.get(task.job)
             else:
-                job = jobs.of(manifest, task)
+                job = jobs.of_task(manifest, task)
                 state = job.state if job else None
             if state:
                 found.update(dict.fromkeys(task.runs, state))
     return found
-
-
-def held_after_failed_launch(manifests: Sequence[Manifest], timeout: float) -> list[str]:
-    """Ids of the manifests' jobs that Slurm could not start and holds since, as after its controller died.
-
-    They would wait for ever. Jobs that a person holds are not among them. Raises UserError as `queued_runs` does.
-    """
-    of_slurm = [manifest for manifest in manifests if manifest.executor == "slurm"]
-    names = {name for manifest in of_slurm for name in manifest.job_names}
-    held = _Jobs([job for job in queued_jobs(names, timeout) if "requeued held" in job.reason] if names else ())
-    jobs = (held.of(manifest, task) for manifest in of_slurm for task in manifest.tasks)
-    return sorted({job.id for job in jobs if job})
-
-
-class _Jobs:
-    """The jobs of a queue, found by the task they are.
-
-    By job id and name, since a cluster set up anew counts from 1 again; by the comment, where the process that
-    submitted them died before it knew their ids.
-    """
-
-    def __init__(self, jobs: Iterable[QueuedJob]) -> None:
-        self._by_id: dict[tuple[str, str], QueuedJob] = {}
-        self._by_comment: dict[tuple[str, int], QueuedJob] = {}
-        for job in jobs:
-            self._by_id[job.id, job.name] = job
-            self._by_comment[job.comment, job.index] = job
-
-    def of(self, manifest: Manifest, task: SubmittedTask) -> QueuedJob | None:
-        job = self._by_comment.get((job_comment(manifest.id, task.array), task.index))
-        return self._by_id.get((task.job, manifest.job_names[task.array]), job) if task.job else job

@@ -16,7 +16,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.cluster import not_answering
-from jobs.profiles import RESERVED, SlurmProfile
+from jobs.profile_values import RESERVED
+from jobs.profiles import SlurmProfile
 from jobs.refusals import remedy
 
 OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
@@ -39,17 +40,30 @@ def check_log_folder(folder: Path) -> None:
         )
 
 
+class RefusedError(UserError):
+    """sbatch does not take a job as it was asked for."""
+
+
 def queue_array(
-    name: str, comment: str, tasks: Sequence[Callable[[], None]], folder: Path, profile: SlurmProfile
+    name: str,
+    comment: str,
+    tasks: Sequence[Callable[[], None]],
+    folder: Path,
+    profile: SlurmProfile,
+    source: Path = CHECKOUT,
+    after: Sequence[str] = (),
 ) -> list[str]:
     """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
 
     Name and comment stand in squeue: by them the jobs are found again if this process dies here.
 
-    Raises UserError if sbatch refuses the array or does not end in time.
+    source  folder of the code that the tasks run
+    after   ids of jobs and arrays that must have ended first, however they end; one that Slurm no longer knows has
+
+    Raises RefusedError if sbatch refuses the array, UserError if it does not end in time.
     """
     executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
-    executor.update_parameters(**sbatch_parameters(name, profile), comment=comment)
+    executor.update_parameters(**sbatch_parameters(name, profile, source, after), comment=comment)
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
     seconds = max(profile.command_timeout_seconds, SECONDS_OF_A_TASK * len(tasks))
     try:
@@ -61,14 +75,16 @@ def queue_array(
                 f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
             ) from None
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        raise UserError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
+        raise RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
     except (FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"sbatch could not queue the array {name}: {reason}; look at the queue") from None
     return [job.job_id for job in jobs]
 
 
-def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
+def sbatch_parameters(
+    name: str, profile: SlurmProfile, source: Path = CHECKOUT, after: Sequence[str] = ()
+) -> dict[str, Any]:
     """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
     given = {
         "job_name": name,
@@ -83,13 +99,15 @@ def sbatch_parameters(name: str, profile: SlurmProfile) -> dict[str, Any]:
         "qos": profile.qos,
         "constraint": profile.constraint,
         "exclude": profile.exclude,
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
         "signal_delay_s": profile.signal_delay_seconds,
         "srun_args": profile.srun_args or None,
         "additional_parameters": _further_options(profile),
-        # After the profile's own lines, which may load modules: tasks run the code that submitted them.
+        # After the profile's own lines, which may load modules: tasks run the code that submitted them, also where
+        # an editable install names another place, since its finder comes after those of sys.path.
         "setup": [
             *profile.setup,
-            f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}",
+            f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
         ],
     }

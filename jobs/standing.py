@@ -40,6 +40,7 @@ class Standing:
     sections  section -> runs by state, each once
     logs      run id -> its log, for those in training, failed or lost that have one
     note      why Slurm was not asked, if it was not: then queued runs may be lost ones
+    report    how the last report that was asked for stands; empty if none was
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Standing:
     outlook: Outlook
     logs: Mapping[str, Path]
     note: str = ""
+    report: str = ""
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -74,6 +76,7 @@ def standing(
     outlook: Outlook,
     logs: Mapping[str, Path],
     note: str = "",
+    report: str = "",
 ) -> Standing:
     """How the study in `folder` stands, from the states of its runs."""
     by_table: dict[tuple[str, str], Counter[str]] = {(s.name, table.name): Counter() for s, table in tables}
@@ -86,7 +89,7 @@ def standing(
         for section in dict.fromkeys(section for section, _ in places):
             by_section[section][state] += 1
     now = datetime.now(UTC)
-    return Standing(folder, now, tuple(plan), states, by_table, by_section, outlook, logs, note)
+    return Standing(folder, now, tuple(plan), states, by_table, by_section, outlook, logs, note, report)
 
 
 def outlook(

@@ -26,6 +26,7 @@ def as_json(now: Standing, *, failures: bool) -> str:
         "expected_end": _time(now, ahead.left),
         "at_once": ahead.at_once,
         "pending_seconds": ahead.pending,
+        "report": now.report or None,
         "runs": [_run(now, run, failures) for run in now.plan],
     }
     return json.dumps(whole, indent=1)

@@ -56,7 +56,7 @@ def line_of(now: Standing, run: PlannedRun) -> str:
 
 
 def end_lines(now: Standing) -> list[str]:
-    """When what is queued will have ended, and what was not submitted."""
+    """When what is queued will have ended, what was not submitted, and how the report stands."""
     lines, ahead = [], now.outlook
     if now.open:
         how = f"{ahead.at_once} at a time, {'as now' if now.counts['running'] else 'once they start'}"
@@ -65,7 +65,7 @@ def end_lines(now: Standing) -> list[str]:
     if now.counts["pending"]:
         more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
         lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
-    return lines
+    return [*lines, now.report] if now.report else lines
 
 
 def unasked(now: Standing) -> str:

@@ -21,21 +21,27 @@ from caltech_exp.provenance import CodeVersion
 from caltech_exp.study import (
     STUDY,
     SUBMISSIONS,
+    AggregationJob,
     Manifest,
+    SingleJob,
     Study,
     StudyData,
     SubmittedTask,
-    job_comment,
     read_study,
     write_manifest,
     write_study,
 )
-from jobs.arrays import Array
-from jobs.local import job_name, start_queue
+from jobs.aggregate_task import AggregateTask
+from jobs.cluster import cancel_jobs
+from jobs.environment import write_environment
 from jobs.options import Request
+from jobs.pack_task import PackTask
 from jobs.profiles import Profile, SlurmProfile, packs_folder
-from jobs.slurm_queue import check_log_folder, queue_array
+from jobs.queueing import Step, Tasks, local_steps, slurm_steps
+from jobs.slurm_queue import check_log_folder
+from jobs.snapshot import Snapshot, check_python_path, take_snapshot
 from jobs.task import TrainTask
+from jobs.work import Work
 
 
 @contextlib.contextmanager
@@ -86,61 +92,47 @@ def _locked(path: Path) -> int:
 
 
 def submit(
-    arrays: Sequence[Array],
-    request: Request,
-    profile: Profile,
-    runs: Path,
-    data: StudyData,
-    code: CodeVersion,
+    work: Work, request: Request, profile: Profile, runs: Path, data: StudyData, code: CodeVersion
 ) -> Manifest:
-    """Queue the arrays and record the submission. Call it with the study's lock held.
+    """Queue the work and record the submission. Call it with the study's lock held.
 
-    Raises UserError if the queue takes none of them, and then leaves nothing behind; if it takes some, those
-    are recorded before the error is raised.
+    Raises UserError if the queue takes neither runs nor a report, and then leaves nothing behind; if it takes
+    some, that is recorded before the error is raised.
     """
     number = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / SUBMISSIONS / number
-    packs = packs_folder(request.options.packs, profile)
+    check_python_path(runs)
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
-    folder.mkdir()
-    work = [[_task(number, group, profile, runs, packs, data, code) for group in a.tasks] for a in arrays]
-    tasks = [
-        SubmittedTask(array=k, index=index, job="", runs=tuple(run.id for run in group))
-        for k, array in enumerate(arrays)
-        for index, group in enumerate(array.tasks)
-    ]
-    manifest = _manifest(number, tasks, arrays, request, profile, code)
+    snapshot = take_snapshot(runs, code)
     first_time = not (runs / STUDY).exists()
-    queued = 0
+    manifest = _manifest(number, work, request, profile, snapshot.code)
     try:
+        folder.mkdir()
+        write_environment(folder)
         # Everything on record before anything is queued: whoever finds the jobs can tell what they are.
-        _write_study(request, runs, data, code)
+        _write_study(request, runs, data, snapshot.code)
         write_manifest(runs, manifest)
-        for k, array in enumerate(arrays):
-            if isinstance(profile, SlurmProfile):
-                with _uninterrupted():
-                    jobs = queue_array(array.name, job_comment(number, k), work[k], folder, profile)
-                    queued += len(jobs)
-                    manifest = _with_jobs(manifest, k, jobs)
+        for step in _steps(work, folder, request, profile, runs, data, snapshot):
+            with _uninterrupted():
+                before, manifest = manifest, step(manifest)
+                if manifest != before:
                     write_manifest(runs, manifest)
-            else:
-                manifest = _with_jobs(manifest, k, [job_name(queued + i) for i in range(len(work[k]))])
-                queued += len(work[k])
-        if not isinstance(profile, SlurmProfile):
-            write_manifest(runs, manifest)
-            start_queue(folder, [task for tasks in work for task in tasks], profile)
     except BaseException as error:
-        if queued and isinstance(profile, SlurmProfile):
-            kept = tuple(task for task in manifest.tasks if task.job)
+        if isinstance(profile, SlurmProfile) and (kept := _only_queued(manifest)):
             with contextlib.suppress(OSError):  # the first manifest still names these jobs, by their comment
-                write_manifest(runs, manifest.model_copy(update={"tasks": kept}))
+                write_manifest(runs, kept)
             if isinstance(error, UserError):
+                count = len(kept.tasks)
                 raise UserError(
-                    f"{error}; {queued} tasks are queued already, the same command queues the rest"
+                    f"{error}; {count} tasks are queued already, the same command queues the rest"
                 ) from None
             raise
+        if isinstance(profile, SlurmProfile) and manifest.preparation and manifest.preparation.job:
+            with contextlib.suppress(UserError):
+                cancel_jobs([manifest.preparation.job], profile.command_timeout_seconds)
         shutil.rmtree(folder, ignore_errors=True)
+        snapshot.forget()
         if first_time:
             (runs / STUDY).unlink(missing_ok=True)
         raise
@@ -159,12 +151,38 @@ def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersio
     write_study(runs, study.model_copy(update={"file": request.file}))
 
 
-def _with_jobs(manifest: Manifest, array: int, jobs: Sequence[str]) -> Manifest:
-    tasks = [
-        task.model_copy(update={"job": jobs[task.index]}) if task.array == array else task
-        for task in manifest.tasks
-    ]
-    return manifest.model_copy(update={"tasks": tuple(tasks)})
+def _only_queued(manifest: Manifest) -> Manifest | None:
+    """The manifest without what did not come into the queue; None if neither runs nor a report did."""
+    tasks = tuple(task for task in manifest.tasks if task.job)
+    aggregation = manifest.aggregation if manifest.aggregation and manifest.aggregation.job else None
+    if not tasks and not aggregation:
+        return None
+    return manifest.model_copy(update={"tasks": tasks, "aggregation": aggregation})
+
+
+def _steps(
+    work: Work,
+    folder: Path,
+    request: Request,
+    profile: Profile,
+    runs: Path,
+    data: StudyData,
+    snapshot: Snapshot,
+) -> Iterator[Step]:
+    packs = str(packs_folder(request.options.packs, profile))
+    tasks = Tasks(
+        arrays=tuple(
+            tuple(_task(folder.name, group, profile, runs, packs, data, snapshot.code) for group in array.tasks)
+            for array in work.arrays
+        ),
+        preparation=PackTask(data.root, packs, work.packs, profile.log_mb) if work.packs else None,
+        aggregation=AggregateTask(str(runs), str(work.report), str(folder), profile.log_mb)
+        if work.report
+        else None,
+    )
+    if isinstance(profile, SlurmProfile):
+        return slurm_steps(work, tasks, folder, profile, snapshot.folder)
+    return local_steps(work, tasks, folder, profile, snapshot.folder)
 
 
 def _task(
@@ -172,7 +190,7 @@ def _task(
     group: Sequence[PlannedRun],
     profile: Profile,
     runs: Path,
-    packs: Path,
+    packs: str,
     data: StudyData,
     code: CodeVersion,
 ) -> TrainTask:
@@ -182,30 +200,32 @@ def _task(
         folder=str(runs),
         data=data.root,
         data_on_node=profile.data_on_node,
-        packs=str(packs),
+        packs=packs,
         packs_on_node=profile.packs_on_node,
         fingerprint=data.fingerprint,
         device=profile.device,
         threads=profile.cpus_per_task,
         torch_home=profile.torch_home,
         checkpoint_minutes=profile.checkpoint_minutes,
+        log_mb=profile.log_mb,
         code=code,
     )
 
 
-def _manifest(
-    number: str,
-    tasks: Sequence[SubmittedTask],
-    arrays: Sequence[Array],
-    request: Request,
-    profile: Profile,
-    code: CodeVersion,
-) -> Manifest:
+def _manifest(number: str, work: Work, request: Request, profile: Profile, code: CodeVersion) -> Manifest:
+    tasks = [
+        SubmittedTask(array=k, index=index, job="", runs=tuple(run.id for run in group))
+        for k, array in enumerate(work.arrays)
+        for index, group in enumerate(array.tasks)
+    ]
+    report = work.report
     return Manifest(
         id=number,
         executor=profile.executor,
-        job_names=tuple(array.name for array in arrays),
+        job_names=tuple(array.name for array in work.arrays),
         tasks=tuple(tasks),
+        preparation=SingleJob(name=work.preparation_name) if work.packs else None,
+        aggregation=AggregationJob(name=work.aggregation_name, report=str(report)) if report else None,
         settings=request.settings,
         seeds=request.seeds,
         profile=profile.model_dump(mode="json"),

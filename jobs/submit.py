@@ -5,6 +5,7 @@ Without Slurm the same runs are queued on this machine. `--help` lists every opt
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout, whichever one is installed
@@ -16,9 +17,10 @@ from caltech_exp.files import user_path
 from caltech_exp.leftovers import remove_after_result
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
-from caltech_exp.splits import check_images
+from caltech_exp.splits import DataSet, check_images
 from caltech_exp.states import DONE, RunState
 from caltech_exp.study import Manifest, StudyData, read_study, require_same
+from jobs.aggregation import check_report_folder, end_replaced, wait_for_report, with_report
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release
 from jobs.cost_text import cost_lines
@@ -33,11 +35,13 @@ from jobs.preflight import (
     find_data,
     slow_arithmetic,
 )
-from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile, use_torch_home
-from jobs.queued import held_after_failed_launch, sound_manifests
+from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile, packs_folder, use_torch_home
+from jobs.queued import sound_manifests
 from jobs.retry import advice, without_bad_nodes
 from jobs.run_states import states_of
 from jobs.show import plan_table, queue_lines, summary
+from jobs.study_jobs import StudyJob, held_after_failed_launch, study_jobs
+from jobs.work import Work, packs_first, single_lines
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     plan = expand(request.tables, request.seeds, request.settings)
     if request.options.dry_run:
         return dry_run(request, profile, runs, plan)
-    if not plan:
+    if not plan and not request.report:
         print(summary(plan, {}))
         return 0
     return submit_plan(request, profile, runs, plan)
@@ -70,19 +74,23 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     except UserError as error:
         problems.append(str(error))
     open_runs = _open_runs(plan, states, request)
+    arrays = _arrays(open_runs, runs, request, most_tasks)
+    work = Work(runs.name, tuple(arrays), report=request.report)
     try:
+        if request.report:
+            check_report_folder(request.report)
         check_device(profile)
         data = find_data(request.options.data, profile)
         images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
         _require_same_study(runs, request, describe_data(data))
+        work = replace(work, packs=packs_first(arrays, data, packs_folder(request.options.packs, profile)))
     except UserError as error:
         problems.append(str(error))
     try:
         check_weights([run.config for run in open_runs], fetch=False)
     except UserError as error:
         problems.append(str(error))
-    arrays = _arrays(open_runs, runs, request, most_tasks)
     profile = without_bad_nodes(profile, states.values())
     if plan:
         print(plan_table(plan, states, arrays))
@@ -91,6 +99,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     if plan:
         print("\n".join(queue_lines(arrays, "would queue", _where(request, profile))))
     for line in [
+        *single_lines(work, "would queue"),
         *cost_lines(arrays, past, profile, images),
         *slow_arithmetic([run.config for run in open_runs], profile),
         *advice(states.values()),
@@ -104,6 +113,8 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
 def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
     """Check everything, queue the open runs, and wait for them if asked to."""
     # First what tells the most in the least time; nothing is written until all of it holds.
+    if request.report:
+        check_report_folder(request.report)
     check_device(profile)
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
@@ -120,7 +131,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
 
     for line in slow_arithmetic(open_configs, profile):
         print(line)
-    manifest = _queue(request, profile, runs, plan, study_data, most_tasks)
+    manifest = _queue(request, profile, runs, plan, data, most_tasks)
     if manifest:
         print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")
     if not request.options.wait:
@@ -128,7 +139,8 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     from jobs.wait import wait_for
 
     try:
-        return wait_for(plan, runs, profile, study_data.fingerprint)
+        status = wait_for(plan, runs, profile, study_data.fingerprint)
+        return wait_for_report(request.report, runs, profile) or status if request.report else status
     except KeyboardInterrupt:
         print("no longer waiting; the runs go on, and the same command waits again", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -139,42 +151,53 @@ def _queue(
     profile: Profile,
     runs: Path,
     plan: Sequence[PlannedRun],
-    data: StudyData,
+    data: DataSet,
     most_tasks: int | None,
 ) -> Manifest | None:
     """Queue what is still open once the study's lock is held; None if nothing is."""
     from jobs.submission import study_lock, submit  # submitit is not needed to plan
 
-    code = code_version()
+    code, study_data = code_version(), describe_data(data)
+    packs, report = packs_folder(request.options.packs, profile), request.report
     with study_lock(runs):
-        _require_same_study(runs, request, data)
+        _require_same_study(runs, request, study_data)
         manifests, timeout = sound_manifests(runs), command_timeout(profile)
-        past = past_runs(runs, data.fingerprint)
-        states = states_of(plan, runs, manifests, timeout, data.fingerprint, past)
+        past = past_runs(runs, study_data.fingerprint)
+        states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, past)
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
         profile = without_bad_nodes(profile, states.values())
-        _release_held(manifests, states, timeout)
-        manifest = submit(arrays, request, profile, runs, data, code) if arrays else None
+        in_queue = any(state.state == "queued" for state in states.values())
+        jobs = study_jobs(manifests, timeout) if report or in_queue else []
+        lines = _release_held(jobs, timeout)
+        work = Work(runs.name, tuple(arrays), packs_first(arrays, data, packs))
+        if report:
+            work, said = with_report(work, report, runs, manifests, jobs, profile)
+            lines += said
+        manifest = submit(work, request, profile, runs, study_data, code) if work else None
+        if work.report:
+            lines += end_replaced(work.report, runs, manifests, jobs, timeout)
     print(summary(plan, states))
     for line in (
         *queue_lines(arrays, "queued", _where(request, profile)),
-        *cost_lines(arrays, past, profile, data.train_val_images),
+        *single_lines(work, "queued"),
+        *lines,
+        *cost_lines(arrays, past, profile, study_data.train_val_images),
         *advice(states.values()),
     ):
         print(line)
     return manifest
 
 
-def _release_held(manifests: Sequence[Manifest], states: Mapping[str, RunState], timeout: float) -> None:
-    """Let jobs run that Slurm holds because it once failed to start them."""
-    if any(state.state == "queued" for state in states.values()):
-        held = held_after_failed_launch(manifests, timeout)
-        if held:
-            release(held, timeout)
-            print(f"released {', '.join(held)}: Slurm held them because it could not start them once")
+def _release_held(jobs: Sequence[StudyJob], timeout: float) -> list[str]:
+    """Let jobs run that Slurm holds because it once failed to start them; a line that says so."""
+    held = held_after_failed_launch(jobs)
+    if not held:
+        return []
+    release(held, timeout)
+    return [f"released {', '.join(held)}: Slurm held them because it could not start them once"]
 
 
 def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:

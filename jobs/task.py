@@ -11,10 +11,12 @@ from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
 from caltech_exp.interruption import Interrupted, Requests
-from caltech_exp.provenance import CodeVersion, Origin, code_version
+from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.splits import read_data_set
 from jobs.ending import Ending
+from jobs.log_limit import limit_logs
 from jobs.profiles import expand_path
+from jobs.snapshot import SOURCES
 
 if TYPE_CHECKING:
     from caltech_exp.execute import TaskContext
@@ -28,6 +30,8 @@ class TrainTask:
     packs, packs_on_node  the folder of decoded images, and the node's own to copy them to, expanded there
     threads               CPU threads of torch, None for torch's own choice
     checkpoint_minutes    how often a run saves where it is
+    log_mb                longest log, MB
+    code                  of the snapshot that was submitted, which this must be run from
     """
 
     submission: str
@@ -42,10 +46,12 @@ class TrainTask:
     threads: int | None
     torch_home: str | None
     checkpoint_minutes: float
+    log_mb: float
     code: CodeVersion
 
     def __call__(self) -> None:
         """Train every run. One that fails is recorded and does not keep the next from training."""
+        limit_logs(self.log_mb)
         requests = Requests()
         ending = Ending(requests)
         environment = submitit.JobEnvironment()
@@ -57,15 +63,12 @@ class TrainTask:
         from caltech_exp.execute import execute
         from caltech_exp.failures import record_failure
 
-        here = code_version()
-        code = here if here.commit else self.code  # a node may lack git
-        if code != self.code:
-            print(f"the code has changed since submission: {code}, not {self.code}", flush=True)
-        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), code)
+        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
         if self.threads:
             torch.set_num_threads(self.threads)
         print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
         try:
+            self._check_code()
             context = self._context(origin, requests)
         except Exception as error:
             for config, seed in self.runs:
@@ -86,6 +89,16 @@ class TrainTask:
                 ending.now()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
+
+    def _check_code(self) -> None:
+        """Raises UserError if this is not the code that was submitted: its results would be another code's."""
+        here = code_version()
+        if here != self.code:
+            raise UserError(
+                f"the task runs caltech_exp {here} from {CHECKOUT}, and {self.code} was submitted: its snapshot "
+                f"{Path(self.folder) / SOURCES / str(self.code.source)} is gone, or PYTHONPATH does not reach the "
+                "task; submit again"
+            )
 
     def _context(self, origin: Origin, requests: Requests) -> "TaskContext":
         """What all runs of the task share. Raises UserError or NodeError if something of it is not there."""

@@ -150,6 +150,12 @@ def status(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def cancel(tmp_path: Path) -> Command:
+    """Run `python jobs/cancel.py`, as `submit` does."""
+    return _command("jobs/cancel.py", tmp_path)
+
+
+@pytest.fixture
 def aggregate(tmp_path: Path) -> Command:
     """Run `python reports/aggregate.py`, as `submit` does."""
     return _command("reports/aggregate.py", tmp_path)

@@ -55,6 +55,8 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
         "jobs.queued",
         "jobs.status",
         "jobs.watch",
+        "jobs.cancel",
+        "jobs.submission",
         "jobs.prepare",
         "jobs.preparation",
         "jobs.benchmark",

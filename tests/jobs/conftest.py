@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from caltech_exp import download
+from caltech_exp.pack_index import ALL_PACKS, split_contents
+from caltech_exp.packs import shared_pack
+from caltech_exp.splits import read_data_set
 from jobs.prepare import main
 from tests.conftest import NO_NETWORK
 from tests.file_server import FileServer, serving
@@ -19,9 +22,20 @@ SMALL = ("epochs=1", "batch_size=4", "max_images=4", "workers=0", "precision=fp3
 """Overrides under which a run takes seconds, also on a CPU that emulates bf16."""
 
 
+@pytest.fixture(scope="session")
+def small_packs(stand_in: Path) -> Path:
+    """The packs that SMALL runs use, there before any submission: none has to queue a job that makes them."""
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "caltech_exp" / "packs"
+    data = read_data_set(stand_in)
+    for split, layout in ALL_PACKS:
+        shared_pack(folder, split_contents(data, split, 4, layout))
+    return folder
+
+
 @pytest.fixture
-def small(stand_in: Path) -> tuple[str, ...]:
+def small(stand_in: Path, small_packs: Path) -> tuple[str, ...]:
     """One ResNet-18 run per seed, on the stand-in."""
+    assert small_packs.is_dir()
     return ("table=resnet.batch_256", "weights=none", *SMALL, f"data={stand_in}")
 
 

@@ -33,7 +33,9 @@ def test_no_more_tasks_at_once_than_the_profile_says(
     assert all(later - earlier >= timedelta(seconds=shortest - 2) for earlier, later in pairwise(starts))
     (folder,) = (runs / "submissions").glob("2*")
     until(lambda: not is_alive(folder))  # the last result is there a moment before its process has ended
-    assert json.loads((folder / "queue.json").read_text()) == {"running": [], "ended": [0, 1, 2]}
+    state = json.loads((folder / "queue.json").read_text())
+    assert (state["waiting"], state["running"]) == ([], [])
+    assert state["jobs"].keys() == {"local-0", "local-1", "local-2"}
     assert queued_tasks(folder) == {}
 
 
@@ -85,7 +87,7 @@ def test_tasks_that_outlive_their_queue_are_not_trained_twice(
     assert submit(*words).returncode == 0
     until(lambda: bool(list(runs.glob("*/progress.json"))))
     (log,) = runs.glob("submissions/*/queue.log")
-    subprocess.run(["pkill", "-9", "-f", f"jobs.local {log.parent}"], check=True)
+    subprocess.run(["pkill", "-9", "-f", f"jobs.local_queue {log.parent}"], check=True)
     again = submit(*words, "wait=true")
     assert again.returncode == 0, again.stderr
     assert "1 running" in again.stdout

@@ -66,14 +66,14 @@ def test_runs_find_the_packs_that_were_made_for_them(
     assert "packed " not in logs(runs)
 
 
-def test_runs_make_the_packs_that_nobody_made_once(
+def test_packs_that_nobody_made_are_made_once_before_the_runs(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     words = (*small, "seeds=4", "runs_per_task=2", "profile=demo", f"runs={runs}", "wait=true")
     done = submit(*words, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
-    assert len(list(runs.glob("submissions/*/*_log.out"))) == 2
+    assert len(list(runs.glob("submissions/*/*_log.out"))) == 1 + 2
     assert logs(runs).count("finished, validation accuracy") == 4
     assert logs(runs).count("packed 4 images of ") == 3
 

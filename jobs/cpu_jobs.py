@@ -1,0 +1,48 @@
+"""The jobs that train nothing: no GPU, little time, perhaps a partition of their own."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from caltech_exp.config import FiniteFloat
+from jobs.profile_values import MINUTES_OF_TEN_YEARS, Line
+
+if TYPE_CHECKING:
+    from jobs.profiles import SlurmProfile
+
+OF_GPUS = ("gpu", "gres", "tres", "cpus-per-gpu", "mem-per-gpu", "ntasks-per-gpu", "constraint")
+"""Beginnings of sbatch's and srun's options that ask for GPUs, or for nodes that have them."""
+
+
+class CpuJobs(BaseModel):
+    """What jobs that train nothing ask for: packing the images before the runs, the report after them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: Line | None = Field(None, description="partition; left out: the profile's")
+    account: Line | None = Field(None, description="account to charge; left out: the profile's")
+    qos: Line | None = Field(None, description="quality of service; left out: the profile's")
+    time_minutes: int = Field(30, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit, minutes")
+    cpus_per_task: int = Field(2, ge=1, description="CPU cores")
+    mem_gb: FiniteFloat = Field(4, ge=0.001, le=1e6, description="memory, GB")
+
+
+def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
+    """The profile with what its `cpu_jobs` says, and without all that asks for GPUs."""
+    asked = profile.cpu_jobs
+    changes = {
+        "device": "cpu",
+        "gpus_per_node": None,
+        "gres": None,
+        "constraint": None,
+        "partition": asked.partition or profile.partition,
+        "account": asked.account or profile.account,
+        "qos": asked.qos or profile.qos,
+        "time_minutes": asked.time_minutes,
+        "cpus_per_task": asked.cpus_per_task,
+        "mem_gb": asked.mem_gb,
+        "signal_delay_seconds": min(profile.signal_delay_seconds, 30 * asked.time_minutes),
+        "sbatch": {name: value for name, value in profile.sbatch.items() if not name.startswith(OF_GPUS)},
+        "srun_args": [word for word in profile.srun_args if not word.lstrip("-").startswith(OF_GPUS)],
+    }
+    return profile.model_copy(update=changes)
