@@ -1,0 +1,40 @@
+"""What the jobs that train nothing ask sbatch for."""
+
+from jobs.cpu_jobs import cpu_profile
+from jobs.profiles import SlurmProfile, parse_profile
+from jobs.slurm_queue import sbatch_parameters
+
+FULL = """
+executor: slurm
+partition: gpu
+account: mine
+gres: gpu:a100:1
+constraint: a100
+cpus_per_task: 8
+mem_gb: 64
+sbatch: {nice: 10, gpus-per-task: 1, tres-per-node: gpu, mem-per-gpu: 1}
+srun_args: ["--mpi=none", "--gpus-per-task=1"]
+setup: [module load cuda]
+"""
+
+
+def given(text: str) -> dict[str, object]:
+    profile = parse_profile(text, "p")
+    assert isinstance(profile, SlurmProfile)
+    return sbatch_parameters("prepare.study", cpu_profile(profile), after=["1", "2"])
+
+
+def test_nothing_that_asks_for_a_gpu_is_left_and_all_else_stays() -> None:
+    asked = given(FULL)
+    assert not {"gres", "gpus_per_node", "constraint"} & asked.keys()
+    assert asked["additional_parameters"] == {"nice": 10, "requeue": True}
+    assert asked["srun_args"] == ["--mpi=none"]
+    assert (asked["partition"], asked["account"]) == ("gpu", "mine")
+    assert (asked["time"], asked["cpus_per_task"], asked["mem"]) == (30, 2, "4096M")
+    assert asked["dependency"] == "afterany:1:2"
+
+
+def test_a_partition_account_and_time_of_their_own() -> None:
+    asked = given(FULL + "cpu_jobs: {partition: cpu, account: free, qos: short, time_minutes: 1, mem_gb: 1}")
+    assert (asked["partition"], asked["account"], asked["qos"]) == ("cpu", "free", "short")
+    assert (asked["time"], asked["mem"], asked["signal_delay_s"]) == (1, "1024M", 30)
