@@ -8,12 +8,14 @@
 # make scale      there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
 
 PYTHON ?= python3
+PIP_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # Documented in the README: two epochs of one batch of ten images, one seed, in what any CPU computes fast.
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0 precision=fp32
+DEMO_SECTION := all
 DEMO_DATA := build/demo/stand-in
 
 .PHONY: setup demo test test-browser test-latex test-slurm campaign scale check format clean
@@ -24,7 +26,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) --editable '.[dev]'
 	@touch $@
 
 # Without CALTECH101_ROOT a generated stand-in is used; the weights are stand-ins always, so that no network is needed.
@@ -33,7 +35,7 @@ demo: setup
 	if [ -n "$$CALTECH101_ROOT" ]; then data="$$CALTECH101_ROOT"; study=build/demo/caltech101; \
 	else data=$(DEMO_DATA); study=build/demo/study; fi; \
 	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights; \
-	$(BIN)/python jobs/submit.py section=all $(DEMO_OVERRIDES) "data=$$data" "runs=$$study" \
+	$(BIN)/python jobs/submit.py section=$(DEMO_SECTION) $(DEMO_OVERRIDES) "data=$$data" "runs=$$study" \
 	  imagenet_weights=$(DEMO_DATA)/weights packs=build/demo/packs profile=demo runs_per_task=8 wait=true; \
 	$(BIN)/python reports/aggregate.py "runs=$$study" "out=$$study-report" "data=$$data"
 

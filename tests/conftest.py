@@ -26,6 +26,34 @@ NO_NETWORK = {
 """An environment in which only this machine's own servers are reached: tests fetch nothing from elsewhere."""
 
 
+LONGEST = (
+    "reports/test_page_in_chromium.py",
+    "test_docs.py",
+    "caltech_exp/test_execute.py",
+    "reports/test_aggregate.py",
+    "caltech_exp/test_packs.py",
+)
+"""Files that take longest, longest first. It is only about time if the list is out of date."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --dist loadgroup: all tests on Slurm, which is one, in one process, and those of any other file in one.
+
+    Those on Slurm come first, then the longest files, so that no process is left with a long one in the end.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    places = {"slurm": 0} | {name: place for place, name in enumerate(LONGEST, start=1)}
+
+    def group(item: pytest.Item) -> str:
+        return "slurm" if item.get_closest_marker("slurm") else str(item.path.relative_to(CHECKOUT / "tests"))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: places.get(group(item), len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A user's cache for the tests and for all that they start: packs never go into the home of who runs them."""
