@@ -5,12 +5,15 @@ from torch import nn
 
 from caltech_exp import engines
 from caltech_exp.config import RunConfig
+from caltech_exp.cpu import computes_bf16
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Parts
 from caltech_exp.splits import DataSet
 from caltech_exp.train import set_seed
 
 CPU = torch.device("cpu")
+PRECISION = "bf16" if computes_bf16() else "fp32"
+"""That of tests of what holds in either: bf16, unless this CPU emulates it, twenty times slower."""
 
 
 def prepare(

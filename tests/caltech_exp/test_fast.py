@@ -11,7 +11,7 @@ from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import evaluate, train, train_step
-from tests.caltech_exp.engines import CPU, losses, prepare
+from tests.caltech_exp.engines import CPU, PRECISION, losses, prepare
 
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
 ALEXNET = FP32.but(model="alexnet")
@@ -80,7 +80,7 @@ def test_but_for_rounding_the_losses_are_the_references(
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackPlace) -> None:
-    short = config.but(lr=1e-3)
+    short = config.but(lr=1e-3, batch_size=4)
     expected = losses(prepare(short, generated, packs), 4)
     found = losses(prepare(short.but(precision="bf16"), generated, packs), 4)
     assert found == pytest.approx(expected, rel=1e-2)
@@ -89,7 +89,7 @@ def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: Pack
 
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
 def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackPlace) -> None:
-    config = FP32.but(augment=augment, precision="bf16", epochs=2, max_images=16, batch_size=8)
+    config = FP32.but(augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
     first, again, other = (
         train(config, seed, generated, CPU, packs, lambda _epoch, _rate: None) for seed in (0, 0, 1)
     )

@@ -14,9 +14,11 @@ from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import IMAGES, DataSet, read_data_set
 from caltech_exp.train import Trained, evaluate, train
-from tests.caltech_exp.engines import CPU, prepare
+from tests.caltech_exp.engines import CPU, PRECISION, prepare
 
-FAST = RunConfig(model="resnet18", epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01)
+FAST = RunConfig(model="resnet18", epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01).but(
+    precision=PRECISION
+)
 ENGINES = [pytest.param(FAST, id="fast"), pytest.param(FAST.but(engine="reference"), id="reference")]
 
 
@@ -27,7 +29,7 @@ def data(stand_in: Path) -> DataSet:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def short(request: pytest.FixtureRequest) -> RunConfig:
-    """A short run, with each engine as it comes: fast in bf16, reference in fp32."""
+    """A short run, with each engine as it comes: fast in bf16 where the CPU has it, reference in fp32."""
     config: RunConfig = request.param
     return config
 

@@ -10,7 +10,7 @@ from tests.conftest import Command
 from tests.jobs.test_submit import one_line_error
 from tests.jobs.testbed import profile, queue, until
 
-SMALL = ("models=resnet18", "parts=epoch", "batch_size=2", "max_images=8", "workers=0")
+SMALL = ("models=resnet18", "parts=epoch", "batch_size=2", "max_images=8", "workers=0", "precision=fp32")
 
 
 def read(path: Path) -> Benchmark:

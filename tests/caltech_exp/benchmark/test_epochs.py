@@ -11,7 +11,7 @@ from caltech_exp.config import RunConfig
 
 
 def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Path) -> None:
-    config = RunConfig(model="resnet18", batch_size=4, max_images=8, epochs=2)
+    config = RunConfig(model="resnet18", batch_size=4, max_images=8, epochs=2, precision="fp32")
     started = time.time()
     measurement = Measurement(
         kind="epochs",

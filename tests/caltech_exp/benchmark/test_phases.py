@@ -9,9 +9,10 @@ from caltech_exp.benchmark import gemm
 from caltech_exp.benchmark.phases import augment_costs, phase_costs
 from caltech_exp.benchmark.records import Measurement
 from caltech_exp.config import RunConfig
+from tests.caltech_exp.engines import PRECISION
 
 CPU = torch.device("cpu")
-FAST = RunConfig(model="resnet18", batch_size=4, max_images=8, workers=0)
+FAST = RunConfig(model="resnet18", batch_size=4, max_images=8, workers=0, precision=PRECISION)
 
 
 def measurement(config: RunConfig, data: Path, packs: Path) -> Measurement:
@@ -34,7 +35,7 @@ def test_rates_follow_from_the_operations_counted(config: RunConfig, stand_in: P
     assert costs.share_of_peak == costs.step_flops_per_second / costs.gemm_flops_per_second
     assert min(costs.input_images_per_second, costs.eval_images_per_second) > 0
     assert (costs.pack_images_per_second is None) == (config.engine == "reference")
-    halved = 0.5 if config.engine == "fast" else 1.0  # bf16 against fp32
+    halved = 0.5 if config.precision == "bf16" else 1.0
     assert costs.saved_bytes_per_image == pytest.approx(halved * 23.7e6, rel=0.1)
 
 
