@@ -1,13 +1,28 @@
 """YAML of plain values, for files that people write by hand."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import yaml
 
+from caltech_exp.errors import UserError
+
+MOST_CHARACTERS = 100_000
+"""Longest file that is read."""
 DEEPEST = 20
 """Levels of nesting that are read as words; a parser in C has no other end but its stack."""
+
+
+def read_yaml(text: str, where: str, load: Callable[[str], Any]) -> Any:
+    """What `load` (load_plain, load_words) makes of a text; `where` names its file in errors. Raises UserError."""
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"{where} is longer than {MOST_CHARACTERS:,} characters; give another file")
+    try:
+        return load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not YAML: {reason}; correct it") from None
 
 
 def load_plain(text: str) -> Any:

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.arguments import parse, split_arguments, usage
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
 from caltech_exp.catalog.model import REPORT
-from caltech_exp.catalog.reading import MOST_CHARACTERS, own_networks
+from caltech_exp.catalog.reading import own_networks
 from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.errors import UserError, shown
 from caltech_exp.files import user_path
 from caltech_exp.own_network import OwnNetwork, find_network
+from caltech_exp.plain_yaml import MOST_CHARACTERS
 from caltech_exp.seeds import parse_seeds
 from caltech_exp.sources import IMAGENET
 from caltech_exp.study import StudyFile, StudySettings, read_study

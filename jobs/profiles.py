@@ -5,22 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from caltech_exp.arguments import explain
 from caltech_exp.config import FiniteFloat
 from caltech_exp.errors import UserError, shown, unknown
 from caltech_exp.files import user_path
-from caltech_exp.plain_yaml import load_plain
+from caltech_exp.plain_yaml import MOST_CHARACTERS, load_plain, read_yaml
 from caltech_exp.provenance import CHECKOUT
 from jobs.cpu_jobs import CpuJobs
 from jobs.profile_values import MINUTES_OF_TEN_YEARS, Line, NetworkName, OptionName, Rate, Seconds
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
-
-MOST_CHARACTERS = 100_000
-"""Longest profile that is read."""
 
 
 class _Profile(BaseModel):
@@ -147,13 +143,7 @@ def load_profile(name: str) -> Profile:
 
 def parse_profile(text: str, where: str) -> Profile:
     """A profile from YAML text; `where` names it in errors. Raises UserError."""
-    if len(text) > MOST_CHARACTERS:
-        raise UserError(f"profile {where} is longer than {MOST_CHARACTERS:,} characters; give a profile")
-    try:
-        values = load_plain(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"profile {where} is not YAML: {reason}; correct it") from None
+    values = read_yaml(text, f"profile {where}", load_plain)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"profile {where} is not a list of `setting: value` lines; correct it")
     executor = values.get("executor")

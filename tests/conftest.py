@@ -38,7 +38,7 @@ LONGEST = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --dist loadgroup: all tests on Slurm, which is one, in one process, and those of any other file in one.
+    """With --dist loadgroup: the tests of a file in one process, those on Slurm, which is one, in one too.
 
     Those on Slurm come first, then the longest files, so that no process is left with a long one in the end.
     """

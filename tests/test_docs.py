@@ -34,12 +34,12 @@ IN_CI = {
     "make demo": "make demo",
     "make check": "make check",
     "make format": "make check",  # the same rules; make format mends what make check would complain of
-    "make test": "pytest -n 3",
+    "make test": 'others="not slurm"',
     "make test-browser": ".ci/chromium",
     "make test-latex": "make test-latex",  # or it says that it does not
-    "make test-slurm": "slurm/testbed/start.sh",
-    "make campaign": "slurm/testbed/start.sh",  # its short form is test_campaign.py
-    "make scale": "slurm/testbed/start.sh",  # its short form is test_scale.py
+    "make test-slurm": "pytest -m slurm",
+    "make campaign": "pytest -m slurm",  # its short form is test_campaign.py
+    "make scale": "pytest -m slurm",  # its short form is test_scale.py
     "bash .ci/run": "set -euo pipefail",
     "python -m venv .venv && . .venv/bin/activate && pip install -e .": "make setup",
 }

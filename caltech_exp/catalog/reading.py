@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from caltech_exp.arguments import explain
@@ -13,11 +12,9 @@ from caltech_exp.catalog.model import Catalog, DatasetFigure, Figure, Quoted, Ro
 from caltech_exp.catalog.written import WrittenFigure, WrittenRow, WrittenSection, WrittenStudy, WrittenTable
 from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.errors import UserError, did_you_mean, shown
-from caltech_exp.plain_yaml import load_words
+from caltech_exp.plain_yaml import load_words, read_yaml
 from caltech_exp.seeds import parse_seeds
 
-MOST_CHARACTERS = 100_000
-"""Longest study file that is read."""
 MOST_ROWS = 10_000
 MOST_OWN_FIGURES = 6
 """Rows of a table up to which each has its curves drawn where the file does not say which."""
@@ -56,13 +53,7 @@ def own_networks(text: str, where: str) -> dict[str, str]:
 
 
 def _written(text: str, where: str) -> WrittenStudy:
-    if len(text) > MOST_CHARACTERS:
-        raise UserError(f"{where} is longer than {MOST_CHARACTERS:,} characters; give a study file")
-    try:
-        values = load_words(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where} is not YAML: {reason}; correct it") from None
+    values = read_yaml(text, where, load_words)
     if not isinstance(values, dict):
         raise UserError(f"{where} has no sections; write `sections:` with tables below (docs/studies.md)")
     try:
