@@ -36,22 +36,12 @@ LONGEST = (
 """Files that take longest, longest first. It is only about time if the list is out of date."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --dist loadgroup: the tests of a file in one process, those on Slurm, which is one, in one too.
-
-    Those on Slurm come first, then the longest files, so that no process is left with a long one in the end.
-    """
-    if not getattr(config.option, "loadgroup", False):
-        return
-    places = {"slurm": 0} | {name: place for place, name in enumerate(LONGEST, start=1)}
-
-    def group(item: pytest.Item) -> str:
-        return "slurm" if item.get_closest_marker("slurm") else str(item.path.relative_to(CHECKOUT / "tests"))
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: places.get(group(item), len(places)))
+    """With several processes (--dist loadfile): the longest files first, so that none is left with one in the end."""
+    if config.getoption("dist", "no") == "loadfile":
+        places = {name: place for place, name in enumerate(LONGEST)}
+        tests = CHECKOUT / "tests"
+        items.sort(key=lambda item: places.get(str(item.path.relative_to(tests)), len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
