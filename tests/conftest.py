@@ -36,9 +36,9 @@ LONGEST = (
 """Files that take longest, longest first. It is only about time if the list is out of date."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (--dist loadfile): the longest files first, so that none is left with one in the end."""
-    if config.getoption("dist", "no") == "loadfile":
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the processes of pytest-xdist: the longest files first, so that none is left with one in the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
         places = {name: place for place, name in enumerate(LONGEST)}
         tests = CHECKOUT / "tests"
         items.sort(key=lambda item: places.get(str(item.path.relative_to(tests)), len(places)))
