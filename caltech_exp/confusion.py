@@ -35,9 +35,12 @@ def decode(text: Confusion) -> Matrix:
     """The matrix of a text that has Confusion's form."""
     import numpy as np
 
-    matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    trues: list[int] = []
+    numbers: list[int] = []  # predicted class and images, in turns
     for row in text.split():
         true, _, entries = row.partition(":")
-        numbers = [int(number) for number in entries.replace("*", ",").split(",")]
-        matrix[int(true), numbers[::2]] = numbers[1::2]
+        numbers += map(int, entries.replace("*", ",").split(","))
+        trues += [int(true)] * (entries.count(",") + 1)
+    matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    matrix[trues, numbers[::2]] = numbers[1::2]
     return matrix
