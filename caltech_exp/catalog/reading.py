@@ -32,7 +32,10 @@ def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] |
     """
     written = _written(text, where)
     known = {**written.networks, **(networks or {})}
-    seeds = _placed(f"{where}: ", lambda: parse_seeds(written.seeds))
+    try:
+        seeds = parse_seeds(written.seeds)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     sections = []
     numbers = _free_numbers(written)
     for key, section in written.sections.items():
@@ -198,10 +201,3 @@ def _free_numbers(written: WrittenStudy) -> Iterator[int]:
 def _words(key: str) -> str:
     """`batch_size` -> `Batch size`"""
     return ACRONYMS.get(key, key.replace("_", " ").capitalize())
-
-
-def _placed(prefix: str, read: Any) -> Any:
-    try:
-        return read()
-    except UserError as error:
-        raise UserError(f"{prefix}{error}") from None

@@ -199,7 +199,8 @@ def start(folder: Path, runs: int, held_per_task: int, runs_per_task: int, max_a
     write_stand_in(data)
     # As the README says to: or a job that prepares would stand before the arrays.
     places = (f"data={data}", f"packs={folder / 'packs'}")
-    prepare = [sys.executable, str(CHECKOUT / "jobs/prepare.py"), "weights=none", "max_images=4", *places]
+    prepare = [sys.executable, str(CHECKOUT / "jobs/prepare.py"), "weights=none", *places]
+    prepare.append(f"max_images={OVERRIDES['max_images']}")
     subprocess.run(prepare, check=True)
     configurations = len(expand(THE_REPORT.select(), (0,), StudySettings(overrides=OVERRIDES)))
     seeds = max(1, runs // configurations)

@@ -72,44 +72,44 @@ def test_without_a_network_each_thing_is_told_in_a_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_command_goes_on_where_it_was(
-    prepare: Command, server: FileServer, caltech101: Path, tmp_path: Path
-) -> None:
-    data = small_data_set(caltech101, tmp_path / "data")
+def held_archive(
+    server: FileServer, caltech101: Path, folder: Path
+) -> tuple[Path, dict[str, bytes], tuple[str, ...]]:
+    """A data folder without its images, what they were, and the words to fetch them from a server that waits."""
+    data = small_data_set(caltech101, folder / "data")
     images = image_files(data)
     shutil.rmtree(data / IMAGES)
     content = zip_of(tar_of(images))
     server.files["/a.zip"] = content
     server.hold.clear()
     words = (
-        "profile=local", f"data={data}", "weights=none", f"packs={tmp_path / 'packs'}",
+        "profile=local", f"data={data}", "weights=none", f"packs={folder / 'packs'}",
         f"archive={server.url}/a.zip", f"archive_hash=sha256:{hashlib.sha256(content).hexdigest()}",
     )  # fmt: skip
+    return data, images, words
+
+
+def test_a_killed_command_goes_on_where_it_was(
+    prepare: Command, server: FileServer, caltech101: Path, tmp_path: Path
+) -> None:
+    data, images, words = held_archive(server, caltech101, tmp_path)
+    half = len(server.files["/a.zip"]) // 2
     child = subprocess.Popen(
         [sys.executable, str(CHECKOUT / "jobs/prepare.py"), *words], env={**os.environ, **NO_NETWORK}
     )
     part = data / f"{FETCHED_ARCHIVE}.part"
-    until(lambda: part.exists() and part.stat().st_size == len(content) // 2, 60)
+    until(lambda: part.exists() and part.stat().st_size == half, 60)
     child.send_signal(signal.SIGKILL)
     child.wait()
     server.hold.set()
     done = prepare(*words)
     assert done.returncode == 0, done.stderr
-    assert [asked.range for asked in server.asked] == [None, f"bytes={len(content) // 2}-"]
+    assert [asked.range for asked in server.asked] == [None, f"bytes={half}-"]
     assert image_files(data) == images
 
 
 def test_two_commands_at_once_fetch_everything_once(server: FileServer, caltech101: Path, tmp_path: Path) -> None:
-    data = small_data_set(caltech101, tmp_path / "data")
-    images = image_files(data)
-    shutil.rmtree(data / IMAGES)
-    content = zip_of(tar_of(images))
-    server.files["/a.zip"] = content
-    server.hold.clear()
-    words = (
-        "profile=local", f"data={data}", "weights=none", f"packs={tmp_path / 'packs'}",
-        f"archive={server.url}/a.zip", f"archive_hash=sha256:{hashlib.sha256(content).hexdigest()}",
-    )  # fmt: skip
+    data, images, words = held_archive(server, caltech101, tmp_path)
     command = [sys.executable, str(CHECKOUT / "jobs/prepare.py"), *words]
     both = [
         subprocess.Popen(command, env={**os.environ, **NO_NETWORK}, stdout=subprocess.PIPE, text=True)
