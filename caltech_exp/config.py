@@ -24,7 +24,13 @@ OWN_NETWORK = re.compile(
 )
 """A network of the user's own: a function in a Python file, pinned to the file's content like a weights file."""
 
-ADDED = {"sampling": "shuffle", "max_per_class": 0}
+ADDED = {
+    "sampling": "shuffle",
+    "max_per_class": 0,
+    "resize": 256,
+    "normalization": "weights",
+    "last_batch": "drop",
+}
 """Settings of later versions, each with the value that computes what was computed before it: ids leave it out."""
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -72,6 +78,19 @@ class RunConfig(BaseModel):
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle", description="training images of an epoch: shuffle, each once; balanced, all classes alike often"
+    )
+    last_batch: Literal["drop", "keep"] = Field(
+        "drop", description="the last batch of an epoch where it is incomplete: drop, or keep"
+    )
+    resize: int = Field(
+        256,
+        ge=0,
+        le=1024,
+        description="pixels of the shorter side before the 224 x 224 crop, to 1024; 0: as it is",
+    )
+    normalization: Literal["weights", "half", "imagenet"] = Field(
+        "weights",
+        description="mean and std of inputs: half (0.5), imagenet, or weights, by what they started from",
     )
     workers: int = Field(
         4, ge=0, le=64, description="data loading processes of engine=reference, 0 to 64 (each draws its own)"

@@ -15,12 +15,14 @@ from caltech_exp.config import RunConfig
 from caltech_exp.frozen import features_are_fixed, freeze_all_but, trunk_and_classifier
 from caltech_exp.hardware import arithmetic, compiled, input_type, send
 from caltech_exp.models import build, trained_parameters
+from caltech_exp.pack_index import split_contents
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.pixels import normalization
 from caltech_exp.resident import Images, resident_images, training_layout
 from caltech_exp.sampling import training_indices, training_sampler
 from caltech_exp.splits import DataSet
+from caltech_exp.transforms import statistics
 
 EVAL_BATCH = {"cpu": 256, "cuda": 1024}
 """Images per step of evaluation, by device."""
@@ -37,7 +39,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
     keep_freed_memory()
     context = arithmetic(config, device)
     train, val, test = (
-        resident_images(place, data, split, config.max_images, layout, device)
+        resident_images(place, split_contents(data, split, config.max_images, layout, config.resize), device)
         for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
     )
     net = build(config).to(device).to(memory_format=torch.channels_last)
@@ -46,7 +48,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
     optimizer = optim.SGD(
         trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
-    normalize = normalization(config.pretrained, device, input_type(config))
+    normalize = normalization(statistics(config), device, input_type(config))
 
     def inputs(images: Images, augment: str = "none") -> Inputs:
         return lambda index: normalize(images.batch(index, augment))
@@ -75,18 +77,22 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
         forward,
         optimizer,
         context,
-        train=batches(train, train_inputs, order(chosen, config.batch_size, sampler)),
+        train=batches(
+            train, train_inputs, order(chosen, config.batch_size, sampler, drop_last=config.last_batch == "drop")
+        ),
         val=batches(val, val_inputs, order(range(len(val)), most)),
         test=batches(test, test_inputs, order(range(len(test)), most)),
     )
 
 
-def order(chosen: Sequence[int], batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[int]:
-    """The indices of every batch, of those chosen; with a sampler in its order, without the last incomplete one.
+def order(
+    chosen: Sequence[int], batch_size: int, sampler: Sampler[int] | None = None, *, drop_last: bool = False
+) -> DataLoader[int]:
+    """The indices of every batch, of those chosen, in the sampler's order; the last incomplete one if not dropped.
 
     A DataLoader over numbers, because it draws from torch's generator what the reference engine's loaders draw.
     """
-    return DataLoader(chosen, batch_size, sampler=sampler, drop_last=sampler is not None)  # type: ignore[arg-type]
+    return DataLoader(chosen, batch_size, sampler=sampler, drop_last=drop_last)  # type: ignore[arg-type]
 
 
 def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches:

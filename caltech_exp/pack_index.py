@@ -24,7 +24,9 @@ FORMAT = 1
 """Counts up with every change of the files' content: packs of another format are not found."""
 
 Layout = Literal["center", "resized"]
-"""center: Resize(256), CenterCrop(224); resized: Resize(256) alone, for random crops."""
+"""center: resized and the middle 224 x 224 of that; resized: that without the crop, for random crops."""
+RESIZE = 256
+"""Pixels of the shorter side before the crop, in the report's runs (design, The report's protocol)."""
 
 ALL_PACKS: tuple[tuple[str, Layout], ...] = (
     ("train", "center"),
@@ -67,12 +69,16 @@ class PackIndex(StrictRecord):
 
 @dataclass(frozen=True)
 class Contents:
-    """Which images a pack holds: samples of `train`, `val` or `test` in a layout."""
+    """Which images a pack holds: samples of `train`, `val` or `test` in a layout.
+
+    resize  pixels of the shorter side; 0 for images as they are
+    """
 
     data: DataSet
     split: str
     samples: tuple[Sample, ...]
     layout: Layout
+    resize: int = RESIZE
 
     @property
     def name(self) -> str:
@@ -84,7 +90,7 @@ class Contents:
         """
         decoder = [PIL.__version__, features.version_codec("jpg")]
         images = [(sample.path, self.status(sample).st_size) for sample in self.samples]
-        text = json.dumps([FORMAT, self.layout, "Resize(256) CenterCrop(224)", decoder, images])
+        text = json.dumps([FORMAT, self.layout, f"Resize({self.resize}) CenterCrop(224)", decoder, images])
         return f"{self.layout}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
@@ -104,13 +110,14 @@ class Contents:
             raise damaged_image(self.data, sample, self.split_file, error.strerror) from None
 
     def __str__(self) -> str:
-        return f"{len(self.samples):,} images of {self.split} ({self.layout})"
+        size = f", resize={self.resize}" if self.resize != RESIZE else ""
+        return f"{len(self.samples):,} images of {self.split} ({self.layout}{size})"
 
 
-def split_contents(data: DataSet, split: str, most: int, layout: Layout) -> Contents:
+def split_contents(data: DataSet, split: str, most: int, layout: Layout, resize: int = RESIZE) -> Contents:
     """What the pack of `train`, `val` or `test` holds, at most `most` images of it (0 for all)."""
     samples = {"train": data.train, "val": data.val, "test": data.test}[split]
-    return Contents(data, split, evenly(samples, most), layout)
+    return Contents(data, split, evenly(samples, most), layout, resize)
 
 
 def pixel_file(folder: Path, name: str) -> Path:

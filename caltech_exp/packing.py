@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.transforms import CenterCrop, Compose, Resize
+from torchvision.transforms import CenterCrop, Compose
 
+from caltech_exp.augment.parameters import SIDE
 from caltech_exp.data import Caltech
 from caltech_exp.files import new_file
 from caltech_exp.pack_index import Contents, PackIndex, index_file, pixel_file
 from caltech_exp.results import write_record
 from caltech_exp.splits import Sample
+from caltech_exp.transforms import resized
 
 AHEAD = 64
 """Images decoded before the one being written: bounds the memory that packing takes."""
@@ -65,7 +67,8 @@ def write_pack(folder: Path, name: str, contents: Contents) -> None:
 
 def _decoded(contents: Contents) -> Iterator[Decoded]:
     """Every image in order, decoded by as many threads as this process has cores (PIL releases the GIL)."""
-    resize = Resize(256) if contents.layout == "resized" else Compose([Resize(256), CenterCrop(224)])
+    crop = [CenterCrop(SIDE)] if contents.layout == "center" else []
+    resize = Compose([*resized(contents.resize), *crop])
     images = Caltech(contents.data, contents.split_file, contents.samples, resize)
 
     def decode(sample: Sample) -> Decoded:

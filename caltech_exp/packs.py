@@ -8,9 +8,8 @@ from pathlib import Path
 from caltech_exp.errors import UserError
 from caltech_exp.files import locked, new_file
 from caltech_exp.pack import Pack, load_pack
-from caltech_exp.pack_index import Contents, Layout, index_file, pixel_file, split_contents
+from caltech_exp.pack_index import Contents, index_file, pixel_file
 from caltech_exp.packing import write_pack
-from caltech_exp.splits import DataSet
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,11 @@ class PackPlace:
     on_node: Path | None = None
 
 
-def open_pack(place: PackPlace, data: DataSet, split: str, most: int, layout: Layout) -> Pack:
-    """The verified pack of a split, made or copied first where it is missing or damaged.
+def open_pack(place: PackPlace, contents: Contents) -> Pack:
+    """The verified pack of these images, made or copied first where it is missing or damaged.
 
     Raises UserError if the folder cannot be written or an image cannot be decoded.
     """
-    contents = split_contents(data, split, most, layout)
     if place.on_node:
         try:
             return _copied_pack(place.shared, place.on_node, contents)

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import torch
 
-from caltech_exp.transforms import statistics
+from caltech_exp.transforms import Statistics
 
 CPU_CHUNK = 16
 """Images converted at a time on a CPU: their float32 form (10 MB) stays in its cache."""
 
 
 def normalization(
-    pretrained: bool, device: torch.device, dtype: torch.dtype
+    statistics: Statistics, device: torch.device, dtype: torch.dtype
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """ToTensor and Normalize of the reference engine for whole batches.
 
@@ -20,7 +20,7 @@ def normalization(
     """
     # Tensors, not plain numbers: CUDA divides by a number as it multiplies by its reciprocal, off in the last bit.
     scale = torch.tensor(255.0, device=device)
-    mean, std = (torch.tensor(values, device=device) for values in statistics(pretrained))
+    mean, std = (torch.tensor(values, device=device) for values in statistics)
 
     def normalize(images: torch.Tensor) -> torch.Tensor:
         n, height, width, channels = images.shape

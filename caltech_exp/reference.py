@@ -32,12 +32,11 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:
-    """Training, validation and test set; training is shuffled and drops the last incomplete batch.
+    """Training, validation and test set; training is shuffled and, by default, drops the last incomplete batch.
 
     A batch raises UserError that names the image, its split file and line if one cannot be decoded.
     """
-    random = train_transform(config.augment, config.pretrained)
-    plain = eval_transform(config.pretrained)
+    random, plain = train_transform(config), eval_transform(config)
 
     def batches(split: str, samples: tuple[Sample, ...], transform: Callable[[Any], Any], train: bool) -> Batches:
         chosen = evenly(samples, config.max_images)
@@ -47,7 +46,7 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
             Caltech(data, split, chosen, transform),
             config.batch_size,
             sampler=training_sampler([sample.label for sample in chosen], config) if train else None,
-            drop_last=train,
+            drop_last=train and config.last_batch == "drop",
             num_workers=config.workers,
             worker_init_fn=_leave_signals_to_the_task,
             pin_memory=device.type == "cuda",

@@ -10,9 +10,9 @@ from caltech_exp.augment.parameters import SIDE
 from caltech_exp.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.hardware import send
 from caltech_exp.pack import Pack
-from caltech_exp.pack_index import Layout, split_contents
+from caltech_exp.pack_index import Contents, Layout
 from caltech_exp.packs import PackPlace, open_pack
-from caltech_exp.splits import DataSet, Sample
+from caltech_exp.splits import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +54,12 @@ def training_layout(augment: str) -> Layout:
 
 
 @lru_cache(maxsize=8)
-def resident_images(
-    place: PackPlace, data: DataSet, split: str, most: int, layout: Layout, device: torch.device
-) -> Images:
-    """At most `most` images (0 for all) of a split, verified and brought to the device once per process.
+def resident_images(place: PackPlace, contents: Contents, device: torch.device) -> Images:
+    """A split's images, verified and brought to the device once per process.
 
     Raises UserError if the pack cannot be made.
     """
-    pack = open_pack(place, data, split, most, layout)
-    samples = split_contents(data, split, most, layout).samples
+    pack, samples = open_pack(place, contents), contents.samples
     labels = torch.tensor([sample.label for sample in samples])
     packed = Packed(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
     if device.type != "cpu":

@@ -27,6 +27,7 @@ from caltech_exp.augment.parameters import (
     SIDE,
     VERTICAL_FLIP_P,
 )
+from caltech_exp.config import RunConfig
 
 Transform = Callable[[Any], Any]
 
@@ -39,18 +40,24 @@ IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def statistics(pretrained: bool) -> Statistics:
+def statistics(config: RunConfig) -> Statistics:
     """Mean and standard deviation per channel that inputs are normalised with."""
-    return IMAGENET_STATISTICS if pretrained else TEMPLATE_STATISTICS
+    imagenet = config.pretrained if config.normalization == "weights" else config.normalization == "imagenet"
+    return IMAGENET_STATISTICS if imagenet else TEMPLATE_STATISTICS
 
 
-def eval_transform(pretrained: bool) -> Transform:
-    """Validation and test: resize the shorter side to 256, crop the middle 224 x 224, normalise."""
-    return _compose([Resize(256), CenterCrop(SIDE), *_to_input(pretrained)])
+def resized(pixels: int) -> list[Transform]:
+    """Resize of the shorter side, bilinear; nothing for 0."""
+    return [Resize(pixels)] if pixels else []
 
 
-def train_transform(augment: str, pretrained: bool) -> Transform:
-    """Training: as for evaluation, with the random transforms of the report's section 3.
+def eval_transform(config: RunConfig) -> Transform:
+    """Validation and test: resize the shorter side, crop the middle 224 x 224 (padded in black), normalise."""
+    return _compose([*resized(config.resize), CenterCrop(SIDE), *_to_input(config)])
+
+
+def train_transform(config: RunConfig) -> Transform:
+    """Training: as for evaluation, with the random transforms of the report's section 3, by `augment`.
 
     none         nothing random
     crop         RandomCrop in place of CenterCrop, horizontal flip, grayscale (Figure 17)
@@ -68,12 +75,12 @@ def train_transform(augment: str, pretrained: bool) -> Transform:
         "crop": [random_crop, *flip_gray],
         "perspective": [CenterCrop(SIDE), *distort, RandomVerticalFlip(VERTICAL_FLIP_P)],
         "combined": [random_crop, *flip_gray, *distort],
-    }[augment]
-    return _compose([Resize(256), *steps, *_to_input(pretrained)])
+    }[config.augment]
+    return _compose([*resized(config.resize), *steps, *_to_input(config)])
 
 
-def _to_input(pretrained: bool) -> list[Transform]:
-    return [ToTensor(), Normalize(*statistics(pretrained))]
+def _to_input(config: RunConfig) -> list[Transform]:
+    return [ToTensor(), Normalize(*statistics(config))]
 
 
 def _compose(steps: list[Transform]) -> Transform:

@@ -7,8 +7,8 @@ from caltech_exp.config import RunConfig
 from caltech_exp.pack_index import ALL_PACKS, Layout, index_file, split_contents
 from caltech_exp.splits import DataSet
 
-PackItem = tuple[str, int, Layout]
-"""Split, at most how many images of it (0 for all), layout."""
+PackItem = tuple[str, int, Layout, int]
+"""What pack_index.split_contents takes: split, at most how many images (0 for all), layout, resize."""
 
 
 def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> tuple[PackItem, ...]:
@@ -16,10 +16,10 @@ def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> 
 
     Whether one that is there is sound is checked when it is opened. Raises UserError for an image that is gone.
     """
-    asked = {(config.max_images, config.augment != "none") for config in configs if config.engine == "fast"}
+    asked = {(c.max_images, c.resize, c.augment != "none") for c in configs if c.engine == "fast"}
     items = dict.fromkeys(
-        (split, most, layout)
-        for most, augmented in sorted(asked)
+        (split, most, layout, resize)
+        for most, resize, augmented in sorted(asked)
         for split, layout in ALL_PACKS
         if augmented or layout != "resized"  # which is for random crops
     )
@@ -27,5 +27,4 @@ def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> 
 
 
 def _is_there(item: PackItem, data: DataSet, folder: Path) -> bool:
-    split, most, layout = item
-    return index_file(folder, split_contents(data, split, most, layout).name).exists()
+    return index_file(folder, split_contents(data, *item).name).exists()

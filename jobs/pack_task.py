@@ -29,8 +29,8 @@ class PackTask:
         from caltech_exp.packs import shared_pack  # torchvision is imported where it is needed
 
         data = read_data_set(Path(self.data))
-        for split, most, layout in self.items:
-            shared_pack(Path(self.packs), split_contents(data, split, most, layout))
+        for item in self.items:
+            shared_pack(Path(self.packs), split_contents(data, *item))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit has Slurm start after preemption or at the time limit: the same, for what is left."""

@@ -63,11 +63,11 @@ def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySetti
     check_splits(data)
     for config in configs:
         images = _training_images(data, config)
-        if config.batch_size > images:
+        if config.batch_size > images and config.last_batch == "drop":
             whose = "" if "batch_size" in settings.overrides else " of a row of the report"
             raise UserError(
                 f"batch_size={config.batch_size}{whose} is larger than the training set of {images:,} images: "
-                f"no step would run; set batch_size={images} or less, or more images"
+                f"no step would run; set batch_size={images} or less, more images, or last_batch=keep"
             )
 
 

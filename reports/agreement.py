@@ -11,13 +11,13 @@ from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
 from reports.measured import mean, rank_agreement
 from reports.scatter_data import ScatterPoint, scatter_points
-from reports.sentences import Known, known_rows
+from reports.sentences import Known, agrees, known_rows
 
 NAME = "plot-agreement"
 NOTE = (
-    "Rows that the report prints a value for and that have a finished run here. Within: rows whose reported mean "
-    "lies in the 95 % confidence interval of the measured one. Pairs alike: pairs of rows in the same order as in "
-    "the report, of those that neither side ties. Test - validation: over all rows with results."
+    "Rows that the report prints a value for and that have a finished run here. Agree: rows whose 95 % "
+    "confidence interval of the difference from the reported mean holds zero. Pairs alike: pairs of rows in the "
+    "same order as in the report, of those that neither side ties. Test - validation: over all rows with results."
 )
 COLUMNS = (
     Column("table", "text"),
@@ -26,7 +26,7 @@ COLUMNS = (
     Column("mean difference", "signed"),
     Column("largest difference", "signed"),
     Column("at row", "text"),
-    Column("within", "count"),
+    Column("agree", "count"),
     Column("pairs alike", "count"),
     Column("of pairs", "count"),
     Column("Kendall's tau-b"),
@@ -90,18 +90,12 @@ def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
         mean(gap for gap, _ in gaps),
         largest[0],
         largest[1],
-        sum(within(one, value) for one, value in both),
+        sum(agrees(one) for one, _ in both),
         order.same,
         order.pairs,
         order.tau,
         tests,
     )
-
-
-def within(known: Known, reported: float) -> bool:
-    """Whether the reported mean lies in the measured one's interval; a single run has none."""
-    half = known.measured.half
-    return half is not None and abs(known.mean - reported) <= half
 
 
 def _test_gap(known: Known) -> float | None:

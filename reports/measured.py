@@ -6,7 +6,7 @@ Student's: mean ± t(0.975, n - 1) s / sqrt(n), with the sample's standard devia
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -28,21 +28,28 @@ class Measured:
     mean: float | None
     std: float | None
     half: float | None
-    test_mean: float | None
+    test_mean: float | None = None
     balanced_mean: float | None = None
 
 
 def measure(finished: Sequence[Outcome]) -> Measured:
     """Mean and spread of final validation accuracy, and mean test accuracy. Diverged runs do not belong here."""
-    values = [result.val_accuracy for result in finished if result.val_accuracy is not None]
+    return replace(
+        measure_values(result.val_accuracy for result in finished),
+        test_mean=mean(result.test_accuracy for result in finished),
+        balanced_mean=mean(result.balanced_accuracy for result in finished),
+    )
+
+
+def measure_values(accuracies: Iterable[float | None]) -> Measured:
+    """Mean and spread of the accuracies that are known, whichever they are; without the other means."""
+    values = [value for value in accuracies if value is not None]
     n = len(values)
     return Measured(
         n=n,
         mean=mean(values),
         std=float(np.std(values)) if n > 1 else None,
         half=t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None,
-        test_mean=mean(result.test_accuracy for result in finished),
-        balanced_mean=mean(result.balanced_accuracy for result in finished),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from caltech_exp.catalog import Catalog, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import NUM_CLASSES
+from caltech_exp.files import typed_path
 from reports.agreement import agreement_blocks, agreement_grid
 from reports.banner import cautions
 from reports.blocks import Block, Heading, Note, Prose, Table
@@ -22,6 +23,7 @@ from reports.gallery import Gallery
 from reports.grid import Grid
 from reports.markup import code, escape
 from reports.origins import origins_blocks
+from reports.readings import readings, readings_blocks, readings_grid
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
 
@@ -36,7 +38,11 @@ HOW_TO_READ = (
     "a mean over the same runs. Every table is in `tables/` as CSV and LaTeX, every run in `runs.csv`, every "
     "epoch in `epochs.csv`."
 )
-REPORTED = " The difference is measured - reported. Reported values are the report's, over three runs each."
+REPORTED = (
+    " The difference is measured - reported, with its 95 % confidence interval: Student's for two samples, from "
+    "the spreads of both sides, the report's over three runs. A row agrees with the report if zero is in it; with "
+    "few runs the interval is wide."
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Rep
     ]
     if compares(catalog):
         blocks += [Heading(2, "Agreement at a glance", "agreement"), *notes, *agreement_blocks(collected, gallery)]
+        blocks += readings_blocks(collected)
     for section in catalog.sections:
         blocks += [Heading(2, escape(section.full_title), section.name), *notes]
         blocks += [Prose(f"*{escape(section.question)}*")] if section.question else []
@@ -94,7 +101,7 @@ def report_grids(collected: Collected, studies: Sequence[ClassStudy]) -> tuple[G
     """Every table of numbers of the report, and the classes one by one."""
     names = class_names(collected, NUM_CLASSES)
     return (
-        *((agreement_grid(collected),) if compares(collected.catalog) else ()),
+        *((agreement_grid(collected), readings_grid(readings(collected))) if compares(collected.catalog) else ()),
         *(
             results_grid(section, asked, collected.of(section, asked))
             for section, asked in collected.catalog.tables
@@ -118,12 +125,12 @@ def caution_notes(collected: Collected) -> list[Note]:
 
 def _missing(collected: Collected) -> list[str]:
     """What a reader must know of a folder without a study record or without results."""
-    words = []
+    words, folder = [], code(typed_path(collected.folder))
     if not collected.folder.is_dir():
-        words.append(f"The runs folder {code(collected.folder)} does not exist.")
+        words.append(f"The runs folder {folder} does not exist.")
     elif collected.study is None:
         words.append(
-            f"The runs folder {code(collected.folder)} holds no study.json: this report takes the report's own "
+            f"The runs folder {folder} holds no study.json: this report takes the report's own "
             "settings, without overrides, for the study's."
         )
     if not collected.results():

@@ -11,6 +11,7 @@ from caltech_exp.catalog import Table as Asked
 from reports.collect import RowRuns
 from reports.markup import listing
 from reports.measured import Measured, difference_half, rank_agreement
+from reports.reported import Gap, gap
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def table_sentence(asked: Asked, rows: Sequence[RowRuns]) -> str:
         return " ".join(["No row has a finished run yet.", *_lost(rows)])
     if len({row.config.id for row in rows}) == 1:
         return f"All rows are one and the same run here, which reaches {known[0]}: there is nothing to compare."
-    words = [_best(known), *_order(known), *_lost(rows)]
+    words = [_best(known), *_agreeing(known), *_order(known), *_lost(rows)]
     return " ".join(words)
 
 
@@ -51,6 +52,17 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
         if measured.mean is not None:
             found.setdefault(row.config.id, Known(row, measured, measured.mean))
     return list(found.values())
+
+
+def agrees(known: Known) -> bool:
+    """Whether the row's runs and the report's can be of one thing; False where the report prints no value."""
+    found = _gap(known)
+    return found is not None and found.agrees
+
+
+def _gap(known: Known) -> Gap | None:
+    reported = known.row.row.reported
+    return gap(known.measured, reported) if reported else None
 
 
 def lead(first: Known, second: Known) -> str:
@@ -72,6 +84,17 @@ def _best(known: Sequence[Known]) -> str:
     if len(ranked) == 1:
         return f"Only {ranked[0].label} has finished runs: {ranked[0]}."
     return f"{ranked[0].label} is best with {ranked[0]}, {lead(ranked[0], ranked[1])}."
+
+
+def _agreeing(known: Sequence[Known]) -> list[str]:
+    """Which rows agree with the report, and how far the others are from it."""
+    both = [(one.label, found) for one in known if (found := _gap(one))]
+    near = [label for label, found in both if found.agrees]
+    far = [f"{label} (by {found.value:+.3f} ±{found.half:.3f})" for label, found in both if not found.agrees]
+    if near and not far:
+        return ["It agrees with the report." if len(near) == 1 else "All of them agree with the report."]
+    words = [f"{'Agrees' if len(near) == 1 else 'Agree'} with the report: {listing(near)}."] if near else []
+    return [*words, f"{'Differs' if len(far) == 1 else 'Differ'} from it: {listing(far)}."] if far else words
 
 
 def _order(known: Sequence[Known]) -> list[str]:

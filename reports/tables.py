@@ -12,11 +12,17 @@ from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import code, escape, listing
 from reports.measured import Measured
 from reports.mixed import mixed_origins
+from reports.reported import gap
 from reports.sentences import table_sentence
 from reports.vocabulary import as_typed, changed_settings, shared_settings
 
 MEASURED = (Column("measured mean"), Column("std"), Column("95 % CI", "half"), Column("n", "count"))
-REPORTED = (Column("reported mean"), Column("reported std"), Column("difference", "signed"))
+REPORTED = (
+    Column("reported mean"),
+    Column("reported std"),
+    Column("difference", "signed"),
+    Column("95 % CI of it", "half"),
+)
 BALANCED = (Column("mean balanced accuracy"),)
 CAPTION = (
     "Validation accuracy after the last epoch; std: population standard deviation over the n finished runs; "
@@ -100,7 +106,8 @@ def _reported_values(row: RowRuns, measured: Measured) -> tuple[Value, ...]:
     reported = row.row.reported
     if reported is None:
         return (None,) * len(REPORTED)
-    return reported.mean, reported.std, None if measured.mean is None else measured.mean - reported.mean
+    found = gap(measured, reported)
+    return reported.mean, reported.std, *((found.value, found.half) if found else (None, None))
 
 
 def state_cell(row: RowRuns) -> str:

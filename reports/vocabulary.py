@@ -31,6 +31,13 @@ WORDS: dict[str, dict[Any, str]] = {
     },
     "max_images": {0: "all images"},
     "max_per_class": {0: "all images of each class"},
+    "last_batch": {"drop": "the last incomplete batch dropped", "keep": "the last incomplete batch kept"},
+    "resize": {0: "images not resized before the crop"},
+    "normalization": {
+        "weights": "inputs normalised as the weights were trained",
+        "half": "inputs normalised with 0.5 and 0.5",
+        "imagenet": "inputs normalised with ImageNet's mean and std",
+    },
     "sampling": {"shuffle": "each image once an epoch", "balanced": "all classes equally often"},
 }
 HOW_NOT_WHAT = ("workers", "engine", "precision")
@@ -47,6 +54,8 @@ def setting(name: str, value: Any) -> str:
         return network_name(value)
     if name == "max_per_class":
         return f"at most {value} training images of each class"
+    if name == "resize":
+        return f"images resized to {value} pixels before the crop"
     if name == "weights":
         return f"starting from {weights_name(value)}"
     if name == "max_images":

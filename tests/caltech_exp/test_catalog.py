@@ -62,6 +62,7 @@ def test_template_is_figure_4() -> None:
         "model": "alexnet", "weights": "none", "freeze": "none", "augment": "none", "lr": 1e-3, "momentum": 0.9,
         "weight_decay": 5e-5, "batch_size": 256, "epochs": 30, "step_size": 20, "gamma": 0.1, "max_images": 0,
         "max_per_class": 0, "sampling": "shuffle",
+        "last_batch": "drop", "resize": 256, "normalization": "weights",
         "workers": 4, "engine": "fast", "precision": "bf16",
     }  # fmt: skip
 

@@ -24,6 +24,7 @@ OTHER = {
     "model": "resnet18", "weights": "imagenet", "freeze": "conv", "augment": "crop", "lr": 0.5,
     "momentum": 0.5, "weight_decay": 0.5, "batch_size": 7, "epochs": 7, "step_size": 7, "gamma": 0.5,
     "max_images": 7, "max_per_class": 7, "sampling": "balanced", "workers": 7,
+    "last_batch": "keep", "resize": 0, "normalization": "half",
     "engine": "reference", "precision": "fp32",
 }  # fmt: skip
 """Another value than the default of every setting."""

@@ -56,7 +56,7 @@ def packs_and_leftovers(folder: Path) -> list[str]:
 
 def anew(place: PackPlace, data: DataSet) -> Path:
     """The file of the pack that another process would open now."""
-    return open_pack(place, data, "val", IMAGES, "center").path
+    return open_pack(place, split_contents(data, "val", IMAGES, "center")).path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -150,13 +150,14 @@ def test_what_a_killed_process_leaves_is_no_pack_and_goes_with_the_next(data: Da
 OPENS = """
 import sys, zlib
 from pathlib import Path
+from caltech_exp.pack_index import split_contents
 from caltech_exp.packs import PackPlace, open_pack
 from caltech_exp.splits import read_data_set
 
 data = read_data_set(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-pack = open_pack(PackPlace(Path(sys.argv[2])), data, "train", 0, "center")
+pack = open_pack(PackPlace(Path(sys.argv[2])), split_contents(data, "train", 0, "center"))
 print("pixels", zlib.crc32(pack.pixels.numpy()), flush=True)
 """
 
@@ -224,7 +225,7 @@ def test_a_pack_is_copied_to_the_node_once(
     file = anew(place, data)
     assert file.parent == tmp_path / "node"
     assert packs_and_leftovers(tmp_path / "node") == packs_and_leftovers(tmp_path / "shared")
-    assert torch.equal(open_pack(place, data, "val", IMAGES, "center").pixels, pixels)
+    assert torch.equal(open_pack(place, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
     before = identity(file)
     capsys.readouterr()
     assert identity(anew(place, data)) == before
@@ -240,7 +241,7 @@ def test_a_damaged_copy_is_copied_again(
     flip_a_bit(tmp_path / "node", contents.name)
     capsys.readouterr()
     assert anew(place, data).parent == tmp_path / "node"
-    assert torch.equal(open_pack(place, data, "val", IMAGES, "center").pixels, pixels)
+    assert torch.equal(open_pack(place, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
     assert identity(pixel_file(place.shared, contents.name)) == before
     assert "packed " not in capsys.readouterr().out
 

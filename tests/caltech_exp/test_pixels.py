@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import Normalize
 
 from caltech_exp.pixels import CPU_CHUNK, normalization
-from caltech_exp.transforms import statistics
+from caltech_exp.transforms import IMAGENET_STATISTICS, TEMPLATE_STATISTICS, Statistics
 
 CPU = torch.device("cpu")
 
@@ -17,48 +17,48 @@ def images() -> torch.Tensor:
     return torch.stack([values, values.flip(1), values.roll(100, 1)], dim=-1).view(-1, 16, 16, 3)
 
 
-def expected(images: torch.Tensor, pretrained: bool) -> torch.Tensor:
+def expected(images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     """torchvision's ToTensor and Normalize, image by image."""
-    normalize = Normalize(*statistics(pretrained))
+    normalize = Normalize(*statistics)
     floats = images.permute(0, 3, 1, 2).to(torch.float32).div(255)
     return torch.stack([normalize(image) for image in floats])
 
 
-@pytest.mark.parametrize("pretrained", [False, True])
-def test_float32_is_the_references_to_the_last_bit(images: torch.Tensor, pretrained: bool) -> None:
-    inputs = normalization(pretrained, CPU, torch.float32)(images)
+@pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
+def test_float32_is_the_references_to_the_last_bit(images: torch.Tensor, statistics: Statistics) -> None:
+    inputs = normalization(statistics, CPU, torch.float32)(images)
     assert inputs.dtype == torch.float32
-    assert torch.equal(inputs, expected(images, pretrained))
+    assert torch.equal(inputs, expected(images, statistics))
 
 
-@pytest.mark.parametrize("pretrained", [False, True])
-def test_bfloat16_is_float32_rounded_once(images: torch.Tensor, pretrained: bool) -> None:
-    inputs = normalization(pretrained, CPU, torch.bfloat16)(images)
+@pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
+def test_bfloat16_is_float32_rounded_once(images: torch.Tensor, statistics: Statistics) -> None:
+    inputs = normalization(statistics, CPU, torch.bfloat16)(images)
     assert inputs.dtype == torch.bfloat16
-    assert torch.equal(inputs, expected(images, pretrained).bfloat16())
+    assert torch.equal(inputs, expected(images, statistics).bfloat16())
 
 
 def test_channels_come_last_in_memory(images: torch.Tensor) -> None:
-    inputs = normalization(False, CPU, torch.float32)(images)
+    inputs = normalization(TEMPLATE_STATISTICS, CPU, torch.float32)(images)
     assert inputs.shape == (len(images), 3, 16, 16)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_no_images_are_no_inputs() -> None:
-    inputs = normalization(False, CPU, torch.float32)(torch.empty(0, 16, 16, 3, dtype=torch.uint8))
+    inputs = normalization(TEMPLATE_STATISTICS, CPU, torch.float32)(torch.empty(0, 16, 16, 3, dtype=torch.uint8))
     assert inputs.shape == (0, 3, 16, 16)
 
 
 def test_the_bytes_stay_as_they_were(images: torch.Tensor) -> None:
     before = images.clone()
-    normalization(True, CPU, torch.float32)(images)
+    normalization(IMAGENET_STATISTICS, CPU, torch.float32)(images)
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("pretrained", [False, True])
+@pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gpu_gives_the_same_bits(
-    images: torch.Tensor, pretrained: bool, dtype: torch.dtype, cuda: torch.device
+    images: torch.Tensor, statistics: Statistics, dtype: torch.dtype, cuda: torch.device
 ) -> None:
-    there = normalization(pretrained, cuda, dtype)(images.to(cuda))
-    assert torch.equal(there.cpu(), normalization(pretrained, CPU, dtype)(images))
+    there = normalization(statistics, cuda, dtype)(images.to(cuda))
+    assert torch.equal(there.cpu(), normalization(statistics, CPU, dtype)(images))

@@ -35,7 +35,7 @@ def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
     images, labels = next(val.draw(0))
     sample = data.val[0]
     with Image.open(data.root / IMAGES / sample.path) as image:
-        expected = eval_transform(pretrained=False)(image.convert("RGB"))
+        expected = eval_transform(RunConfig())(image.convert("RGB"))
     assert torch.equal(images[0], expected)
     assert labels[0] == sample.label
 

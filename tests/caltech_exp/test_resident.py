@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from caltech_exp.pack_index import split_contents
 from caltech_exp.packs import PackPlace
 from caltech_exp.resident import Images, resident_images, training_layout
 from caltech_exp.splits import DataSet, read_data_set
@@ -19,7 +20,7 @@ def data(stand_in: Path) -> DataSet:
 
 @pytest.fixture(scope="module")
 def images(data: DataSet, packs: PackPlace) -> Images:
-    return resident_images(packs, data, "train", 64, "center", CPU)
+    return resident_images(packs, split_contents(data, "train", 64, "center"), CPU)
 
 
 def mapped_bytes(file: Path) -> int:
@@ -46,7 +47,7 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(images: Images) -> No
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
 def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackPlace) -> None:
-    images = resident_images(packs, data, "train", 8, training_layout(augment), CPU)
+    images = resident_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
     before = images.packed.pixels.clone()
     for _ in range(3):
         images.batch(torch.arange(8), augment)
@@ -55,7 +56,7 @@ def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, 
 
 @pytest.mark.parametrize("augment", ["none", "crop"])
 def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackPlace) -> None:
-    images = resident_images(packs, data, "train", 64, training_layout(augment), CPU)
+    images = resident_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
     for index in torch.randperm(64).view(8, 8):
         images.batch(index, augment)
     # What the last batch touched, and what the kernel maps around it.

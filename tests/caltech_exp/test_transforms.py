@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from caltech_exp.config import RunConfig
 from caltech_exp.transforms import IMAGENET_STATISTICS, eval_transform, train_transform
 
 
@@ -15,7 +16,7 @@ def picture(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
 @pytest.mark.parametrize("size", [(300, 200), (80, 400), (224, 224), (20, 20)])
 def test_every_pipeline_gives_3_224_224(augment: str, size: tuple[int, int]) -> None:
-    tensor = train_transform(augment, pretrained=False)(picture(*size))
+    tensor = train_transform(RunConfig(augment=augment))(picture(*size))
     assert tensor.shape == (3, 224, 224)
     assert tensor.dtype == torch.float32
     assert tensor.min() >= -1
@@ -25,18 +26,20 @@ def test_every_pipeline_gives_3_224_224(augment: str, size: tuple[int, int]) -> 
 def test_evaluation_is_resize_center_crop_and_normalisation_by_hand() -> None:
     image = picture(320, 256)  # the shorter side is 256 already: nothing to resize
     pixels = np.asarray(image)[16:240, 48:272].astype(np.float32).transpose(2, 0, 1) / 255
-    assert np.allclose(eval_transform(pretrained=False)(image).numpy(), (pixels - 0.5) / 0.5, atol=1e-6)
+    assert np.allclose(eval_transform(RunConfig())(image).numpy(), (pixels - 0.5) / 0.5, atol=1e-6)
     mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in IMAGENET_STATISTICS)
-    assert np.allclose(eval_transform(pretrained=True)(image).numpy(), (pixels - mean) / std, atol=1e-5)
+    assert np.allclose(
+        eval_transform(RunConfig(weights="imagenet"))(image).numpy(), (pixels - mean) / std, atol=1e-5
+    )
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     image = picture(300, 200)
-    assert torch.equal(train_transform("none", True)(image), eval_transform(True)(image))
+    assert torch.equal(train_transform(RunConfig())(image), eval_transform(RunConfig())(image))
 
 
 def names(augment: str) -> list[str]:
-    return [type(step).__name__ for step in train_transform(augment, False).transforms]  # type: ignore[attr-defined]
+    return [type(step).__name__ for step in train_transform(RunConfig(augment=augment)).transforms]  # type: ignore[attr-defined]
 
 
 def test_the_augmentation_sets_are_the_reports() -> None:
@@ -50,7 +53,11 @@ def test_the_augmentation_sets_are_the_reports() -> None:
 
 
 def test_their_parameters_are_the_reports() -> None:
-    steps = {type(s).__name__: s for a in ("perspective", "crop") for s in train_transform(a, False).transforms}  # type: ignore[attr-defined]
+    steps = {
+        type(s).__name__: s
+        for a in ("perspective", "crop")
+        for s in train_transform(RunConfig(augment=a)).transforms  # type: ignore[attr-defined]
+    }
     assert (steps["RandomCrop"].size, steps["RandomCrop"].pad_if_needed) == ((224, 224), True)
     assert steps["RandomCrop"].padding_mode == "edge"
     assert steps["RandomHorizontalFlip"].p == steps["RandomVerticalFlip"].p == 0.5

@@ -32,6 +32,9 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
         ("section=scratch", "no data set: set data=DIR or CALTECH101_ROOT"),
         ("section=scratch data=/nowhere", "data folder /nowhere does not exist"),
         ("section=scratch data=STAND_IN batch_size=100000", "larger than the training set of"),
+        ("section=scratch data=STAND_IN batch_size=100000", "or last_batch=keep"),
+        ("section=scratch resize=-1", "resize=-1: input should be greater than or equal to 0"),
+        ("section=scratch last_batch=kept", "last_batch=kept: input should be 'drop' or 'keep'"),
         ("section=scratch data=STAND_IN", "batch_size=256 of a row of the report is larger"),
     ],
 )

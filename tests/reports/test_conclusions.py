@@ -77,7 +77,7 @@ def test_agreement_over_a_table(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "6e-2", 0.45)
     folder.add(make_diverged(row_config("scratch.lr", "1e-1"), 0))
     found = line(agreement_grid(folder.collect()), "scratch.lr")
-    assert (found["rows"], found["of"], found["within"], found["at row"]) == (2, 5, 1, "6e-2")
+    assert (found["rows"], found["of"], found["agree"], found["at row"]) == (2, 5, 2, "6e-2")
     assert found["largest difference"] == pytest.approx(0.106)
     assert (found["pairs alike"], found["of pairs"], found["Kendall's tau-b"]) == (1, 1, 1.0)
     assert found["test - validation"] == pytest.approx(-0.01)

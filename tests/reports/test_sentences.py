@@ -29,6 +29,15 @@ def test_a_lead_beyond_the_spread_and_the_reported_order(folder: StudyFolder) ->
     assert "Without a result: 1e-3, 6e-2 and 1e-1." in text
 
 
+def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
+    add(folder, "5e-2", (0.44, 0.45, 0.46))
+    assert " It agrees with the report." in sentence(folder)
+    add(folder, "6e-2", (0.34, 0.35))
+    assert " All of them agree with the report." in sentence(folder)
+    add(folder, "1e-2", (0.35,))
+    assert " Agree with the report: 5e-2 and 6e-2. Differs from it: 1e-2 (by +0.052 ±0.016)." in sentence(folder)
+
+
 def test_a_lead_within_the_spread(folder: StudyFolder) -> None:
     add(folder, "1e-2", (0.30, 0.40, 0.50))
     add(folder, "5e-2", (0.31, 0.41, 0.51))

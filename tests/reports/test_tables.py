@@ -39,6 +39,7 @@ def test_mean_and_std_are_those_of_the_final_accuracies(folder: StudyFolder, pag
         "0.298",
         "0.002",
         f"{mean - 0.298:+.3f}",
+        f"±{2.776445 * math.sqrt((3 * std**2 + 3 * 0.0025**2) / 4 * (1 / 3 + 1 / 3)) + 0.0005:.3f}",
         f"{mean - 0.01:.3f}",
         "3 of 3 runs",
     ]

@@ -10,6 +10,7 @@ from torchvision.transforms import CenterCrop, InterpolationMode, functional
 
 from caltech_exp.augment import draws, parameters, pipeline
 from caltech_exp.augment.crop import Packed
+from caltech_exp.config import RunConfig
 from caltech_exp.transforms import train_transform
 
 Pictures = list[Image.Image]
@@ -62,7 +63,7 @@ ON_PIL: dict[str, Callable[[Pictures], Pictures]] = {
 
 def reference_steps(augment: str) -> list[str]:
     """The reference's own transforms between Resize and ToTensor, by name."""
-    names = [type(step).__name__ for step in train_transform(augment, False).transforms]  # type: ignore[attr-defined]
+    names = [type(step).__name__ for step in train_transform(RunConfig(augment=augment)).transforms]  # type: ignore[attr-defined]
     return names[1:-2]
 
 
@@ -74,7 +75,11 @@ def test_the_steps_are_the_references_in_order(augment: str) -> None:
 
 
 def test_the_numbers_are_the_references() -> None:
-    steps = {type(s).__name__: s for a in ("perspective", "crop") for s in train_transform(a, False).transforms}  # type: ignore[attr-defined]
+    steps = {
+        type(s).__name__: s
+        for a in ("perspective", "crop")
+        for s in train_transform(RunConfig(augment=a)).transforms  # type: ignore[attr-defined]
+    }
     assert steps["RandomCrop"].size == (parameters.SIDE, parameters.SIDE)
     assert steps["RandomHorizontalFlip"].p == parameters.HORIZONTAL_FLIP_P
     assert steps["RandomVerticalFlip"].p == parameters.VERTICAL_FLIP_P

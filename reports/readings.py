@@ -1,0 +1,121 @@
+"""What the report leaves unsaid of its numbers, each possible reading held against it.
+
+"Validation accuracy is the result of three runs" may mean the last epoch or the best one, and its standard
+deviation may be the population's or the sample's. Results hold what each reading needs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.blocks import Block, Heading, Prose
+from reports.collect import Collected, RowRuns
+from reports.grid import Column, Grid, Value, grid_block
+from reports.markup import escape
+from reports.measured import measure_values
+from reports.reported import Gap, gap
+
+NOTE = (
+    "Measured - reported, if the report's values are the validation accuracy after the last epoch, that of the "
+    "best epoch, or the test accuracy. 95 % CI: of the difference after the last epoch, if the report's standard "
+    "deviation is the population's, or a sample's. Agrees: the readings by which zero is in the interval, the "
+    "deviation being the population's."
+)
+COLUMNS = (
+    Column("row", "text"),
+    Column("n", "count"),
+    Column("reported mean"),
+    Column("last epoch", "signed"),
+    Column("95 % CI", "half"),
+    Column("if a sample's", "half"),
+    Column("best epoch", "signed"),
+    Column("test set", "signed"),
+    Column("agrees", "text"),
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A row's differences from the report, by what the report's mean may be of; None where nothing is known.
+
+    sample  as `last`, with the report's standard deviation taken for the sample's
+    """
+
+    name: str
+    n: int
+    reported: float
+    last: Gap | None
+    sample: Gap | None
+    best: Gap | None
+    test: Gap | None
+
+
+def readings_blocks(collected: Collected) -> list[Block]:
+    """How many rows agree by each reading, and the rows; nothing where there is nothing to compare."""
+    found = readings(collected)
+    if not found:
+        return []
+    return [
+        Heading(3, "What the report leaves unsaid", "readings"),
+        Prose(f"**{escape(readings_sentence(found))}**"),
+        grid_block(readings_grid(found)),
+        Prose(f"*{escape(NOTE)}*"),
+    ]
+
+
+def readings(collected: Collected) -> tuple[Reading, ...]:
+    """Every configuration with finished runs and a reported value, by the first table that reports one."""
+    found: dict[str, Reading] = {}
+    for section, table in collected.catalog.tables:
+        for row in collected.of(section, table):
+            if row.finished and row.row.reported and row.config.id not in found:
+                found[row.config.id] = _reading(f"{section.name}.{table.name}={row.row.label}", row)
+    return tuple(found.values())
+
+
+def _reading(name: str, row: RowRuns) -> Reading:
+    said, finished = row.row.reported, row.finished
+    assert said is not None
+    best = measure_values(one.best_val_accuracy for one in finished)
+    test = measure_values(one.test_accuracy for one in finished)
+    return Reading(
+        name=name,
+        n=row.measured.n,
+        reported=said.mean,
+        last=gap(row.measured, said),
+        sample=gap(row.measured, said, "sample"),
+        best=gap(best, said),
+        test=gap(test, said),
+    )
+
+
+def readings_grid(found: Sequence[Reading]) -> Grid:
+    """A line for every reading of `readings`."""
+    return Grid("readings", f"What the report leaves unsaid. {NOTE}", COLUMNS, tuple(map(_line, found)))
+
+
+def _line(one: Reading) -> tuple[Value, ...]:
+    by = (("last", one.last), ("best", one.best), ("test", one.test))
+    return (
+        one.name,
+        one.n,
+        one.reported,
+        one.last.value if one.last else None,
+        one.last.half if one.last else None,
+        one.sample.half if one.sample else None,
+        one.best.value if one.best else None,
+        one.test.value if one.test else None,
+        ", ".join(word for word, found in by if found and found.agrees) or "no",
+    )
+
+
+def readings_sentence(found: Sequence[Reading]) -> str:
+    """`Of 5 rows, 4 agree with the report after the last epoch ...`, in plain text."""
+    last, sample, best, test = (
+        sum(one is not None and one.agrees for one in column)
+        for column in zip(*((row.last, row.sample, row.best, row.test) for row in found), strict=True)
+    )
+    rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
+    return (
+        f"Of {rows}, {last} {'agrees' if last == 1 else 'agree'} with the report after the last epoch ({sample} "
+        f"if its deviations are a sample's), {best} by the best epoch, {test} on the test set."
+    )

@@ -1,0 +1,52 @@
+"""Last or best epoch, validation or test set, population or sample: each row by each reading."""
+
+import pytest
+
+from reports.page import report_grids
+from reports.readings import readings, readings_blocks, readings_grid, readings_sentence
+from tests.reports.conftest import StudyFolder, make_result, row_config
+
+
+def add(folder: StudyFolder, table: str, label: str, *values: float, best: float) -> None:
+    config = row_config(table, label)
+    folder.add(*(make_result(config, seed, value, best_val_accuracy=best) for seed, value in enumerate(values)))
+
+
+def test_a_row_that_only_its_best_epoch_explains(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "1e-2", 0.25, 0.26, best=0.298)
+    (one,) = readings(folder.collect())
+    assert (one.name, one.n, one.reported) == ("scratch.lr=1e-2", 2, 0.298)
+    assert one.last is not None
+    assert one.last.value == pytest.approx(-0.043)
+    assert one.best is not None
+    assert one.best.value == pytest.approx(0, abs=1e-9)
+    assert one.test is not None
+    assert one.test.value == pytest.approx(-0.053)
+    grid = readings_grid([one])
+    assert dict(zip((column.heading for column in grid.columns), grid.rows[0], strict=True))["agrees"] == "best"
+    assert readings_sentence([one]) == (
+        "Of 1 row, 0 agree with the report after the last epoch (0 if its deviations are a sample's), 1 by the "
+        "best epoch, 0 on the test set."
+    )
+
+
+def test_the_sample_reading_narrows_the_interval(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "5e-2", 0.45, best=0.46)
+    (one,) = readings(folder.collect())
+    assert one.last is not None
+    assert one.sample is not None
+    assert one.sample.value == one.last.value
+    assert one.sample.half < one.last.half
+
+
+def test_rows_without_a_reported_value_are_left_out_and_no_row_stands_twice(folder: StudyFolder) -> None:
+    add(folder, "scratch.template", "template", 0.09, best=0.10)
+    add(folder, "scratch.epochs", "30", 0.44, best=0.45)
+    # The template's run is the 1e-3 row's, and that row has a value.
+    assert [one.name for one in readings(folder.collect())] == ["scratch.lr=1e-3", "scratch.lr=5e-2"]
+
+
+def test_nothing_measured_is_nothing_to_read(folder: StudyFolder) -> None:
+    collected = folder.collect()
+    assert readings_blocks(collected) == []
+    assert next(grid for grid in report_grids(collected, ()) if grid.name == "readings").rows == ()
