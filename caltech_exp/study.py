@@ -89,7 +89,8 @@ class StudyData(StrictRecord):
 
     def __str__(self) -> str:
         kind = "generated stand-in" if self.stand_in else "data set"
-        return f"{kind} {self.root} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
+        place = f" {self.root}" if self.root else ""
+        return f"{kind}{place} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
 
 
 class StudyFile(StrictRecord):
