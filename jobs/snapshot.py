@@ -18,7 +18,8 @@ from caltech_exp.provenance import CHECKOUT, SNAPSHOT, CodeVersion
 
 SOURCES = "sources"
 PACKAGES = ("caltech_exp", "jobs", "reports")
-COMPILED = "__pycache__"
+NO_CODE = ("__pycache__", "reproduction")
+"""Folders of the packages without code: what Python compiles, and kept results (reports/reproduction)."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ def take_snapshot(runs: Path, code: CodeVersion, checkout: Path = CHECKOUT) -> S
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    """Relative path -> content of all files of the packages, without hidden ones and what Python compiles."""
+    """Relative path -> content of all files of the packages, without hidden ones and NO_CODE."""
     found = {}
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
             parts = path.relative_to(root).parts
-            if not any(part == COMPILED or part.startswith(".") for part in parts) and path.is_file():
+            if not any(part in NO_CODE or part.startswith(".") for part in parts) and path.is_file():
                 found["/".join(parts)] = path.read_bytes()
     return found
 

@@ -1,0 +1,105 @@
+"""Results copied to where others may read them: all of them, once, and nothing of the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.config import RunConfig
+from caltech_exp.errors import UserError
+from caltech_exp.results import RESULT, Result, read_result
+from caltech_exp.study import StudySettings, read_study, run_folders
+from reports.aggregate import main as aggregate
+from reports.collect import collect
+from reports.publish import main, without_folders
+from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
+
+CONFIG = row_config("scratch.lr", "1e-2")
+PINNED = "/secret/place/net.pth@sha256:" + "0" * 64
+
+
+def publish(folder: StudyFolder, out: Path) -> int:
+    return main([f"runs={folder.path}", f"out={out}"])
+
+
+def test_the_report_of_the_copy_has_the_same_numbers(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0, 0.29), make_result(CONFIG, 1, 0.31), make_diverged(CONFIG, 2))
+    assert publish(folder, tmp_path / "copy") == 0
+    before, after = folder.collect(), collect(tmp_path / "copy")
+    assert [row.measured for row in after.all_rows()] == [row.measured for row in before.all_rows()]
+    assert len(after.results()) == 3
+    aggregate([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'report'}"])
+    assert "0.300" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_what_is_there_stays_and_what_is_new_is_added(
+    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0, 0.29))
+    publish(folder, tmp_path / "copy")
+    first = (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes()
+    folder.add(make_result(CONFIG, 0, 0.99), make_result(CONFIG, 1, 0.31))
+    publish(folder, tmp_path / "copy")
+    assert "1 result published" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes() == first
+    assert len(list(run_folders(tmp_path / "copy"))) == 2
+
+
+def test_no_folder_of_the_machine_is_in_the_copy(folder: StudyFolder, tmp_path: Path) -> None:
+    settings = StudySettings(overrides={"weights": PINNED}, imagenet_weights={"alexnet": PINNED})
+    folder = StudyFolder(folder.path, settings)
+    folder.start()
+    config = settings.apply(CONFIG)
+    folder.add(make_result(config, 0))
+    publish(folder, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.json"):
+        assert "/secret" not in path.read_text()
+    (found,) = run_folders(tmp_path / "copy")
+    result = read_result(found)
+    assert isinstance(result, Result)
+    assert result.config.weights == "net.pth@sha256:" + "0" * 64
+    assert len(collect(tmp_path / "copy").results()) == 1
+
+
+def test_a_data_folder_is_left_out_of_the_study(folder: StudyFolder) -> None:
+    folder.start()
+    study = read_study(folder.path)
+    assert study is not None
+    named = study.model_copy(update={"data": study.data.model_copy(update={"root": "/secret/data"})})
+    assert without_folders(named) == study
+
+
+def test_results_that_do_not_count_are_named(
+    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.start()
+    other = make_result(CONFIG, 1)
+    folder.add(
+        make_result(CONFIG, 0),
+        other.model_copy(update={"data": other.data.model_copy(update={"fingerprint": "f" * 16})}),
+        make_result(CONFIG, 2),
+    )
+    (folder.path / f"{CONFIG.id}-s2" / RESULT).write_text("{")
+    publish(folder, tmp_path / "copy")
+    said = capsys.readouterr().out
+    assert f"left out: {CONFIG.id}-s1 was trained on another data set" in said
+    assert f"{CONFIG.id}-s2/{RESULT} is damaged" in said
+    assert [path.name for path in run_folders(tmp_path / "copy")] == [f"{CONFIG.id}-s0"]
+
+
+def test_another_study_is_not_mixed_in(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    publish(folder, tmp_path / "copy")
+    other = StudyFolder(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
+    other.start()
+    other.add(make_result(RunConfig(epochs=1), 0))
+    with pytest.raises(UserError, match="holds a study with no overrides, and this command asks for epochs=1"):
+        publish(other, tmp_path / "copy")
+    assert list(run_folders(tmp_path / "copy")) == []
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study; give the folder that jobs/submit"):
+        main([f"runs={tmp_path}", f"out={tmp_path / 'copy'}"])
+    assert not (tmp_path / "copy").exists()
