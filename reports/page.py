@@ -69,7 +69,6 @@ def open_gallery(out: Path, pool: Executor | None = None) -> Gallery:
 def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Report:
     """The report; its pictures are there after `gallery.finish()`. Raises OSError."""
     catalog = collected.catalog
-    studies = class_studies(collected)
     notes = caution_notes(collected)
     blocks: list[Block] = [
         Heading(1, escape(catalog.title), "top"),
@@ -91,6 +90,7 @@ def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Rep
             blocks += _table_section(section, asked, collected, gallery)
     if catalog.is_report:
         blocks += [Heading(2, "5. Conclusions", "conclusions"), *notes, *conclusion_blocks(collected)]
+    studies = class_studies(collected)  # takes a while, in which other processes draw the sections' figures
     blocks += [Heading(2, "Class by class", "classes"), *notes, *class_blocks(collected, studies, gallery)]
     blocks += [Heading(2, "Cost", "cost"), *notes, *cost_blocks(collected)]
     blocks += [Heading(2, "Provenance", "provenance"), *notes, *origins_blocks(collected)]
