@@ -13,8 +13,8 @@ from reports.grid import Column, Grid, Value, shown
 from reports.markup import printable
 
 PACKAGES = r"% Needs \usepackage{booktabs,graphicx,longtable,lscape}"
-LONG = 30
-"""Rows up to which a table stays together; longer ones break between pages."""
+LONG, LONG_TURNED = 30, 18
+"""Rows up to which a table stays together, upright and turned; longer ones break between pages."""
 WIDE = 115
 """Characters across up to which a table stands upright; wider ones are turned by a quarter, as long ones are."""
 HEADING_WIDTH, CELL_WIDTH = 11, 26
@@ -76,7 +76,8 @@ def to_latex(grid: Grid) -> str:
     head = [r"\toprule", _row(headings, sides, "b"), r"\midrule"]
     rows = [_row(row, sides, "t") for row in cells]
     caption = rf"\caption{{{latex(grid.caption)}}}\label{{tab:{grid.name.replace('_', '-')}}}"
-    if len(rows) > LONG:
+    long = len(rows) > (LONG if across <= WIDE else LONG_TURNED)
+    if long:
         lines = _long(caption, sides, head, rows)
     else:
         tabular = [rf"\begin{{tabular}}{{{sides}}}", *head, *rows, r"\bottomrule", r"\end{tabular}}"]
@@ -89,7 +90,7 @@ def to_latex(grid: Grid) -> str:
             *tabular,
             r"\end{table}",
         ]
-    if len(rows) > LONG or across > WIDE:
+    if long or across > WIDE:
         lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
     return "\n".join([PACKAGES, *lines]) + "\n"
 

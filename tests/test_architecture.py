@@ -61,6 +61,7 @@ def test_no_script_shadows_the_standard_library(package: str) -> None:
         "jobs.preparation",
         "jobs.benchmark",
         "reports.compare",
+        "reports.publish",
         "reports.aggregate",
         "caltech_exp.plan",
         "caltech_exp.study",

@@ -27,6 +27,7 @@ SMALL = {
     "reports/simulate.py": "seeds=1",
     "reports/benchmark_growth.py": "seeds=1 rounds=1 folder=growth",
     "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
+    "reports/publish.py": "",
 }  # fmt: skip
 """Words that a command gets where it does not say otherwise: the rows of a whole section train in seconds."""
 
@@ -96,6 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     (place / "nets.py").write_text(NETS)
     examples = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs" / "studies.md").read_text(), re.DOTALL)
     (place / "sampling.yaml").write_text(examples[0])
+    (place / "choices.yaml").write_text(examples[1])
     (place / "mine.yaml").write_text(examples[-1])
     (place / "STAND_IN").symlink_to(stand_in)
     return place
