@@ -46,6 +46,10 @@ def test_from_the_profiles_rate(tmp_path: Path) -> None:
     )
 
 
+def test_seconds_are_not_told_as_nothing(tmp_path: Path) -> None:
+    assert lines(tmp_path, "images_per_second: {alexnet: 10000}")[0].startswith("about 0.01 GPU hours")
+
+
 def test_from_results_and_how_many_by_what(tmp_path: Path) -> None:
     write_result(tmp_path, PLAN[0], epoch_seconds=20.0)  # 610 s with 10 s besides epochs
     (line,) = lines(tmp_path)
