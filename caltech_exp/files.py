@@ -75,12 +75,6 @@ def user_path(text: str, key: str) -> Path:
     return path
 
 
-def typed_path(path: Path) -> str:
-    """The path as one would type it from the current folder: relative to that where it lies in it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
 @contextlib.contextmanager
 def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
     """Make `folder` and its parents for the block; if that fails, those that were new and are empty go again.

@@ -9,7 +9,6 @@ from pathlib import PurePath
 from caltech_exp.catalog import Figure, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import PIN, run_id
-from caltech_exp.files import typed_path
 from reports.banner import picture_caution
 from reports.blocks import Block, Picture, Prose, Table, row_key
 from reports.collect import Collected, RowRuns
@@ -19,6 +18,7 @@ from reports.gallery import Drawing, Gallery, digests, figure_name
 from reports.markup import NOTHING, code, escape, listing, printable
 from reports.measured import mean
 from reports.outcome import Outcome
+from reports.places import place
 from reports.vocabulary import changed_settings
 
 SUBJECT = "Loss and validation accuracy with parameters"
@@ -131,7 +131,7 @@ def submit_command(collected: Collected, what: str) -> str:
     """The command that submits `what` into this study, with its seeds and overrides."""
     words = [what]
     if os.path.realpath(collected.folder) != os.path.realpath("runs"):
-        words.append(f"runs={typed_path(collected.folder)}")
+        words.append(f"runs={place(collected.folder)}")
     if collected.seeds != collected.catalog.seeds:
         words.append(f"seeds={','.join(map(str, collected.seeds))}" + ("," if len(collected.seeds) == 1 else ""))
     if collected.study and collected.study.data.root:

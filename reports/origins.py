@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from caltech_exp.clock import utc_now
-from caltech_exp.files import typed_path
 from caltech_exp.provenance import code_version
 from reports.blocks import Block, Listing, Prose, Table
 from reports.collect import Collected
 from reports.counts import ORDER, count_runs
 from reports.figure_blocks import submit_command
 from reports.markup import code, escape
+from reports.places import place
 
 
 def origins_blocks(collected: Collected) -> list[Block]:
@@ -59,9 +59,9 @@ def _facts(collected: Collected) -> Listing:
 def _study(collected: Collected) -> str:
     study = collected.study
     if study is None:
-        return f"Study: {code(typed_path(collected.folder))} holds no study.json"
+        return f"Study: {code(place(collected.folder))} holds no study.json"
     return (
-        f"Study: {code(typed_path(collected.folder))}, started {escape(study.created)} by {escape(study.code)}, "
+        f"Study: {code(place(collected.folder))}, started {escape(study.created)} by {escape(study.code)}, "
         f"with {escape(study.settings)}, on the {escape(study.data)}"
     )
 
@@ -88,7 +88,7 @@ def _unreadable(collected: Collected) -> list[Listing]:
     """Files that should hold a record and do not."""
     lines = [f"{code(damaged.path)}: {escape(damaged.reason)}" for damaged in collected.damaged]
     lines += [
-        f"{code(typed_path(collected.folder / run.id))}: {escape(run.detail)}"
+        f"{code(place(collected.folder / run.id))}: {escape(run.detail)}"
         for run in (*collected.all_runs(), *collected.strays)
         if run.state == "damaged"
     ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from caltech_exp.catalog import Catalog, Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import NUM_CLASSES
-from caltech_exp.files import typed_path
 from reports.agreement import agreement_blocks, agreement_grid
 from reports.banner import cautions
 from reports.blocks import Block, Heading, Note, Prose, Table
@@ -23,6 +22,7 @@ from reports.gallery import Gallery
 from reports.grid import Grid
 from reports.markup import code, escape
 from reports.origins import origins_blocks
+from reports.places import place
 from reports.readings import readings, readings_blocks, readings_grid
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
@@ -125,7 +125,7 @@ def caution_notes(collected: Collected) -> list[Note]:
 
 def _missing(collected: Collected) -> list[str]:
     """What a reader must know of a folder without a study record or without results."""
-    words, folder = [], code(typed_path(collected.folder))
+    words, folder = [], code(place(collected.folder))
     if not collected.folder.is_dir():
         words.append(f"The runs folder {folder} does not exist.")
     elif collected.study is None:
