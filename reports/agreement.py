@@ -109,7 +109,8 @@ def agreement_sentence(points: Sequence[ScatterPoint]) -> str:
     near = sum(gap <= 0.02 for gap in gaps)
     rows = "row" if len(gaps) == 1 else "rows"
     return (
-        f"Of {len(gaps)} {rows} with a measured and a reported value, {near} differ by at most 0.02; the median "
+        f"Of {len(gaps)} {rows} with a measured and a reported value, {near} "
+        f"{'differs' if near == 1 else 'differ'} by at most 0.02; the median "
         f"difference is {gaps[len(gaps) // 2]:.3f}, the largest {gaps[-1]:.3f}."
     )
 

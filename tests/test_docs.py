@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-DOCS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "reports" / "README.md"]
+DOCS = [
+    CHECKOUT / "README.md",
+    *sorted((CHECKOUT / "docs").glob("*.md")),
+    CHECKOUT / "reports" / "README.md",
+    CHECKOUT / "reports" / "reproduction" / "README.md",
+]
 
 SMALL = {
     "jobs/submit.py": (
@@ -56,8 +61,12 @@ class tiny(nn.Sequential):
         self.flat = nn.Flatten()
         self.fc = nn.Linear(98, classes)
 """
-PLACES = {"/path/to/caltech101": "STAND_IN"}
-"""What stands in the docs for a place of the reader's."""
+PLACES = {
+    "/path/to/caltech101": "STAND_IN",
+    "out=reports/reproduction/runs": "out=published",
+    "out=reports/reproduction": "out=reproduced",
+}
+"""What stands in the docs for a place of the reader's, and places of the checkout that tests leave alone."""
 
 
 @dataclass(frozen=True)

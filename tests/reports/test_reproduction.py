@@ -1,0 +1,85 @@
+"""The kept results of real runs: what they are, and that report and text say what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.results import Result, read_result
+from caltech_exp.splits import read_data_set
+from caltech_exp.study import read_study, run_folders
+from reports.aggregate import main as aggregate
+from reports.collect import collect
+from reports.readings import readings
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+KEPT = CHECKOUT / "reports" / "reproduction"
+RUNS = KEPT / "runs"
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    found = [read_result(folder) for folder in run_folders(RUNS)]
+    assert found
+    assert all(isinstance(one, Result) for one in found)
+    return [one for one in found if isinstance(one, Result)]
+
+
+def without_date(report: Path) -> list[str]:
+    return [line for line in report.read_text().splitlines() if not line.startswith("Written ")]
+
+
+def test_they_are_of_the_real_data_set_and_whole(results: list[Result], caltech101: Path) -> None:
+    data = read_data_set(caltech101)
+    study = read_study(RUNS)
+    assert study is not None
+    assert study.data.fingerprint == data.fingerprint
+    for one in results:
+        assert one.data.fingerprint == data.fingerprint
+        assert not one.data.simulated
+        assert not one.data.stand_in
+        assert (one.data.train_images, one.data.val_images, one.data.test_images) == (2892, 2892, 2893)
+        assert one.status == "diverged" or len(one.epochs) == one.config.epochs
+        assert one.code.commit is not None
+        assert not one.code.dirty
+
+
+def test_the_study_has_changed_nothing_but_the_arithmetic() -> None:
+    study = read_study(RUNS)
+    assert study is not None
+    assert set(study.settings.overrides) <= {"precision"}
+    assert not study.settings.imagenet_weights
+    assert study.file is None
+
+
+def test_the_report_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
+    aggregate(["runs=reports/reproduction/runs", f"out={tmp_path}"])
+    assert without_date(KEPT / "report.md") == without_date(tmp_path / "report.md")
+    kept, made = ({path.name for path in (folder / "figures").iterdir()} for folder in (KEPT, tmp_path))
+    assert kept == made
+
+
+def test_the_text_says_of_each_row_whether_it_agrees() -> None:
+    text = (KEPT / "README.md").read_text()
+    rows = readings(collect(RUNS))
+    assert rows
+    for row in rows:
+        assert row.last is not None
+        (line,) = re.findall(rf"^\| `{re.escape(row.name)}` \|.*$", text, re.MULTILINE)
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1].startswith(f"{row.reported:.3f}")
+        assert cells[2:] == [
+            str(row.n),
+            f"{row.reported + row.last.value:.3f}",
+            f"{row.last.value:+.3f} ± {row.last.half:.3f}",
+            "yes" if row.last.agrees else "no",
+        ]
+
+
+def test_no_folder_of_a_machine_is_kept() -> None:
+    for path in KEPT.rglob("*"):
+        if path.suffix in (".json", ".md", ".svg"):
+            found = re.findall(r"(?:/root|/home|/work|/tmp|/mnt|/scratch)/\w+", path.read_text())
+            assert found == [], path
