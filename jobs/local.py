@@ -137,7 +137,7 @@ def cancel(folder: Path, names: Collection[str]) -> None:
 
 
 def cancelled(folder: Path) -> set[str]:
-    """Names of the tasks that are to end."""
+    """Names of the tasks that are to end, or were."""
     try:
         return set(json.loads((folder / CANCELLED).read_text()))
     except FileNotFoundError:

@@ -46,7 +46,7 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     except NoAnswerError as error:
         note = str(error)
     states = states_in_files(plan, runs, manifests, queue, study.data.fingerprint, past)
-    states = why_lost(states, manifests, timeout, told)
+    states = why_lost(states, runs, manifests, timeout, told)
     profile = latest_profile(manifests)
     images = study.data.train_val_images
     paces = paces_of(plan, states, past, profile, images)

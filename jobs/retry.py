@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from caltech_exp.states import RunState
-from caltech_exp.study import Manifest
+from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask
 from jobs.accounting import EndedJob, ended_jobs
+from jobs.local import cancelled
 from jobs.profiles import Profile, SlurmProfile
 
 OF_A_JOB = {
@@ -37,37 +39,61 @@ ADVICE = {
 
 def why_lost(
     states: Mapping[str, RunState],
+    runs: Path,
     manifests: Sequence[Manifest],
     timeout: float,
     told: dict[str, EndedJob] | None = None,
 ) -> dict[str, RunState]:
     """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
+    Of tasks on this machine it is known which were cancelled.
 
+    runs  the study's folder
     told  job id -> what it has told before, for one who looks again: it is asked about other jobs only, and its
           answers are added
     """
     lost = {name for name, state in states.items() if state.state == "lost"}
-    jobs = {
-        run: (task.job, manifest.job_names[task.array])
+    last = {
+        run: (manifest, task)
         for manifest in manifests  # the latest counts
-        if manifest.executor == "slurm"
         for task in manifest.tasks
         for run in task.runs
         if task.job and run in lost
+    }
+    found = _cancelled_here(states, runs, last)
+    jobs = {
+        run: (task.job, manifest.job_names[task.array])
+        for run, (manifest, task) in last.items()
+        if manifest.executor == "slurm"
     }
     told = {} if told is None else told
     asked = {job for job, _ in jobs.values()} - told.keys()
     if asked:
         told |= ended_jobs(asked, timeout)
-    found = dict(states)
     for run, (job, name) in jobs.items():
         ended = told.get(job)
         if ended and ended.name in (name, NOT_NAMED_YET) and ended.state in OF_A_JOB:
             words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
-            state = states[run]
             node = ended.node if ended.state in OF_A_NODE else ""
-            found[run] = replace(state, detail="; ".join(filter(None, (state.detail, words))), node=node)
+            found[run] = replace(_because(states[run], words), node=node)
     return found
+
+
+def _cancelled_here(
+    states: Mapping[str, RunState], runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask]]
+) -> dict[str, RunState]:
+    """The states, with the reason of lost runs whose task on this machine was cancelled."""
+    local = {manifest.id for manifest, _ in last.values() if manifest.executor == "local"}
+    ended = {(one, name) for one in local for name in cancelled(runs / SUBMISSIONS / one)}
+    return {
+        run: _because(state, OF_A_JOB["CANCELLED"])
+        if run in last and (last[run][0].id, last[run][1].job) in ended
+        else state
+        for run, state in states.items()
+    }
+
+
+def _because(state: RunState, words: str) -> RunState:
+    return replace(state, detail="; ".join(filter(None, (state.detail, words))))
 
 
 def advice(states: Iterable[RunState]) -> list[str]:

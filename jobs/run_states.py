@@ -32,7 +32,7 @@ def states_of(
     past = past_runs(runs, fingerprint) if past is None else past
     queue = queued_runs(runs, manifests, timeout, past)
     states = states_in_files(plan, runs, manifests, queue, fingerprint, past)
-    return why_lost(states, manifests, timeout)
+    return why_lost(states, runs, manifests, timeout)
 
 
 def states_in_files(

@@ -80,7 +80,9 @@ def test_a_study_is_ended_half_way_and_goes_on(
     (submission,) = runs.glob("submissions/2*")
     until(lambda: not is_alive(submission), 5)
     assert len(list(runs.glob("*/checkpoint.pt"))) == 1
-    assert "report: its job was cancelled or died" in status(f"runs={runs}").stdout
+    told = status(f"runs={runs}").stdout
+    assert "report: its job was cancelled or died" in told
+    assert told.count(": its job was cancelled, ") + told.count("; its job was cancelled, ") == 2
     assert cancel(f"runs={runs}").stdout == f"nothing to cancel: no job of {runs} is in a queue\n"
 
     again = submit(*words, "seeds=1", "wait=true")
