@@ -10,6 +10,7 @@ from caltech_exp.splits import read_data_set
 from caltech_exp.study import read_study, run_folders
 from reports.aggregate import main as aggregate
 from reports.collect import collect
+from reports.grid import Column, shown
 from reports.readings import readings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -73,7 +74,7 @@ def test_the_text_says_of_each_row_whether_it_agrees() -> None:
         assert cells[2:] == [
             str(row.n),
             f"{row.reported + row.last.value:.3f}",
-            f"{row.last.value:+.3f} ± {row.last.half:.3f}",
+            f"{shown(Column('difference', 'signed'), row.last.value)} ± {row.last.half:.3f}",
             "yes" if row.last.agrees else "no",
         ]
 
