@@ -24,10 +24,13 @@ OWN_NETWORK = re.compile(
 )
 """A network of the user's own: a function in a Python file, pinned to the file's content like a weights file."""
 
+RESIZE = 256
+"""Pixels of the shorter side before the crop, in the report's runs (design, The report's protocol)."""
+
 ADDED = {
     "sampling": "shuffle",
     "max_per_class": 0,
-    "resize": 256,
+    "resize": RESIZE,
     "normalization": "weights",
     "last_batch": "drop",
 }
@@ -83,7 +86,7 @@ class RunConfig(BaseModel):
         "drop", description="the last batch of an epoch where it is incomplete: drop, or keep"
     )
     resize: int = Field(
-        256,
+        RESIZE,
         ge=0,
         le=1024,
         description="pixels of the shorter side before the 224 x 224 crop, to 1024; 0: as it is",

@@ -16,6 +16,7 @@ import PIL
 from PIL import features
 from pydantic import Field
 
+from caltech_exp.config import RESIZE
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record
 from caltech_exp.splits import IMAGES, DataSet, Sample, damaged_image, evenly
@@ -25,8 +26,6 @@ FORMAT = 1
 
 Layout = Literal["center", "resized"]
 """center: resized and the middle 224 x 224 of that; resized: that without the crop, for random crops."""
-RESIZE = 256
-"""Pixels of the shorter side before the crop, in the report's runs (design, The report's protocol)."""
 
 ALL_PACKS: tuple[tuple[str, Layout], ...] = (
     ("train", "center"),

@@ -59,7 +59,9 @@ def why_lost(
         for run in task.runs
         if task.job and run in lost
     }
-    found = _cancelled_here(states, runs, last)
+    found = dict(states)
+    for run in _cancelled_here(runs, last):
+        found[run] = _because(states[run], OF_A_JOB["CANCELLED"])
     jobs = {
         run: (task.job, manifest.job_names[task.array])
         for run, (manifest, task) in last.items()
@@ -78,18 +80,11 @@ def why_lost(
     return found
 
 
-def _cancelled_here(
-    states: Mapping[str, RunState], runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask]]
-) -> dict[str, RunState]:
-    """The states, with the reason of lost runs whose task on this machine was cancelled."""
+def _cancelled_here(runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask]]) -> list[str]:
+    """The runs whose last task was one of this machine and cancelled."""
     local = {manifest.id for manifest, _ in last.values() if manifest.executor == "local"}
-    ended = {(one, name) for one in local for name in cancelled(runs / SUBMISSIONS / one)}
-    return {
-        run: _because(state, OF_A_JOB["CANCELLED"])
-        if run in last and (last[run][0].id, last[run][1].job) in ended
-        else state
-        for run, state in states.items()
-    }
+    ended = {one: cancelled(runs / SUBMISSIONS / one) for one in local}
+    return [run for run, (manifest, task) in last.items() if task.job in ended.get(manifest.id, ())]
 
 
 def _because(state: RunState, words: str) -> RunState:

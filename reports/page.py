@@ -23,7 +23,7 @@ from reports.grid import Grid
 from reports.markup import code, escape
 from reports.origins import origins_blocks
 from reports.places import place
-from reports.readings import readings, readings_blocks, readings_grid
+from reports.readings import Reading, readings, readings_blocks, readings_grid
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
 
@@ -69,7 +69,7 @@ def open_gallery(out: Path, pool: Executor | None = None) -> Gallery:
 def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Report:
     """The report; its pictures are there after `gallery.finish()`. Raises OSError."""
     catalog = collected.catalog
-    notes = caution_notes(collected)
+    notes, read = caution_notes(collected), readings(collected)
     blocks: list[Block] = [
         Heading(1, escape(catalog.title), "top"),
         *notes,
@@ -80,7 +80,7 @@ def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Rep
     ]
     if compares(catalog):
         blocks += [Heading(2, "Agreement at a glance", "agreement"), *notes, *agreement_blocks(collected, gallery)]
-        blocks += readings_blocks(collected)
+        blocks += readings_blocks(read)
     for section in catalog.sections:
         blocks += [Heading(2, escape(section.full_title), section.name), *notes]
         blocks += [Prose(f"*{escape(section.question)}*")] if section.question else []
@@ -94,14 +94,14 @@ def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Rep
     blocks += [Heading(2, "Class by class", "classes"), *notes, *class_blocks(collected, studies, gallery)]
     blocks += [Heading(2, "Cost", "cost"), *notes, *cost_blocks(collected)]
     blocks += [Heading(2, "Provenance", "provenance"), *notes, *origins_blocks(collected)]
-    return Report(tuple(blocks), report_grids(collected, studies))
+    return Report(tuple(blocks), report_grids(collected, studies, read))
 
 
-def report_grids(collected: Collected, studies: Sequence[ClassStudy]) -> tuple[Grid, ...]:
+def report_grids(collected: Collected, studies: Sequence[ClassStudy], read: Sequence[Reading]) -> tuple[Grid, ...]:
     """Every table of numbers of the report, and the classes one by one."""
     names = class_names(collected, NUM_CLASSES)
     return (
-        *((agreement_grid(collected), readings_grid(readings(collected))) if compares(collected.catalog) else ()),
+        *((agreement_grid(collected), readings_grid(read)) if compares(collected.catalog) else ()),
         *(
             results_grid(section, asked, collected.of(section, asked))
             for section, asked in collected.catalog.tables

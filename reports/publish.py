@@ -15,7 +15,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.arguments import read_options, run_command_line, usage
-from caltech_exp.config import OWN_NETWORK, PIN, RunConfig
+from caltech_exp.config import OWN_NETWORK, PIN
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
 from caltech_exp.results import RESULT, Damaged, Result, read_result, write_record
@@ -70,7 +70,8 @@ def _publish(result: Result, out: Path) -> bool:
     folder = out / result.run_id
     if (folder / RESULT).exists():
         return False
-    config = result.config.but(**_named(result.config))
+    config = result.config  # its id goes by the hash of a file, not by its folder
+    config = config.but(model=_file_name(config.model), weights=_file_name(config.weights))
     write_record(folder, RESULT, result.model_copy(update={"config": config}))
     return True
 
@@ -86,11 +87,6 @@ def without_folders(study: Study) -> Study:
     )
     data = study.data.model_copy(update={"root": ""})
     return study.model_copy(update={"settings": settings, "file": file, "data": data})
-
-
-def _named(config: RunConfig) -> dict[str, str]:
-    """The settings that may name a file, without its folder; ids go by the hash of its content."""
-    return {"model": _file_name(config.model), "weights": _file_name(config.weights)}
 
 
 def _file_name(value: Any) -> Any:

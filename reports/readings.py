@@ -49,9 +49,8 @@ class Reading:
     test: Gap | None
 
 
-def readings_blocks(collected: Collected) -> list[Block]:
+def readings_blocks(found: Sequence[Reading]) -> list[Block]:
     """How many rows agree by each reading, and the rows; nothing where there is nothing to compare."""
-    found = readings(collected)
     if not found:
         return []
     return [

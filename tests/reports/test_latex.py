@@ -21,6 +21,7 @@ from reports.grid import Column, Grid
 from reports.latex import ACCENTS, LETTERS, LONG, to_latex
 from reports.latex import latex as as_latex
 from reports.page import report_grids
+from reports.readings import readings
 from reports.table_files import write_tables
 
 PRINTABLE = "".join(letter for letter in string.printable if letter.isprintable())
@@ -50,7 +51,7 @@ def tables(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """Every table of a whole report, and some odd ones, by name."""
     collected = collect(simulated)
     folder = tmp_path_factory.mktemp("tables")
-    write_tables(folder, [*report_grids(collected, class_studies(collected)), *ODD])
+    write_tables(folder, [*report_grids(collected, class_studies(collected), readings(collected)), *ODD])
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.tex"))}
 
 

@@ -48,5 +48,6 @@ def test_rows_without_a_reported_value_are_left_out_and_no_row_stands_twice(fold
 
 def test_nothing_measured_is_nothing_to_read(folder: StudyFolder) -> None:
     collected = folder.collect()
-    assert readings_blocks(collected) == []
-    assert next(grid for grid in report_grids(collected, ()) if grid.name == "readings").rows == ()
+    assert readings_blocks(readings(collected)) == []
+    grids = report_grids(collected, (), readings(collected))
+    assert next(grid for grid in grids if grid.name == "readings").rows == ()
