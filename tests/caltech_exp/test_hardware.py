@@ -1,6 +1,7 @@
 """What is asked of a device, and what happens where it cannot be had."""
 
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ BF16, FP32 = RunConfig(), RunConfig(precision="fp32")
 def old_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU from before bf16, as torch describes it."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Tesla V100")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Tesla P100")
 
 
 @pytest.mark.parametrize(("config", "dtype"), [(BF16, torch.bfloat16), (FP32, torch.float32)])
@@ -31,7 +32,7 @@ def test_layers_compute_in_the_precision_asked_for(config: RunConfig, dtype: tor
 
 @pytest.mark.usefixtures("old_gpu")
 def test_a_gpu_without_bf16_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UserError, match="GPU Tesla V100 does not compute in bf16; submit with precision=fp32"):
+    with pytest.raises(UserError, match="GPU Tesla P100 does not compute in bf16; submit with precision=fp32"):
         arithmetic(BF16, GPU)
 
 
@@ -47,14 +48,38 @@ def test_on_a_cpu_nothing_is_compiled(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def used_as_it_is(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The log's line about a network that was not compiled."""
+    net = nn.Linear(2, 2)
+    assert compiled(net, GPU, place) is net
+    return capsys.readouterr().out
+
+
 def test_without_a_c_compiler_the_network_is_used_as_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.delenv("CC", raising=False)
-    net = nn.Linear(2, 2)
-    assert compiled(net, GPU, tmp_path) is net
-    assert "no C compiler on this machine" in capsys.readouterr().out
+    assert "no C compiler on this machine: training without torch.compile" in used_as_it_is(tmp_path, capsys)
+
+
+def test_without_the_headers_of_python_the_network_is_used_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    assert f"no {tmp_path / 'Python.h'} on this machine" in used_as_it_is(tmp_path, capsys)
+
+
+@pytest.mark.usefixtures("old_gpu")
+def test_on_a_gpu_too_old_for_triton_the_network_is_used_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 0))
+    assert "Triton does not know GPUs as old as this Tesla P100" in used_as_it_is(tmp_path, capsys)
 
 
 def test_compiled_or_not_a_gpu_computes_the_same(
