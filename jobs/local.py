@@ -16,7 +16,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field, RootModel
+
+from caltech_exp.errors import UserError
 from caltech_exp.files import write_atomically
+from caltech_exp.record import StrictRecord
+from caltech_exp.results import Damaged, read_record
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -104,31 +109,48 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
+class _State(StrictRecord):
+    """What queue.json holds: names of tasks, and submitit's job ids by name of all that were started."""
+
+    waiting: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    jobs: dict[str, str] = Field(default_factory=dict)
+
+
+class _Cancelled(RootModel[frozenset[str]]):
+    """What cancelled.json holds: names of tasks."""
+
+
 def queued_tasks(folder: Path) -> dict[str, str]:
-    """Name -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone."""
+    """Name -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone.
+
+    Raises UserError if what the process keeps on record is damaged.
+    """
     if not is_alive(folder):
         return {}
     state = _read_state(folder)
-    return {**dict.fromkeys(state["waiting"], "queued"), **dict.fromkeys(state["running"], "running")}
+    if isinstance(state, Damaged):
+        raise UserError(
+            f"{state.path} is damaged ({state.reason}), so what this machine's queue holds cannot be told; "
+            "its process writes the file anew when a task begins or ends: try again then"
+        )
+    return {**dict.fromkeys(state.waiting, "queued"), **dict.fromkeys(state.running, "running")}
 
 
 def submitit_jobs(folder: Path) -> dict[str, str]:
-    """Name -> submitit's job id, by which its logs are named, of every task that was started."""
-    return dict(_read_state(folder)["jobs"])
+    """Name -> submitit's job id, by which its logs are named, of every task that was started, as far as known."""
+    state = _read_state(folder)
+    return {} if isinstance(state, Damaged) else state.jobs
 
 
 def write_state(folder: Path, waiting: Collection[str], running: Collection[str], jobs: dict[str, str]) -> None:
     """Leave on record what waits, what runs, and submitit's job ids. Raises OSError."""
-    state = {"waiting": list(waiting), "running": list(running), "jobs": jobs}
-    write_atomically(folder / STATE, json.dumps(state))
+    state = _State(waiting=tuple(waiting), running=tuple(running), jobs=jobs)
+    write_atomically(folder / STATE, state.model_dump_json())
 
 
-def _read_state(folder: Path) -> dict[str, dict[str, str]]:
-    empty: dict[str, dict[str, str]] = {"waiting": {}, "running": {}, "jobs": {}}
-    try:
-        return {**empty, **json.loads((folder / STATE).read_text())}
-    except FileNotFoundError:
-        return empty
+def _read_state(folder: Path) -> _State | Damaged:
+    return read_record(folder / STATE, _State) or _State()
 
 
 def cancel(folder: Path, names: Collection[str]) -> None:
@@ -136,9 +158,7 @@ def cancel(folder: Path, names: Collection[str]) -> None:
     write_atomically(folder / CANCELLED, json.dumps(sorted({*names, *cancelled(folder)})))
 
 
-def cancelled(folder: Path) -> set[str]:
-    """Names of the tasks that are to end, or were."""
-    try:
-        return set(json.loads((folder / CANCELLED).read_text()))
-    except FileNotFoundError:
-        return set()
+def cancelled(folder: Path) -> frozenset[str]:
+    """Names of the tasks that are to end, or were; none if the file is damaged: `cancel` writes it anew."""
+    names = read_record(folder / CANCELLED, _Cancelled)
+    return names.root if isinstance(names, _Cancelled) else frozenset()

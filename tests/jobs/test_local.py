@@ -1,5 +1,6 @@
 """The queue on this machine."""
 
+import fcntl
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local import is_alive, queued_tasks
+from caltech_exp.errors import UserError
+from jobs.local import cancel, cancelled, is_alive, queued_tasks, submitit_jobs
 from jobs.profiles import local_gpus
 from tests.conftest import Command
 from tests.jobs.testbed import until
@@ -42,6 +44,26 @@ def test_no_more_tasks_at_once_than_the_profile_says(
 def test_a_folder_without_a_queue_is_not_alive(tmp_path: Path) -> None:
     assert not is_alive(tmp_path)
     assert queued_tasks(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"waiting": 3}', '{"waiting": [], "other": []}'])
+def test_a_damaged_record_of_a_queue_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "queue.json").write_text(text)
+    assert submitit_jobs(tmp_path) == {}
+    with (tmp_path / "queue.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"queue.json is damaged \(.+\), so what this machine's queue holds"):
+            queued_tasks(tmp_path)
+    assert queued_tasks(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[3]"])
+def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: Path) -> None:
+    (tmp_path / "cancelled.json").write_text(text)
+    assert cancelled(tmp_path) == set()
+    cancel(tmp_path, ["local-1"])
+    cancel(tmp_path, ["local-0"])
+    assert cancelled(tmp_path) == {"local-0", "local-1"}
 
 
 def test_no_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
