@@ -9,85 +9,31 @@ time; anything else is an AssertionError. What was done is printed, by kind.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.standin import write_stand_in
 from tests.conftest import CHECKOUT
-from tests.jobs.testbed import profile, queue, slurm, until
+from tests.jobs.disturbances import administer, deck, running_jobs
+from tests.jobs.testbed import profile, queue, until
+from tests.jobs.watcher import Watcher
 
 CHANGING = (
     "attempts", "code", "energy_joules", "host", "images_per_second", "job", "peak_memory_bytes", "started",
     "wall_seconds",
 )  # fmt: skip
 """What a disturbance may change in a result; in an epoch, its seconds."""
-TESTBED = Path(os.environ.get("CALTECH_EXP_TESTBED", "/var/tmp/caltech-exp-testbed"))
-
-
-@dataclass
-class Watcher:
-    """Looks at every lease and at the life of its process, many times a second, from outside of the suite."""
-
-    runs: Path
-    holders: dict[tuple[str, int], tuple[int, int, float]] = field(default_factory=dict)
-    alive: dict[tuple[int, int], float] = field(default_factory=dict)
-    given_back: set[tuple[str, int]] = field(default_factory=set)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def look(self) -> None:
-        """(run, number) -> process and when it was first seen holding; process -> when it was last seen alive."""
-        for path in self.runs.glob("*/lease.*.json"):
-            key = (path.parent.name, int(path.name.split(".")[1]))
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime == 0:
-                    self.given_back.add(key)
-            if key not in self.holders:
-                with contextlib.suppress(OSError, ValueError):
-                    holder = json.loads(path.read_text())
-                    self.holders[key] = (holder["pid"], holder["started"], time.monotonic())
-        for pid, started, _ in self.holders.values():
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                if fields[0] not in "ZX" and int(fields[19]) == started:
-                    self.alive[pid, started] = time.monotonic()
-
-    def sees_training(self) -> bool:
-        """Whether some process holds a run now."""
-        now = time.monotonic()
-        return any(
-            self.alive.get(holder[:2], 0.0) > now - 0.5 and key not in self.given_back
-            for key, holder in list(self.holders.items())
-        )
-
-    def watch(self) -> None:
-        while not self.stopped.wait(0.02):
-            self.look()
-
-    def overlaps(self) -> list[str]:
-        """Runs that a process took while the one before it was still there and had not given them back."""
-        found = []
-        for (run, number), (pid, started, since) in self.holders.items():
-            before = self.holders.get((run, number - 1))
-            if (run, number - 1) in self.given_back:
-                continue
-            if before and before[:2] != (pid, started) and self.alive.get(before[:2], 0.0) > since + 0.1:
-                found.append(f"{run}: lease {number} while the holder of {number - 1} was alive")
-        return found
 
 
 @dataclass(frozen=True)
@@ -122,138 +68,6 @@ def results(runs: Path) -> dict[str, dict[str, Any]]:
             epoch.pop("seconds")
         found[path.parent.name] = result
     return found
-
-
-def tasks() -> list[int]:
-    """The processes of all tasks that Slurm runs on this machine."""
-    found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (path / "cmdline").read_bytes().split(b"\0")
-            of_slurm = b"SLURM_JOB_ID=" in (path / "environ").read_bytes()
-            if of_slurm and b"python" in words[0] and b"submitit.core._submit" in words:
-                found.append(int(path.name))
-    return sorted(found)
-
-
-def kill_task(dice: random.Random) -> bool:
-    """SIGKILL of a task's process."""
-    return _signal(dice, signal.SIGKILL)
-
-
-def usr2(dice: random.Random) -> bool:
-    """The signal that Slurm sends before preemption and the time limit."""
-    return _slurm(dice, "scancel", "--signal=USR2")
-
-
-def requeue(dice: random.Random) -> bool:
-    """`scontrol requeue`, as an administrator's or a preemption's."""
-    return _slurm(dice, "scontrol", "requeue")
-
-
-def cancel(dice: random.Random) -> bool:
-    """`scancel` of a task; the study is submitted again later."""
-    return _slurm(dice, "scancel")
-
-
-def time_limit(dice: random.Random) -> bool:
-    """A running task reaches its time limit; queued again, it has a longer one."""
-    jobs = running_jobs()
-    if not jobs:
-        return False
-    job = dice.choice(jobs)
-    if not _succeeds("scontrol", "update", f"JobId={job}", "TimeLimit=1"):
-        return False
-    until(lambda: job not in running_jobs(), 180)
-    return _succeeds("scontrol", "update", f"JobId={job}", "TimeLimit=60")
-
-
-def freeze(dice: random.Random) -> bool:
-    """A task's process stands still for a while."""
-    running = tasks()
-    if not running:
-        return False
-    pid = dice.choice(running)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(2)
-        os.kill(pid, signal.SIGCONT)
-    return True
-
-
-def kill_slurmd(_dice: random.Random) -> bool:
-    """slurmd dies and comes back."""
-    return _restart("slurmd")
-
-
-def kill_slurmctld(_dice: random.Random) -> bool:
-    """slurmctld dies and comes back."""
-    return _restart("slurmctld")
-
-
-DISTURBANCES: tuple[tuple[int, Callable[[random.Random], bool]], ...] = (
-    (8, kill_task),
-    (8, requeue),
-    (8, usr2),
-    (6, cancel),
-    (3, time_limit),
-    (3, freeze),
-    (2, kill_slurmd),
-    (2, kill_slurmctld),
-)
-"""How often of 40, and what."""
-
-
-def _signal(dice: random.Random, number: int) -> bool:
-    running = tasks()
-    if not running:
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(dice.choice(running), number)
-    return True
-
-
-def _slurm(dice: random.Random, *command: str) -> bool:
-    jobs = running_jobs()
-    return bool(jobs) and _succeeds(*command, dice.choice(jobs))
-
-
-def running_jobs() -> list[str]:
-    """Ids of the array tasks that run now."""
-    return sorted(slurm("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split())
-
-
-def _succeeds(*command: str) -> bool:
-    """The job may have ended since it was chosen, or Slurm may be busy with it: then nothing was disturbed."""
-    try:
-        return subprocess.run(command, capture_output=True, timeout=15, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-
-
-def _restart(daemon: str) -> bool:
-    pid = int((TESTBED / "run" / f"{daemon}.pid").read_text())
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    time.sleep(1)
-    subprocess.run(
-        ["bash", str(CHECKOUT / "slurm/testbed/start.sh")], check=True, capture_output=True, timeout=180
-    )
-    return True
-
-
-def administer() -> None:
-    """What is an administrator's to do: a controller that came back may start a job twice, and then drains the
-    node."""
-    if "drain" in slurm("sinfo", "--noheader", "--format=%T"):
-        slurm("scontrol", "update", "NodeName=gpu01", "State=RESUME")
-
-
-def deck(dice: random.Random, disturbances: int) -> list[Callable[[random.Random], bool]]:
-    """So many disturbances in random order, every kind about as often as DISTURBANCES says, and at least once."""
-    cards = [kind for often, kind in DISTURBANCES for _ in range(max(1, round(often * disturbances / 40)))]
-    dice.shuffle(cards)
-    return cards
 
 
 def run_campaign(campaign: Campaign) -> Counter[str]:
