@@ -33,6 +33,8 @@ def ask(command: Sequence[str], timeout: float) -> str:
     name = command[0]
     # The user's filters and formats for squeue must not hide jobs from us.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
+    if "SBATCH_CLUSTERS" in os.environ:  # which sbatch heeds alone
+        environment["SLURM_CLUSTERS"] = os.environ["SBATCH_CLUSTERS"]
     environment["SLURM_BITSTR_LEN"] = "0"  # or sacct cuts `1234_[0,2,4,...]` after 64 characters
     try:
         done = subprocess.run(
@@ -57,9 +59,13 @@ def not_answering(reason: str) -> NoAnswerError:
 
 
 def max_array_size(timeout: float) -> int:
-    """The cluster's MaxArraySize: the most tasks an array can have. Raises UserError if Slurm is down."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"], timeout), re.MULTILINE)
-    return int(found[1]) if found else 1001
+    """The most tasks an array can have on the cluster (slurm.conf(5): MaxArraySize, and max_array_tasks where the
+    site has set it). Raises UserError if Slurm is down."""
+    config = ask(["scontrol", "show", "config"], timeout)
+    limits = re.findall(
+        r"^MaxArraySize\s*=\s*(\d+)|^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M
+    )
+    return min((int(size or tasks) for size, tasks in limits), default=1001)
 
 
 @dataclass(frozen=True)

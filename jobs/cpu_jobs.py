@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.config import FiniteFloat
-from jobs.profile_values import MINUTES_OF_TEN_YEARS, Line
+from jobs.profile_values import MINUTES_OF_TEN_YEARS, Name, OptionName, OptionValue
 
 if TYPE_CHECKING:
     from jobs.profiles import SlurmProfile
 
 OF_GPUS = ("gpu", "gres", "tres", "cpus-per-gpu", "mem-per-gpu", "ntasks-per-gpu", "constraint")
 """Beginnings of sbatch's and srun's options that ask for GPUs, or for nodes that have them."""
+OF_ONE_TASK = ("time", "cpus-per-task", "mem", "exclusive", "reservation", "nodelist", "nodefile")
+"""Options that say how much a training task takes and from which nodes; these jobs have their own."""
+MEMORY_OF_CORES = "mem-per-cpu"
+"""What sites ask for that do not take --mem; sbatch takes one of the two."""
 
 
 class CpuJobs(BaseModel):
@@ -19,17 +23,22 @@ class CpuJobs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    partition: Line | None = Field(None, description="partition; left out: the profile's")
-    account: Line | None = Field(None, description="account to charge; left out: the profile's")
-    qos: Line | None = Field(None, description="quality of service; left out: the profile's")
+    partition: Name | None = Field(None, description="partition; left out: the profile's")
+    account: Name | None = Field(None, description="account to charge; left out: the profile's")
+    qos: Name | None = Field(None, description="quality of service; left out: the profile's")
     time_minutes: int = Field(30, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit, minutes")
     cpus_per_task: int = Field(2, ge=1, description="CPU cores")
     mem_gb: FiniteFloat = Field(4, ge=0.001, le=1e6, description="memory, GB")
+    sbatch: dict[OptionName, OptionValue] = Field(
+        {}, description="further sbatch options beside the profile's; false leaves one of those out"
+    )
 
 
 def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
     """The profile with what its `cpu_jobs` says, and without all that asks for GPUs."""
     asked = profile.cpu_jobs
+    kept = {name: value for name, value in profile.sbatch.items() if not _of_training(name)} | asked.sbatch
+    by_cores = kept.get(MEMORY_OF_CORES, False) is not False and "mem_gb" not in asked.model_fields_set
     changes = {
         "device": "cpu",
         "gpus_per_node": None,
@@ -40,9 +49,16 @@ def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
         "qos": asked.qos or profile.qos,
         "time_minutes": asked.time_minutes,
         "cpus_per_task": asked.cpus_per_task,
-        "mem_gb": asked.mem_gb,
+        "mem_gb": None if by_cores else asked.mem_gb,
         "signal_delay_seconds": min(profile.signal_delay_seconds, 30 * asked.time_minutes),
-        "sbatch": {name: value for name, value in profile.sbatch.items() if not name.startswith(OF_GPUS)},
+        "sbatch": kept if by_cores else {name: value for name, value in kept.items() if name != MEMORY_OF_CORES},
         "srun_args": [word for word in profile.srun_args if not word.lstrip("-").startswith(OF_GPUS)],
     }
     return profile.model_copy(update=changes)
+
+
+def _of_training(option: str) -> bool:
+    """Whether an sbatch option of the profile, perhaps cut short, is for tasks that train alone."""
+    return option.startswith(OF_GPUS) or (
+        option != MEMORY_OF_CORES and any(of_task.startswith(option) for of_task in OF_ONE_TASK)
+    )

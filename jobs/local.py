@@ -66,14 +66,20 @@ def job_name(index: int) -> str:
 def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
     """Start the queue process, which outlives this process and its terminal. All of it runs the code in `source`.
 
-    Raises OSError if `folder` cannot be written.
+    Raises OSError if `folder` cannot be written, UserError if it is on a file system without locks.
     """
     (folder / QUEUE).write_bytes(pickle.dumps(queue))
     write_state(folder, queue.names, {}, {})
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # The lock goes with the open file, which the child inherits: there is no moment without an owner.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"{folder} is on a file system without locks ({error.strerror}), by which a queue on this machine "
+                "is known to live; use runs= on another disk"
+            ) from None
         with (folder / QUEUE_LOG).open("ab") as log:
             subprocess.Popen(
                 [sys.executable, "-m", "jobs.local_queue", str(folder)],
@@ -97,7 +103,7 @@ def _python_path(source: Path) -> str:
 def is_alive(folder: Path) -> bool:
     """Whether the queue process of a submission still runs."""
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR)
+        lock = os.open(folder / LOCK, os.O_RDONLY)  # others may only read what a user submitted
     except OSError:
         return False
     try:

@@ -106,4 +106,7 @@ def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[int,
 
 
 if __name__ == "__main__":
+    # Whoever started it ignored these for that moment, and ignored signals are inherited.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     run_queue(Path(sys.argv[1]))

@@ -1,6 +1,9 @@
 """Where and how to run: profiles, read from YAML and validated."""
 
+import difflib
 import os
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +17,21 @@ from caltech_exp.files import user_path
 from caltech_exp.plain_yaml import MOST_CHARACTERS, load_plain, read_yaml
 from caltech_exp.provenance import CHECKOUT
 from jobs.cpu_jobs import CpuJobs
-from jobs.profile_values import MINUTES_OF_TEN_YEARS, Line, NetworkName, OptionName, Rate, Seconds
+from jobs.profile_values import (
+    MINUTES_OF_TEN_YEARS,
+    OF_GPUS,
+    Line,
+    Name,
+    NetworkName,
+    OptionName,
+    OptionValue,
+    Rate,
+    Seconds,
+)
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
+VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+"""What os.path.expandvars replaces."""
 
 
 class _Profile(BaseModel):
@@ -70,16 +85,20 @@ class SlurmProfile(_Profile):
     max_array_size: int | None = Field(
         None, ge=1, description="tasks of an array at most; left out: the cluster's MaxArraySize"
     )
-    time_minutes: int = Field(240, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit of a task, minutes")
-    gpus_per_node: int | None = Field(None, ge=1, description="GPUs of a task, by --gpus-per-node")
+    time_minutes: int = Field(
+        240, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit of a task, minutes: 1440 for a day"
+    )
+    gpus_per_node: int | None = Field(
+        None, ge=1, description="GPUs of a task, by --gpus-per-node; those of a type by gres"
+    )
     gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
-    mem_gb: FiniteFloat | None = Field(None, ge=0.001, le=1e6, description="memory of a task, GB")
-    partition: Line | None = Field(None, description="partition")
-    account: Line | None = Field(None, description="account to charge")
-    qos: Line | None = Field(None, description="quality of service")
-    constraint: Line | None = Field(None, description="node features")
-    exclude: Line | None = Field(None, description="nodes to leave out")
-    sbatch: dict[OptionName, Line | int | FiniteFloat | bool] = Field(
+    mem_gb: FiniteFloat | None = Field(None, ge=0.001, le=1e6, description="memory of a task, GB: 32, not 32G")
+    partition: Name | None = Field(None, description="partition")
+    account: Name | None = Field(None, description="account to charge")
+    qos: Name | None = Field(None, description="quality of service")
+    constraint: Name | None = Field(None, description="node features")
+    exclude: Name | None = Field(None, description="nodes to leave out")
+    sbatch: dict[OptionName, OptionValue] = Field(
         {}, description="any other sbatch option by its long name without the dashes"
     )
     setup: list[Line] = Field([], description="shell lines, as they stand, run on the node before the task")
@@ -89,7 +108,8 @@ class SlurmProfile(_Profile):
     srun_args: list[Line] = Field([], description="further arguments of srun, each as it stands")
     signal_delay_seconds: int = Field(90, ge=1, le=65535, description="warning before the time limit, seconds")
     cpu_jobs: CpuJobs = Field(
-        CpuJobs(), description="partition, account, qos, time_minutes, cpus_per_task, mem_gb of jobs without a GPU"
+        CpuJobs(),
+        description="partition, account, qos, time_minutes, cpus_per_task, mem_gb, sbatch of jobs without a GPU",
     )
     poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
@@ -100,11 +120,17 @@ class SlurmProfile(_Profile):
             raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
         if self.signal_delay_seconds >= 60 * self.time_minutes:
             raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
-        if self.device == "cuda" and not (self.gpus_per_node or self.gres or self.sbatch):
-            raise ValueError("device cuda needs gpus_per_node: 1 or gres: gpu:1")
+        given = any(value is not False and name.startswith(OF_GPUS) for name, value in self.sbatch.items())
+        if self.device == "cuda" and not (self.gpus_per_node or self.gres or given):
+            raise ValueError(
+                "device cuda needs gpus_per_node: 1 or gres: gpu:1, or sbatch: {exclusive: true} where a node's "
+                "GPUs come with it"
+            )
         return self
 
 
+SETTINGS = {"time": "time_minutes: 240", "mem": "mem_gb: 32", "gpus": "gpus_per_node: 1"}
+"""How a profile says what sbatch has another name for."""
 Profile = LocalProfile | SlurmProfile
 _KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProfile, "slurm": SlurmProfile}
 
@@ -150,10 +176,23 @@ def parse_profile(text: str, where: str) -> Profile:
     if not isinstance(executor, str) or executor not in _KINDS:
         raise UserError(f"profile {where}: executor takes slurm or local, not {shown(repr(executor))}; set one")
     kind = _KINDS[executor]
+    if kind is SlurmProfile:
+        _check_names(values, where)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise explain(error, kind.model_fields, f"profile {where}") from None
+
+
+def _check_names(values: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a name that is like none of the settings, but could be an option of sbatch."""
+    for name in values:
+        if not difflib.get_close_matches(name, SlurmProfile.model_fields):
+            here = SETTINGS.get(name) or f"sbatch: {{{name.replace('_', '-')}: ...}}"
+            raise UserError(
+                f"profile {where}: unknown setting {shown(repr(name))}; "
+                f"if it is an option of sbatch, write {shown(here)}"
+            )
 
 
 def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
@@ -168,8 +207,14 @@ def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
 def expand_path(text: str, key: str) -> Path:
     """A path that stands as `key` in a profile: absolute, with `~` and `$NAME` expanded.
 
-    Raises UserError for one that no file could have, as user_path does.
+    Raises UserError for a variable that is not set here, and for a path that no file could have (user_path).
     """
+    for name in (found[1] or found[2] for found in VARIABLE.finditer(text)):
+        if name not in os.environ:
+            raise UserError(
+                f"{key}={text}: {name} is not set on {socket.gethostname()}; export it, on nodes by a line of "
+                "`setup`, or name another path in the profile"
+            )
     return user_path(os.path.expandvars(text), key)
 
 

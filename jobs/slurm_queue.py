@@ -15,13 +15,16 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
-from jobs.cluster import not_answering
-from jobs.profile_values import RESERVED
+from jobs.profile_values import OF_THE_SUITE
 from jobs.profiles import SlurmProfile
-from jobs.refusals import remedy
+from jobs.refusals import may_be_queued, remedy
 
-OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*RESERVED, "array-inx"))
+OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*OF_THE_SUITE, "array-inx"))
 """Environment variables that sbatch puts above what a batch script says."""
+
+KEPT_IN_AN_ALLOCATION = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+"""What is of use to sbatch in the shell of a job: where Slurm is. All other SLURM_ variables there describe that
+job, and srun would take them for the new one's (SLURM_MEM_PER_CPU, SLURM_GPUS_PER_NODE, SLURM_CPU_BIND)."""
 
 TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
@@ -44,6 +47,16 @@ class RefusedError(UserError):
     """sbatch does not take a job as it was asked for."""
 
 
+class UncertainError(UserError):
+    """sbatch did not say whether the jobs are queued: they may be, and are known by their comment."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; jobs may be queued or not: nothing is removed, and the same command finds those that are "
+            "and queues the rest"
+        )
+
+
 def queue_array(
     name: str,
     comment: str,
@@ -60,7 +73,8 @@ def queue_array(
     source  folder of the code that the tasks run
     after   ids of jobs and arrays that must have ended first, however they end; one that Slurm no longer knows has
 
-    Raises RefusedError if sbatch refuses the array, UserError if it does not end in time.
+    Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
+    cannot be called.
     """
     executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
     executor.update_parameters(**sbatch_parameters(name, profile, source, after), comment=comment)
@@ -71,14 +85,18 @@ def queue_array(
             jobs = [executor.submit(task) for task in tasks]
     except (FailedJobError, _OutOfTimeError) as error:
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
-            raise not_answering(
+            raise UncertainError(
                 f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
             ) from None
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
+        if may_be_queued(reason):
+            raise UncertainError(f"Slurm does not answer (sbatch: {reason})") from None
         raise RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
-    except (FailedSubmissionError, OSError) as error:
+    except FailedSubmissionError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"sbatch could not queue the array {name}: {reason}; look at the queue") from None
+        raise UncertainError(f"what sbatch said of the array {name} was not understood ({reason})") from None
+    except OSError as error:
+        raise UserError(f"sbatch could not be called for the array {name}: {error}") from None
     return [job.job_id for job in jobs]
 
 
@@ -109,6 +127,7 @@ def sbatch_parameters(
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
+            "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
         ],
     }
     shell = ("setup", "srun_args")
@@ -135,8 +154,13 @@ def _further_options(profile: SlurmProfile) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _own_names() -> Iterator[None]:
-    """Without the user's variables that would rename jobs or logs; those for accounts or partitions stay."""
-    taken = {key: os.environ.pop(key) for key in OVERRIDING if key in os.environ}
+    """Without the user's variables that would rename jobs or logs; those for accounts or partitions stay.
+
+    And, in the shell of a job, without those that describe it.
+    """
+    inside = [name for name in os.environ if name.startswith("SLURM_")] if "SLURM_JOB_ID" in os.environ else []
+    unwanted = {*OVERRIDING, *inside} - set(KEPT_IN_AN_ALLOCATION)
+    taken = {name: os.environ.pop(name) for name in unwanted if name in os.environ}
     try:
         yield
     finally:

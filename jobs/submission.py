@@ -1,7 +1,6 @@
 """One submission: from open runs to queued tasks and a manifest, or to nothing at all."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
-from caltech_exp.files import folder_if_it_succeeds
+from caltech_exp.files import folder_if_it_succeeds, lock_or_wait
 from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
@@ -38,7 +37,7 @@ from jobs.options import Request
 from jobs.pack_task import PackTask
 from jobs.profiles import Profile, SlurmProfile, packs_folder
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
-from jobs.slurm_queue import check_log_folder
+from jobs.slurm_queue import UncertainError, check_log_folder
 from jobs.snapshot import Snapshot, check_python_path, take_snapshot
 from jobs.task import TrainTask
 from jobs.work import Work
@@ -82,8 +81,8 @@ def _locked(path: Path) -> int:
     """An open file on `path` with an exclusive lock, made with its folders if need be. Raises OSError."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
+        lock_or_wait(lock)
         # Whoever held it may have failed and removed the file: then this lock guards nothing.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), path.stat()):
@@ -97,7 +96,7 @@ def submit(
     """Queue the work and record the submission. Call it with the study's lock held.
 
     Raises UserError if the queue takes neither runs nor a report, and then leaves nothing behind; if it takes
-    some, that is recorded before the error is raised.
+    some, or may have (UncertainError), that is recorded before the error is raised.
     """
     number = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / SUBMISSIONS / number
@@ -118,6 +117,8 @@ def submit(
                 before, manifest = manifest, step(manifest)
                 if manifest != before:
                     write_manifest(runs, manifest)
+    except UncertainError:  # all stays on record, as if this process had died here
+        raise
     except BaseException as error:
         if isinstance(profile, SlurmProfile) and (kept := _only_queued(manifest)):
             with contextlib.suppress(OSError):  # the first manifest still names these jobs, by their comment

@@ -38,3 +38,27 @@ def test_a_partition_account_and_time_of_their_own() -> None:
     asked = given(FULL + "cpu_jobs: {partition: cpu, account: free, qos: short, time_minutes: 1, mem_gb: 1}")
     assert (asked["partition"], asked["account"], asked["qos"]) == ("cpu", "free", "short")
     assert (asked["time"], asked["mem"], asked["signal_delay_s"]) == (1, "1024M", 30)
+
+
+CORES = """
+executor: slurm
+gpus_per_node: 1
+sbatch: {mem-per-cpu: 4G, time: 600, exclusive: true, reservation: gpus, nice: 1}
+"""
+
+
+def test_memory_by_cores_stays_where_the_site_has_it_so() -> None:
+    asked = given(CORES)
+    assert "mem" not in asked
+    assert asked["additional_parameters"] == {"mem-per-cpu": "4G", "nice": 1, "requeue": True}
+
+
+def test_memory_of_their_own_takes_its_place() -> None:
+    asked = given(CORES + "cpu_jobs: {mem_gb: 2}")
+    assert asked["mem"] == "2048M"
+    assert asked["additional_parameters"] == {"nice": 1, "requeue": True}
+
+
+def test_options_of_their_own_beside_those_of_the_profile() -> None:
+    asked = given(CORES + "cpu_jobs: {sbatch: {reservation: cpus, nice: false}}")
+    assert asked["additional_parameters"] == {"mem-per-cpu": "4G", "reservation": "cpus", "requeue": True}

@@ -1,5 +1,6 @@
 """The queue on this machine."""
 
+import errno
 import fcntl
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.errors import UserError
-from jobs.local import cancel, cancelled, is_alive, queued_tasks, submitit_jobs
+from jobs.local import LocalQueue, cancel, cancelled, is_alive, queued_tasks, start_queue, submitit_jobs
 from jobs.profiles import local_gpus
-from tests.conftest import Command
+from jobs.submission import study_lock
+from tests.conftest import CHECKOUT, Command
 from tests.jobs.testbed import until
 
 
@@ -55,6 +57,19 @@ def test_a_damaged_record_of_a_queue_is_named(text: str, tmp_path: Path) -> None
         with pytest.raises(UserError, match=r"queue.json is damaged \(.+\), so what this machine's queue holds"):
             queued_tasks(tmp_path)
     assert queued_tasks(tmp_path) == {}
+
+
+def test_without_locks_two_submissions_may_meet_and_a_queue_on_this_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_file: int, _how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with study_lock(tmp_path / "runs"):
+        pass
+    with pytest.raises(UserError, match=r"is on a file system without locks \(Function not implemented\)"):
+        start_queue(tmp_path, LocalQueue({}, 1, ()), CHECKOUT)
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[3]"])
@@ -109,7 +124,7 @@ def test_tasks_that_outlive_their_queue_are_not_trained_twice(
     assert submit(*words).returncode == 0
     until(lambda: bool(list(runs.glob("*/progress.json"))))
     (log,) = runs.glob("submissions/*/queue.log")
-    subprocess.run(["pkill", "-9", "-f", f"jobs.local_queue {log.parent}"], check=True)
+    subprocess.run(["pkill", "-TERM", "-f", f"jobs.local_queue {log.parent}"], check=True)
     again = submit(*words, "wait=true")
     assert again.returncode == 0, again.stderr
     assert "1 running" in again.stdout

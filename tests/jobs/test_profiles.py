@@ -1,11 +1,20 @@
 """Profiles: what comes with the suite is valid, and mistakes are named."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.errors import UserError
-from jobs.profiles import FOLDER, LocalProfile, SlurmProfile, load_profile, parse_profile, profile_names
+from jobs.profiles import (
+    FOLDER,
+    LocalProfile,
+    SlurmProfile,
+    expand_path,
+    load_profile,
+    parse_profile,
+    profile_names,
+)
 from jobs.slurm_queue import sbatch_parameters
 
 
@@ -47,6 +56,14 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (SLURM + "qos: high\nqos: low", "a name stands there twice; keep one"),
         (SLURM + "sbatch: {nice: 1, nice: 2}", "a name stands there twice; keep one"),
         (SLURM + "sbatch: {arr: 0-1}", "array is set by the suite itself; leave it out"),
+        (SLURM + "sbatch: {clusters: a}", "clusters is for sbatch alone; export SLURM_CLUSTERS"),
+        (
+            SLURM + "mail_type: FAIL",
+            "unknown setting 'mail_type'; if it is an option of sbatch, write sbatch: {mail-type: ...}",
+        ),
+        (SLURM + "time: 1-00:00:00", "if it is an option of sbatch, write time_minutes: 240"),
+        ("executor: slurm\nsbatch: {mail-type: FAIL}", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
+        ("executor: slurm\nsbatch: {exclusive: false}", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
         (SLURM + "mem_gb: inf", "profile p: mem_gb=inf: "),
         (SLURM + "mem_gb: 1e400", "profile p: mem_gb=inf: "),
         (SLURM + "mem_gb: 0.0001", "profile p: mem_gb=0.0001: "),
@@ -65,6 +82,30 @@ def test_a_wrong_profile_is_named(text: str, message: str) -> None:
         parse_profile(text, "p")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["gpus: 1", "gpus-per-task: 1", "gres: gpu:1", "tres_per_task: gres/gpu:1", "exclusive: true"]
+)
+def test_other_ways_to_ask_for_a_gpu(text: str) -> None:
+    profile = parse_profile(f"executor: slurm\nsbatch: {{{text}, mail_type: FAIL}}", "p")
+    assert isinstance(profile, SlurmProfile)
+    assert profile.sbatch["mail-type"] == "FAIL"
+
+
+def test_an_account_may_be_a_number() -> None:
+    profile = parse_profile(SLURM + "account: 12345\ncpu_jobs: {account: 678}", "p")
+    assert isinstance(profile, SlurmProfile)
+    assert (profile.account, profile.cpu_jobs.account) == ("12345", "678")
+
+
+@pytest.mark.parametrize("text", ["$NOT_SET/packs", "${NOT_SET}/packs", "/a/$NOT_SET"])
+def test_a_variable_that_is_not_set_is_no_folder(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(UserError, match=rf"packs={re.escape(text)}: NOT_SET is not set on .+; export it"):
+        expand_path(text, "packs")
+    monkeypatch.setenv("NOT_SET", "/b")
+    assert "/b" in str(expand_path(text, "packs"))
 
 
 def test_numbers_are_decimal() -> None:

@@ -85,11 +85,9 @@ def test_what_sbatch_refuses_leaves_nothing(
             "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1",
             "Unable to contact slurm controller",
         ),
-        ("sleep 1000", "Slurm does not answer (sbatch did not end within 5 s;"),
-        ("echo hello", "sbatch could not queue the array"),
     ],
 )
-def test_an_sbatch_that_fails_or_hangs_leaves_nothing(
+def test_an_sbatch_that_fails_leaves_nothing(
     script: str, message: str, submit: Command, small: tuple[str, ...], tmp_path: Path, untouched: Path
 ) -> None:
     path = path_with(tmp_path, "sbatch", script)
@@ -97,6 +95,34 @@ def test_an_sbatch_that_fails_or_hangs_leaves_nothing(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("sleep 1000", "sbatch did not end within 5 s; it waits where"),
+        ("echo hello", "what sbatch said of the array resnet.runs was not understood"),
+        ("echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1", "(sbatch: Socket timed out"),
+    ],
+)
+@pytest.mark.parametrize("taken", [True, False])
+def test_where_sbatch_does_not_tell_jobs_are_found_again_if_there_are_any(
+    taken: bool, script: str, message: str, submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    words = (*small, "seeds=2", f"profile={held}", f"runs={tmp_path / 'runs'}")
+    path = path_with(
+        tmp_path, "sbatch", f'{shutil.which("sbatch")} "$@" >/dev/null\n{script}' if taken else script
+    )
+    done = submit(*words, PATH=path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "the same command finds those that are and queues the rest" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert len(queue()) == (2 if taken else 0)
+    again = submit(*words)
+    assert again.returncode == 0, again.stderr
+    assert ("nothing to queue" if taken else "queued resnet.runs: 2 tasks") in again.stdout
+    assert len(queue()) == 2
 
 
 def test_a_slurm_that_is_down_is_told_and_nothing_is_trained_instead(

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs.refusals import remedy
+from jobs.cluster import max_array_size
+from jobs.refusals import may_be_queued, remedy
 from tests.conftest import Command
 from tests.jobs.conftest import manifests
 from tests.jobs.testbed import path_with, profile, queue
 
-REFUSAL = (
-    "sbatch: error: AssocMaxSubmitJobLimit\n"
+OF_EITHER = (
     "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
     "(job submit limit, user's size and/or time limits)"
 )
+REFUSAL = f"sbatch: error: AssocMaxSubmitJobLimit\n{OF_EITHER}"
+OF_SIZE = f"sbatch: error: QOSMaxWallDurationPerJobLimit {OF_EITHER}"
 
 
 @pytest.mark.slurm
@@ -53,9 +55,40 @@ def test_a_limit_on_submitted_jobs(submit: Command, small: tuple[str, ...], tmp_
         ("Batch job submission failed: QOSMaxSubmitJobPerUserLimit", "give the same command again"),
         ("Slurm temporarily unable to accept job, sleeping and retrying", "give the same command again"),
         ("Invalid job array specification: Job array index too large", "set max_array_size lower"),
+        ("Invalid job array specification", "set max_array_size lower"),
+        (OF_SIZE, "QOSMaxWallDurationPerJobLimit: the site limits what a job may ask for: change time_minutes"),
+        ("QOSMinGRES", "QOSMinGRES: the site limits what a job may ask for"),
+        (OF_EITHER, "runs_per_task higher; or the site limits what a job may ask for"),
         ("Invalid partition name specified", "correct the profile or ask Slurm"),
         ("Invalid account or account/partition combination specified", "correct the profile or ask Slurm"),
     ],
 )
 def test_what_to_do_about_a_refusal(reason: str, words: str) -> None:
     assert words in remedy(reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "uncertain"),
+    [
+        ("Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("Batch job submission failed: Zero Bytes were transmitted or received", True),
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", False),
+        (REFUSAL, False),
+    ],
+)
+def test_whether_a_job_may_be_queued_although_sbatch_failed(reason: str, uncertain: bool) -> None:
+    assert may_be_queued(reason) == uncertain
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ("MaxArraySize            = 1001\nSchedulerParameters     = (null)\n", 1001),
+        ("MaxArraySize = 100001\nSchedulerParameters = bf_window=60,max_array_tasks=500,defer\n", 500),
+        ("MaxArraySize = 300\nSchedulerParameters = max_array_tasks=500\n", 300),
+        ("AccountingStorageType = (null)\n", 1001),
+    ],
+)
+def test_the_most_tasks_an_array_may_have(config: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.cluster.ask", lambda _command, _timeout: config)
+    assert max_array_size(5) == most

@@ -17,12 +17,14 @@ from tests.bad_inputs import TEXTS, generated
 
 SBATCH = """#!/bin/bash
 cp -- "$1" "$KEPT/script.sh"
+env >"$KEPT/environment"
 echo Submitted batch job 1
 """
 """Keeps the script in place of queueing it."""
 SRUN = """#!/bin/bash
 printf '%s\\0' "$@" >"$KEPT/arguments"
 printf '%s' "$PYTHONPATH" >"$KEPT/python_path"
+printf '%s' "$SLURM_EXPORT_ENV" >"$KEPT/export"
 """
 """Keeps its arguments in place of running them."""
 NAMES = ("gres", "partition", "account", "qos", "constraint", "exclude")
@@ -168,3 +170,40 @@ def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path) -> None:
     queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "arguments").read_text().split("\0")[5:8] == ["env", "WORD=a b", "python"]
+
+
+def test_a_tasks_variables_reach_it_although_the_site_exports_none(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = SlurmProfile(executor="slurm", device="cpu", sbatch={"export": "NONE"})
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
+    monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")  # as sbatch sets it for the script
+    read_by_bash(slurm / "script.sh", tmp_path / "empty")
+    assert (slurm / "export").read_text() == "ALL"
+
+
+OF_A_JOB = ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_GPUS_PER_NODE", "SLURM_CPU_BIND")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_job_submits_others_without_its_own_variables(
+    inside: bool, slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/where/it/is")
+    monkeypatch.setenv("SBATCH_JOB_NAME", "another")
+    for name in OF_A_JOB:
+        monkeypatch.setenv(name, "1")
+    if not inside:
+        monkeypatch.delenv("SLURM_JOB_ID")
+    queue_array(
+        "scratch.study",
+        "comment",
+        [partial(print)],
+        tmp_path / "logs",
+        SlurmProfile(executor="slurm", device="cpu"),
+    )
+    seen = (slurm / "environment").read_text()
+    assert "SLURM_CONF=/where/it/is" in seen
+    assert "SBATCH_JOB_NAME" not in seen
+    assert ("SLURM_MEM_PER_CPU" in seen) == (not inside)  # set outside of a job, it is the user's wish
+    assert os.environ["SLURM_MEM_PER_CPU"] == "1"
