@@ -14,7 +14,7 @@ from caltech_exp.provenance import Origin
 from caltech_exp.results import FAILURE, PROGRESS, Failure, FailureKind, write_record
 
 OF_A_NODE = (
-    "CUDA driver",
+    "CUDA driver initialization failed",
     "CUDA unknown error",
     "ECC error",
     "GPU is lost",
@@ -26,6 +26,8 @@ OF_A_NODE = (
     "unspecified launch failure",
 )
 """In the messages of CUDA errors that the node is to blame for, not the program (CUDA Runtime API, cudaError)."""
+OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
+"""In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace, a compiler's."""
 OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO)
 """Errors of a node's disks and mounts; a full disk is not among them."""
 
@@ -40,6 +42,8 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, UserError):
         return "mistake"
     if isinstance(error, torch.OutOfMemoryError):
+        return "gpu_memory"
+    if isinstance(error, RuntimeError) and any(words in text for words in OF_GPU_MEMORY):
         return "gpu_memory"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return "memory"

@@ -1,5 +1,7 @@
 """Signals that end a task. A run in training saves where it is first."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,14 +14,19 @@ from caltech_exp.interruption import Requests
 
 REQUEUE_TRIES = 10
 SECONDS_BETWEEN = 5.0
+QUEUE_AGAIN = 75
+"""Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
+IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
+"""In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
 
 
 class Ending:
     """Answers the signals of the batch system for as long as the task lives.
 
-    SIGUSR2 (preemption, time limit; submitit's) ends the task and has it queued again in place, SIGTERM (scancel,
-    a machine that goes down) just ends it. Where `requests.heard`, the run in training is asked to stop, and
-    whoever runs it calls `now` once it has.
+    SIGUSR2 (the time limit, and preemption where the site sends it; submitit's) ends the task and has it queued
+    again in place. SIGTERM just ends it (scancel, a machine that goes down), unless it begins the grace time of a
+    preempted job: Slurm would queue that again at the end of it, but not if it has ended before. Where
+    `requests.heard`, the run in training is asked to stop, and whoever runs it calls `now` once it has.
     """
 
     def __init__(self, requests: Requests) -> None:
@@ -41,11 +48,29 @@ class Ending:
         """End the task. Raises SystemExit, or submitit's UncompletedJobError where it is not to run again."""
         # torch raises an error when a DataLoader worker ends, and all of them end with the task now.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if self._number == signal.SIGUSR2 and callable(self._requeue):
-            for _ in range(REQUEUE_TRIES):
-                try:
-                    self._requeue(self._number, None)
-                except subprocess.SubprocessError as error:  # slurmctld may be away for a moment
-                    print(f"not queued again yet: {error}", flush=True)
-                    time.sleep(SECONDS_BETWEEN)
+        if callable(self._requeue) and (self._number == signal.SIGUSR2 or _preempted()):
+            self._queue_again(self._requeue)
         sys.exit(128 + signal.SIGTERM)
+
+    def _queue_again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
+        for _ in range(REQUEUE_TRIES):
+            try:
+                requeue(signal.SIGUSR2, None)
+            except FileNotFoundError:
+                print("scontrol is not to be had here: the batch script has the task queued again", flush=True)
+                sys.exit(QUEUE_AGAIN)
+            except (subprocess.SubprocessError, OSError) as error:  # slurmctld may be away for a moment
+                print(f"not queued again yet: {error}", flush=True)
+                time.sleep(SECONDS_BETWEEN)
+
+
+def _preempted() -> bool:
+    """Whether this is a job of Slurm's in its grace time."""
+    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":  # one of this machine's may run within a job
+        return False
+    command = ["scontrol", "show", "job", os.environ.get("SLURM_JOB_ID", "")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_BETWEEN, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return IN_GRACE.search(done.stdout) is not None

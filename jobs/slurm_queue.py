@@ -15,6 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
+from jobs.ending import QUEUE_AGAIN
 from jobs.profile_values import OF_THE_SUITE
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
@@ -127,6 +128,8 @@ def sbatch_parameters(
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
+            # A task that ends so could not ask for it from within its container.
+            f"trap '[ $? -ne {QUEUE_AGAIN} ] || scontrol requeue $SLURM_JOB_ID' EXIT",
             "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
         ],
     }

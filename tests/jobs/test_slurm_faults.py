@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.results import FAILURE, PROGRESS
 from tests.conftest import Command
 from tests.jobs.conftest import SMALL, manifests
@@ -155,6 +156,44 @@ def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
     assert done.returncode == 0, done.stderr
     assert "1 queued" in done.stdout or "1 running" in done.stdout
     assert len(list(runs.glob("*/result.json"))) == 1
+
+
+def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith("epochs=")]
+    contained = profile(tmp_path, python=f"env PATH={tmp_path} {sys.executable}")
+    given = (*words, "epochs=30", "seeds=1", f"profile={contained}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scancel", "--signal=USR2", job)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    done = submit(*given, "wait=true")
+    assert done.returncode == 0, done.stderr
+    assert len(list(runs.glob("*/result.json"))) == 1
+    (log,) = runs.glob("submissions/*/*_0_log.out")
+    assert "the batch script has the task queued again" in log.read_text()
+
+
+def test_a_preempted_task_saves_in_its_grace_time_and_is_queued_again(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith("epochs=")]
+    scavenging = profile(tmp_path, partition="scavenge", mem_gb=2)
+    given = (*words, "epochs=30", "seeds=1", f"profile={scavenging}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("sbatch", "--partition=urgent", "--exclusive", f"--output={tmp_path}/log", "--wrap=sleep 3")
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    assert list(runs.glob(f"*/{CHECKPOINT}"))
+    done = submit(*given, "wait=true")
+    assert done.returncode == 0, done.stderr
+    (result,) = (json.loads(path.read_text()) for path in runs.glob("*/result.json"))
+    assert (result["attempts"], len(result["epochs"])) == (2, 30)
 
 
 def test_jobs_of_a_submission_that_died_are_not_queued_again(

@@ -1,0 +1,86 @@
+"""Signals that end a task: when it is queued again, and by whom. On a real Slurm: test_slurm_faults."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caltech_exp.interruption import Requests
+from jobs import ending
+from jobs.ending import QUEUE_AGAIN, Ending
+from tests.jobs.testbed import path_with
+
+JOB = "JobId=7 JobName=x\n   JobState={} Reason=None\n   PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={}\n"
+ENDED = 128 + signal.SIGTERM
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What the process does on signals, as before the test."""
+    numbers = (signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def end(number: int, requeue: Callable[..., Any]) -> int | str | None:
+    """The exit status of a task of submitit's, with its handler `requeue`, that gets signal `number`."""
+    signal.signal(signal.SIGUSR2, requeue)
+    Ending(Requests())
+    with pytest.raises(SystemExit) as caught:
+        os.kill(os.getpid(), number)
+    return caught.value.code
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(
+    ("number", "state", "when", "executor", "again"),
+    [
+        (signal.SIGUSR2, "RUNNING", "None", "slurm", True),
+        (signal.SIGTERM, "RUNNING", "None", "slurm", False),
+        (signal.SIGTERM, "CANCELLED", "None", "slurm", False),
+        (signal.SIGTERM, "RUNNING", "2026-01-01T00:00:00", "slurm", True),
+        (signal.SIGTERM, "CANCELLED", "2026-01-01T00:00:00", "slurm", False),
+        (signal.SIGTERM, "RUNNING", "2026-01-01T00:00:00", "local", False),
+    ],
+)
+def test_who_is_queued_again(
+    number: int, state: str, when: str, executor: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job").write_text(JOB.format(state, when))
+    monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", f'[ "$*" = "show job 7" ] && cat {tmp_path}/job'))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
+    calls: list[object] = []
+
+    def requeue(number: int, _frame: object) -> None:
+        calls.append(number)
+        raise SystemExit(255)
+
+    assert end(number, requeue) == (255 if again else ENDED)
+    assert calls == ([signal.SIGUSR2] if again else [])
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_task_that_has_no_scontrol_leaves_it_to_the_batch_script(capsys: pytest.CaptureFixture[str]) -> None:
+    def requeue(_number: int, _frame: object) -> None:
+        raise FileNotFoundError("scontrol")
+
+    assert end(signal.SIGUSR2, requeue) == QUEUE_AGAIN
+    assert "the batch script has the task queued again" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_controller_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "SECONDS_BETWEEN", 0.01)
+    answers = iter([subprocess.CalledProcessError(1, "scontrol"), PermissionError(), SystemExit(255)])
+
+    def requeue(_number: int, _frame: object) -> None:
+        raise next(answers)
+
+    assert end(signal.SIGUSR2, requeue) == 255
