@@ -18,7 +18,7 @@ from jobs.local import QUEUE_LOG
 from jobs.logs import log_of_job, log_path
 from jobs.past_runs import PastRun, past_runs
 from jobs.profiles import Profile, recorded_profile
-from jobs.queued import queued_runs, sound_manifests
+from jobs.queued import ask_queues, sound_manifests
 from jobs.retry import why_lost
 from jobs.run_states import states_in_files
 from jobs.standing import WITHOUT_RESULT, Standing, outlook, standing
@@ -41,18 +41,19 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     past = past_runs(runs, study.data.fingerprint)
     note, report, queue = "", "", None
     try:
-        queue = queued_runs(runs, manifests, timeout, past)
+        queue = ask_queues(runs, manifests, timeout, past)
         report = report_line(runs, manifests, timeout)
     except NoAnswerError as error:
         note = str(error)
-    states = states_in_files(plan, runs, manifests, queue, study.data.fingerprint, past)
+    states = states_in_files(plan, runs, manifests, queue.runs if queue else None, study.data.fingerprint, past)
     states = why_lost(states, runs, manifests, timeout, told)
     profile = latest_profile(manifests)
     images = study.data.train_val_images
     paces = paces_of(plan, states, past, profile, images)
     at_once = tasks_at_once(profile) if profile else 1
     ends = outlook(plan, states, paces, images, at_once, datetime.now(UTC))
-    return standing(runs, tables, plan, states, ends, logs_of(plan, runs, states, manifests), note, report)
+    logs = logs_of(plan, runs, states, manifests)
+    return standing(runs, tables, plan, states, ends, logs, note, report, queue)
 
 
 def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:

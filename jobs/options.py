@@ -53,6 +53,7 @@ class SubmitOptions(BaseModel):
     retry: Literal["", "failed"] = Field(
         "", description="failed: only runs that failed or were lost, not those that were never submitted"
     )
+    avoid_nodes: bool = Field(True, description="leave out nodes that are to blame for failed or lost runs")
     aggregate: bool = Field(False, description="write the report too, by a job after all runs of the study")
     out: str = Field("", description="folder of that report; left out: report")
     wait: bool = Field(False, description="show a progress bar until the last run ends, and the report is there")

@@ -1,13 +1,15 @@
 """Which runs of a study are in a queue now, told from its manifests and the queues themselves."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from caltech_exp.errors import UserError
 from caltech_exp.results import Damaged
 from caltech_exp.study import SUBMISSIONS, Manifest, read_manifests
 from jobs import local
-from jobs.cluster import queued_jobs
+from jobs.cluster import QueuedJob, queued_jobs
 from jobs.study_jobs import JobIndex
 
 
@@ -26,10 +28,29 @@ def sound_manifests(runs: Path) -> list[Manifest]:
     return [manifest for manifest in found if isinstance(manifest, Manifest)]
 
 
+@dataclass(frozen=True)
+class Queue:
+    """What the queues hold of a study.
+
+    runs         run id -> `queued` or `running`
+    reasons      Slurm's reason for waiting -> tasks that train and wait for it
+    preparation  the job that decodes images first, while Slurm holds it
+    """
+
+    runs: Mapping[str, str]
+    reasons: Counter[str] = field(default_factory=Counter)
+    preparation: QueuedJob | None = None
+
+
 def queued_runs(
     runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]
-) -> dict[str, str]:
-    """Run id -> `queued` or `running`, for every run of the manifests that some queue holds.
+) -> Mapping[str, str]:
+    """`ask_queues` about the runs alone."""
+    return ask_queues(runs, manifests, timeout, done).runs
+
+
+def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]) -> Queue:
+    """What the queues hold of the manifests' runs and of what goes before them.
 
     Slurm is asked once, and only if a run it was given is not among the `done`, those with a result. Raises
     UserError if it is asked and does not answer.
@@ -40,17 +61,23 @@ def queued_runs(
     }
     of_slurm = [m for m in manifests if m.executor == "slurm" and open_tasks[m.id]]
     names = {name for manifest in of_slurm for name in manifest.job_names}
+    names |= {manifest.preparation.name for manifest in of_slurm if manifest.preparation}
     jobs = JobIndex(queued_jobs(names, timeout) if of_slurm else ())
     found: dict[str, str] = {}
+    reasons: Counter[str] = Counter()
+    preparation = None
     for manifest in manifests:
         if manifest.executor == "local" and open_tasks[manifest.id]:
             local_states = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
+        preparation = jobs.of_single(manifest, "preparation") or preparation
         for task in open_tasks[manifest.id]:
             if manifest.executor == "local":
                 state = local_states.get(task.job)
             else:
                 job = jobs.of_task(manifest, task)
                 state = job.state if job else None
+                if job and state == "queued":
+                    reasons[job.reason] += 1
             if state:
                 found.update(dict.fromkeys(task.runs, state))
-    return found
+    return Queue(found, reasons, preparation)

@@ -31,7 +31,7 @@ ADVICE = {
     "mistake": "trying again will not mend that",
     "gpu_memory": "out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16",
     "memory": "out of memory; raise mem_gb in the profile",
-    "node": "a node is to blame",
+    "node": "a node is to blame (avoid_nodes=false uses it again)",
     "error": "",
 }
 """What to say of failed runs, by results.FailureKind."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from caltech_exp.catalog import Section, Table
 from caltech_exp.plan import PlannedRun
 from caltech_exp.states import RunState
+from jobs.cluster import QueuedJob
 from jobs.forecast import Paces, ended_after, left_of, lengths
+from jobs.queued import Queue
 
 WITHOUT_RESULT = ("failed", "lost", "damaged")
 
@@ -41,6 +43,8 @@ class Standing:
     logs      run id -> its log, for those in training, failed or lost that have one
     note      why Slurm was not asked, if it was not: then queued runs may be lost ones
     report    how the last report that was asked for stands; empty if none was
+    reasons   Slurm's reason for waiting -> tasks that wait for it
+    preparation  the job that decodes images before the runs, while Slurm holds it
     """
 
     folder: Path
@@ -53,6 +57,8 @@ class Standing:
     logs: Mapping[str, Path]
     note: str = ""
     report: str = ""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    preparation: QueuedJob | None = None
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -77,6 +83,7 @@ def standing(
     logs: Mapping[str, Path],
     note: str = "",
     report: str = "",
+    queue: Queue | None = None,
 ) -> Standing:
     """How the study in `folder` stands, from the states of its runs."""
     by_table: dict[tuple[str, str], Counter[str]] = {(s.name, table.name): Counter() for s, table in tables}
@@ -89,7 +96,10 @@ def standing(
         for section in dict.fromkeys(section for section, _ in places):
             by_section[section][state] += 1
     now = datetime.now(UTC)
-    return Standing(folder, now, tuple(plan), states, by_table, by_section, outlook, logs, note, report)
+    reasons, preparation = (queue.reasons, queue.preparation) if queue else ({}, None)
+    return Standing(
+        folder, now, tuple(plan), states, by_table, by_section, outlook, logs, note, report, reasons, preparation
+    )
 
 
 def outlook(

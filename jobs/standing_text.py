@@ -56,16 +56,36 @@ def line_of(now: Standing, run: PlannedRun) -> str:
 
 
 def end_lines(now: Standing) -> list[str]:
-    """When what is queued will have ended, what was not submitted, and how the report stands."""
+    """When what is queued will have ended, what it waits for, what was not submitted, how the report stands."""
     lines, ahead = [], now.outlook
     if now.open:
         how = f"{ahead.at_once} at a time, {'as now' if now.counts['running'] else 'once they start'}"
         end = NOT_KNOWN if ahead.left is None else f"{clock(now, ahead.left)}, in {duration(ahead.left)} ({how})"
         lines.append(f"expected end: {end}")
+    lines += waiting_lines(now)
     if now.counts["pending"]:
         more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
         lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
     return [*lines, now.report] if now.report else lines
+
+
+def waiting_lines(now: Standing) -> list[str]:
+    """Slurm's reasons for what waits, and what keeps the job that goes before all others."""
+    lines = []
+    if now.reasons:
+        told = sorted(now.reasons.items(), key=lambda each: (-each[1], each[0]))
+        lines.append(one_line(f"waiting: {', '.join(f'{tasks:,} for {reason}' for reason, tasks in told)}"))
+    first = now.preparation
+    if first and first.state == "queued":
+        lines.append(
+            one_line(
+                f"{first.name} (job {first.id}) waits for {first.reason}, and the runs for it; if it cannot "
+                f"start, `scancel {first.id}`: the runs then decode the images themselves"
+            )
+        )
+    elif first:
+        lines.append(one_line(f"{first.name} (job {first.id}) decodes the images, and the runs wait for it"))
+    return lines
 
 
 def unasked(now: Standing) -> str:

@@ -91,7 +91,8 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         check_weights([run.config for run in open_runs], fetch=False)
     except UserError as error:
         problems.append(str(error))
-    profile = without_bad_nodes(profile, states.values())
+    if request.options.avoid_nodes:
+        profile = without_bad_nodes(profile, states.values())
     if plan:
         print(plan_table(plan, states, arrays))
         print()
@@ -168,7 +169,8 @@ def _queue(
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
-        profile = without_bad_nodes(profile, states.values())
+        if request.options.avoid_nodes:
+            profile = without_bad_nodes(profile, states.values())
         in_queue = any(state.state == "queued" for state in states.values())
         jobs = study_jobs(manifests, timeout) if report or in_queue else []
         lines = _release_held(jobs, timeout)

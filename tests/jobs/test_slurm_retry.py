@@ -35,7 +35,9 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     assert "2 pending, 1 lost, 1 failed, 1 queued" in dry
     assert "would queue resnet.runs: 2 tasks, 2 runs" in dry
     assert "not on gpu01" in dry
-    assert "1 failed: a node is to blame: RuntimeError: CUDA error: uncorrectable ECC error (log: l)" in dry
+    why = "a node is to blame (avoid_nodes=false uses it again): RuntimeError: CUDA error: uncorrectable ECC error"
+    assert f"1 failed: {why} (log: l)" in dry
+    assert "gpu01" not in submit(*words, "seeds=5", "avoid_nodes=false", "dry_run=true").stdout
     assert len(queue()) == 1
     done = submit(*words, "seeds=5", "retry=failed")
     assert done.returncode == 0, done.stderr

@@ -16,8 +16,10 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
+from caltech_exp.study import SingleJob, write_manifest
 from jobs.bar import LOOKS, bar, shares
 from jobs.look import look
+from jobs.queued import sound_manifests
 from jobs.screen import fitted, widths
 from jobs.standing import Standing, standing
 from jobs.watch import Seen, look_again, on_screen
@@ -98,6 +100,30 @@ def test_a_pipe_gets_a_line_per_run_and_no_control_codes(status: Command, runs: 
     assert re.search(rf"^failed \S+ .*: ValueError: the reason \(log: {log_of(runs, 2)}\)$", text, re.MULTILINE)
     assert re.search(rf"^lost \S+ .*, log: {log_of(runs, 3)}\n    first\n", text, re.MULTILINE)
     assert re.search(r"^expected end: .*\(1 at a time, as now\)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_what_waits_and_for_what(state: str, status: Command, runs: Path, tmp_path: Path) -> None:
+    (manifest,) = sound_manifests(runs)
+    first = SingleJob(name="prepare.runs", job="4710")
+    write_manifest(runs, manifest.model_copy(update={"preparation": first}))
+    path_with(tmp_path, "sacct", "exit 1")
+    lines = [
+        f"4710|{state}|QOSMinGRES|prepare.runs|",
+        *(f"{JOB}_{n}|PENDING|Dependency|scratch.runs|" for n in (3, 5)),
+    ]
+    path = path_with(tmp_path, "squeue", f"printf '%s\\n' '{chr(10).join(lines)}'")
+    text, whole = told(status, runs, path), json.loads(told(status, runs, path, "json=true"))
+    assert "\nwaiting: 2 for Dependency\n" in text
+    assert whole["waiting"] == {"Dependency": 2}
+    assert whole["preparation"]["id"] == "4710"
+    if state == "PENDING":
+        assert (
+            "prepare.runs (job 4710) waits for QOSMinGRES, and the runs for it; if it cannot start, `scancel 4710`"
+            in text
+        )
+    else:
+        assert "prepare.runs (job 4710) decodes the images, and the runs wait for it" in text
 
 
 def test_without_slurm_the_files_tell_what_they_can(status: Command, runs: Path, tmp_path: Path) -> None:
