@@ -60,7 +60,7 @@ limit() { sed -n 's/^MaxArraySize=//p' "$etc/slurm.conf"; }
 report() { # one line
   local note=
   [[ -n $comm ]] || note=" (daemons listen on every address: see README.md)"
-  echo "testbed $1: cluster testbed, node $node, $(sinfo -h -N -n "$node" -o '%c CPUs, %m MB, %G')," \
+  echo "testbed $1: cluster testbed, node $node, $(sinfo -h -N -n "$node" -p gpu -o '%c CPUs, %m MB, %G')," \
     "MaxArraySize $(limit), state in $state$note"
 }
 
