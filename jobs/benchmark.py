@@ -28,7 +28,8 @@ from caltech_exp.provenance import CHECKOUT, code_version, library_versions
 from caltech_exp.splits import DataSet, evenly
 from jobs.benchmark_table import benchmark_table
 from jobs.preflight import find_data
-from jobs.profiles import SlurmProfile, load_profile, packs_folder
+from jobs.profile_paths import packs_folder
+from jobs.profiles import SlurmProfile, load_profile
 
 
 class BenchmarkOptions(BaseModel):

@@ -23,7 +23,8 @@ from caltech_exp.sources import IMAGENET
 from jobs.cluster import default_profile
 from jobs.preflight import data_folder
 from jobs.preparation import Item, Wanted, look, prepare
-from jobs.profiles import Profile, load_profile, packs_folder, use_torch_home
+from jobs.profile_paths import packs_folder, use_torch_home
+from jobs.profiles import Profile, load_profile
 
 
 class PrepareOptions(BaseModel):

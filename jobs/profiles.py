@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import re
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +28,6 @@ from jobs.profile_values import (
 )
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
-VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
-"""What os.path.expandvars replaces."""
 
 
 class _Profile(BaseModel):
@@ -202,37 +198,6 @@ def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
         return kind.model_validate(values) if kind else None
     except ValidationError:
         return None
-
-
-def expand_path(text: str, key: str) -> Path:
-    """A path that stands as `key` in a profile: absolute, with `~` and `$NAME` expanded.
-
-    Raises UserError for a variable that is not set here, and for a path that no file could have (user_path).
-    """
-    for name in (found[1] or found[2] for found in VARIABLE.finditer(text)):
-        if name not in os.environ:
-            raise UserError(
-                f"{key}={text}: {name} is not set on {socket.gethostname()}; export it, on nodes by a line of "
-                "`setup`, or name another path in the profile"
-            )
-    return user_path(os.path.expandvars(text), key)
-
-
-def packs_folder(given: str, profile: Profile) -> Path:
-    """Where tasks find decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`).
-
-    Raises UserError for a path that no folder could have.
-    """
-    if given:
-        return user_path(given, "packs")
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expand_path(profile.packs or f"{cache}/caltech_exp/packs", "packs")
-
-
-def use_torch_home(profile: Profile) -> None:
-    """Look for ImageNet weights where the profile says, if it does, in this process and those it starts."""
-    if profile.torch_home:
-        os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
 
 
 def local_gpus() -> Sequence[int]:

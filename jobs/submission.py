@@ -35,7 +35,8 @@ from jobs.cluster import cancel_jobs
 from jobs.environment import write_environment
 from jobs.options import Request
 from jobs.pack_task import PackTask
-from jobs.profiles import Profile, SlurmProfile, packs_folder
+from jobs.profile_paths import packs_folder
+from jobs.profiles import Profile, SlurmProfile
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
 from jobs.slurm_queue import UncertainError, check_log_folder
 from jobs.snapshot import Snapshot, check_python_path, take_snapshot

@@ -35,7 +35,8 @@ from jobs.preflight import (
     find_data,
     slow_arithmetic,
 )
-from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile, packs_folder, use_torch_home
+from jobs.profile_paths import packs_folder, use_torch_home
+from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile
 from jobs.queued import sound_manifests
 from jobs.retry import advice, without_bad_nodes
 from jobs.run_states import states_of

@@ -15,7 +15,7 @@ from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.splits import read_data_set
 from jobs.ending import Ending
 from jobs.log_limit import limit_logs
-from jobs.profiles import expand_path
+from jobs.profile_paths import expand_path
 from jobs.snapshot import SOURCES
 
 if TYPE_CHECKING:

@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.errors import UserError
-from jobs.profiles import (
-    FOLDER,
-    LocalProfile,
-    SlurmProfile,
-    expand_path,
-    load_profile,
-    parse_profile,
-    profile_names,
-)
+from jobs.profile_paths import expand_path
+from jobs.profiles import FOLDER, LocalProfile, SlurmProfile, load_profile, parse_profile, profile_names
 from jobs.slurm_queue import sbatch_parameters
 
 
