@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
             gallery = open_gallery(out, pool)
             report = make_report(collected, gallery, data)
-            write_tables(out / "tables", report.grids)
+            write_tables(out / "tables", out / CACHE / "tables.json", report.grids)
             write_runs(out / "runs.csv", out / CACHE / "runs.json", collected)
             write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
             from reports.html_page import to_html  # templates are imported only where the page is written

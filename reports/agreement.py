@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import median
 
 from reports.banner import cautions
 from reports.blocks import Block, Picture, Prose
@@ -11,13 +12,16 @@ from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
 from reports.measured import mean, rank_agreement
 from reports.scatter_data import ScatterPoint, scatter_points
-from reports.sentences import Known, agrees, known_rows
+from reports.sentences import Known, known_rows
+from reports.verdicts import Verdict, is_reported, verdicts
 
 NAME = "plot-agreement"
 NOTE = (
-    "Rows that the report prints a value for and that have a finished run here. Agree: rows whose 95 % "
-    "confidence interval of the difference from the reported mean holds zero. Pairs alike: pairs of rows in the "
-    "same order as in the report, of those that neither side ties. Test - validation: over all rows with results."
+    "Rows that the report prints a value for, or says of that they diverge, and that have a run that ended here. "
+    "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row whose "
+    "runs all diverged has no difference, and agrees if the report says that it diverges. Pairs alike: pairs of "
+    "rows in the same order as in the report, of those that neither side ties. Test - validation: over all rows "
+    "with results."
 )
 COLUMNS = (
     Column("table", "text"),
@@ -36,14 +40,15 @@ COLUMNS = (
 
 def agreement_blocks(collected: Collected, gallery: Gallery) -> list[Block]:
     """The table, a sentence and the plot; one sentence where there is nothing to compare. Raises OSError."""
-    points = scatter_points(collected)
-    if not points:
+    points, held = scatter_points(collected), verdicts(collected.all_rows())
+    if not held:
         return [Prose("No row that the report prints a value for has a finished run yet.")]
     return [
-        Prose(f"**{escape(agreement_sentence(points))}**"),
+        *([Prose(f"**{escape(agreement_sentence(points))}**")] if points else []),
+        Prose(escape(chance_sentence(held))),
         grid_block(agreement_grid(collected), sortable=False),
         Prose(f"*{escape(NOTE)}*"),
-        _plot(collected, points, gallery),
+        *([_plot(collected, points, gallery)] if points else []),
     ]
 
 
@@ -54,7 +59,7 @@ def agreement_grid(collected: Collected) -> Grid:
     for section, table in collected.catalog.tables:
         rows = collected.of(section, table)
         everything += rows
-        if known_rows(rows):
+        if known_rows(rows) or verdicts(rows):
             lines.append((f"{section.name}.{table.name}", *_values(rows)))
     largest = max((line for line in lines if line[4] is not None), key=_size, default=None)
     in_all = list(_values(list({row.config.id: row for row in _reported_first(everything)}.values())))
@@ -69,8 +74,8 @@ def _size(line: tuple[Value, ...]) -> float:
 
 
 def _reported_first(rows: Sequence[RowRuns]) -> list[RowRuns]:
-    """So that of rows that are the same run, the one with a reported value is kept (a dict keeps the last)."""
-    return sorted(rows, key=lambda row: row.row.reported is not None)
+    """So that of rows that are one run, one that the report says something of is kept (a dict keeps the last)."""
+    return sorted(rows, key=is_reported)
 
 
 def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
@@ -78,19 +83,20 @@ def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
     known = known_rows(rows)
     both = [(one, one.row.row.reported.mean) for one in known if one.row.row.reported]
     tests = mean(_test_gap(one) for one in known)
-    asked = sum(row.row.reported is not None for row in rows)
+    held, asked = verdicts(rows), sum(map(is_reported, rows))
+    agree = sum(one.agrees for one in held) if held else None
     if not both:
-        return (0, asked, None, None, None, None, None, None, None, tests)
+        return (len(held), asked, None, None, None, agree, None, None, None, tests)
     gaps = [(one.mean - value, one.label) for one, value in both]
     largest = max(gaps, key=lambda gap: abs(gap[0]))
     order = rank_agreement([one.mean for one, _ in both], [value for _, value in both])
     return (
-        len(both),
+        len(held),
         asked,
         mean(gap for gap, _ in gaps),
         largest[0],
         largest[1],
-        sum(agrees(one) for one, _ in both),
+        agree,
         order.same,
         order.pairs,
         order.tau,
@@ -111,14 +117,37 @@ def agreement_sentence(points: Sequence[ScatterPoint]) -> str:
     return (
         f"Of {len(gaps)} {rows} with a measured and a reported value, {near} "
         f"{'differs' if near == 1 else 'differ'} by at most 0.02; the median "
-        f"difference is {gaps[len(gaps) // 2]:.3f}, the largest {gaps[-1]:.3f}."
+        f"difference is {median(gaps):.3f}, the largest {gaps[-1]:.3f}."
     )
+
+
+def chance_sentence(held: Sequence[Verdict]) -> str:
+    """How many rows agree, how many would not by chance, and what a single run says, in plain text."""
+    rows = "1 row" if len(held) == 1 else f"{len(held)} rows"
+    agree = sum(one.agrees for one in held)
+    words = [f"{agree} of {rows} {'agrees' if agree == 1 else 'agree'} with the report."]
+    diverged = [one for one in held if not one.row.finished and not one.agrees]
+    if diverged:
+        words.append(f"Not so where the runs diverged and the report's did not: {len(diverged)}.")
+    words.append(
+        f"At 95 % one row in twenty, {len(held) / 20:.1f} of {len(held)}, is expected to differ by chance alone."
+    )
+    single = sum(one.row.measured.n == 1 for one in held)
+    if single:
+        words.append(
+            f"{single} {'row has' if single == 1 else 'rows have'} one finished run (n = 1): "
+            f"{'its interval rests' if single == 1 else 'their intervals rest'} on the report's deviation alone."
+        )
+    return " ".join(words)
 
 
 def _plot(collected: Collected, points: Sequence[ScatterPoint], gallery: Gallery) -> Picture:
     caution = "\n".join(caution.picture for caution in cautions(collected))
     # To a thousandth, half a pixel: the mean of a hundred runs moves by less with each new one.
-    shows = [(p.section, *(round(value or 0, 3) for value in (p.mean, p.half, p.reported))) for p in points]
+    shows = [
+        (p.section, *(round(value or 0, 3) for value in (p.mean, p.half, p.reported, p.reported_std)))
+        for p in points
+    ]
     gallery.show_later(NAME, [shows, caution], partial(_draw, points, caution))
     what = "Measured against reported validation accuracy of every row; on the diagonal they agree."
     paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))

@@ -43,6 +43,11 @@ def largest_class(matrix: Matrix) -> int:
     return int(matrix.sum(axis=1).argmax())
 
 
+def most_predicted(matrix: Matrix) -> int:
+    """The label of the class that most images are taken for, the first of several."""
+    return int(matrix.sum(axis=0).argmax())
+
+
 def commonest_mistakes(matrix: Matrix, most: int) -> list[tuple[int, int, int]]:
     """Pairs (true, predicted, images) off the diagonal, most images first."""
     wrong = matrix.copy()

@@ -20,14 +20,13 @@ from caltech_exp.study import (
 )
 from reports.measured import Measured, measure
 from reports.outcome import Outcome
+from reports.published import NOT_COUNTED, Published, other_data, read_published
 from reports.reading import Seen, read_runs, run_names
-
-NOT_COUNTED = "not counted"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was submitted or left a folder.
+    """A run that was submitted or left a folder, here or where the study was published from.
 
     state   one of caltech_exp.states.State, or NOT_COUNTED for a result of another data set
     result  of a finished or diverged run that counts
@@ -72,10 +71,10 @@ class Collected:
 
     fingerprint  of the data set whose results count; None where there is neither a study nor a result
     catalog      what the study asks; the report where there is no study
-    seeds        that the study's submissions name, or the catalog's
+    seeds        that the study's submissions name, here or where it was published from; or the catalog's
     rows         (section name, table name) -> the table's rows in its order
     strays       runs in the folder that no row of the report asks for with this study's settings
-    damaged      manifests that cannot be read
+    damaged      manifests, or a record of what was published, that cannot be read
     """
 
     folder: Path
@@ -138,11 +137,16 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
     found = read_manifests(folder)
     manifests = tuple(manifest for manifest in found if isinstance(manifest, Manifest))
     submitted = {name for m in manifests for task in m.tasks for name in task.runs if RUN_FOLDER.fullmatch(name)}
-    names = sorted(submitted | run_names(folder))
+    record = read_published(folder)
+    left = record if isinstance(record, Published) else Published()
+    names = sorted(submitted | run_names(folder) | set(filter(RUN_FOLDER.fullmatch, left.runs)))
     states = read_runs(folder, names, submitted, cache)
+    for name, one in left.runs.items():
+        if name in states and states[name].state == "pending":  # its files tell nothing: they stayed behind
+            states[name] = Seen(one.state, one.detail)
     fingerprint = study.data.fingerprint if study else _commonest_data(states.values())
     runs = [_run(name, state, fingerprint) for name, state in states.items()]
-    seeds = tuple(sorted({seed for m in manifests for seed in m.seeds})) or catalog.seeds
+    seeds = tuple(sorted({*left.seeds, *(seed for m in manifests for seed in m.seeds)})) or catalog.seeds
     rows = _rows(catalog, settings, runs, seeds)
     asked = {run.id for table in rows.values() for row in table for run in row.runs}
     return Collected(
@@ -155,7 +159,7 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
         rows=rows,
         strays=tuple(run for run in runs if run.id not in asked),
         manifests=manifests,
-        damaged=tuple(manifest for manifest in found if isinstance(manifest, Damaged)),
+        damaged=tuple(one for one in (*found, record) if isinstance(one, Damaged)),
     )
 
 
@@ -169,7 +173,7 @@ def _run(name: str, state: Seen, fingerprint: str | None) -> Run:
     seed = int(name.rpartition("-s")[2])
     result = state.outcome
     if result and result.data.fingerprint != fingerprint:
-        return Run(name, seed, NOT_COUNTED, f"trained on another data set, {result.data.fingerprint}")
+        return Run(name, seed, NOT_COUNTED, other_data(result.data.fingerprint))
     return Run(name, seed, state.state, state.detail, result)
 
 

@@ -22,7 +22,7 @@ from caltech_exp.files import user_path
 from caltech_exp.results import Damaged, Result, read_result
 from caltech_exp.study import run_folders
 from reports.markup import NOTHING, printable, table
-from reports.paired import Paired, compare, pair_by_seed
+from reports.paired import FLIPS, MOST_EXACT, Paired, compare, pair_by_seed
 
 
 class CompareOptions(BaseModel):
@@ -36,13 +36,13 @@ class CompareOptions(BaseModel):
 
 USAGE = usage(
     "python reports/compare.py first=DIR second=DIR\n\n"
-    "Final validation accuracies of the runs that two studies share, paired by seed, with an exact test.",
+    "Final validation accuracies of the runs that two studies share, paired by seed, with a sign-flip test.",
     CompareOptions,
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the comparison. Raises UserError if the studies share no finished run."""
+    """Print the comparison. Raises UserError if the studies share no run, or one holds a run in two ways."""
     options = read_options(CompareOptions, argv)
     first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
     for damaged in (*first.damaged, *second.damaged):
@@ -50,22 +50,35 @@ def main(argv: Sequence[str]) -> int:
     pairs = pair_by_seed(first.results, second.results)
     if not pairs:
         raise UserError(
-            f"first={options.first} and second={options.second} have no finished run in common that was trained "
-            "on the same data; submit the same tables and seeds into both"
+            f"first={options.first} and second={options.second} have no run in common that has ended and was "
+            "trained on the same data; submit the same tables and seeds into both"
         )
     compared = [compare(settings, group) for settings, group in pairs.items()]
     print(comparison_table(compared))
-    print("\nStandard deviations are the sample's; p: exact sign-flip test on the differences, two-sided.")
+    print(f"\n{footnote(compared)}")
     return 0
+
+
+def footnote(compared: Sequence[Paired]) -> str:
+    """What the columns mean, in plain text."""
+    words = ["n: pairs of which both runs finished. Standard deviations are the sample's. p: sign-flip test on"]
+    words += [f"the differences, two-sided; exact up to n = {MOST_EXACT}"]
+    if any(one.n > MOST_EXACT for one in compared):
+        words += [f"and from {FLIPS:,} random flips above, (1 + as extreme) / (1 + {FLIPS:,})"]
+    text = " ".join(words) + "."
+    if any(one.first_diverged or one.second_diverged for one in compared):
+        text += " Diverged: runs of first and of second; their pairs count nowhere else."
+    return text
 
 
 def comparison_table(compared: Sequence[Paired]) -> str:
     """Markdown, one line per configuration."""
-    headings = ("settings", "n", "first", "second", "difference", "p")
+    headings = ("settings", "n", "diverged", "first", "second", "difference", "p")
     rows = [
         (
             _changed(one.settings),
             str(one.n),
+            f"{one.first_diverged} + {one.second_diverged}",
             _spread(one.first_mean, one.first_std, one.n),
             _spread(one.second_mean, one.second_std, one.n),
             _spread(one.difference_mean, one.difference_std, one.n),
@@ -73,7 +86,7 @@ def comparison_table(compared: Sequence[Paired]) -> str:
         )
         for one in compared
     ]
-    return table(headings, rows, numbers=(1, 2, 3, 4, 5))
+    return table(headings, rows, numbers=(1, 2, 3, 4, 5, 6))
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,8 @@ def _changed(settings: str) -> str:
 
 
 def _spread(mean: float, std: float, n: int) -> str:
+    if n == 0:
+        return NOTHING
     return f"{mean:.4f}" if n < 2 else f"{mean:.4f} ± {std:.4f}"
 
 

@@ -8,7 +8,7 @@ from reports.collect import Collected, RowRuns
 from reports.costs import JOULES_PER_KWH, devices
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
-from reports.measured import Measured, difference_half, mean
+from reports.measured import NO_SPREAD, Measured, difference_half, mean
 from reports.networks import PARAMETERS, best_rows
 
 NOTE = (
@@ -119,9 +119,9 @@ def verdict(first: RowRuns, second: RowRuns, before: Measured, after: Measured) 
     if before.mean is None or after.mean is None:
         return "not measured"
     gap, half = after.mean - before.mean, difference_half(before, after)
-    word = "better" if gap > 0 else "worse" if gap < 0 else "level"
+    word = "level" if abs(gap) < NO_SPREAD else "better" if gap > 0 else "worse"
     if half is None:
-        return f"{word}, no spread known"
+        return f"{word}, no spread {'known' if None in (before.std, after.std) else 'to judge by'}"
     return f"{word}, beyond the spread" if abs(gap) > half else "within the spread"
 
 

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from caltech_exp.states import State
-from reports.collect import NOT_COUNTED, Collected, RowRuns
+from reports.collect import Collected, RowRuns
+from reports.published import NOT_COUNTED
 
 NOT_SUBMITTED = "not submitted"
 _STATES: tuple[State, ...] = ("finished", "diverged", "failed", "damaged", "lost", "running", "queued", "pending")

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 CAUTION_COLOUR = "#B00000"
 LETTERS_PER_INCH = 11
+TITLE_LETTERS_PER_INCH = 9
 LINE = 0.2
 """Height in inches of a line of the caution."""
 MARGIN = 0.08
@@ -24,9 +25,11 @@ def room_below(caution: str) -> float:
 
 
 def frame(figure: Figure, title: str, caution: str) -> None:
-    """Write title and caution at the edges of the figure; the caution must be wrapped."""
-    height = figure.get_figheight()
-    figure.suptitle(title, y=1 - MARGIN / height, va="top")
-    # Names of overrides and files are no formulas, whatever dollar signs they hold.
+    """Write title, cut to one line, and caution at the edges of the figure; the caution must be wrapped."""
+    width, height = figure.get_size_inches()
+    most = int(TITLE_LETTERS_PER_INCH * width)
+    line = title if len(title) <= most else f"{title[: most - 1]}…"
+    # Titles and names of overrides and files are no formulas, whatever dollar signs they hold.
+    figure.suptitle(line, y=1 - MARGIN / height, va="top", parse_math=False)
     look = {"color": CAUTION_COLOUR, "ha": "center", "va": "bottom", "weight": "bold", "parse_math": False}
     figure.text(0.5, MARGIN / height, caution, look)

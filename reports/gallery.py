@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # matplotlib takes a second to import: only where something i
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg")
-OURS = ("figure-[0-9][0-9].*", "plot-*.*")
-"""Names of pictures that a report draws; others in the folder are left alone."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,14 @@ class Gallery:
 
     def finish(self) -> None:
         """Wait for what is drawn, and delete what an earlier report drew and this one does not show: it would pass
-        for part of this one. Raises OSError."""
+        for part of this one. What the index does not name is not the report's, and stays. Raises OSError."""
         for name, (digest, drawn) in self.waiting.items():
             words = drawn.result()
             self.shown[name] = Entry(digest, _files(self.folder, name), words)
-        kept = {f"{name}.{kind}" for name in self.shown for kind in FORMATS}
-        for pattern in OURS:
-            for path in self.folder.glob(pattern):
-                if path.suffix[1:] in FORMATS and path.name not in kept:
-                    path.unlink()
+        for name in self.before.keys() - self.shown.keys():
+            for kind in FORMATS:
+                if Path(name).name == name:  # whatever stands in the index
+                    (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
         if self.shown != self.before:
             self.index.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.index, _INDEX.dump_json(self.shown))

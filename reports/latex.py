@@ -3,6 +3,7 @@
 The text needs nothing but pdfLaTeX and packages of its base; every file says which.
 """
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ GAP = 3
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 LETTERS = tabulate.LATEX_ESCAPE_RULES | {
     "|": r"\textbar{}",
+    "[": "{[}",  # as they are, what ends the line before would take them for its own: \\[4em], \\*
+    "*": "{*}",
     "`": r"\textasciigrave{}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
@@ -112,7 +115,7 @@ def _long(caption: str, sides: str, head: Sequence[str], rows: Sequence[str]) ->
 
 def latex(text: str) -> str:
     """Text that LaTeX shows letter by letter; `?` for letters that its own fonts do not have."""
-    return "".join(map(_letter, printable(text))).replace("--", "-{}-")
+    return re.sub("-(?=-)", "-{}", "".join(map(_letter, printable(text))))
 
 
 def _letter(letter: str) -> str:

@@ -1,7 +1,8 @@
 """Numbers over the seeds of a row.
 
-Standard deviations are the population's (divided by n), as the report's. The 95 % confidence interval of a mean is
-Student's: mean ± t(0.975, n - 1) s / sqrt(n), with the sample's standard deviation s (divided by n - 1).
+Standard deviations are the population's (divided by n); whether the report's are, it does not say. The 95 %
+confidence interval of a mean is Student's: mean ± t(0.975, n - 1) s / sqrt(n), with the sample's standard
+deviation s (divided by n - 1).
 """
 
 import math
@@ -14,6 +15,8 @@ import numpy as np
 from reports.outcome import Outcome
 
 CONFIDENCE = 0.95
+NO_SPREAD = 1e-9
+"""Standard deviations below are what rounding leaves of none: one image more is 0.0003."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,28 @@ def t_quantile(degrees: float) -> float:
 
 
 def difference_half(first: Measured, second: Measured) -> float | None:
-    """Half the width of the 95 % confidence interval of the difference of two means; None without two runs each.
+    """Half the width of the 95 % confidence interval of the difference of two means (`welch_half`).
 
-    Welch's: the two rows need not scatter alike (B. L. Welch, Biometrika 34, 1947).
+    None without two runs each, or where no run differs from the others of its row: there is no spread to judge by
+    then, since runs that are all alike do not say how far off the next one will be.
     """
-    if first.std is None or second.std is None:
+    if first.std is None or second.std is None or max(first.std, second.std) < NO_SPREAD:
         return None
     # A mean's squared standard error: s^2 / n = std^2 / (n - 1), since std is the population's.
-    errors = [row.std**2 / (row.n - 1) for row in (first, second) if row.std is not None]
-    total = sum(errors)
+    return welch_half((first.std**2 / (first.n - 1), first.n), (second.std**2 / (second.n - 1), second.n))
+
+
+def welch_half(first: tuple[float, int], second: tuple[float, int]) -> float:
+    """Half the width of the 95 % confidence interval of the difference of two means, each by its squared standard
+    error and its number of runs (from 2); 0 where both errors are 0.
+
+    The two need not scatter alike (B. L. Welch, Biometrika 34, 1947); degrees of freedom are Satterthwaite's.
+    """
+    total = first[0] + second[0]
     if total == 0:
         return 0.0
-    degrees = total**2 / sum(error**2 / (row.n - 1) for error, row in zip(errors, (first, second), strict=True))
+    # As shares of the whole, whose squares do not underflow.
+    degrees = 1 / sum((error / total) ** 2 / (n - 1) for error, n in (first, second))
     return t_quantile(degrees) * math.sqrt(total)
 
 

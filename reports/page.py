@@ -24,6 +24,7 @@ from reports.markup import code, escape
 from reports.origins import origins_blocks
 from reports.places import place
 from reports.readings import Reading, readings, readings_blocks, readings_grid
+from reports.reported import printed
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
 
@@ -32,16 +33,11 @@ CACHE = ".cache"
 """Folder beside the report of what only saves time: it may be deleted."""
 HOW_TO_READ = (
     "Measured values are validation accuracies (0 to 1) after the last epoch: mean and standard deviation over "
-    "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n), as "
-    "the report's; the 95 % confidence interval of the mean is Student's, from the sample's standard deviation "
+    "the n finished runs of a row, one run a seed. The standard deviation is the population's (divided by n); "
+    "the 95 % confidence interval of the mean is Student's, from the sample's standard deviation "
     "(divided by n - 1). A single run has neither (–). Diverged runs are never averaged in. The test accuracy is "
     "a mean over the same runs. Every table is in `tables/` as CSV and LaTeX, every run in `runs.csv`, every "
     "epoch in `epochs.csv`."
-)
-REPORTED = (
-    " The difference is measured - reported, with its 95 % confidence interval: Student's for two samples, from "
-    "the spreads of both sides, the report's over three runs. A row agrees with the report if zero is in it; with "
-    "few runs the interval is wide."
 )
 
 
@@ -76,7 +72,7 @@ def make_report(collected: Collected, gallery: Gallery, data_option: str) -> Rep
         *(Prose(words) for words in _missing(collected)),
         Prose(f"{count_line(collected)}."),
         overview(collected),
-        Prose(HOW_TO_READ + (REPORTED if compares(catalog) else "")),
+        Prose(HOW_TO_READ + how_to_compare(catalog)),
     ]
     if compares(catalog):
         blocks += [Heading(2, "Agreement at a glance", "agreement"), *notes, *agreement_blocks(collected, gallery)]
@@ -115,6 +111,21 @@ def report_grids(collected: Collected, studies: Sequence[ClassStudy], read: Sequ
 def compares(catalog: Catalog) -> bool:
     """Whether any row has a reported value to hold measured ones against."""
     return any(row.reported for _, table in catalog.tables for row in table.rows)
+
+
+def how_to_compare(catalog: Catalog) -> str:
+    """What a difference from the reported values and its interval are; nothing where nothing is reported."""
+    said = [row.reported for _, table in catalog.tables for row in table.rows if row.reported]
+    if not said:
+        return ""
+    return (
+        " Of its own deviations the report does not say whether they are the population's or a sample's: they are "
+        "taken for the population's. The difference is measured - reported, with its 95 % confidence interval, "
+        f"Welch's, from the spreads of both sides, the report's over {printed(said[0]).runs} runs. A single "
+        "measured run has no spread (n = 1): its interval is Student's for two samples, from the report's "
+        "deviation alone. The reported numbers are rounded, and half a last digit of each is part of the "
+        "interval. A row agrees with the report if zero is in it; with few runs the interval is wide."
+    )
 
 
 def caution_notes(collected: Collected) -> list[Note]:

@@ -1,10 +1,12 @@
 """Copy the results of a study to where others may read them: `python reports/publish.py runs=DIR out=DIR`.
 
-Results are small (some 10 KB each) and hold all that a report needs. What only the cluster needs stays behind:
-submissions, logs, checkpoints, leases, and the folders that data, weights and networks were in.
+Results are small (some 10 KB each) and hold all that a report needs of a run. Of runs without one it needs the
+state, and of the study the seeds: published.json keeps both. What only the cluster needs stays behind: logs,
+submissions, checkpoints, leases, and the folders that data, weights and networks were in.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,7 +21,17 @@ from caltech_exp.config import OWN_NETWORK, PIN
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
 from caltech_exp.results import RESULT, Damaged, Result, read_result, write_record
-from caltech_exp.study import Study, StudySettings, read_study, require_same, run_folders, write_study
+from caltech_exp.study import (
+    Manifest,
+    Study,
+    StudySettings,
+    read_manifests,
+    read_study,
+    require_same,
+    run_folders,
+    write_study,
+)
+from reports.published import add_record, record_of
 
 
 class PublishOptions(BaseModel):
@@ -48,14 +60,21 @@ def main(argv: Sequence[str]) -> int:
     found = [read_result(folder) for folder in run_folders(runs)]
     results = [one for one in found if isinstance(one, Result)]
     strange = [one.run_id for one in results if one.data.fingerprint != study.data.fingerprint]
+    manifests = [one for one in read_manifests(runs) if isinstance(one, Manifest)]
+    left = record_of(runs, manifests, {one.run_id for one in results} - {*strange})
     try:
         if published is None:
             write_study(out, without_folders(study))
         new = [one for one in results if one.run_id not in strange and _publish(one, out)]
+        add_record(out, left, {folder.name for folder in run_folders(out) if (folder / RESULT).exists()})
     except OSError as error:
         raise UserError(
             f"out={options.out} cannot be written ({error.strerror or error}); make room or give another out="
         ) from None
+    states = Counter(one.state for one in left.runs.values())
+    if states:
+        words = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        print(f"runs without a result, recorded by their states: {words}")
     there = len(results) - len(new) - len(strange)
     print(f"{len(new)} {'result' if len(new) == 1 else 'results'} published in {out}; {there} there already")
     for name in strange:

@@ -18,7 +18,7 @@ NOTE = (
     "Measured - reported, if the report's values are the validation accuracy after the last epoch, that of the "
     "best epoch, or the test accuracy. 95 % CI: of the difference after the last epoch, if the report's standard "
     "deviation is the population's, or a sample's. Agrees: the readings by which zero is in the interval, the "
-    "deviation being the population's."
+    "deviation being the population's. A row whose runs all diverged has no accuracy, and agrees by none."
 )
 COLUMNS = (
     Column("row", "text"),
@@ -62,11 +62,15 @@ def readings_blocks(found: Sequence[Reading]) -> list[Block]:
 
 
 def readings(collected: Collected) -> tuple[Reading, ...]:
-    """Every configuration with finished runs and a reported value, by the first table that reports one."""
+    """Every configuration with runs that ended and a reported value, by the first table that reports one.
+
+    Not those of which the report says that they diverge: there is no accuracy to be read.
+    """
     found: dict[str, Reading] = {}
     for section, table in collected.catalog.tables:
         for row in collected.of(section, table):
-            if row.finished and row.row.reported and row.config.id not in found:
+            ended = row.finished or row.diverged
+            if ended and row.row.reported and not row.row.diverges and row.config.id not in found:
                 found[row.config.id] = _reading(f"{section.name}.{table.name}={row.row.label}", row)
     return tuple(found.values())
 
@@ -103,7 +107,7 @@ def _line(one: Reading) -> tuple[Value, ...]:
         one.sample.half if one.sample else None,
         one.best.value if one.best else None,
         one.test.value if one.test else None,
-        ", ".join(word for word, found in by if found and found.agrees) or "no",
+        ", ".join(word for word, found in by if found and found.agrees) or ("no" if one.n else "no, diverged"),
     )
 
 

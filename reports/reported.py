@@ -1,21 +1,19 @@
 """Whether a row's measured runs and the report's can be runs of one and the same thing.
 
-The question is about one population, so the interval is Student's for two samples with a common variance (Student,
-Biometrika 6, 1908; any statistics textbook's pooled t interval): unlike Welch's it needs no spread of both, and so
-answers for a single measured run too, from the report's spread alone.
+From two measured runs on, the interval of the difference is Welch's, as the two sides need not scatter alike (B.
+L. Welch, Biometrika 34, 1947). A single measured run has no spread of its own: its interval is Student's for two
+samples with a common variance (Student, Biometrika 6, 1908; any statistics textbook's pooled t interval), which
+then is the report's alone.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-from caltech_exp.catalog.model import Reported
-from reports.measured import Measured, t_quantile
+from caltech_exp.catalog import Reported
+from caltech_exp.catalog.written import Printed
+from reports.measured import Measured, t_quantile, welch_half
 
-REPORTED_RUNS = 3
-"""Runs behind each of the report's values (its footnotes 1 to 8)."""
-ROUNDING = 0.0005
-"""What three printed decimals can hide of a mean or a standard deviation."""
 Deviation = Literal["population", "sample"]
 
 
@@ -37,14 +35,27 @@ def gap(measured: Measured, reported: Reported, deviation: Deviation = "populati
 
     deviation  what the report's standard deviation is, which it does not say: divided by n, or by n - 1
 
-    Values that the report rounded are given the benefit of that: its deviation is taken half a last digit larger,
-    and its mean may be as much off.
+    Values that the report rounded are given the benefit of that: its mean may be half a last digit off, and its
+    deviation too, whichever way makes the interval wider (a smaller one may, as it leaves Welch's interval fewer
+    degrees of freedom).
     """
     if measured.mean is None:
         return None
-    n, std = measured.n, reported.std + ROUNDING
-    divisor = REPORTED_RUNS if deviation == "population" else REPORTED_RUNS - 1
-    squares = n * (measured.std or 0.0) ** 2 + divisor * std**2
-    degrees = n + REPORTED_RUNS - 2
-    error = math.sqrt(squares / degrees * (1 / n + 1 / REPORTED_RUNS))
-    return Gap(measured.mean - reported.mean, t_quantile(degrees) * error + ROUNDING)
+    said = printed(reported)
+    ends = (max(0.0, said.std - said.std_rounding), said.std + said.std_rounding)
+    half = max(_half(measured, std, said.runs, deviation) for std in ends)
+    return Gap(measured.mean - said.mean, half + said.mean_rounding)
+
+
+def _half(measured: Measured, std: float, runs: int, deviation: Deviation) -> float:
+    """Half the width of the interval beside `runs` reported runs of that standard deviation, without rounding."""
+    # The squared standard error of a mean of n runs: s^2 / n = std^2 / (n - 1), if std is the population's.
+    theirs = std**2 / (runs - 1 if deviation == "population" else runs)
+    if measured.std is None:
+        return t_quantile(runs - 1) * math.sqrt(theirs * (1 + runs))
+    return welch_half((measured.std**2 / (measured.n - 1), measured.n), (theirs, runs))
+
+
+def printed(reported: Reported) -> Printed:
+    """The value with what its printing hides: to three decimals over three runs, where it does not say."""
+    return reported if isinstance(reported, Printed) else Printed(reported.mean, reported.std)

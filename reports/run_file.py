@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from caltech_exp import provenance
+from caltech_exp import confusion, provenance
 from caltech_exp.config import RunConfig
-from reports import table_files
+from reports import outcome, recall, table_files
 from reports.collect import Collected, Run
 from reports.grid import Value
 from reports.line_file import Lines, write_lines
@@ -34,7 +34,8 @@ RESULT_COLUMNS = (
 )
 ORIGIN = ("device", "device_type", "code", "torch", "simulated", "stand_in")
 HEADINGS = ("run_id", "seed", "state", "rows", *SETTINGS, "epochs", *RESULT_COLUMNS, *ORIGIN, "detail")
-WRITERS = (__file__, table_files.__file__, provenance.__file__)
+WRITERS = (__file__, *(str(module.__file__) for module in (provenance, confusion, outcome, recall, table_files)))
+"""The code that decides what a line holds."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def _entries(collected: Collected) -> Iterator[Lines]:
     of_config = _asked(collected)
     for run in (*collected.all_runs(), *collected.strays):
         asked = of_config.get(run.id.rpartition("-s")[0])
-        parts = (asked.digest if asked else "", run.result.digest if run.result else "", run.state, run.detail)
+        # The digest is of all but the balanced accuracy, which is computed from what the result holds.
+        shows = (run.result.digest, repr(run.result.balanced_accuracy)) if run.result else ()
+        parts = (asked.digest if asked else "", *shows, run.state, run.detail)
         yield run.id, " ".join(parts), partial(_line, run, asked)
 
 

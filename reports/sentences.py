@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from caltech_exp.catalog import Table as Asked
 from reports.collect import RowRuns
 from reports.markup import listing
-from reports.measured import Measured, difference_half, rank_agreement
-from reports.reported import Gap, gap
+from reports.measured import NO_SPREAD, Measured, difference_half, rank_agreement
+from reports.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def table_sentence(asked: Asked, rows: Sequence[RowRuns]) -> str:
     if len(asked.rows) == 1:
         return _single(asked, rows[0], known)
     if not known:
-        return " ".join(["No row has a finished run yet.", *_lost(rows)])
+        return " ".join(["No row has a finished run yet.", *_agreeing(rows), *_lost(rows)])
     if len({row.config.id for row in rows}) == 1:
         return f"All rows are one and the same run here, which reaches {known[0]}: there is nothing to compare."
-    words = [_best(known), *_agreeing(known), *_order(known), *_lost(rows)]
+    words = [_best(known), *_agreeing(rows), *_order(known), *_lost(rows)]
     return " ".join(words)
 
 
@@ -54,26 +54,17 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
     return list(found.values())
 
 
-def agrees(known: Known) -> bool:
-    """Whether the row's runs and the report's can be of one thing; False where the report prints no value."""
-    found = _gap(known)
-    return found is not None and found.agrees
-
-
-def _gap(known: Known) -> Gap | None:
-    reported = known.row.row.reported
-    return gap(known.measured, reported) if reported else None
-
-
 def lead(first: Known, second: Known) -> str:
     """`ahead of 6e-2 by 0.092, more than the spread (0.043)`"""
     gap = first.mean - second.mean
     half = difference_half(first.measured, second.measured)
-    if gap == 0:
+    if gap < NO_SPREAD:
         return f"level with {second.label}"
     text = f"ahead of {second.label} by {gap:.3f}"
-    if half is None:
+    if half is None and None in (first.measured.std, second.measured.std):
         return f"{text}; with a single run of one of them there is no spread to hold that against"
+    if half is None:
+        return f"{text}; the runs of each are all alike, so that there is no spread to judge that by"
     if gap > half:
         return f"{text}, which is more than the spread (±{half:.3f})"
     return f"{text}, which is within the spread (±{half:.3f})"
@@ -86,15 +77,22 @@ def _best(known: Sequence[Known]) -> str:
     return f"{ranked[0].label} is best with {ranked[0]}, {lead(ranked[0], ranked[1])}."
 
 
-def _agreeing(known: Sequence[Known]) -> list[str]:
+def _agreeing(rows: Sequence[RowRuns]) -> list[str]:
     """Which rows agree with the report, and how far the others are from it."""
-    both = [(one.label, found) for one in known if (found := _gap(one))]
-    near = [label for label, found in both if found.agrees]
-    far = [f"{label} (by {found.value:+.3f} ±{found.half:.3f})" for label, found in both if not found.agrees]
+    held = verdicts(rows)
+    near = [one.label for one in held if one.agrees]
+    far = [f"{one.label} ({one.how})" for one in held if not one.agrees]
+    if len(held) == 1:
+        (one,) = held
+        return [
+            f"{one.label} {'agrees with' if near else 'differs from'} the report{one.how and f' ({one.how})'}."
+        ]
     if near and not far:
-        return ["It agrees with the report." if len(near) == 1 else "All of them agree with the report."]
+        count = "Both" if len(near) == 2 else f"All {len(near)}"
+        return [f"{count} rows with a result here and in the report agree."]
     words = [f"{'Agrees' if len(near) == 1 else 'Agree'} with the report: {listing(near)}."] if near else []
-    return [*words, f"{'Differs' if len(far) == 1 else 'Differ'} from it: {listing(far)}."] if far else words
+    of = "it" if near else "the report"
+    return [*words, f"{'Differs' if len(far) == 1 else 'Differ'} from {of}: {listing(far)}."] if far else words
 
 
 def _order(known: Sequence[Known]) -> list[str]:
@@ -145,10 +143,12 @@ def _single(asked: Asked, row: RowRuns, known: Sequence[Known]) -> str:
     if row.row.diverges:
         return _diverging(row)
     if not known:
-        return " ".join(["The run has no result yet.", *_lost([row])]) if row.diverged else "No result yet."
+        return (
+            " ".join(["No run finished.", *_agreeing([row]), *_lost([row])]) if row.diverged else "No result yet."
+        )
     quoted = next((figure.quoted for figure in asked.figures if figure.quoted), None)
     said = f"; the report quotes {quoted.last_accuracy:g}" if quoted and quoted.last_accuracy is not None else ""
-    return " ".join([f"It reaches {known[0]}{said}.", *_lost([row])])
+    return " ".join([f"It reaches {known[0]}{said}.", *_agreeing([row]), *_lost([row])])
 
 
 def _diverging(row: RowRuns) -> str:

@@ -6,11 +6,11 @@ from functools import partial
 from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as Asked
 from reports.banner import picture_caution
-from reports.blocks import Picture
+from reports.blocks import Block, Picture, Prose
 from reports.collect import Collected, RowRuns
 from reports.gallery import Drawing, Gallery
 from reports.markup import escape
-from reports.sweep_data import SweepRow, sweep_row
+from reports.sweep_data import MOST_PLOTTED, SweepRow, sweep_row
 
 CAPTION = (
     "Each finished run, their mean with its 95 % confidence interval, and the report's mean with its standard "
@@ -20,10 +20,13 @@ CAPTION = (
 
 def sweep_blocks(
     section: Section, asked: Asked, rows: Sequence[RowRuns], collected: Collected, gallery: Gallery
-) -> list[Picture]:
-    """A plot for a table of several rows of which any has a result, else nothing. Raises OSError."""
+) -> list[Block]:
+    """A plot for a table of several rows of which any has a result, else nothing; a sentence in place of it where
+    they are too many to be seen. Raises OSError."""
     if len(rows) < 2 or not any(row.finished or row.diverged for row in rows):
         return []
+    if len(rows) > MOST_PLOTTED:
+        return [Prose(f"*There is no plot of {len(rows):,} rows; up to {MOST_PLOTTED} are drawn.*")]
     title = f"{asked.number}. {asked.title}" if asked.number else asked.title
     points = [sweep_row(row) for row in rows]
     caution = "\n".join(dict.fromkeys(picture_caution(collected, row.config) for row in rows)).strip("\n")

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from reports.collect import RowRuns
 
+MOST_PLOTTED = 60
+"""Rows of a table up to which there is a plot of them."""
+
 
 @dataclass(frozen=True)
 class SweepRow:

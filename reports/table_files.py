@@ -3,10 +3,13 @@
 import contextlib
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from caltech_exp.files import write_atomically
 from reports.grid import Grid, Value
@@ -15,23 +18,37 @@ from reports.markup import printable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Cells that begin so are formulas to a spreadsheet (OWASP, CSV Injection)."""
+_NAMES = TypeAdapter(list[str])
 
 
-def write_tables(folder: Path, grids: Iterable[Grid]) -> None:
+def write_tables(folder: Path, index: Path, grids: Iterable[Grid]) -> None:
     """`folder`/<name>.csv and .tex for every table; tables of an earlier report that are not among them go.
 
-    A file that would not change is not touched. Raises OSError.
+    `index` remembers the names of the files that a report wrote: others in the folder are left alone. A file that
+    would not change is not touched. Raises OSError.
     """
     folder.mkdir(exist_ok=True)
-    kept = set()
+    before = _read_names(index)
+    kept: list[str] = []
     for grid in grids:
         for kind, content in (("csv", to_csv(grid)), ("tex", to_latex(grid))):
-            path = folder / f"{grid.name}.{kind}"
-            write_if_changed(path, content)
-            kept.add(path)
-    for path in folder.iterdir():
-        if path.suffix in (".csv", ".tex") and path not in kept:
-            path.unlink()
+            name = f"{grid.name}.{kind}"
+            write_if_changed(folder / name, content)
+            kept.append(name)
+    for name in set(before) - set(kept):
+        if Path(name).name == name and Path(name).suffix in (".csv", ".tex"):  # whatever stands in the index
+            (folder / name).unlink(missing_ok=True)
+    if before != kept:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(index, json.dumps(kept))
+
+
+def _read_names(index: Path) -> list[str]:
+    """The names that `index` holds, none if it is not there or damaged."""
+    try:
+        return _NAMES.validate_json(index.read_bytes())
+    except (OSError, ValidationError):
+        return []
 
 
 def to_csv(grid: Grid) -> str:

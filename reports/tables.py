@@ -6,12 +6,13 @@ from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import RunConfig
 from reports.blocks import Block, Heading, Listing, Prose, row_key
-from reports.collect import NOT_COUNTED, Collected, RowRuns
+from reports.collect import Collected, RowRuns
 from reports.counts import NOT_SUBMITTED, row_counts, state_words
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import code, escape, listing
 from reports.measured import Measured
 from reports.mixed import mixed_origins
+from reports.published import NOT_COUNTED
 from reports.reported import gap
 from reports.sentences import table_sentence
 from reports.vocabulary import as_typed, changed_settings, shared_settings

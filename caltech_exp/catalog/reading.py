@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] |
         place = f"{where}: section {key}"
         base = _config(RunConfig(), {**written.settings, **section.settings}, known, place)
         tables = tuple(
-            _table(table_key, table, base, known, f"{place}, table {table_key}", numbers)
+            _table(table_key, table, base, known, f"{place}, table {table_key}", numbers, written.reported_runs)
             for table_key, table in section.tables.items()
         )
         sections.append(_section(key, section, tables))
@@ -108,9 +109,10 @@ def _table(
     networks: Mapping[str, str],
     place: str,
     numbers: Iterator[int],
+    reported_runs: int,
 ) -> Table:
     base = _config(base, table.settings, networks, place)
-    rows = tuple(_rows(table, base, networks, place))
+    rows = tuple(_rows(table, base, networks, place, reported_runs))
     if len(rows) > MOST_ROWS:
         raise UserError(f"{place}: it has {len(rows):,} rows, more than {MOST_ROWS:,}; sweep fewer values")
     first: dict[str, str] = {}
@@ -127,7 +129,9 @@ def _table(
     return Table(key, table.number, title, table.question, heading, rows, figures, table.settings_figure)
 
 
-def _rows(table: WrittenTable, base: RunConfig, networks: Mapping[str, str], place: str) -> Iterator[Row]:
+def _rows(
+    table: WrittenTable, base: RunConfig, networks: Mapping[str, str], place: str, reported_runs: int
+) -> Iterator[Row]:
     if isinstance(table.sweep, dict):
         for values in product(*table.sweep.values()):
             label = ", ".join(values)
@@ -143,7 +147,8 @@ def _rows(table: WrittenTable, base: RunConfig, networks: Mapping[str, str], pla
         except ValidationError as error:
             raise _misplaced(error, here) from None
         settings = {**row.settings, **({table.sweep: label} if table.sweep else {})}
-        yield Row(label, _config(base, settings, networks, here), row.reported, row.diverges)
+        reported = replace(row.reported, runs=reported_runs) if row.reported else None
+        yield Row(label, _config(base, settings, networks, here), reported, row.diverges)
 
 
 def _config(base: RunConfig, settings: Mapping[str, Any], networks: Mapping[str, str], place: str) -> RunConfig:

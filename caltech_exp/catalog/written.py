@@ -4,6 +4,7 @@ docs/studies.md explains the format; report.yaml beside this file is the whole r
 """
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
@@ -25,8 +26,30 @@ Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_len
 MEAN_AND_STD = re.compile(r"(\S+)\s*(?:±|\+-)\s*(\S+)")
 
 
+REPORTED_RUNS = 3
+"""Runs behind each of the report's values (its footnotes 1 to 8), and behind a study file's if it does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Printed(Reported):
+    """A reported value, and what its printing does not show; equal to any other of this mean and deviation.
+
+    mean_rounding, std_rounding  half a unit of the last digit that is written: what rounding may hide
+    runs                         runs that it is of
+    """
+
+    mean_rounding: float = 0.0005
+    std_rounding: float = 0.0005
+    runs: int = REPORTED_RUNS
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reported) and (self.mean, self.std) == (other.mean, other.std)
+
+    __hash__ = Reported.__hash__
+
+
 def _reported(value: Any) -> Any:
-    """`0.446 ± 0.016` -> Reported; "" is none."""
+    """`0.446 ± 0.016` -> Printed; "" is none."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -36,12 +59,22 @@ def _reported(value: Any) -> Any:
         mean, std = (float(part) for part in match.groups()) if match else (-1.0, -1.0)
     except ValueError:
         mean, std = -1.0, -1.0
-    if not (0 <= mean <= 1 and 0 <= std <= 1):
+    if match is None or not (0 <= mean <= 1 and 0 <= std <= 1):
         raise ValueError("a reported value is mean ± std, both from 0 to 1, as in 0.446 ± 0.016")
-    return Reported(mean, std)
+    return Printed(mean, std, _rounding(match[1]), _rounding(match[2]))
 
 
-RESERVED = ("all", "agreement", "classes", "conclusions", "cost", "provenance", "top")
+def _rounding(number: str) -> float:
+    """Half a unit of the last digit that is written: `0.85` -> 0.005, `5e-2` -> 0.005."""
+    mantissa, _, exponent = number.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2].replace("_", "")) - int(exponent or 0)
+    return 0.5 * 10.0 ** -min(max(0, decimals), 400)
+
+
+RESERVED = (
+    *("all", "agreement", "classes", "conclusions", "cost", "provenance"),
+    *("readings", "report", "runs", "theme", "top"),
+)
 """`section=all`, and places in every report."""
 
 
@@ -51,7 +84,7 @@ def _free(name: str) -> str:
     return name
 
 
-ReportedText = Annotated[Reported | None, BeforeValidator(_reported)]
+ReportedText = Annotated[Printed | None, BeforeValidator(_reported)]
 
 
 class _Written(BaseModel):
@@ -141,6 +174,9 @@ class WrittenSection(_Written):
 class WrittenStudy(_Written):
     title: Line = ""
     seeds: str = "3"
+    reported_runs: int = Field(
+        REPORTED_RUNS, ge=2, le=1_000_000, description="how many runs the reported values are of"
+    )
     settings: dict[str, Any] = {}
     networks: dict[Name, str] = {}
     sections: dict[Annotated[Name, AfterValidator(_free)], WrittenSection] = Field(min_length=1)

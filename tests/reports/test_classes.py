@@ -7,7 +7,7 @@ from caltech_exp.config import NUM_CLASSES
 from caltech_exp.confusion import Matrix, encode
 from caltech_exp.study import StudySettings
 from reports.class_accuracy import commonest_mistakes, favour
-from reports.class_blocks import class_studies, favour_sentence, per_class_grid
+from reports.class_blocks import class_grid, class_studies, favour_sentence, per_class_grid
 from reports.recall import accuracy, balanced_accuracy, recalls
 from tests.reports.conftest import CLASSES, Page, StudyFolder, make_result, row_config
 
@@ -71,6 +71,37 @@ def test_whether_the_largest_class_is_favoured(folder: StudyFolder, one: Matrix,
     text = favour_sentence(study, CLASSES)
     assert "are class 5 and" in text
     assert verdict in text
+
+
+def test_a_network_that_comes_to_another_class_than_the_largest(folder: StudyFolder) -> None:
+    folder.start()
+    with_matrices(folder, matrix((5, 7, 51), (7, 7, 49)))
+    (study,) = class_studies(folder.collect())
+    assert favour_sentence(study, CLASSES).endswith(
+        ": 49.0 % of the validation images are class 7 and 100.0 % are taken for it: the network takes almost "
+        "every image for it. Of the largest class, class 5, there are 51.0 %, and 0.0 % are taken for it. Its "
+        "balanced accuracy is 0.500 where its accuracy is 0.490."
+    )
+    grid = class_grid([study], CLASSES)
+    shown = dict(zip((column.heading for column in grid.columns), grid.rows[0], strict=True))
+    assert [shown[name] for name in ("largest class", "share of images", "share of predictions")] == [
+        "class 5",
+        0.51,
+        0.0,
+    ]
+    assert [
+        shown[name] for name in ("most predicted class", "its share of images", "its share of predictions")
+    ] == ["class 7", 0.49, 1.0]
+
+
+def test_a_class_that_is_predicted_a_little_too_often_is_not_named(folder: StudyFolder) -> None:
+    folder.start()
+    with_matrices(folder, matrix((5, 5, 48), (5, 7, 3), (7, 7, 49)))
+    (study,) = class_studies(folder.collect())
+    assert "51.0 % of the validation images are class 5 and 48.0 % are taken for it" in favour_sentence(
+        study, CLASSES
+    )
+    assert "class 7" not in favour_sentence(study, CLASSES)
 
 
 def test_matrices_of_a_rows_runs_are_added_up(folder: StudyFolder) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.results import RESULT, write_record
 from tests.conftest import Command
-from tests.reports.conftest import make_result
+from tests.reports.conftest import make_diverged, make_result
 
 FAST = RunConfig(epochs=2, lr=0.05)
 
@@ -24,7 +24,37 @@ def test_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["lr=0.05 epochs=2", "3", "0.4200 ± 0.0200", "0.4300 ± 0.0200", "0.0100 ± 0.0000", "0.250"]
+    assert cells == [
+        "lr=0.05 epochs=2",
+        "3",
+        "0 + 0",
+        "0.4200 ± 0.0200",
+        "0.4300 ± 0.0200",
+        "0.0100 ± 0.0000",
+        "0.250",
+    ]
+    assert "exact up to n = 20." in done.stdout
+    assert "iverged:" not in done.stdout
+
+
+def test_many_pairs_and_diverged_ones_are_explained(compare: Command, tmp_path: Path) -> None:
+    first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40] * 23)
+    second = write(tmp_path / "second", FAST, [0.41] * 22)
+    write_record(second / run_id(FAST, 22), RESULT, make_diverged(FAST, 22, 1))
+    done = compare(f"first={first}", f"second={second}")
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
+    assert [cell.strip() for cell in line.strip("|").split("|")][1:3] == ["22", "0 + 1"]
+    assert "100,000 random flips above, (1 + as extreme) / (1 + 100,000)." in done.stdout
+    assert "Diverged: runs of first and of second; their pairs count nowhere else." in done.stdout
+
+
+def test_two_ways_in_one_folder_are_refused_in_one_line(compare: Command, tmp_path: Path) -> None:
+    first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40, 0.42])
+    write(first, FAST, [0.40, 0.42])
+    done = compare(f"first={first}", f"second={write(tmp_path / 'second', FAST, [0.4])}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: first= holds one run computed in 2 ways")
 
 
 def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path) -> None:
@@ -48,7 +78,7 @@ def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path)
     second = write(tmp_path / "b", FAST.but(lr=0.1), [0.4])
     done = compare(f"first={first}", f"second={second}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "have no finished run in common" in done.stderr
+    assert "have no run in common that has ended" in done.stderr
 
 
 def test_a_missing_folder_is_named(compare: Command, tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 """The conclusions as pairs of rows, agreement over all tables, and what the runs cost."""
 
+from pathlib import Path
+
 import pytest
 
 from caltech_exp.catalog import THE_REPORT
+from caltech_exp.config import RunConfig
 from caltech_exp.results import Device
-from caltech_exp.study import StudySettings
-from reports.agreement import agreement_grid, agreement_sentence
+from caltech_exp.study import Study, StudyFile, StudySettings, write_study
+from reports.agreement import agreement_blocks, agreement_grid, agreement_sentence, chance_sentence
 from reports.blocks import row_key
 from reports.conclusions import FIXED, comparison_grid, network_grid
 from reports.costs import cost_grids
 from reports.grid import Grid, Value
-from reports.scatter_data import scatter_points
-from tests.reports.conftest import Page, StudyFolder, make_diverged, make_result, row_config
+from reports.page import open_gallery
+from reports.scatter_data import ScatterPoint, scatter_points
+from reports.verdicts import verdicts
+from tests.reports.conftest import CODE, DATA, Page, StudyFolder, make_diverged, make_result, row_config
 
 
 def line(grid: Grid, first: str, second: str | None = None) -> dict[str, Value]:
@@ -66,6 +71,13 @@ def test_rows_that_overrides_make_one_run_are_no_comparison(folder: StudyFolder)
     assert found["verdict"] == "one and the same run here"
 
 
+def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: StudyFolder) -> None:
+    add(folder, "transfer.batch_size", "256", 0.85, 0.85)
+    add(folder, "transfer.batch_size", "64", 0.8503, 0.8503)
+    found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
+    assert (found["verdict"], found["95 % CI"]) == ("better, no spread to judge by", None)
+
+
 def test_networks_with_parameters_and_cost(folder: StudyFolder) -> None:
     add(folder, "resnet.transfer", "5e-2", 0.93, 0.94)
     found = line(network_grid(folder.collect()), "ResNet-18 pretrained")
@@ -77,10 +89,56 @@ def test_agreement_over_a_table(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "6e-2", 0.45)
     folder.add(make_diverged(row_config("scratch.lr", "1e-1"), 0))
     found = line(agreement_grid(folder.collect()), "scratch.lr")
-    assert (found["rows"], found["of"], found["agree"], found["at row"]) == (2, 5, 2, "6e-2")
+    assert (found["rows"], found["of"], found["agree"], found["at row"]) == (3, 5, 2, "6e-2")  # 1e-1 diverged
     assert found["largest difference"] == pytest.approx(0.106)
     assert (found["pairs alike"], found["of pairs"], found["Kendall's tau-b"]) == (1, 1, 1.0)
     assert found["test - validation"] == pytest.approx(-0.01)
+
+
+def test_the_median_is_between_the_middle_two() -> None:
+    points = [ScatterPoint("1. a", 0.5 + gap, None, 0.5, 0.0) for gap in (0.01, 0.03, -0.07, 0.2)]
+    assert "the median difference is 0.050, the largest 0.200." in agreement_sentence(points)
+
+
+def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))
+    grid = agreement_grid(folder.collect())
+    assert line(grid, "transfer.diverging") | {"test - validation": None} == {
+        **dict.fromkeys(column.heading for column in grid.columns),
+        **{"table": "transfer.diverging", "rows": 1, "of": 1, "agree": 1},
+    }
+    folder.add(make_diverged(row_config("scratch.lr", "1e-2"), 0))
+    assert [line(agreement_grid(folder.collect()), "all")[name] for name in ("rows", "agree")] == [2, 1]
+    text = page(folder)
+    assert "1 of 2 rows agrees with the report." in text
+    assert "Not so where the runs diverged and the report's did not: 1." in text
+
+
+def test_another_reported_deviation_draws_the_plot_anew(tmp_path: Path) -> None:
+    shows = []
+    for std in ("0.01", "0.02"):
+        text = f"sections: {{a: {{tables: {{b: {{rows: {{x: {{reported: 0.5 ± {std}}}}}}}}}}}}}"
+        folder, file = StudyFolder(tmp_path / std), StudyFile(name="mine", text=text)
+        write_study(
+            folder.path, Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
+        )
+        folder.add(make_result(RunConfig(), 0, 0.5))
+        gallery = open_gallery(tmp_path)
+        gallery.folder.mkdir(exist_ok=True)
+        agreement_blocks(folder.collect(), gallery)
+        shows.append(gallery.shown["plot-agreement"].shows)
+    assert shows[0] != shows[1]
+
+
+def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
+    for label, value in {"1e-3": 0.092, "1e-2": 0.298, "6e-2": 0.35}.items():
+        add(folder, "scratch.lr", label, value)
+    add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
+    assert chance_sentence(verdicts(folder.collect().all_rows())) == (
+        "4 of 4 rows agree with the report. At 95 % one row in twenty, 0.2 of 4, is expected to differ by chance "
+        "alone. 3 rows have one finished run (n = 1): their intervals rest on the report's deviation alone."
+    )
 
 
 def test_a_run_of_two_tables_counts_once_in_all(folder: StudyFolder) -> None:

@@ -1,5 +1,6 @@
 """Curves over epochs: means and ranges, step-downs, runs of different lengths, runs that diverge."""
 
+import shutil
 import statistics
 from typing import Any
 
@@ -153,7 +154,11 @@ def test_the_same_results_give_the_same_pictures(folder: StudyFolder, page: Page
 
 def test_figures_of_an_earlier_report_are_deleted(folder: StudyFolder, page: Page) -> None:
     out = folder.path.parent / "out" / "figures"
-    (out / "figure-09.png").write_text("old")
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
+    page(folder)
+    assert (out / "figure-06.png").exists()
     (out / "mine.png").write_text("kept")
+    shutil.rmtree(folder.path)
     page(folder)
     assert [path.name for path in out.iterdir()] == ["mine.png"]

@@ -81,10 +81,25 @@ def test_a_damaged_index_is_no_index(studio: Studio, content: bytes) -> None:
 def test_pictures_that_are_shown_no_more_go_and_others_stay(studio: Studio) -> None:
     studio.report("x", name="plot-old")
     (studio.folder / "mine.png").write_text("kept")
+    (studio.folder / "plot-mine.svg").write_text("kept")
+    (studio.folder / "figure-99.png").write_text("kept")
     (studio.folder / "plot-old.txt").write_text("kept")
-    studio.report("x", name="figure-05")
+    studio.report("x", name="figure-123")
+    kept = {"mine.png", "plot-mine.svg", "figure-99.png", "plot-old.txt"}
     names = {path.name for path in studio.folder.iterdir()}
-    assert names == {"figure-05.png", "figure-05.svg", "mine.png", "plot-old.txt"}
+    assert names == {"figure-123.png", "figure-123.svg", *kept}
+    studio.report("x", name="figure-05")  # a figure of three digits goes too
+    names = {path.name for path in studio.folder.iterdir()}
+    assert names == {"figure-05.png", "figure-05.svg", *kept}
+
+
+def test_an_index_names_nothing_outside_of_the_folder(studio: Studio) -> None:
+    studio.report("x", name="plot-a")
+    outside = studio.folder.parent / "plot-a.png"
+    outside.write_text("kept")
+    studio.index.write_text(studio.index.read_text().replace('"plot-a"', '"../plot-a"'))
+    studio.report("x", name="plot-b")
+    assert outside.exists()
 
 
 def one_line(text: str) -> Drawing:

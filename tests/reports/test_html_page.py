@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from caltech_exp.catalog import THE_REPORT, read_catalog
+from caltech_exp.catalog.written import RESERVED
 from caltech_exp.errors import UserError
 from reports.blocks import Heading, Picture, Prose
 from reports.embedded import LARGE, data_uri
 from reports.html_page import to_html
+from reports.page import report_page
 from reports.plot_library import SCRIPTS, plot_library
 from tests.conftest import CHECKOUT
 from tests.reports.conftest import StudyFolder
@@ -30,6 +33,20 @@ def test_the_policy_lets_exactly_the_pages_scripts_run(folder: StudyFolder, tmp_
     assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes
     assert len(scripts) == 7
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
+
+
+def test_no_section_can_take_an_id_of_the_page(folder: StudyFolder, tmp_path: Path) -> None:
+    page = to_html([TITLE], folder.collect(), tmp_path)
+    ids = re.findall(r'<[^>]*\sid="([^"]*)"', re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
+    assert {"report", "runs", "theme", "top"} <= set(ids)
+    anchors = {block.anchor for block in report_page(folder.collect(), tmp_path, "") if isinstance(block, Heading)}
+    assert "agreement" in anchors
+    sections = {section.name for section in THE_REPORT.sections}
+    taken = {name for name in {*ids, *anchors} - sections if re.fullmatch("[a-z][a-z0-9_]*", name)}
+    assert taken <= set(RESERVED)
+    for name in (*taken, "readings"):
+        with pytest.raises(UserError, match="give the section another name"):
+            read_catalog(f"sections: {{{name}: {{tables: {{b: {{sweep: {{lr: [1]}}}}}}}}}}", "mine", "mine.yaml")
 
 
 def test_nothing_outside_is_named_to_be_loaded(folder: StudyFolder, tmp_path: Path) -> None:

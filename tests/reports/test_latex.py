@@ -31,7 +31,13 @@ COLUMNS = (Column("row", "text"), Column("mean"), Column("± of it", "half"), Co
 GRID = Grid("a_b", "50 % & more", COLUMNS, ((HOSTILE, 0.123456789, 0.01, -0.25), ("-1", "diverged", None, 0.5)))
 LONG_GRID = Grid("long", FOREIGN, COLUMNS, ((FOREIGN, 0.5, 0.25, -0.125),) * (3 * LONG))
 WIDE_GRID = Grid("wide", PRINTABLE, (Column("x" * 40, "text"),) * 12, ((PRINTABLE,) * 12,))
-ODD = (GRID, LONG_GRID, WIDE_GRID, Grid("empty", "", COLUMNS, ()))
+STARTS = ("[", "[4em]", "*x", "[x", "a---b", "*")
+"""What LaTeX would take for an argument of the line before."""
+STARTS_GRID = Grid(
+    *("starts", "[a] *b", (Column("[4em] of", "text"), Column("*mean"))),
+    tuple((f"{start} start{number}", 0.5) for number, start in enumerate(STARTS)),
+)
+ODD = (GRID, LONG_GRID, WIDE_GRID, STARTS_GRID, Grid("empty", "", COLUMNS, ()))
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs,graphicx,longtable,lscape}
@@ -41,7 +47,7 @@ DOCUMENT = r"""\documentclass{article}
 """
 COMMAND = "|".join(map(re.escape, sorted({*LETTERS.values()} - {"`", "'", "``", "''"}, key=len, reverse=True)))
 ACCENTED = rf"(?:{'|'.join(map(re.escape, ACCENTS.values()))})\{{[A-Za-z]\}}"
-TEXT = re.compile(rf"(?:{COMMAND}|{ACCENTED}|-\{{\}}-|[^\\&%$#_^{{}}~<>|])*")
+TEXT = re.compile(rf"(?:{COMMAND}|{ACCENTED}|-\{{\}}(?=-)|[^\\&%$#_^{{}}~<>|])*")
 """Text that LaTeX takes for letters: known commands, and letters that mean nothing to it."""
 STACKED = re.compile(r"\\begin\{tabular\}\[[bt]\]\{@\{\}[lr]@\{\}\}(.*?)\\end\{tabular\}")
 
@@ -51,7 +57,9 @@ def tables(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """Every table of a whole report, and some odd ones, by name."""
     collected = collect(simulated)
     folder = tmp_path_factory.mktemp("tables")
-    write_tables(folder, [*report_grids(collected, class_studies(collected), readings(collected)), *ODD])
+    write_tables(
+        folder, folder / "index", [*report_grids(collected, class_studies(collected), readings(collected)), *ODD]
+    )
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.tex"))}
 
 
@@ -74,6 +82,8 @@ def test_every_letter_is_shown() -> None:
     ):
         assert special in text
     assert as_latex("--") == "-{}-"
+    assert as_latex("a---b") == "a-{}-{}-b"
+    assert as_latex("[4em] *x") == "{[}4em] {*}x"  # after \\ or \toprule they would be arguments
     assert as_latex("é日") == r"\'{e}?"
 
 
@@ -140,3 +150,5 @@ def test_the_page_shows_what_the_table_holds(compiled: tuple[str, str], tables: 
     assert "−0.250" in words
     assert "±0.010" in words
     assert "Ørsted" in words
+    for number, start in enumerate(STARTS):
+        assert f"{start} start{number}" in words

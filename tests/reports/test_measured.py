@@ -57,7 +57,10 @@ def test_interval_of_a_difference_is_welchs() -> None:
 
 def test_difference_without_spread() -> None:
     same, one = measure(outcomes((0.5, 0.5))), measure(outcomes((0.5,)))
-    assert difference_half(same, same) == 0
+    assert difference_half(same, same) is None
+    almost = measure(outcomes((0.1 + 0.2, 0.3, 0.3)))  # alike but for the last bit
+    assert difference_half(same, almost) is None
+    assert difference_half(same, measure(outcomes((0.5, 0.5003)))) is not None
     assert difference_half(same, one) is None
 
 

@@ -1,14 +1,21 @@
 """Plots that the report does not have: what they draw, and that they say what must be known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import NUM_CLASSES
+from reports.blocks import Prose
 from reports.confusion_plot import draw_confusions
+from reports.images import save
+from reports.page import open_gallery
 from reports.scatter_data import ScatterPoint
 from reports.scatter_plot import draw_scatter
+from reports.sweep_blocks import sweep_blocks
 from reports.sweep_data import SweepRow, sweep_row
 from reports.sweep_plot import draw_sweep
 from tests.reports.conftest import Page, StudyFolder, make_diverged, make_result, row_config
@@ -42,7 +49,8 @@ def test_measured_and_reported_stand_side_by_side() -> None:
 def test_diverged_rows_say_so_and_labels_are_no_formulas() -> None:
     (axes,) = draw_sweep("t", "Learning rate", ROWS, "").axes
     assert [text.get_text() for text in axes.texts] == ["✕ 3 diverged"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-3", r"\$5e-2\$ <b>"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-3", "$5e-2$ <b>"]
+    assert not any(label.get_parse_math() for label in axes.get_xticklabels())
 
 
 def test_nothing_reported_is_no_legend_entry() -> None:
@@ -51,6 +59,59 @@ def test_nothing_reported_is_no_legend_entry() -> None:
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["measured mean, 95 % CI", "each run"]
+
+
+MANY = tuple(SweepRow(f"row {n}, 5e-2", (n / 20,), n / 20, 0.01, n / 20, 0.02, 3 * (n == 2)) for n in range(12))
+
+
+def test_many_rows_lie_below_each_other_and_each_has_its_room() -> None:
+    figure = draw_sweep("t", "Learning rate", MANY, "")
+    (axes,) = figure.axes
+    measured, reported = bars(axes).values()
+    assert np.array(measured) == pytest.approx(np.array([(n / 20, n - 0.12) for n in range(12)]))
+    assert np.array(reported) == pytest.approx(np.array([(n / 20, n + 0.12) for n in range(12)]))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("validation accuracy", "learning rate")
+    assert axes.get_ylim() == pytest.approx((11.6, -0.6))  # the first row on top
+    assert [text.get_text() for text in axes.texts] == ["✕ 3 diverged"]
+    twice = draw_sweep("t", "Learning rate", [*MANY, *MANY], "")
+    rows = axes.get_position().height * figure.get_figheight()
+    assert twice.axes[0].get_position().height * twice.get_figheight() == pytest.approx(2 * rows)
+    assert (figure.get_figwidth(), twice.get_figwidth()) == (7, 7)
+
+
+def test_long_labels_lie_too() -> None:
+    long = SweepRow("a label of many words " * 4, (0.5,), 0.5, None, None, None, 0)
+    (axes,) = draw_sweep("t", "Row", [long, long], "").axes
+    assert axes.get_xlabel() == "validation accuracy"
+
+
+def test_too_many_rows_have_no_plot_and_the_page_says_so(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
+    ((section, asked),) = THE_REPORT.select(tables=["scratch.lr"])
+    collected = folder.collect()
+    rows = collected.of(section, asked)
+    (only,) = sweep_blocks(section, asked, rows * 13, collected, open_gallery(tmp_path))  # 65 rows
+    assert only == Prose("*There is no plot of 65 rows; up to 60 are drawn.*")
+
+
+@pytest.mark.parametrize("title", [r"$\frac$", "$x", r"a $\nosuch{$ b"])
+def test_titles_are_no_formulas(title: str, tmp_path: Path) -> None:
+    for figure in (
+        draw_sweep(title, title, ROWS, title),
+        draw_sweep(title, title, MANY, title),
+        draw_scatter([ScatterPoint(title, 0.5, 0.01, 0.5, 0.01)], title),
+    ):
+        save(figure, tmp_path, "plot")  # where matplotlib would fail
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_a_title_is_one_line_within_the_picture() -> None:
+    figure = draw_sweep("long " * 100, "Row", ROWS, "")
+    figure.canvas.draw()
+    assert figure.get_suptitle().endswith("…")
+    box = next(text for text in figure.texts if text.get_text().startswith("long")).get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 def test_what_a_row_shows(folder: StudyFolder) -> None:
@@ -76,6 +137,18 @@ def test_points_differ_by_section_in_colour_and_marker() -> None:
     (axes,) = draw_scatter(points, "").axes
     assert list(bars(axes).values()) == [[(n / 5, n / 5)] for n in (1, 2, 4)]
     assert len({container.lines[0].get_marker() for container in axes.containers}) == 3  # type: ignore[attr-defined]
+
+
+def test_every_section_is_drawn_and_none_looks_like_another() -> None:
+    points = [ScatterPoint(f"_{n}. section", n / 20, 0.01, n / 20, 0.01) for n in range(18)]
+    (axes,) = draw_scatter(points, "").axes
+    assert sum(map(len, bars(axes).values())) == 18
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["agreement", *(p.section for p in points)]
+    lines = [container.lines[0] for container in axes.containers]  # type: ignore[attr-defined]
+    looks = {(line.get_marker(), line.get_fillstyle(), line.get_markerfacecolor() == "white") for line in lines}
+    assert len(looks) == 18
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
 from caltech_exp.results import RESULT, Result, read_result
 from caltech_exp.study import StudySettings, read_study, run_folders
 from reports.aggregate import main as aggregate
 from reports.collect import collect
-from reports.publish import main, without_folders
+from reports.counts import count_line
+from reports.publish import main
+from reports.publish import without_folders as study_without_folders
+from reports.published import PUBLISHED, Published, read_published, without_folders
 from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
@@ -67,7 +70,7 @@ def test_a_data_folder_is_left_out_of_the_study(folder: StudyFolder) -> None:
     study = read_study(folder.path)
     assert study is not None
     named = study.model_copy(update={"data": study.data.model_copy(update={"root": "/secret/data"})})
-    assert without_folders(named) == study
+    assert study_without_folders(named) == study
 
 
 def test_results_that_do_not_count_are_named(
@@ -103,3 +106,91 @@ def test_a_folder_without_a_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no study; give the folder that jobs/submit"):
         main([f"runs={tmp_path}", f"out={tmp_path / 'copy'}"])
     assert not (tmp_path / "copy").exists()
+
+
+def table(runs: Path, out: Path) -> list[str]:
+    """The lines of a study's report on the table, its counts and what is said of runs that do not count."""
+    aggregate([f"runs={runs}", f"out={out}"])
+    lines = (out / "report.md").read_text().splitlines()
+    return [line for line in lines if line.startswith(("| 1e-2 ", "- `")) or " runs finished" in line]
+
+
+@pytest.fixture
+def unfinished(folder: StudyFolder) -> StudyFolder:
+    """Five seeds: one finished, one failed, one queued, one of another data set, one damaged."""
+    folder.start()
+    folder.submit(*(run_id(CONFIG, seed) for seed in range(5)), seeds=range(5))
+    other = make_result(CONFIG, 3)
+    folder.add(
+        make_result(CONFIG, 0, 0.29),
+        other.model_copy(update={"data": other.data.model_copy(update={"fingerprint": "f" * 16})}),
+        make_result(CONFIG, 4),
+    )
+    folder.fail(run_id(CONFIG, 1), "cannot read '/home/me/data/x y.jpg' of /scratch/me")
+    (folder.path / run_id(CONFIG, 4) / RESULT).write_text("{")
+    return folder
+
+
+def test_the_report_of_the_copy_counts_as_before(
+    unfinished: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(unfinished, tmp_path / "copy")
+    said = capsys.readouterr().out
+    for words in ("1 failed", "1 queued", "1 not counted", "1 damaged"):
+        assert words in said
+    before, after = unfinished.collect(), collect(tmp_path / "copy")
+    assert after.seeds == before.seeds == (0, 1, 2, 3, 4)
+    assert count_line(after) == count_line(before)
+    assert {run.id: run.state for run in after.all_runs()} == {run.id: run.state for run in before.all_runs()}
+    lines = table(tmp_path / "copy", tmp_path / "report")
+    assert any("1 of 5 runs; 1 failed; 1 damaged; 1 queued; 1 not counted" in line for line in lines)
+    assert any(line.startswith(f"- `{run_id(CONFIG, 1)}` failed: cannot read") for line in lines)
+    text = (tmp_path / "copy" / PUBLISHED).read_text()
+    assert "/home" not in text
+    assert "/scratch" not in text
+    assert "log.out" not in text
+
+
+def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_place(
+    unfinished: StudyFolder, tmp_path: Path
+) -> None:
+    publish(unfinished, tmp_path / "copy")
+    assert main([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'again'}"]) == 0
+    assert (tmp_path / "again" / PUBLISHED).read_bytes() == (tmp_path / "copy" / PUBLISHED).read_bytes()
+    unfinished.add(make_result(CONFIG, 1, 0.31))
+    publish(unfinished, tmp_path / "copy")
+    record = read_published(tmp_path / "copy")
+    assert isinstance(record, Published)
+    assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4)}
+    # Another place of the same study, with other seeds and nothing of these runs.
+    elsewhere = StudyFolder(tmp_path / "elsewhere")
+    elsewhere.start()
+    elsewhere.submit(run_id(CONFIG, 7), seeds=(7,))
+    publish(elsewhere, tmp_path / "copy")
+    record = read_published(tmp_path / "copy")
+    assert isinstance(record, Published)
+    assert record.seeds == (0, 1, 2, 3, 4, 7)
+    assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4, 7)}
+
+
+def test_a_damaged_record_of_what_was_published_is_named(unfinished: StudyFolder, tmp_path: Path) -> None:
+    publish(unfinished, tmp_path / "copy")
+    (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"x/y": 1}}')
+    found = collect(tmp_path / "copy")
+    assert [one.path.name for one in found.damaged] == [PUBLISHED]
+    assert found.seeds == (0, 1, 2)
+    (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"stray": {"state": "failed"}}}')  # no run's name
+    assert len(collect(tmp_path / "copy").all_runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("no such file: /home/me/data/x.jpg", "no such file: x.jpg"),
+        ("'/a/b/c' and \"/d/e\"", "'c' and \"e\""),
+        ("50 % of a/b", "50 % of a/b"),
+        ("(log:/tmp/x/log.out)", "(log:log.out)"),
+    ],
+)
+def test_folders_are_left_out_of_reasons(text: str, left: str) -> None:
+    assert without_folders(text) == left

@@ -4,7 +4,7 @@ import pytest
 
 from reports.page import report_grids
 from reports.readings import readings, readings_blocks, readings_grid, readings_sentence
-from tests.reports.conftest import StudyFolder, make_result, row_config
+from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
 
 
 def add(folder: StudyFolder, table: str, label: str, *values: float, best: float) -> None:
@@ -13,7 +13,7 @@ def add(folder: StudyFolder, table: str, label: str, *values: float, best: float
 
 
 def test_a_row_that_only_its_best_epoch_explains(folder: StudyFolder) -> None:
-    add(folder, "scratch.lr", "1e-2", 0.25, 0.26, best=0.298)
+    add(folder, "scratch.lr", "1e-2", 0.254, 0.256, best=0.298)
     (one,) = readings(folder.collect())
     assert (one.name, one.n, one.reported) == ("scratch.lr=1e-2", 2, 0.298)
     assert one.last is not None
@@ -51,3 +51,16 @@ def test_nothing_measured_is_nothing_to_read(folder: StudyFolder) -> None:
     assert readings_blocks(readings(collected)) == []
     grids = report_grids(collected, (), readings(collected))
     assert next(grid for grid in grids if grid.name == "readings").rows == ()
+
+
+def test_a_row_whose_runs_all_diverged_agrees_by_no_reading(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "1e-3", 0.092, best=0.092)
+    folder.add(make_diverged(row_config("scratch.lr", "1e-2"), 0))
+    folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # which the report says
+    found = readings(folder.collect())
+    assert [(one.name, one.n, one.last is None) for one in found] == [
+        ("scratch.lr=1e-3", 1, False),
+        ("scratch.lr=1e-2", 0, True),
+    ]
+    assert readings_grid(found).rows[1][-1] == "no, diverged"
+    assert readings_sentence(found).startswith("Of 2 rows, 1 agrees with the report after the last epoch")

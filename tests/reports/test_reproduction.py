@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from caltech_exp.confusion import decode
 from caltech_exp.results import Result, read_result
 from caltech_exp.splits import read_data_set
 from caltech_exp.study import read_study, run_folders
@@ -77,6 +79,27 @@ def test_the_text_says_of_each_row_whether_it_agrees() -> None:
             f"{shown(Column('difference', 'signed'), row.last.value)} ± {row.last.half:.3f}",
             "yes" if row.last.agrees else "no",
         ]
+
+
+def test_the_text_names_the_class_that_the_template_comes_to(results: list[Result]) -> None:
+    (template,) = [one for one in results if one.run_id == "1a520fa96d-s0"]
+    study = read_study(RUNS)
+    assert study is not None
+    assert template.val_confusion is not None
+    matrix = decode(template.val_confusion)
+    (taken,) = np.flatnonzero(matrix.sum(axis=0)).tolist()  # every image for one class
+    images = matrix.sum(axis=1)
+    largest = int(images.argmax())
+    assert (study.data.classes[taken], int(images[taken]), int(images.sum())) == ("Motorbikes", 266, 2892)
+    assert (study.data.classes[largest], int(images[largest])) == ("airplanes", 267)
+    share = template.val_accuracy
+    assert share == images[taken] / images.sum()
+    first = next(epoch.epoch for epoch in template.epochs if epoch.val_accuracy == share)
+    assert all(epoch.val_accuracy == share for epoch in template.epochs if epoch.epoch >= first)
+    text = " ".join((KEPT / "README.md").read_text().split())
+    assert f"comes to one class, Motorbikes, in epoch {first}, and takes every image for it from then on" in text
+    assert f"{share:.4f} is the share of Motorbikes, 266 of the 2,892 validation images" in text
+    assert f"airplanes, has 267, which would be {267 / 2892:.4f}" in text
 
 
 def test_no_folder_of_a_machine_is_kept() -> None:

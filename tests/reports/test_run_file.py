@@ -1,12 +1,13 @@
 """runs.csv: a line per run in any state, copied where nothing about the run has changed."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.config import run_id
-from reports.run_file import HEADINGS, every_outcome, write_runs
+from reports.run_file import HEADINGS, WRITERS, every_outcome, write_runs
 from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
@@ -65,3 +66,25 @@ def test_strays_have_epochs_too(folder: StudyFolder) -> None:
     stray = make_result(CONFIG.but(lr=0.3), 0)
     folder.add(stray, make_result(CONFIG, 0))
     assert stray.run_id in [one.run_id for one in every_outcome(folder.collect())]
+
+
+@pytest.mark.parametrize("module", ["recall", "outcome"])
+def test_other_code_writes_all_anew(module: str) -> None:
+    assert any(Path(file).name == f"{module}.py" for file in WRITERS)
+    assert any(Path(file).name == "confusion.py" for file in WRITERS)
+
+
+def test_a_balanced_accuracy_that_is_computed_otherwise_is_shown(study: StudyFolder, tmp_path: Path) -> None:
+    lines(study, tmp_path)
+    collected = study.collect()
+    first = collected.all_runs()[0]
+    assert first.result is not None
+    other = replace(first, result=first.result._replace(balanced_accuracy=0.125))
+    key = next(key for key, rows in collected.rows.items() if any(first in row.runs for row in rows))
+    rows = tuple(
+        replace(row, runs=tuple(other if run is first else run for run in row.runs)) for row in collected.rows[key]
+    )
+    write_runs(tmp_path / "runs.csv", tmp_path / "index", replace(collected, rows={**collected.rows, key: rows}))
+    head, *cells = csv.reader((tmp_path / "runs.csv").read_text().splitlines())
+    line = next(dict(zip(head, row, strict=True)) for row in cells if row[0] == first.id)
+    assert line["balanced_accuracy"] == "0.125"

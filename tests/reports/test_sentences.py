@@ -1,11 +1,14 @@
 """The sentence under a table says what its numbers carry, and no more."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.study import StudySettings
+from caltech_exp.config import RunConfig
+from caltech_exp.results import Result
+from caltech_exp.study import Study, StudyFile, StudySettings, write_study
 from reports.sentences import table_sentence
-from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reports.conftest import CODE, DATA, StudyFolder, make_diverged, make_result, row_config
 
 LR = "scratch.lr"
 
@@ -31,11 +34,78 @@ def test_a_lead_beyond_the_spread_and_the_reported_order(folder: StudyFolder) ->
 
 def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
     add(folder, "5e-2", (0.44, 0.45, 0.46))
-    assert " It agrees with the report." in sentence(folder)
+    assert " 5e-2 agrees with the report." in sentence(folder)
     add(folder, "6e-2", (0.34, 0.35))
-    assert " All of them agree with the report." in sentence(folder)
+    assert " Both rows with a result here and in the report agree." in sentence(folder)
     add(folder, "1e-2", (0.35,))
-    assert " Agree with the report: 5e-2 and 6e-2. Differs from it: 1e-2 (by +0.052 ±0.016)." in sentence(folder)
+    assert " Agree with the report: 5e-2 and 6e-2. Differs from it: 1e-2 (by +0.052 ±0.016, n = 1)." in sentence(
+        folder
+    )
+    add(folder, "1e-2", (0.299,))
+    assert " All 3 rows with a result here and in the report agree." in sentence(folder)
+
+
+def test_rows_that_differ_are_named_with_what_they_differ_from(folder: StudyFolder) -> None:
+    add(folder, "1e-2", (0.35,))
+    assert " 1e-2 differs from the report (by +0.052 ±0.016, n = 1)." in sentence(folder)
+    add(folder, "1e-3", (0.30,))
+    assert " Differ from the report: 1e-3 (by +0.208 ±0.004, n = 1) and 1e-2 (by" in sentence(folder)
+
+
+def test_a_row_that_diverges_here_does_not_agree(folder: StudyFolder) -> None:
+    folder.add(make_diverged(row_config(LR, "1e-2"), 0))
+    text = sentence(folder)
+    assert text.startswith("No row has a finished run yet. 1e-2 differs from the report (diverged).")
+    add(folder, "5e-2", (0.44, 0.45, 0.46))
+    assert " Agrees with the report: 5e-2. Differs from it: 1e-2 (diverged)." in sentence(folder)
+
+
+def own_sentence(text: str, *results: Result, path: Path) -> str:
+    """The sentence on the only table of a study file."""
+    file = StudyFile(name="mine", text=f"sections: {{a: {{tables: {{b: {text}}}}}}}")
+    write_study(path, Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE))
+    StudyFolder(path).add(*results)
+    collected = StudyFolder(path).collect()
+    ((section, asked),) = collected.catalog.tables
+    return table_sentence(asked, collected.of(section, asked))
+
+
+def test_a_best_row_without_a_reported_value_is_not_said_to_agree(folder: StudyFolder) -> None:
+    text = own_sentence(
+        "{rows: {mine: {lr: 5e-2}, theirs: {lr: 1e-2, reported: 0.30 ± 0.01}}}",
+        *(make_result(RunConfig(lr=0.05), seed, 0.5 + seed / 100) for seed in range(3)),
+        *(make_result(RunConfig(lr=0.01), seed, 0.29 + seed / 100) for seed in range(3)),
+        path=folder.path,
+    )
+    assert text.startswith("mine is best with 0.510")
+    assert " theirs agrees with the report." in text
+
+
+def test_a_row_that_diverges_in_the_report_agrees_by_diverging(folder: StudyFolder) -> None:
+    table = "{rows: {low: {lr: 5e-2, reported: 0.51 ± 0.01}, high: {lr: 1, diverges: true}}}"
+    low = [make_result(RunConfig(lr=0.05), seed, 0.5 + seed / 100) for seed in range(3)]
+    text = own_sentence(table, *low, make_diverged(RunConfig(lr=1), 0), path=folder.path)
+    assert " Both rows with a result here and in the report agree." in text
+    text = own_sentence(table, make_result(RunConfig(lr=1), 1), path=folder.path)
+    assert "Differs from it: high (1 of 2 runs finished; in the report the loss diverges)." in text
+
+
+def test_a_table_of_one_row_says_whether_it_agrees(folder: StudyFolder) -> None:
+    table = "{rows: {only: {lr: 5e-2, reported: 0.51 ± 0.01}}}"
+    text = own_sentence(table, make_result(RunConfig(lr=0.05), 0, 0.9), path=folder.path)
+    assert text.startswith("It reaches 0.900 (one run). only differs from the report (by +0.390 ±0.096, n = 1).")
+
+
+def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: StudyFolder) -> None:
+    add(folder, "1e-2", (0.3, 0.3))
+    add(folder, "5e-2", (0.3004, 0.3004))
+    text = sentence(folder)
+    assert (
+        "ahead of 1e-2 by 0.000; the runs of each are all alike, so that there is no spread to judge that by"
+        in text
+    )
+    add(folder, "5e-2", (0.3, 0.3))
+    assert "level with 1e-2" in sentence(folder) or "level with 5e-2" in sentence(folder)
 
 
 def test_a_lead_within_the_spread(folder: StudyFolder) -> None:

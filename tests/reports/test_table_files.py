@@ -1,6 +1,7 @@
 """Tables as files: every digit, nothing that a spreadsheet runs."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Pa
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
     (out / "tables").mkdir()
-    (out / "tables" / "old.csv").write_text("")
-    write_tables(out / "tables", make_report(folder.collect(), open_gallery(out), "").grids)
+    write_tables(out / "tables", out / "index", [replace(GRID, name="old")])
+    write_tables(out / "tables", out / "index", make_report(folder.collect(), open_gallery(out), "").grids)
     names = {path.stem for path in (out / "tables").iterdir()}
     assert {f"{s.name}.{t.name}" for s, t in THE_REPORT.select()} <= names
     assert {"agreement", "conclusions", "networks", "cost_by_table", "cost_by_row"} <= names
@@ -66,7 +67,33 @@ def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Pa
 
 
 def test_files_that_would_not_change_are_not_touched(tmp_path: Path) -> None:
-    write_tables(tmp_path / "tables", [GRID])
+    write_tables(tmp_path / "tables", tmp_path / "index", [GRID])
     before = (tmp_path / "tables" / "a_b.csv").stat().st_ino
-    write_tables(tmp_path / "tables", [GRID])
+    write_tables(tmp_path / "tables", tmp_path / "index", [GRID])
     assert (tmp_path / "tables" / "a_b.csv").stat().st_ino == before
+
+
+def written(folder: Path, *names: str) -> set[str]:
+    """Names in the folder of tables after a report with these tables."""
+    write_tables(folder / "tables", folder / "index", [replace(GRID, name=name) for name in names])
+    return {path.name for path in (folder / "tables").iterdir()}
+
+
+def test_only_what_an_earlier_report_wrote_is_removed(tmp_path: Path) -> None:
+    written(tmp_path, "a", "b")
+    (tmp_path / "tables" / "mine.tex").write_text("kept")
+    (tmp_path / "tables" / "mine.csv").write_text("kept")
+    assert written(tmp_path, "b") == {"b.csv", "b.tex", "mine.csv", "mine.tex"}
+    (tmp_path / "tables" / "a.tex").write_text("the reader's own by now")
+    assert "a.tex" in written(tmp_path, "b")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '["../outside.csv", "b.txt", "c.csv"]'])
+def test_a_damaged_index_removes_nothing_else(content: str, tmp_path: Path) -> None:
+    written(tmp_path, "a")
+    (tmp_path / "outside.csv").write_text("kept")
+    (tmp_path / "tables" / "b.txt").write_text("kept")
+    (tmp_path / "index").write_text(content)
+    assert written(tmp_path, "a") == {"a.csv", "a.tex", "b.txt"}
+    assert (tmp_path / "outside.csv").exists()
+    assert written(tmp_path) == {"b.txt"}
