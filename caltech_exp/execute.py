@@ -1,8 +1,9 @@
 """Run one run and leave a record of how it ended: result.json, or failure.json."""
 
 import socket
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 import caltech_exp
 from caltech_exp.clock import utc_now
+from caltech_exp.compiling import is_compiled
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.confusion import Matrix, encode
 from caltech_exp.devices import describe_device
@@ -111,7 +113,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         lease=lease,
         requests=context.requests,
         every_seconds=context.checkpoint_seconds,
-        kin=_kin(folder.name, data, device),
+        kin=_kin(config, folder.name, data, device),
         account=lambda: account.spent(device),
     )
     saved = keeper.resume()
@@ -122,10 +124,14 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         print(f"run {folder.name}: goes on from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
 
     def on_epoch(epochs: Sequence[Epoch], rate: float | None) -> None:
-        context.requests.heard = True
         keeper.note(_progress(config, folder.name, epochs, rate, context.origin))
 
-    trained = train(config, seed, data, device, context.packs, on_epoch, keeper.between, saved)
+    def between(snapshot: Callable[[], dict[str, Any]]) -> None:
+        # Not before the first step: what it compiles takes minutes, in processes that get the signals too.
+        context.requests.heard = True
+        keeper.between(snapshot)
+
+    trained = train(config, seed, data, device, context.packs, on_epoch, between, saved)
     result = Result(
         run_id=folder.name,
         config=config,
@@ -145,7 +151,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         code=context.origin.code,
         job=context.origin.job,
         host=socket.gethostname(),
-        attempts=lease.number,
+        attempts=lease.attempt,
         images_per_second=trained.images_per_second,
         peak_memory_bytes=trained.peak_memory_bytes,
         **account.spent(device),
@@ -156,13 +162,14 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
     return result
 
 
-def _kin(name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
-    """What decides, besides a checkpoint, over the bits of all that follows from it."""
+def _kin(config: RunConfig, name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
+    """What decides, besides a checkpoint, over the bits of all that follows from it. None is as if left out."""
     return {
         "run": name,
         "data": data.fingerprint,
         "device": describe_device(device).model_dump(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "compiled": is_compiled(config, data, device) or None,
         "torch": str(torch.__version__),
         "caltech_exp": caltech_exp.__version__,
     }
@@ -172,7 +179,8 @@ def _progress(
     config: RunConfig, name: str, epochs: Sequence[Epoch], rate: float | None, origin: Origin
 ) -> Progress:
     seconds = [epoch.seconds for epoch in epochs]
-    left = sum(seconds) / len(seconds) * (config.epochs - len(seconds)) if seconds else None
+    # The median: the first epoch takes longer (compilation, cold caches).
+    left = statistics.median(seconds) * (config.epochs - len(seconds)) if seconds else None
     return Progress(
         run_id=name,
         epoch=len(seconds),

@@ -11,9 +11,10 @@ from torch import optim
 from torch.utils.data import DataLoader, Sampler
 
 from caltech_exp.allocator import keep_freed_memory
+from caltech_exp.compiling import compiled
 from caltech_exp.config import RunConfig
 from caltech_exp.frozen import features_are_fixed, freeze_all_but, trunk_and_classifier
-from caltech_exp.hardware import arithmetic, compiled, input_type, send
+from caltech_exp.hardware import arithmetic, input_type, send
 from caltech_exp.models import build, trained_parameters
 from caltech_exp.pack_index import split_contents
 from caltech_exp.packs import PackPlace
@@ -25,7 +26,9 @@ from caltech_exp.splits import DataSet
 from caltech_exp.transforms import statistics
 
 EVAL_BATCH = {"cpu": 256, "cuda": 1024}
-"""Images per step of evaluation, by device."""
+"""Images per step of evaluation, by device; on a GPU at most TIMES those of a training step."""
+TIMES = 4
+"""Evaluation holds two neighbouring layers' outputs, not all: what just fits in training about fits then."""
 
 Inputs = Callable[[torch.Tensor], torch.Tensor]
 """From the indices of images (int64 [n], on the CPU) to network inputs on the device."""
@@ -53,9 +56,10 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
     def inputs(images: Images, augment: str = "none") -> Inputs:
         return lambda index: normalize(images.batch(index, augment))
 
+    most = evaluation_batch(config, device)
     trunk, classifier = trunk_and_classifier(net, config)
     if not features_are_fixed(trunk, config):
-        forward = compiled(net, device, place.shared / "compiled")
+        forward = compiled(net, config, data, device, place.shared)
         train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
     else:
         net = forward = classifier
@@ -66,12 +70,13 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
             return lambda index: trunk(pixels(index))
 
         with torch.no_grad(), context():
-            train_inputs, val_inputs = (kept(features(images), len(images), device) for images in (train, val))
+            train_inputs, val_inputs = (
+                kept(features(images), len(images), most, device) for images in (train, val)
+            )
         test_inputs = features(test)  # asked for once
 
     chosen = training_indices(train.samples, config)
     sampler = training_sampler([train.samples[index].label for index in chosen], config)
-    most = EVAL_BATCH[device.type]
     return Parts(
         net,
         forward,
@@ -83,6 +88,12 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
         val=batches(val, val_inputs, order(range(len(val)), most)),
         test=batches(test, test_inputs, order(range(len(test)), most)),
     )
+
+
+def evaluation_batch(config: RunConfig, device: torch.device) -> int:
+    """Images per step of evaluation."""
+    most = EVAL_BATCH[device.type]
+    return min(most, TIMES * config.batch_size) if device.type == "cuda" else most
 
 
 def order(
@@ -107,8 +118,8 @@ def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches
     return Batches(len(indices.dataset), draw)  # type: ignore[arg-type]
 
 
-def kept(inputs: Inputs, images: int, device: torch.device) -> Inputs:
-    """The same inputs for all `images` images, computed here once and kept on the device."""
-    steps = torch.split(torch.arange(images), EVAL_BATCH[device.type])
+def kept(inputs: Inputs, images: int, most: int, device: torch.device) -> Inputs:
+    """The same inputs for all `images` images, computed here once, `most` at a time, and kept on the device."""
+    steps = torch.split(torch.arange(images), most)
     everything = torch.cat([inputs(index) for index in steps])
     return lambda index: everything[send(index, device)]

@@ -1,22 +1,15 @@
-"""What the device can do: bf16, compiled networks, copies that nobody waits for."""
+"""What the device can do: bf16, the same bits every time, copies that nobody waits for."""
 
 import os
-import shutil
-import sysconfig
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
-from torch import nn
 
 from caltech_exp.config import RunConfig
 from caltech_exp.cpu import computes_bf16
 from caltech_exp.errors import UserError
-
-OLDEST_FOR_TRITON = (7, 0)
-"""Compute capability, NVIDIA's Volta: torch.compile refuses older GPUs (torch/utils/_triton.py, has_triton)."""
 
 
 def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
@@ -38,36 +31,6 @@ def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], Abstract
 def input_type(config: RunConfig) -> torch.dtype:
     """The type of the network's input: what autocast would make of float32."""
     return torch.float32 if config.precision == "fp32" else torch.bfloat16
-
-
-def compiled(net: nn.Module, device: torch.device, cache: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-    """On CUDA the network through torch.compile, on a CPU as it is.
-
-    The compiled code is kept in `cache` where that can be written, unless TORCHINDUCTOR_CACHE_DIR names another
-    place: array tasks that share it compile once. Where something is missing that Triton needs, the log says what
-    and the network is used as it is.
-    """
-    if device.type != "cuda":
-        return net
-    if missing := _missing_for_triton(device):
-        print(f"{missing}: training without torch.compile", flush=True)
-        return net
-    if os.access(cache.parent, os.W_OK):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
-    return forward
-
-
-def _missing_for_triton(device: torch.device) -> str | None:
-    """What torch.compile would fail for at the first step: Triton builds a C extension of Python on the node."""
-    if not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
-        return "no C compiler on this machine"
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").is_file():
-        return f"no {headers / 'Python.h'} on this machine (the package python3-dev or python3-devel has it)"
-    if torch.cuda.get_device_capability(device) < OLDEST_FOR_TRITON:
-        return f"Triton does not know GPUs as old as this {torch.cuda.get_device_name(device)}"
-    return None
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -19,7 +19,7 @@ Snapshot = dict[str, Any]
 class Keeper:
     """Keeps one run.
 
-    kin      what must be the same for a checkpoint to be gone on from: run, data, device, threads, torch
+    kin      what must be the same for a checkpoint to be gone on from: run, data, device and so on
     account  what the run has cost so far, to be kept in its checkpoint
     """
 

@@ -7,9 +7,10 @@ machines would have to agree on.
 
 The holder touches its file every HEARTBEAT_SECONDS. On the same machine, another process sees whether the holder's
 process still lives; on another one it watches the file with its own clock, and takes the run over when the file
-did not change for TAKE_OVER_SECONDS. A holder that could not touch its file for EXPIRE_SECONDS, or finds a later
-file beside it, stops at its next step; so one that was only frozen does not go on beside its successor. A lease
-that is given back has the time stamp 0.
+did not change for TAKE_OVER_SECONDS. A holder that could not touch its file for EXPIRE_SECONDS, frozen or cut off
+from its file system, goes on only if it gets the next file itself: where nobody came, it does, and who comes at
+that moment finds a fresh file; where a successor came, it stops at its next step. A run with a result has no
+leases: who finds its own gone stops too. A lease that is given back has the time stamp 0.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.clock import utc_now
+from caltech_exp.process import machine, start_of
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record
 
@@ -36,7 +38,7 @@ _NAME = re.compile(r"lease\.(\d{6})\.json")
 
 
 class LeaseLostError(Exception):
-    """Another process may train this run now."""
+    """Another process trains this run now, or may."""
 
 
 class Holder(StrictRecord):
@@ -88,22 +90,36 @@ def read_sign(folder: Path) -> Sign | None:
 
 
 class Lease:
-    """A run's lease, held; give it back with `release`."""
+    """A run's lease, held by `job`; give it back with `release`.
 
-    def __init__(self, folder: Path, number: int) -> None:
+    attempt  how often the run had been taken when this process took it, this time included
+    """
+
+    def __init__(self, folder: Path, number: int, job: str) -> None:
         self.folder = folder
+        self.attempt = number
         self.number = number
-        self._path = _path(folder, number)
+        self._job = job
         self._renewed = time.monotonic()
         self._superseded = False
+        self._renewing = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raises LeaseLostError if the run may be another's by now."""
-        if self._superseded or time.monotonic() - self._renewed > EXPIRE_SECONDS:
-            raise LeaseLostError(f"the lease on {self.folder.name} is lost: another process trains the run")
+        """Raises LeaseLostError if the run may be another's by now.
+
+        A lease that is overdue is taken anew first; that waits for a file system that hangs.
+        """
+        while self._overdue() and not self._superseded:  # again, should the file system have hung meanwhile
+            try:
+                self._renew()
+            except OSError as error:
+                why = f"its lease cannot be renewed ({error.strerror or error}), and others may take the run"
+                raise LeaseLostError(f"{why}: submitted again, it goes on from its last checkpoint") from None
+        if self._superseded:
+            raise LeaseLostError("its lease is lost: another process took the run")
 
     def release(self) -> None:
         """Give the run back."""
@@ -111,17 +127,45 @@ class Lease:
         self._thread.join()
         if not self._superseded:
             with contextlib.suppress(OSError):
-                os.utime(self._path, (0, 0))  # needs no space on a full disk
+                os.utime(_path(self.folder, self.number), (0, 0))  # needs no space on a full disk
+
+    def _overdue(self) -> bool:
+        return time.monotonic() - self._renewed > EXPIRE_SECONDS
 
     def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+        while not self._ended.wait(HEARTBEAT_SECONDS) and not self._superseded:
             with contextlib.suppress(OSError):
-                before = time.monotonic()
-                if _last(self.folder) > self.number:
-                    self._superseded = True
-                    return
-                os.utime(self._path)
+                self._renew()
+
+    def _renew(self) -> None:
+        """Show a sign of life, or learn that the run is another's. Raises OSError."""
+        with self._renewing:  # the heartbeat and `check` may come at once
+            if self._superseded:
+                return
+            before = time.monotonic()
+            if self._overdue():
+                self._superseded = not self._take_next()
+            elif _last(self.folder) > self.number:
+                self._superseded = True
+            else:
+                os.utime(_path(self.folder, self.number))
+            if not self._superseded:
                 self._renewed = before
+
+    def _take_next(self) -> bool:
+        """Whether nobody had taken the run, which has the next lease now. Raises OSError."""
+        if not _create(self.folder, self.number + 1, self._job):
+            return False
+        if not _path(self.folder, self.number).exists():  # a successor finished the run and removed its leases
+            _path(self.folder, self.number + 1).unlink(missing_ok=True)
+            return False
+        self.number += 1
+        seconds = time.monotonic() - self._renewed
+        print(
+            f"run {self.folder.name}: {seconds:.0f} s without a sign of life; nobody took it, it goes on",
+            flush=True,
+        )
+        return True
 
 
 def take(folder: Path, job: str) -> Lease | None:
@@ -147,7 +191,7 @@ def take(folder: Path, job: str) -> Lease | None:
                 time.sleep(LOOK_SECONDS)
                 continue
         if _create(folder, number + 1, job):
-            return Lease(folder, number + 1)
+            return Lease(folder, number + 1, job)
 
 
 @contextlib.contextmanager
@@ -182,9 +226,9 @@ def _create(folder: Path, number: int, job: str) -> bool:
     holder = Holder(
         job=job,
         host=socket.gethostname(),
-        machine=_machine(),
+        machine=machine(),
         pid=os.getpid(),
-        started=_start_of(os.getpid()) or 0,
+        started=start_of(os.getpid()) or 0,
         since=utc_now(),
     )
     path = _path(folder, number)
@@ -204,25 +248,6 @@ def _create(folder: Path, number: int, job: str) -> bool:
 
 def _is_alive(holder: Holder) -> bool | None:
     """Whether the holder's process lives; None if it is not of this machine."""
-    if not holder.machine or holder.machine != _machine():
+    if not holder.machine or holder.machine != machine():
         return None
-    return _start_of(holder.pid) == holder.started
-
-
-def _machine() -> str:
-    """This boot of this machine and this name space of process numbers; empty where Linux does not tell."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot; None if there is none, or only its remains (a
-    zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return start_of(holder.pid) == holder.started

@@ -7,9 +7,11 @@ into the study on its own, and files beside it are not.
 
 import ast
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from caltech_exp.config import OWN_NETWORK, PIN
@@ -68,6 +70,7 @@ def keep_network(network: OwnNetwork) -> None:
 def load_network(model: str) -> Callable[[int], Any]:
     """The function that a run's `model` names; its file is executed if its content is what was submitted.
 
+    Executed anew for every run: what it draws at random and what it keeps must not depend on the runs before.
     Raises UserError if the file is not there, is another one than was pinned, or fails.
     """
     match = OWN_NETWORK.fullmatch(model)
@@ -83,10 +86,13 @@ def load_network(model: str) -> Callable[[int], Any]:
         raise UserError(
             f"network {path}: its SHA-256 is {digest}, not {match['digest']}; bring the right file back"
         )
-    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    # A module by that name, for what asks a class or function where it comes from: pickle, inspect, torch.compile.
+    module = ModuleType(f"caltech_exp_network_{digest[:12]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
-        exec(compile(content, str(path), "exec"), names)  # the user's own code, asked for by the user
+        exec(compile(content, str(path), "exec"), vars(module))  # the user's own code, asked for by the user
     except Exception as error:
         raise UserError(f"network {path} fails: {type(error).__name__}: {error}; correct it") from error
-    build: Callable[[int], Any] = names[match["function"]]
+    build: Callable[[int], Any] = vars(module)[match["function"]]
     return build

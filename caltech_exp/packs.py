@@ -1,15 +1,19 @@
 """Where packs lie, and having one there: open what is whole, make what is missing, one process at a time."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.errors import UserError
-from caltech_exp.files import locked, new_file
+from caltech_exp.files import file_system_time, locked, new_file
 from caltech_exp.pack import Pack, load_pack
 from caltech_exp.pack_index import Contents, index_file, pixel_file
 from caltech_exp.packing import write_pack
+
+LEFT_SECONDS = 600.0
+"""After so long without a write a temporary file is a killed process's: whoever writes adds image after image."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,14 @@ def _copied_pack(shared: Path, on_node: Path, contents: Contents) -> Pack:
 
 
 def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents], None]) -> Pack:
-    """Load the pack; where it cannot be used, one process brings it under a lock and the others wait."""
+    """Load the pack; where it cannot be used, one process brings it under a lock and the others wait.
+
+    Where locks have no effect (Lustre without flock, NFS with nolock) several may bring it at once. No harm is
+    done: each writes files of its own that take the pack's names when they are whole, pixels first, and a pack is
+    used only if its pixels are its index's, byte by byte. A damaged one is not removed: it may be whole by now.
+    """
     name = contents.name
+    _remove_left(folder, name)
     pack = load_pack(folder, name, contents)
     if isinstance(pack, Pack):
         return pack
@@ -69,11 +79,18 @@ def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents
             return pack
         if pack != "not there":
             print(f"pack {folder / name}: {pack}; it is made anew", flush=True)
-        for left in (*folder.glob(f".{name}.u8.*"), *folder.glob(f".{name}.json.*")):
-            left.unlink(missing_ok=True)  # of a process that was killed: whoever writes holds the lock
-        index_file(folder, name).unlink(missing_ok=True)
         bring(folder, name, contents)
         pack = load_pack(folder, name, contents)
     if isinstance(pack, str):
         raise UserError(f"pack {folder / name} cannot be used right after it was written ({pack}); check the disk")
     return pack
+
+
+def _remove_left(folder: Path, name: str) -> None:
+    """Remove the pack's temporary files that nobody writes any more."""
+    with contextlib.suppress(OSError):  # it is about room alone, and the folder may be for reading only
+        left = [*folder.glob(f".{name}.u8.*"), *folder.glob(f".{name}.json.*")]
+        now = file_system_time(folder) if left else 0.0
+        for path in left:
+            if now - path.stat().st_mtime > LEFT_SECONDS:
+                path.unlink()

@@ -63,8 +63,9 @@ class Result(StrictRecord):
 
     `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before they
     were measured. Confusion matrices are after the last epoch, of all images of the split. `images_per_second`
-    counts training alone; `peak_memory_bytes` is the device's, or on a CPU the process's peak resident memory.
-    `attempts` says how often the run was taken up; times are those of all attempts that it went on from.
+    counts training alone; `peak_memory_bytes` is the device's in the last attempt, packs that earlier runs of the
+    task left there included, or on a CPU the process's peak resident memory. `attempts` says how often the run was
+    taken up; times are those of all attempts that it went on from.
     `energy_joules` is what the GPU used during the run, where it counts that.
     """
 
@@ -119,7 +120,7 @@ class Failure(StrictRecord):
 class Progress(StrictRecord):
     """Where a run in training is, at the end of an epoch: `when` (UTC, ISO 8601).
 
-    seconds_left  that the epochs to come take if they take what those before did; None before the first
+    seconds_left  that the epochs to come take if each takes the median of those before; None before the first
     """
 
     schema_version: Literal[1] = 1

@@ -8,10 +8,10 @@ import torch
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """How long `work` takes, everything it queued on the device included."""
-    _wait(device)
+    wait(device)
     start = time.perf_counter()
     work()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - start
 
 
@@ -21,6 +21,7 @@ def fastest(work: Callable[[], object], device: torch.device, rounds: int) -> fl
     return min(seconds(work, device) for _ in range(rounds))
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done all that was queued on it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

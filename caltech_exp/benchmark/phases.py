@@ -13,7 +13,7 @@ from caltech_exp.benchmark.gemm import gemm_rate
 from caltech_exp.benchmark.records import AugmentCosts, Measurement, PhaseCosts
 from caltech_exp.config import RunConfig
 from caltech_exp.engines import prepare
-from caltech_exp.hardware import input_type
+from caltech_exp.hardware import input_type, make_deterministic
 from caltech_exp.pack_index import split_contents
 from caltech_exp.packing import write_pack
 from caltech_exp.packs import PackPlace
@@ -59,6 +59,7 @@ def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCost
 def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, Parts]:
     """The data set, and the parts of `config` with seed 0 as `train` prepares them."""
     set_seed(0)
+    make_deterministic(device)
     data = read_data_set(Path(measurement.data))
     return data, prepare(measurement.config, data, device, PackPlace(Path(measurement.packs)))
 

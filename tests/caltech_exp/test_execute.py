@@ -12,7 +12,7 @@ from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.devices import choose_device
 from caltech_exp.errors import UserError
-from caltech_exp.execute import TaskContext, execute
+from caltech_exp.execute import TaskContext, _progress, execute
 from caltech_exp.failures import one_line
 from caltech_exp.interruption import Interrupted, Requests
 from caltech_exp.lease import Lease, LeaseLostError, read_sign, take
@@ -22,7 +22,17 @@ from caltech_exp.pack_index import Contents
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
 from caltech_exp.provenance import Origin, code_version
-from caltech_exp.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_record, read_result
+from caltech_exp.results import (
+    FAILURE,
+    PROGRESS,
+    RESULT,
+    Epoch,
+    Failure,
+    Progress,
+    Result,
+    read_record,
+    read_result,
+)
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import train_step
 from tests.conftest import Disk
@@ -196,6 +206,38 @@ def bits(result: Result) -> dict[str, Any]:
     return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
 
 
+def test_requests_are_heard_from_the_first_step_on(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, requests = read_data_set(stand_in), Requests()
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    heard: list[bool] = []
+    steps = itertools.count(1)
+
+    def noted(parts: Parts, batch: Batch) -> torch.Tensor:
+        heard.append(requests.heard)
+        requests.stop = next(steps) == 3
+        return train_step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.train.train_step", noted)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    assert heard == [False, True, True]
+    finish(LONGER, 0, context)
+    assert heard[3:] == [False, True, True]  # a run that goes on has a first step too
+    assert not requests.heard
+
+
+def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
+    epochs = [
+        Epoch(epoch=k + 1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, seconds=seconds)
+        for k, seconds in enumerate((60.0, 2.0, 2.0))
+    ]
+    assert _progress(CONFIG.but(epochs=10), "r", epochs, 1.0, ORIGIN).seconds_left == 14.0
+    assert _progress(CONFIG.but(epochs=10), "r", epochs[:1], 1.0, ORIGIN).seconds_left == 540.0
+    assert _progress(CONFIG.but(epochs=10), "r", [], None, ORIGIN).seconds_left is None
+
+
 def test_checkpoints_come_as_often_as_asked(
     stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +248,7 @@ def test_checkpoints_come_as_often_as_asked(
     assert "checkpoint written" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["damaged", "of another device", "of other data"])
+@pytest.mark.parametrize("what", ["damaged", "of another device", "of other data", "compiled"])
 def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -223,13 +265,30 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     if what == "damaged":
         path.write_bytes(path.read_bytes()[:-100])
     else:
-        changed = {"device": {"type": "cuda", "name": "H200"}} if "device" in what else {"data": "f" * 16}
-        write_checkpoint(path, {**state, "kin": {**state["kin"], **changed}})
+        changed: dict[str, dict[str, Any]] = {
+            "of another device": {"device": {"type": "cuda", "name": "H200"}},
+            "of other data": {"data": "f" * 16},
+            "compiled": {"compiled": True},
+        }
+        write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
     stop_after(1000, requests, monkeypatch)
     result = finish(LONGER, 0, context)
     assert "checkpoint.pt is not used: " in capsys.readouterr().out
     assert len(result.epochs) == 3
     assert not path.exists()
+
+
+def test_a_checkpoint_tells_whether_the_run_is_compiled(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    monkeypatch.setattr("caltech_exp.execute.is_compiled", lambda *_: True)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests))
+    state = read_checkpoint(tmp_path / run_id(LONGER, 0) / CHECKPOINT)
+    assert isinstance(state, dict)
+    assert state["kin"]["compiled"] is True
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(

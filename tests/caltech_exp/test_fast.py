@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from caltech_exp.config import RunConfig
+from caltech_exp.fast import evaluation_batch
 from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import evaluate, train, train_step
 from tests.caltech_exp.engines import CPU, PRECISION, losses, prepare
 
+GPU = torch.device("cuda")
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
 ALEXNET = FP32.but(model="alexnet")
 FROZEN = ALEXNET.but(freeze="conv", max_images=32)
@@ -173,6 +175,24 @@ def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackPl
     assert losses(prepare(FP32, generated, packs, device=cuda), 1) == pytest.approx(here, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "device", "images"),
+    [(16, CPU, 256), (256, CPU, 256), (16, GPU, 64), (200, GPU, 800), (256, GPU, 1024), (512, GPU, 1024)],
+)
+def test_evaluation_takes_more_images_at_once_where_there_is_room(
+    batch_size: int, device: torch.device, images: int
+) -> None:
+    assert evaluation_batch(RunConfig(batch_size=batch_size), device) == images
+
+
+@pytest.fixture(params=["as it is", "compiled"])
+def from_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With runs as short as these compiled, and not."""
+    if request.param == "compiled":
+        monkeypatch.setattr("caltech_exp.compiling.COMPILE_FROM_STEPS", 1)
+
+
+@pytest.mark.usefixtures("from_steps")
 @pytest.mark.parametrize("augment", ["none", "combined"])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 def test_a_run_on_a_gpu(
@@ -184,6 +204,7 @@ def test_a_run_on_a_gpu(
     assert trained.epochs[-1].train_loss == pytest.approx(4.6, abs=1)
 
 
+@pytest.mark.usefixtures("from_steps")
 @pytest.mark.parametrize("augment", ["none", "combined"])
 def test_an_epoch_on_a_gpu_never_waits_for_it(
     augment: str, generated: DataSet, packs: PackPlace, cuda: torch.device

@@ -1,16 +1,18 @@
 """Leases between real processes."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from caltech_exp import lease
-from caltech_exp.lease import LeaseLostError, lease_files, read_sign, take
+from caltech_exp.lease import Lease, LeaseLostError, lease_files, read_sign, take
 from tests.jobs.testbed import until
 
 HOLD = """
@@ -19,7 +21,9 @@ from pathlib import Path
 from caltech_exp import lease
 lease.HEARTBEAT_SECONDS = 0.1
 if len(sys.argv) > 2:
-    lease._machine = lambda: sys.argv[2]
+    lease.machine = lambda: sys.argv[2]
+if len(sys.argv) > 3:
+    lease.EXPIRE_SECONDS = float(sys.argv[3])
 held = lease.take(Path(sys.argv[1]), "1_0")
 print("held" if held else "left", flush=True)
 while held:
@@ -139,15 +143,112 @@ def test_who_was_frozen_and_succeeded_stops_when_it_wakes(tmp_path: Path) -> Non
     successor.release()
 
 
-@pytest.mark.usefixtures("soon")
-def test_a_holder_that_cannot_show_signs_of_life_stops(tmp_path: Path) -> None:
+def test_who_was_frozen_and_not_succeeded_goes_on(tmp_path: Path) -> None:
+    frozen = holder(tmp_path, "another machine", "0.5")
+    frozen.send_signal(signal.SIGSTOP)
+    time.sleep(0.7)
+    assert len(lease_files(tmp_path)) == 1
+    frozen.send_signal(signal.SIGCONT)
+    until(lambda: len(lease_files(tmp_path)) == 2, 30)
+    second = lease_files(tmp_path)[1]
+    first = second.stat().st_mtime_ns
+    until(lambda: second.stat().st_mtime_ns > first, 30)
+    assert frozen.poll() is None
+    frozen.kill()
+    frozen.wait()
+
+
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:
+    """A lease of this process that has shown no sign of life for too long: only `check` can."""
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 1000.0)
     held = take(tmp_path, "1_0")
     assert held is not None
-    lease_files(tmp_path)[0].unlink()  # as if the file system were gone
-    time.sleep(0.7)
-    with pytest.raises(LeaseLostError, match="another process trains the run"):
-        held.check()
+    held._renewed -= lease.EXPIRE_SECONDS + 1
+    yield held
     held.release()
+
+
+def test_a_silent_holder_whom_nobody_succeeded_takes_the_next_lease(
+    silent: Lease, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent.check()
+    assert (
+        f"run {tmp_path.name}: 91 s without a sign of life; nobody took it, it goes on" in capsys.readouterr().out
+    )
+    assert (silent.number, silent.attempt) == (2, 1)
+    sign = read_sign(tmp_path)
+    assert sign is not None
+    assert sign.holder is not None
+    assert (sign.number, sign.holder.job, sign.alive) == (2, "1_0", True)
+    assert take(tmp_path, "2_0") is None
+    silent.check()
+    silent.release()
+    assert [path.stat().st_mtime == 0 for path in lease_files(tmp_path)] == [False, True]
+    successor = take(tmp_path, "2_0")
+    assert successor is not None
+    assert (successor.number, successor.attempt) == (3, 3)
+    successor.release()
+
+
+def test_a_silent_holder_who_was_succeeded_stops(silent: Lease, tmp_path: Path) -> None:
+    assert lease._create(tmp_path, 2, "2_0")
+    with pytest.raises(LeaseLostError, match="another process took the run"):
+        silent.check()
+    silent.release()
+    sign = read_sign(tmp_path)
+    assert sign is not None
+    assert sign.beat > 0  # the successor's
+
+
+def test_a_silent_holder_whose_successor_finished_stops(silent: Lease, tmp_path: Path) -> None:
+    lease_files(tmp_path)[0].unlink()  # as the successor does with all leases, its own included
+    with pytest.raises(LeaseLostError, match="another process took the run"):
+        silent.check()
+    assert lease_files(tmp_path) == []
+
+
+def test_a_silent_holder_whose_file_system_does_not_answer_stops_and_says_so(
+    silent: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(_folder: Path, _number: int, _job: str) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(lease, "_create", no_answer)
+    with pytest.raises(LeaseLostError, match=r"cannot be renewed \(Input/output error\).* goes on from its last"):
+        silent.check()
+
+
+def test_the_heartbeat_takes_the_next_lease_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
+    held = take(tmp_path, "1_0")
+    assert held is not None
+    held._renewed -= lease.EXPIRE_SECONDS + 1
+    until(lambda: len(lease_files(tmp_path)) == 2, 10)
+    first, second = lease_files(tmp_path)
+    beats = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    until(lambda: second.stat().st_mtime_ns > beats[1], 10)
+    assert first.stat().st_mtime_ns == beats[0]
+    held.check()
+    held.release()
+    assert second.stat().st_mtime == 0
+
+
+def test_a_file_system_that_hangs_meanwhile_is_asked_again(
+    silent: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = lease._create
+
+    def slow(folder: Path, number: int, job: str) -> bool:
+        if number == 2:  # as long as others would wait
+            now = time.monotonic
+            monkeypatch.setattr(time, "monotonic", lambda: now() + lease.EXPIRE_SECONDS + 1)
+        return create(folder, number, job)
+
+    monkeypatch.setattr(lease, "_create", slow)
+    silent.check()
+    assert silent.number == 3
+    assert len(lease_files(tmp_path)) == 3
 
 
 @pytest.mark.usefixtures("soon")

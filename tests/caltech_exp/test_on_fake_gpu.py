@@ -105,7 +105,7 @@ def test_the_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
 
 def test_features_are_kept_on_the_gpu(fake_gpu: FakeGpu) -> None:
     with fake_gpu():
-        features = kept(lambda index: send(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, GPU)
+        features = kept(lambda index: send(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, 5, GPU)
         batch = features(torch.arange(5))
     assert batch.device.type == "cuda"
     assert batch.shape == (5, 7)

@@ -1,5 +1,9 @@
 """Networks of the user's own: found without being run, kept with the study, loaded as they were."""
 
+import hashlib
+import importlib
+import inspect
+import pickle
 from pathlib import Path
 
 import pytest
@@ -154,3 +158,30 @@ def test_freezing_leaves_something_to_train(tmp_path: Path) -> None:
 def test_there_are_no_imagenet_weights_for_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are ImageNet weights for alexnet and resnet18 only"):
         RunConfig(model=network(tmp_path).model, weights="imagenet")
+
+
+def test_what_it_defines_is_found_where_it_says_it_is(tmp_path: Path) -> None:
+    found = network(tmp_path)
+    net = build(RunConfig(model=found.model))
+    name = type(net).__module__
+    assert name == f"caltech_exp_network_{hashlib.sha256(TINY.encode()).hexdigest()[:12]}"
+    module = importlib.import_module(name)
+    assert module.Tiny is type(net)
+    assert module.__file__ == str(found.kept)
+    assert inspect.getsource(type(net)).startswith("class Tiny(nn.Module):")
+    state = net.state_dict()
+    again = pickle.loads(pickle.dumps(net)).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in state.items())
+
+
+def test_nothing_of_a_network_stays_for_the_next_run(tmp_path: Path) -> None:
+    layer = "from torch import nn\nhead = nn.Linear(3 * 224 * 224, 102)\n"
+    content = f"{layer}def f(n):\n    return nn.Sequential(nn.Flatten(), head)\n"
+    config = RunConfig(model=network(tmp_path, "f", content).model)
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        nets.append(build(config))
+    first, second = (net.state_dict()["1.weight"] for net in nets)
+    assert first.data_ptr() != second.data_ptr()
+    assert torch.equal(first, second)

@@ -1,5 +1,7 @@
 """Having a pack there: made once however many ask, never half, made anew when it is damaged."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -10,10 +12,11 @@ import pytest
 import torch
 
 from caltech_exp.errors import UserError
-from caltech_exp.pack import load_pack
+from caltech_exp.files import new_file
+from caltech_exp.pack import Pack, load_pack
 from caltech_exp.pack_index import Contents, index_file, pixel_file, split_contents
 from caltech_exp.packing import write_pack
-from caltech_exp.packs import PackPlace, open_pack, shared_pack
+from caltech_exp.packs import LEFT_SECONDS, PackPlace, open_pack, shared_pack
 from caltech_exp.splits import DataSet, read_data_set
 from tests.caltech_exp.damages import DAMAGES, flip_a_bit
 from tests.conftest import CHECKOUT, Disk
@@ -144,14 +147,19 @@ def test_what_a_killed_process_leaves_is_no_pack_and_goes_with_the_next(data: Da
     assert not pixel_file(tmp_path, contents.name).exists()
     assert load_pack(tmp_path, contents.name, contents) == "not there"
     assert len(shared_pack(tmp_path, contents).heights) == len(data.train)
-    assert packs_and_leftovers(tmp_path) == [f"{contents.name}.json", f"{contents.name}.u8"]
+    whole = [f"{contents.name}.json", f"{contents.name}.u8"]
+    (left,) = (tmp_path / name for name in packs_and_leftovers(tmp_path) if name not in whole)
+    before = left.stat().st_mtime - LEFT_SECONDS - 1  # nobody can tell yet that it is not written any more
+    os.utime(left, (before, before))
+    shared_pack(tmp_path, contents)
+    assert packs_and_leftovers(tmp_path) == whole
 
 
 OPENS = """
 import sys, zlib
 from pathlib import Path
 from caltech_exp.pack_index import split_contents
-from caltech_exp.packs import PackPlace, open_pack
+from caltech_exp.packs import LEFT_SECONDS, PackPlace, open_pack
 from caltech_exp.splits import read_data_set
 
 data = read_data_set(Path(sys.argv[1]))
@@ -273,11 +281,54 @@ def test_a_shared_folder_that_cannot_be_written_is_told_of_whatever_the_node_has
         anew(PackPlace(tmp_path / "file" / "shared", tmp_path / "node"), data)
 
 
-def test_a_file_system_without_locks_will_do(
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks."""
+
+    def refused(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_a_file_system_without_locks_will_do(contents: Contents, pixels: torch.Tensor, tmp_path: Path) -> None:
+    assert torch.equal(shared_pack(tmp_path, contents).pixels, pixels)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_two_may_make_a_pack_at_once(
     contents: Contents, pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_locks(_handle: int, _operation: int) -> None:
-        raise OSError(37, "No locks available")
+    write, packs = write_pack, []
 
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    assert torch.equal(shared_pack(tmp_path, contents).pixels, pixels)
+    def second_comes_meanwhile(folder: Path, name: str, contents: Contents) -> None:
+        monkeypatch.setattr("caltech_exp.packs.write_pack", write)
+        with new_file(pixel_file(folder, name)) as file:
+            file.write(b"some images")
+            packs.append(shared_pack(tmp_path, contents))
+        write(folder, name, contents)
+
+    monkeypatch.setattr("caltech_exp.packs.write_pack", second_comes_meanwhile)
+    packs.append(shared_pack(tmp_path, contents))
+    assert [torch.equal(pack.pixels, pixels) for pack in packs] == [True, True]
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_a_pack_can_be_used_while_another_process_still_makes_it(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_pack(tmp_path, contents)
+    found_before = iter(["not there"] * 2)
+    usable = []
+
+    def make(folder: Path, name: str, contents: Contents) -> None:
+        usable.append(isinstance(load_pack(folder, name, contents), Pack))
+        write_pack(folder, name, contents)
+
+    monkeypatch.setattr(
+        "caltech_exp.packs.load_pack", lambda *given: next(found_before, None) or load_pack(*given)
+    )
+    monkeypatch.setattr("caltech_exp.packs.write_pack", make)
+    shared_pack(tmp_path, contents)
+    assert usable == [True]

@@ -112,10 +112,19 @@ def test_times_of_both_parts_count(data: DataSet, packs: PackPlace, tmp_path: Pa
     assert trained.images_per_second < 4 * 3 / 1500
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 def test_a_run_on_a_gpu_goes_on(
-    model: str, cuda: torch.device, caltech101: Path, packs: PackPlace, tmp_path: Path
+    model: str,
+    compiled: bool,
+    cuda: torch.device,
+    caltech101: Path,
+    packs: PackPlace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if compiled:
+        monkeypatch.setattr("caltech_exp.compiling.COMPILE_FROM_STEPS", 1)
     data = read_data_set(caltech101)
     config = SHORT.but(model=model, batch_size=64, max_images=256)
     whole = numbers(start(config, data, packs, device=cuda))

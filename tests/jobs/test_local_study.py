@@ -121,7 +121,9 @@ def test_tasks_whose_queue_was_killed_are_ended_and_nobody_elses(
     studies = [tmp_path / "runs", tmp_path / "other" / "runs"]
     for runs in studies:
         assert submit(*longer(small), "seeds=1", f"profile={one_slot}", f"runs={runs}").returncode == 0
-    until(lambda: all(list(runs.glob("*/progress.json")) for runs in studies))
+    until(
+        lambda: all(any('"epoch": 1' in p.read_text() for p in runs.glob("*/progress.json")) for runs in studies)
+    )
     mine, other = (next(runs.glob("submissions/2*")) for runs in studies)
     for number in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
         if command_line(number)[1:] == ["-m", "jobs.local_queue", str(mine)]:

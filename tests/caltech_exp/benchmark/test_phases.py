@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from caltech_exp.benchmark import gemm
-from caltech_exp.benchmark.phases import augment_costs, phase_costs
+from caltech_exp.benchmark.phases import augment_costs, phase_costs, prepared
 from caltech_exp.benchmark.records import Measurement
 from caltech_exp.config import RunConfig
 from tests.caltech_exp.engines import PRECISION
@@ -43,3 +43,12 @@ def test_rates_follow_from_the_operations_counted(config: RunConfig, stand_in: P
 def test_augmented_inputs_have_a_rate(engine: str, stand_in: Path, tmp_path: Path) -> None:
     config = FAST.but(engine=engine, augment="combined")
     assert augment_costs(measurement(config, stand_in, tmp_path), CPU).input_images_per_second > 0
+
+
+def test_parts_are_measured_as_deterministic_as_a_run_trains(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.device] = []
+    monkeypatch.setattr("caltech_exp.benchmark.phases.make_deterministic", made.append)
+    prepared(measurement(FAST, stand_in, tmp_path), CPU)
+    assert made == [CPU]
