@@ -21,7 +21,8 @@ NOTE = (
     "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row whose "
     "runs all diverged has no difference, and agrees if the report says that it diverges. Pairs alike: pairs of "
     "rows in the same order as in the report, of those that neither side ties. Test - validation: over all rows "
-    "with results."
+    "with results. In the last line a configuration of several tables counts once, with the first value that the "
+    "report prints for it."
 )
 COLUMNS = (
     Column("table", "text"),
@@ -62,7 +63,7 @@ def agreement_grid(collected: Collected) -> Grid:
         if known_rows(rows) or verdicts(rows):
             lines.append((f"{section.name}.{table.name}", *_values(rows)))
     largest = max((line for line in lines if line[4] is not None), key=_size, default=None)
-    in_all = list(_values(list({row.config.id: row for row in _reported_first(everything)}.values())))
+    in_all = list(_values(_each_once(everything)))
     in_all[4] = f"{largest[0]}={largest[5]}" if largest else None
     lines.append(("all", *in_all))
     return Grid("agreement", f"Agreement with the report. {NOTE}", COLUMNS, tuple(lines))
@@ -73,9 +74,12 @@ def _size(line: tuple[Value, ...]) -> float:
     return abs(line[4]) if isinstance(line[4], float) else 0.0
 
 
-def _reported_first(rows: Sequence[RowRuns]) -> list[RowRuns]:
-    """So that of rows that are one run, one that the report says something of is kept (a dict keeps the last)."""
-    return sorted(rows, key=is_reported)
+def _each_once(rows: Sequence[RowRuns]) -> list[RowRuns]:
+    """Of rows that are one run the first that the report says something of, or else the first."""
+    found: dict[str, RowRuns] = {}
+    for row in sorted(rows, key=is_reported, reverse=True):  # which keeps the order of equals
+        found.setdefault(row.config.id, row)
+    return list(found.values())
 
 
 def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:

@@ -115,6 +115,16 @@ def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFold
     assert "Not so where the runs diverged and the report's did not: 1." in text
 
 
+def test_a_configuration_with_two_reported_values_counts_with_the_first(folder: StudyFolder) -> None:
+    assert row_config("transfer.step_size", "30") == row_config("transfer.batch_size", "256")
+    add(folder, "transfer.step_size", "30", 0.859)
+    grid = agreement_grid(folder.collect())
+    gaps = [line(grid, name)["mean difference"] for name in ("transfer.step_size", "transfer.batch_size", "all")]
+    assert gaps == pytest.approx([0.0, 0.001, 0.0])
+    (point,) = scatter_points(folder.collect())
+    assert point.reported == 0.859
+
+
 def test_another_reported_deviation_draws_the_plot_anew(tmp_path: Path) -> None:
     shows = []
     for std in ("0.01", "0.02"):
