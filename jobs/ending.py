@@ -16,6 +16,8 @@ REQUEUE_TRIES = 10
 SECONDS_BETWEEN = 5.0
 QUEUE_AGAIN = 75
 """Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
+ENDED = 128 + signal.SIGTERM
+"""Exit status of a task that was told to end."""
 IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
 """In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
 
@@ -50,7 +52,7 @@ class Ending:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if callable(self._requeue) and (self._number == signal.SIGUSR2 or _preempted()):
             self._queue_again(self._requeue)
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(ENDED)
 
     def _queue_again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
         for _ in range(REQUEUE_TRIES):

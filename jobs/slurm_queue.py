@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
-from jobs.ending import QUEUE_AGAIN
+from jobs.ending import ENDED, QUEUE_AGAIN
 from jobs.profile_values import OF_THE_SUITE
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
@@ -42,6 +42,13 @@ def check_log_folder(folder: Path) -> None:
             f"runs folder {str(folder)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log paths; "
             "use another name"
         )
+
+
+_AT_THE_END = (
+    f"case $? in {QUEUE_AGAIN}) scontrol requeue $SLURM_JOB_ID;; {ENDED}) "
+    'scontrol show job $SLURM_JOB_ID | grep -q "PreemptTime=[0-9]" && scontrol requeue $SLURM_JOB_ID;; esac'
+)
+"""What a task does by itself, unless it is in a container without scontrol (jobs/ending.py): be queued again."""
 
 
 class RefusedError(UserError):
@@ -128,8 +135,7 @@ def sbatch_parameters(
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
-            # A task that ends so could not ask for it from within its container.
-            f"trap '[ $? -ne {QUEUE_AGAIN} ] || scontrol requeue $SLURM_JOB_ID' EXIT",
+            f"trap '{_AT_THE_END}' EXIT",
             "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
         ],
     }

@@ -11,11 +11,10 @@ import pytest
 
 from caltech_exp.interruption import Requests
 from jobs import ending
-from jobs.ending import QUEUE_AGAIN, Ending
+from jobs.ending import ENDED, QUEUE_AGAIN, Ending
 from tests.jobs.testbed import path_with
 
 JOB = "JobId=7 JobName=x\n   JobState={} Reason=None\n   PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={}\n"
-ENDED = 128 + signal.SIGTERM
 
 
 @pytest.fixture

@@ -177,12 +177,14 @@ def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
     assert "the batch script has the task queued again" in log.read_text()
 
 
+@pytest.mark.parametrize("contained", [False, True])
 def test_a_preempted_task_saves_in_its_grace_time_and_is_queued_again(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
+    contained: bool, small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     words = [word for word in small if not word.startswith("epochs=")]
-    scavenging = profile(tmp_path, partition="scavenge", mem_gb=2)
+    python = f"env PATH={tmp_path} {sys.executable}" if contained else None
+    scavenging = profile(tmp_path, partition="scavenge", mem_gb=2, python=python)
     given = (*words, "epochs=30", "seeds=1", f"profile={scavenging}", f"runs={runs}")
     assert submit(*given).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
