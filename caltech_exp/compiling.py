@@ -38,9 +38,7 @@ def is_compiled(config: RunConfig, data: DataSet, device: torch.device) -> bool:
 
     (Where the convolutions' output is kept, there is nothing to compile.)
     """
-    if config.engine != "fast" or device.type != "cuda":
-        return False
-    return training_steps(config, data) >= COMPILE_FROM_STEPS and not _missing_for_triton(device)
+    return _pays(config, data, device) and not _missing_for_triton(device)
 
 
 def compiled(
@@ -52,15 +50,23 @@ def compiled(
     a folder of the user's own, unless that cannot be written or TORCHINDUCTOR_CACHE_DIR names another place: array
     tasks that share it compile once.
     """
-    if not is_compiled(config, data, device):
-        if device.type == "cuda" and training_steps(config, data) >= COMPILE_FROM_STEPS:
-            print(f"{_missing_for_triton(device)}: training without torch.compile", flush=True)
+    if not _pays(config, data, device):
+        return net
+    if missing := _missing_for_triton(device):
+        print(f"{missing}: training without torch.compile", flush=True)
         return net
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and (cache := _own_folder(packs)):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
     _never_give_up()
     forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False, options=known_options())
     return forward
+
+
+def _pays(config: RunConfig, data: DataSet, device: torch.device) -> bool:
+    """Whether the run is long enough to be compiled, and would be compiled at all."""
+    if config.engine != "fast" or device.type != "cuda":
+        return False
+    return training_steps(config, data) >= COMPILE_FROM_STEPS
 
 
 def known_options() -> dict[str, str | int | bool | Callable[..., object]]:

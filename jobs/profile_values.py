@@ -44,5 +44,5 @@ OptionName = Annotated[
 """Of an sbatch option, without the dashes before it; within it underscores are as good."""
 OptionValue = Line | int | FiniteFloat | bool
 """Of an sbatch option; true for one without a value, false for none."""
-OF_GPUS = ("gpu", "gres", "tres", "exclusive")
+GIVE_GPUS = ("gpu", "gres", "tres", "exclusive")
 """Beginnings of sbatch's options that give a task GPUs, the last one all that a node has."""

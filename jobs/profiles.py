@@ -16,8 +16,8 @@ from caltech_exp.plain_yaml import MOST_CHARACTERS, load_plain, read_yaml
 from caltech_exp.provenance import CHECKOUT
 from jobs.cpu_jobs import CpuJobs
 from jobs.profile_values import (
+    GIVE_GPUS,
     MINUTES_OF_TEN_YEARS,
-    OF_GPUS,
     Line,
     Name,
     NetworkName,
@@ -116,7 +116,7 @@ class SlurmProfile(_Profile):
             raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
         if self.signal_delay_seconds >= 60 * self.time_minutes:
             raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
-        given = any(value is not False and name.startswith(OF_GPUS) for name, value in self.sbatch.items())
+        given = any(value is not False and name.startswith(GIVE_GPUS) for name, value in self.sbatch.items())
         if self.device == "cuda" and not (self.gpus_per_node or self.gres or given):
             raise ValueError(
                 "device cuda needs gpus_per_node: 1 or gres: gpu:1, or sbatch: {exclusive: true} where a node's "

@@ -24,7 +24,6 @@ from reports.markup import code, escape
 from reports.origins import origins_blocks
 from reports.places import place
 from reports.readings import Reading, readings, readings_blocks, readings_grid
-from reports.reported import printed
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
 
@@ -121,7 +120,7 @@ def how_to_compare(catalog: Catalog) -> str:
     return (
         " Of its own deviations the report does not say whether they are the population's or a sample's: they are "
         "taken for the population's. The difference is measured - reported, with its 95 % confidence interval, "
-        f"Welch's, from the spreads of both sides, the report's over {printed(said[0]).runs} runs. A single "
+        f"Welch's, from the spreads of both sides, the report's over {said[0].runs} runs. A single "
         "measured run has no spread (n = 1): its interval is Student's for two samples, from the report's "
         "deviation alone. The reported numbers are rounded, and half a last digit of each is part of the "
         "interval. A row agrees with the report if zero is in it; with few runs the interval is wide."

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from caltech_exp.catalog import Reported
-from caltech_exp.catalog.written import Printed
 from reports.measured import Measured, t_quantile, welch_half
 
 Deviation = Literal["population", "sample"]
@@ -41,10 +40,9 @@ def gap(measured: Measured, reported: Reported, deviation: Deviation = "populati
     """
     if measured.mean is None:
         return None
-    said = printed(reported)
-    ends = (max(0.0, said.std - said.std_rounding), said.std + said.std_rounding)
-    half = max(_half(measured, std, said.runs, deviation) for std in ends)
-    return Gap(measured.mean - said.mean, half + said.mean_rounding)
+    ends = (max(0.0, reported.std - reported.std_rounding), reported.std + reported.std_rounding)
+    half = max(_half(measured, std, reported.runs, deviation) for std in ends)
+    return Gap(measured.mean - reported.mean, half + reported.mean_rounding)
 
 
 def _half(measured: Measured, std: float, runs: int, deviation: Deviation) -> float:
@@ -54,8 +52,3 @@ def _half(measured: Measured, std: float, runs: int, deviation: Deviation) -> fl
     if measured.std is None:
         return t_quantile(runs - 1) * math.sqrt(theirs * (1 + runs))
     return welch_half((measured.std**2 / (measured.n - 1), measured.n), (theirs, runs))
-
-
-def printed(reported: Reported) -> Printed:
-    """The value with what its printing hides: to three decimals over three runs, where it does not say."""
-    return reported if isinstance(reported, Printed) else Printed(reported.mean, reported.std)

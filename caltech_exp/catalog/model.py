@@ -1,7 +1,7 @@
 """The shapes a catalog is made of: section, table, row, figure, reported value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from caltech_exp.config import RunConfig
@@ -11,12 +11,23 @@ REPORT = "report"
 """The name of the catalog that is the report itself."""
 
 
+REPORTED_RUNS = 3
+"""Runs behind each of the report's values (its footnotes 1 to 8), and behind a study file's if it does not say."""
+
+
 @dataclass(frozen=True)
 class Reported:
-    """Validation accuracy after the last epoch over three runs, as the report prints it (0 to 1)."""
+    """Validation accuracy after the last epoch, mean and standard deviation as the report prints them (0 to 1).
+
+    mean_rounding, std_rounding  half a unit of the last digit that is written: what rounding may hide
+    runs                         runs that it is of
+    """
 
     mean: float
     std: float
+    mean_rounding: float = field(default=0.0005, compare=False)
+    std_rounding: float = field(default=0.0005, compare=False)
+    runs: int = field(default=REPORTED_RUNS, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ docs/studies.md explains the format; report.yaml beside this file is the whole r
 """
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from caltech_exp.catalog.model import Reported
+from caltech_exp.catalog.model import REPORTED_RUNS, Reported
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 """Of sections, tables and networks: part of commands, job names, file names and links."""
@@ -26,30 +25,8 @@ Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_len
 MEAN_AND_STD = re.compile(r"(\S+)\s*(?:±|\+-)\s*(\S+)")
 
 
-REPORTED_RUNS = 3
-"""Runs behind each of the report's values (its footnotes 1 to 8), and behind a study file's if it does not say."""
-
-
-@dataclass(frozen=True, eq=False)
-class Printed(Reported):
-    """A reported value, and what its printing does not show; equal to any other of this mean and deviation.
-
-    mean_rounding, std_rounding  half a unit of the last digit that is written: what rounding may hide
-    runs                         runs that it is of
-    """
-
-    mean_rounding: float = 0.0005
-    std_rounding: float = 0.0005
-    runs: int = REPORTED_RUNS
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Reported) and (self.mean, self.std) == (other.mean, other.std)
-
-    __hash__ = Reported.__hash__
-
-
 def _reported(value: Any) -> Any:
-    """`0.446 ± 0.016` -> Printed; "" is none."""
+    """`0.446 ± 0.016` -> Reported; "" is none."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -61,7 +38,7 @@ def _reported(value: Any) -> Any:
         mean, std = -1.0, -1.0
     if match is None or not (0 <= mean <= 1 and 0 <= std <= 1):
         raise ValueError("a reported value is mean ± std, both from 0 to 1, as in 0.446 ± 0.016")
-    return Printed(mean, std, _rounding(match[1]), _rounding(match[2]))
+    return Reported(mean, std, _rounding(match[1]), _rounding(match[2]))
 
 
 def _rounding(number: str) -> float:
@@ -84,7 +61,7 @@ def _free(name: str) -> str:
     return name
 
 
-ReportedText = Annotated[Printed | None, BeforeValidator(_reported)]
+ReportedText = Annotated[Reported | None, BeforeValidator(_reported)]
 
 
 class _Written(BaseModel):

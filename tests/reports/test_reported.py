@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from caltech_exp.catalog import THE_REPORT, Reported, Row, read_catalog
-from caltech_exp.catalog.written import REPORTED_RUNS
+from caltech_exp.catalog.model import REPORTED_RUNS
 from caltech_exp.errors import UserError
 from reports.measured import measure_values
 from reports.page import how_to_compare
-from reports.reported import gap, printed
+from reports.reported import gap
 
 REPORTED = Reported(0.446, 0.016)
 ROUNDING = 0.0005
@@ -68,7 +68,7 @@ def test_many_runs_do_not_outweigh_the_spread_of_the_reports_three() -> None:
 def test_rounding_is_that_of_the_digits_as_written(written: str, mean: float, std: float) -> None:
     (row,) = rows(f"{{rows: {{x: {{reported: {written}}}}}}}")
     assert row.reported is not None
-    said = printed(row.reported)
+    said = row.reported
     assert said.mean_rounding == pytest.approx(mean)
     assert said.std_rounding == pytest.approx(std)
     found = gap(measure_values((0.5,)), row.reported)
