@@ -15,6 +15,8 @@ NOTHING = "–"
 def printable(text: object) -> str:
     """One line of printable characters: line breaks become spaces, undecodable and control characters `?`."""
     words = " ".join(str(text).split())
+    if words.isprintable():
+        return words
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
