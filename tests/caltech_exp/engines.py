@@ -1,5 +1,7 @@
 """What an engine prepares, and the losses of its first steps."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -14,6 +16,8 @@ from caltech_exp.train import set_seed
 CPU = torch.device("cpu")
 PRECISION = "bf16" if computes_bf16() else "fp32"
 """That of tests of what holds in either: bf16, unless this CPU emulates it, twenty times slower."""
+TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
+"""As `model`, where the network is not what is tested."""
 
 
 def prepare(

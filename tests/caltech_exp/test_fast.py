@@ -12,7 +12,7 @@ from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import evaluate, train, train_step
-from tests.caltech_exp.engines import CPU, PRECISION, losses, prepare
+from tests.caltech_exp.engines import CPU, PRECISION, TINY, losses, prepare
 
 GPU = torch.device("cuda")
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
@@ -64,9 +64,9 @@ def test_evaluation_sees_the_references_images_bit_for_bit(
 def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackPlace) -> None:
     # At higher rates the loss climbs now and then, and with it what rounding makes of it.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
-    expected = losses(prepare(config.but(engine="reference"), real, packs), 20)
-    assert losses(prepare(config, real, packs), 20) == pytest.approx(expected, rel=1e-4)
-    assert len(set(expected)) == 20
+    expected = losses(prepare(config.but(engine="reference"), real, packs), 12)
+    assert losses(prepare(config, real, packs), 12) == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected)) == 12
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
@@ -76,22 +76,22 @@ def test_but_for_rounding_the_losses_are_the_references(
     # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
     # on another number of threads.
     small = config.but(batch_size=4)
-    expected = losses(prepare(small.but(engine="reference"), real, packs), 6, torch.float64)
-    assert losses(prepare(small, real, packs), 6, torch.float64) == pytest.approx(expected, rel=1e-6)
+    expected = losses(prepare(small.but(engine="reference"), real, packs), 4, torch.float64)
+    assert losses(prepare(small, real, packs), 4, torch.float64) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackPlace) -> None:
     short = config.but(lr=1e-3, batch_size=4)
-    expected = losses(prepare(short, generated, packs), 4)
-    found = losses(prepare(short.but(precision="bf16"), generated, packs), 4)
+    expected = losses(prepare(short, generated, packs), 2)
+    found = losses(prepare(short.but(precision="bf16"), generated, packs), 2)
     assert found == pytest.approx(expected, rel=1e-2)
     assert found != expected
 
 
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
 def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackPlace) -> None:
-    config = FP32.but(augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
+    config = FP32.but(model=TINY, augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
     first, again, other = (
         train(config, seed, generated, CPU, packs, lambda _epoch, _rate: None) for seed in (0, 0, 1)
     )

@@ -12,14 +12,14 @@ from caltech_exp.config import RunConfig
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import Trained, nothing, train
-from tests.caltech_exp.engines import CPU, PRECISION
+from tests.caltech_exp.engines import CPU, PRECISION, TINY
 
 SHORT = RunConfig(
-    model="resnet18", epochs=2, step_size=1, batch_size=3, max_images=7, workers=0, lr=0.01, augment="combined"
+    model=TINY, epochs=2, step_size=1, batch_size=3, max_images=7, workers=0, lr=0.01, augment="combined"
 ).but(precision=PRECISION)
 REFERENCE = SHORT.but(engine="reference")
 CASES = [
-    pytest.param(SHORT, id="fast"),
+    pytest.param(SHORT.but(model="resnet18"), id="fast"),
     pytest.param(SHORT.but(precision="fp32", freeze="fc", augment="none"), id="fast, frozen classifier"),
     pytest.param(SHORT.but(model="alexnet", freeze="conv", augment="none", step_size=20), id="kept features"),
     pytest.param(REFERENCE, id="reference"),

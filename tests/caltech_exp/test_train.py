@@ -1,4 +1,4 @@
-"""The training loop on real parts, with either engine: the stand-in's JPEGs, real networks, a few steps."""
+"""The training loop with either engine: the stand-in's JPEGs, a tiny network or a real one, a few steps."""
 
 import math
 import shutil
@@ -14,10 +14,10 @@ from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import IMAGES, DataSet, read_data_set
 from caltech_exp.train import Trained, evaluate, train
-from tests.caltech_exp.engines import CPU, PRECISION, prepare
+from tests.caltech_exp.engines import CPU, PRECISION, TINY, prepare
 
-FAST = RunConfig(model="resnet18", epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01).but(
-    precision=PRECISION
+FAST = RunConfig(
+    model=TINY, epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01, precision=PRECISION
 )
 ENGINES = [pytest.param(FAST, id="fast"), pytest.param(FAST.but(engine="reference"), id="reference")]
 
@@ -73,7 +73,7 @@ def test_same_seed_same_result_other_seed_another(
 
 
 def test_it_learns(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
-    config = short.but(epochs=8, step_size=8, max_images=8, lr=0.02)
+    config = short.but(model="resnet18", epochs=8, step_size=8, max_images=8, lr=0.02)
     losses = [epoch.train_loss for epoch in run(config, data, packs).epochs]
     assert losses[0] is not None
     assert losses[-1] is not None
