@@ -27,11 +27,15 @@ NO_NETWORK = {
 
 
 LONGEST = (
-    "reports/test_page_in_chromium.py",
     "test_docs.py",
+    "reports/test_page_in_chromium.py",
+    "jobs/test_local_study.py",
+    "jobs/test_local.py",
     "caltech_exp/test_execute.py",
-    "reports/test_aggregate.py",
-    "caltech_exp/test_packs.py",
+    "caltech_exp/test_fast.py",
+    "jobs/test_prepare.py",
+    "jobs/test_submit.py",
+    "jobs/test_benchmark.py",
 )
 """Files that take longest, longest first. It is only about time if the list is out of date."""
 

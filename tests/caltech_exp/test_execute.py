@@ -35,11 +35,13 @@ from caltech_exp.results import (
 )
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import train_step
+from tests.caltech_exp.engines import TINY
 from tests.conftest import Disk
 
 CPU = torch.device("cpu")
 ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
-CONFIG = RunConfig(model="resnet18", epochs=1, batch_size=4, max_images=4, workers=0, precision="fp32")
+CONFIG = RunConfig(model=TINY, epochs=1, batch_size=4, max_images=4, workers=0, precision="fp32")
+RESNET18 = CONFIG.but(model="resnet18")
 
 
 def task(runs: Path, data: DataSet, packs: PackPlace) -> TaskContext:
@@ -102,7 +104,7 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
     stand_in: Path, tmp_path: Path, packs: PackPlace
 ) -> None:
     data = read_data_set(stand_in)
-    broken = CONFIG.but(weights=str(tmp_path / "missing.pth"))
+    broken = RESNET18.but(weights=str(tmp_path / "missing.pth"))
     with pytest.raises(UserError):
         execute(broken, 0, task(tmp_path, data, packs))
     folder = tmp_path / run_id(broken, 0)
@@ -321,17 +323,17 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     data = read_data_set(stand_in)
     context = replace(task(small_disk.path, data, packs), checkpoint_seconds=0.0)
     # ResNet-18's checkpoint takes 90 MB; the result fits into the 1 MB that there is.
-    result = finish(CONFIG, 0, context)
+    result = finish(RESNET18, 0, context)
     assert "no checkpoint: " in capsys.readouterr().out
     assert [path.name for path in (small_disk.path / result.run_id).iterdir()] == [RESULT]
 
     small_disk.fill()
     with pytest.raises(OSError, match="No space left"):
-        execute(CONFIG, 1, context)
+        execute(RESNET18, 1, context)
     assert "cannot be written down" in capsys.readouterr().out
     assert read_result(small_disk.path / result.run_id) == result
     small_disk.change("size=200m")
-    assert finish(CONFIG, 1, context).status == "finished"
+    assert finish(RESNET18, 1, context).status == "finished"
 
 
 def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackPlace) -> None:
