@@ -41,7 +41,10 @@ def _counts(collected: Collected) -> list[Block]:
 
 def _facts(collected: Collected) -> Listing:
     results = collected.results()
-    lines = [_study(collected), f"Submissions: {len(collected.manifests)}", f"Results counted: {len(results)}"]
+    lines = [_study(collected)]
+    if collected.manifests:  # a study that was published left them behind
+        lines.append(f"Submissions: {len(collected.manifests)}")
+    lines.append(f"Results counted: {len(results)}")
     if results:
         started = sorted(result.started for result in results)
         hours = sum(result.wall_seconds for result in results) / 3600

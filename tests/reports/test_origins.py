@@ -23,6 +23,13 @@ def test_one_origin(folder: StudyFolder, page: Page) -> None:
     assert "- Code: 0.1.0 (aaaaaaaaaaaa)\n" in text
     assert "- Device: H200 (cuda)\n" in text
     assert "mixed" not in text
+    assert "Submissions" not in text  # without their manifests, as where a study was published
+
+
+def test_submissions_are_counted(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.submit("not a run id")
+    assert "- Submissions: 1\n" in provenance(page(folder))
 
 
 def test_mixed_code_and_devices_are_marked(folder: StudyFolder, page: Page) -> None:
