@@ -29,6 +29,7 @@ from caltech_exp.splits import DataSet, evenly
 from jobs.benchmark_table import benchmark_table
 from jobs.preflight import find_data
 from jobs.profile_paths import packs_folder
+from jobs.profile_words import take_profile_words
 from jobs.profiles import SlurmProfile, load_profile
 
 
@@ -74,8 +75,9 @@ class BenchmarkJob:
 
 def main(argv: Sequence[str]) -> int:
     """Measure here, or queue the same as a job. Raises UserError for anything the user can mend."""
-    options = read_options(BenchmarkOptions, argv)
-    profile = load_profile(options.profile or "local")
+    profile_words, words = take_profile_words(argv)
+    options = read_options(BenchmarkOptions, words)
+    profile = load_profile(options.profile or "local", profile_words)
     data = find_data(options.data, profile)
     models, parts = _chosen("model", options.models, MODELS), _chosen("part", options.parts, PARTS)
     images = _images(options, data, parts)

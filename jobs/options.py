@@ -20,6 +20,7 @@ from caltech_exp.seeds import parse_seeds
 from caltech_exp.sources import IMAGENET
 from caltech_exp.study import StudyFile, StudySettings, read_study
 from caltech_exp.weights import pin
+from jobs.profile_words import NO_WORDS, ProfileWords, take_profile_words
 
 
 def _section_names(catalog: Catalog) -> str:
@@ -42,7 +43,11 @@ class SubmitOptions(BaseModel):
     seeds: str = Field(
         "", description="how many seeds, or a list as in 0,1,2; left out: the study's, 3 of the report"
     )
-    profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
+    profile: str = Field(
+        "",
+        description="name in slurm/profiles or path; left out: Slurm, or this machine. profile.NAME=VALUE changes "
+        "a setting of it",
+    )
     runs: str = Field("runs", description="folder of the study")
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
     packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
@@ -66,6 +71,7 @@ class Request:
 
     file      the study file that it is of, None for the report
     networks  the user's own that it names, to be kept with the study
+    profile   what it changes of the profile
     """
 
     tables: tuple[tuple[Section, Table], ...]
@@ -74,6 +80,7 @@ class Request:
     options: SubmitOptions
     file: StudyFile | None = None
     networks: tuple[OwnNetwork, ...] = ()
+    profile: ProfileWords = NO_WORDS
 
     @property
     def report(self) -> Path | None:
@@ -92,7 +99,8 @@ USAGE = usage(
 
 def parse_request(argv: Sequence[str]) -> Request:
     """Check the words of the command line. Raises UserError for the first that is wrong."""
-    values = split_arguments(argv, [*SubmitOptions.model_fields, *RunConfig.model_fields])
+    profile, words = take_profile_words(argv)
+    values = split_arguments(words, [*SubmitOptions.model_fields, *RunConfig.model_fields])
     option_words = {key: value for key, value in values.items() if key in SubmitOptions.model_fields}
     overrides = {key: value for key, value in values.items() if key in RunConfig.model_fields}
     options = parse(SubmitOptions, option_words)
@@ -113,7 +121,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         checked["model"] = networks[-1].model
     replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
     settings = StudySettings(overrides=checked, imagenet_weights=replaced)
-    return Request(tuple(tables), seeds, settings, options, file, tuple(networks))
+    return Request(tuple(tables), seeds, settings, options, file, tuple(networks), profile)
 
 
 def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, list[OwnNetwork]]:

@@ -24,6 +24,7 @@ from jobs.cluster import default_profile
 from jobs.preflight import data_folder
 from jobs.preparation import Item, Wanted, look, prepare
 from jobs.profile_paths import packs_folder, use_torch_home
+from jobs.profile_words import take_profile_words
 from jobs.profiles import Profile, load_profile
 
 
@@ -66,8 +67,9 @@ USAGE = usage(
 
 def main(argv: Sequence[str]) -> int:
     """Have everything there and list it; 2 if anything is missing. Raises UserError for a mistake in the words."""
-    options = read_options(PrepareOptions, argv)
-    profile = load_profile(options.profile or default_profile())
+    profile_words, words = take_profile_words(argv)
+    options = read_options(PrepareOptions, words)
+    profile = load_profile(options.profile or default_profile(), profile_words)
     use_torch_home(profile)
     wanted = read_wanted(options, profile)
     items = look(wanted) if options.dry_run else prepare(wanted)

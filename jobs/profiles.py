@@ -26,6 +26,7 @@ from jobs.profile_values import (
     Rate,
     Seconds,
 )
+from jobs.profile_words import NO_WORDS, ProfileWords
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 
@@ -141,8 +142,8 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_profile(name: str) -> Profile:
-    """The profile of that name in slurm/profiles, or in the file of that path.
+def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
+    """The profile of that name in slurm/profiles, or in the file of that path, as the command line changes it.
 
     Raises UserError if there is none, or if it holds anything but a valid profile.
     """
@@ -160,14 +161,15 @@ def load_profile(name: str) -> Profile:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"profile {shown(name)} cannot be read ({reason}); give a YAML file") from None
-    return parse_profile(text, str(path))
+    return parse_profile(text, str(path), words)
 
 
-def parse_profile(text: str, where: str) -> Profile:
-    """A profile from YAML text; `where` names it in errors. Raises UserError."""
+def parse_profile(text: str, where: str, words: ProfileWords = NO_WORDS) -> Profile:
+    """A profile from YAML text and the command line; `where` names it in errors. Raises UserError."""
     values = read_yaml(text, f"profile {where}", load_plain)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"profile {where} is not a list of `setting: value` lines; correct it")
+    values, where = words.change(values), f"{where}{words}"
     executor = values.get("executor")
     if not isinstance(executor, str) or executor not in _KINDS:
         raise UserError(f"profile {where}: executor takes slurm or local, not {shown(repr(executor))}; set one")

@@ -48,7 +48,7 @@ from jobs.work import Work, packs_first, single_lines
 def main(argv: Sequence[str]) -> int:
     """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
     request = parse_request(argv)
-    profile = load_profile(request.options.profile or default_profile())
+    profile = load_profile(request.options.profile or default_profile(), request.profile)
     use_torch_home(profile)
     runs = user_path(request.options.runs, "runs")
     if runs.exists() and not runs.is_dir():
@@ -228,7 +228,7 @@ def _most_tasks(profile: Profile) -> int | None:
 
 
 def _where(request: Request, profile: Profile) -> str:
-    name = f"profile {request.options.profile or profile.executor}"
+    name = f"profile {request.options.profile or profile.executor}{request.profile}"
     return f"{name}, not on {profile.exclude}" if isinstance(profile, SlurmProfile) and profile.exclude else name
 
 

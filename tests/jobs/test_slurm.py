@@ -52,6 +52,19 @@ def test_squeue_shows_section_and_study_and_nothing_is_queued_twice(
     assert len(queue()) == 6
 
 
+def test_the_command_line_changes_a_profile(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    changes = ("profile.partition=scavenge", "profile.mem_gb=2", "profile.sbatch.nice=100")
+    done = submit(*small, "seeds=1", f"profile={held}", *changes, f"runs={tmp_path / 'runs'}")
+    assert done.returncode == 0, done.stderr
+    ((job, _),) = queue()  # held still: of the mapping `sbatch` only the one option was named
+    told = slurm("scontrol", "show", "job", job)
+    assert all(word in told for word in ("Partition=scavenge", "MinMemoryNode=2G", "Nice=100", "JobHeldUser"))
+    (manifest,) = manifests(tmp_path / "runs")
+    assert manifest["profile"]["partition"] == "scavenge"  # type: ignore[index]
+
+
 def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], held: Path, tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "jobs" / "submit.py"
     command = [sys.executable, str(script), *small, "seeds=5", f"profile={held}", f"runs={tmp_path / 'runs'}"]
