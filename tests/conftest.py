@@ -28,7 +28,7 @@ NO_NETWORK = {
 
 LONGEST = (
     "test_docs.py",
-    "reports/test_page_in_chromium.py",
+    "reports/browser/test_page.py",
     "jobs/test_local_study.py",
     "jobs/test_local.py",
     "caltech_exp/test_execute.py",
