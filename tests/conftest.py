@@ -31,7 +31,6 @@ LONGEST = (
     "reports/browser/test_page.py",
     "jobs/test_local_study.py",
     "jobs/test_local.py",
-    "caltech_exp/test_execute.py",
     "caltech_exp/test_fast.py",
     "jobs/test_prepare.py",
     "jobs/test_submit.py",

@@ -1,0 +1,143 @@
+"""A run that is asked to stop leaves a checkpoint, and goes on from it if it is its own."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
+from caltech_exp.config import run_id
+from caltech_exp.execute import execute
+from caltech_exp.interruption import Interrupted, Requests
+from caltech_exp.lease import read_sign
+from caltech_exp.leftovers import CHECKPOINT
+from caltech_exp.packs import PackPlace
+from caltech_exp.parts import Batch, Parts
+from caltech_exp.results import FAILURE, RESULT, Result
+from caltech_exp.splits import read_data_set
+from caltech_exp.train import train_step
+from tests.caltech_exp.tasks import CONFIG, finish, task
+
+LONGER = CONFIG.but(epochs=3, max_images=8)
+
+
+def stop_after(calls: int, requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the run to stop after that many steps, as a signal would."""
+    steps = itertools.count(1)
+    step = train_step
+
+    def counted(parts: Parts, batch: Batch) -> torch.Tensor:
+        requests.stop = next(steps) >= calls
+        return step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.train.train_step", counted)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = read_data_set(stand_in)
+    whole = finish(LONGER, 0, task(tmp_path / "undisturbed", data, packs))
+    requests = Requests()
+    stop_after(3, requests, monkeypatch)
+    context = replace(task(tmp_path / "runs", data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    folder = tmp_path / "runs" / whole.run_id
+    assert (folder / CHECKPOINT).exists()
+    assert not (folder / FAILURE).exists()
+    assert not requests.heard
+    sign = read_sign(folder)
+    assert sign is not None
+    assert sign.beat == 0  # given back
+
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert result.attempts == 2
+    assert bits(result) == bits(whole)
+    assert [path.name for path in folder.iterdir()] == [RESULT]
+
+
+def bits(result: Result) -> dict[str, Any]:
+    """What no disturbance may change."""
+    changing = {"job", "host", "started", "wall_seconds", "attempts", "images_per_second", "peak_memory_bytes"}
+    kept = result.model_dump(exclude={*changing, "energy_joules", "code"})
+    return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
+
+
+def test_requests_are_heard_from_the_first_step_on(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, requests = read_data_set(stand_in), Requests()
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    heard: list[bool] = []
+    steps = itertools.count(1)
+
+    def noted(parts: Parts, batch: Batch) -> torch.Tensor:
+        heard.append(requests.heard)
+        requests.stop = next(steps) == 3
+        return train_step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.train.train_step", noted)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    assert heard == [False, True, True]
+    finish(LONGER, 0, context)
+    assert heard[3:] == [False, True, True]  # a run that goes on has a first step too
+    assert not requests.heard
+
+
+def test_checkpoints_come_as_often_as_asked(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    finish(CONFIG, 0, replace(task(tmp_path / "often", data, packs), checkpoint_seconds=0.0))
+    assert capsys.readouterr().out.count("checkpoint written") == 3  # a step, validation, test
+    finish(CONFIG, 0, replace(task(tmp_path / "rarely", data, packs), checkpoint_seconds=3600.0))
+    assert "checkpoint written" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["damaged", "of another device", "of other data", "compiled"])
+def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
+    what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data = read_data_set(stand_in)
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    if what == "damaged":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        changed: dict[str, dict[str, Any]] = {
+            "of another device": {"device": {"type": "cuda", "name": "H200"}},
+            "of other data": {"data": "f" * 16},
+            "compiled": {"compiled": True},
+        }
+        write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert "checkpoint.pt is not used: " in capsys.readouterr().out
+    assert len(result.epochs) == 3
+    assert not path.exists()
+
+
+def test_a_checkpoint_tells_whether_the_run_is_compiled(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    monkeypatch.setattr("caltech_exp.execute.is_compiled", lambda *_: True)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests))
+    state = read_checkpoint(tmp_path / run_id(LONGER, 0) / CHECKPOINT)
+    assert isinstance(state, dict)
+    assert state["kin"]["compiled"] is True
