@@ -64,9 +64,9 @@ def test_evaluation_sees_the_references_images_bit_for_bit(
 def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackPlace) -> None:
     # At higher rates the loss climbs now and then, and with it what rounding makes of it.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
-    expected = losses(prepare(config.but(engine="reference"), real, packs), 12)
-    assert losses(prepare(config, real, packs), 12) == pytest.approx(expected, rel=1e-4)
-    assert len(set(expected)) == 12
+    expected = losses(prepare(config.but(engine="reference"), real, packs), 20)
+    assert losses(prepare(config, real, packs), 20) == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected)) == 20
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
@@ -76,15 +76,15 @@ def test_but_for_rounding_the_losses_are_the_references(
     # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
     # on another number of threads.
     small = config.but(batch_size=4)
-    expected = losses(prepare(small.but(engine="reference"), real, packs), 4, torch.float64)
-    assert losses(prepare(small, real, packs), 4, torch.float64) == pytest.approx(expected, rel=1e-6)
+    expected = losses(prepare(small.but(engine="reference"), real, packs), 6, torch.float64)
+    assert losses(prepare(small, real, packs), 6, torch.float64) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackPlace) -> None:
     short = config.but(lr=1e-3, batch_size=4)
-    expected = losses(prepare(short, generated, packs), 2)
-    found = losses(prepare(short.but(precision="bf16"), generated, packs), 2)
+    expected = losses(prepare(short, generated, packs), 4)
+    found = losses(prepare(short.but(precision="bf16"), generated, packs), 4)
     assert found == pytest.approx(expected, rel=1e-2)
     assert found != expected
 
