@@ -125,9 +125,10 @@ class RunConfig(BaseModel):
     def but(self, **changes: Any) -> "RunConfig":
         """The same configuration with some settings changed, validated anew.
 
-        Another engine brings its own precision along, unless one is given.
+        Another engine than before brings its own precision along, unless one is given.
         """
-        kept = self.model_dump(exclude={"precision"} if "engine" in changes else None)
+        other_engine = changes.get("engine", self.engine) != self.engine
+        kept = self.model_dump(exclude={"precision"} if other_engine else None)
         return RunConfig.model_validate({**kept, **changes})
 
     @property

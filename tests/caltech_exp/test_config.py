@@ -58,6 +58,12 @@ def test_another_engine_brings_its_own_precision_along() -> None:
     assert there.but(engine="fast", precision="fp32").precision == "fp32"
 
 
+def test_the_same_engine_named_again_leaves_the_precision_as_it_is() -> None:
+    fp32 = RunConfig(precision="fp32")
+    assert fp32.but(engine="fast") == fp32
+    assert REFERENCE.but(engine="reference") == REFERENCE
+
+
 def test_spelling_of_a_number_does_not_count() -> None:
     assert RunConfig.model_validate({"lr": "5e-2", "epochs": "60"}).id == RunConfig(lr=0.05, epochs=60).id
 

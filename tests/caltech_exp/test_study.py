@@ -68,6 +68,11 @@ def test_settings_apply_to_a_row() -> None:
     assert settings.apply(TEMPLATE.but(weights="imagenet")).weights == f"/a.pth@sha256:{A}"
 
 
+def test_an_engine_that_is_given_again_leaves_a_rows_precision_as_it_is() -> None:
+    row = TEMPLATE.but(precision="fp32")
+    assert StudySettings(overrides={"engine": "fast"}).apply(row) == row
+
+
 def test_only_folders_of_runs_are_runs(tmp_path: Path) -> None:
     for name in ("0123456789-s0", "0123456789-s12", "submissions", "0123456789", "notes-s1"):
         (tmp_path / name).mkdir()

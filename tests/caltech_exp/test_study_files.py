@@ -75,6 +75,15 @@ def test_a_sweep_of_two_settings_is_every_pair() -> None:
     ]
 
 
+def test_a_precision_holds_for_every_engine_that_is_swept() -> None:
+    table = "{settings: {precision: fp32}, sweep: {engine: [fast, reference]}}"
+    ((_, swept),) = read(TABLE % table).tables
+    assert [(row.config.engine, row.config.precision) for row in swept.rows] == [
+        ("fast", "fp32"),
+        ("reference", "fp32"),
+    ]
+
+
 def test_figures_get_the_numbers_that_are_free() -> None:
     study = read("""
 sections:
