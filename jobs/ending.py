@@ -18,6 +18,8 @@ QUEUE_AGAIN = 75
 """Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
 ENDED = 128 + signal.SIGTERM
 """Exit status of a task that was told to end."""
+THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+"""The job's own id, in shell: `1234_5` in an array. One of its tasks has SLURM_JOB_ID=1234, which is all of them."""
 IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
 """In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
 
@@ -70,9 +72,17 @@ def _preempted() -> bool:
     """Whether this is a job of Slurm's in its grace time."""
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":  # one of this machine's may run within a job
         return False
-    command = ["scontrol", "show", "job", os.environ.get("SLURM_JOB_ID", "")]
+    command = ["scontrol", "show", "job", _this_job()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_BETWEEN, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
     return IN_GRACE.search(done.stdout) is not None
+
+
+def _this_job() -> str:
+    """THIS_JOB, as the shell reads it."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    return os.environ.get("SLURM_JOB_ID", "")

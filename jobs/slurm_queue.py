@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
-from jobs.ending import ENDED, QUEUE_AGAIN
+from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
 from jobs.profile_values import OF_THE_SUITE
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
@@ -45,8 +45,8 @@ def check_log_folder(folder: Path) -> None:
 
 
 _AT_THE_END = (
-    f"case $? in {QUEUE_AGAIN}) scontrol requeue $SLURM_JOB_ID;; {ENDED}) "
-    'scontrol show job $SLURM_JOB_ID | grep -q "PreemptTime=[0-9]" && scontrol requeue $SLURM_JOB_ID;; esac'
+    f"case $? in {QUEUE_AGAIN}) scontrol requeue {THIS_JOB};; {ENDED}) "
+    f'scontrol show job {THIS_JOB} | grep -q "PreemptTime=[0-9]" && scontrol requeue {THIS_JOB};; esac'
 )
 """What a task does by itself, unless it is in a container without scontrol (jobs/ending.py): be queued again."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from caltech_exp.interruption import Requests
 from jobs import ending
-from jobs.ending import ENDED, QUEUE_AGAIN, Ending
+from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB, Ending
 from tests.jobs.testbed import path_with
 
 JOB = "JobId=7 JobName=x\n   JobState={} Reason=None\n   PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={}\n"
@@ -54,6 +54,7 @@ def test_who_is_queued_again(
     (tmp_path / "job").write_text(JOB.format(state, when))
     monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", f'[ "$*" = "show job 7" ] && cat {tmp_path}/job'))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     calls: list[object] = []
 
@@ -63,6 +64,25 @@ def test_who_is_queued_again(
 
     assert end(number, requeue) == (255 if again else ENDED)
     assert calls == ([signal.SIGUSR2] if again else [])
+
+
+@pytest.mark.parametrize(
+    ("array", "own"), [({}, "7"), ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3")]
+)
+def test_a_task_of_an_array_asks_about_itself_and_not_about_all(
+    array: dict[str, str], own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job").write_text(JOB.format("RUNNING", "2026-01-01T00:00:00"))
+    stub = f'[ "$*" = "show job {own}" ] && cat {tmp_path}/job'
+    monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", stub))
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_JOB_ID": "7", **array}.items():
+        monkeypatch.setenv(name, value)
+    assert ending._preempted()
+    told = subprocess.run(["bash", "-c", f"echo {THIS_JOB}"], capture_output=True, text=True, check=True).stdout
+    assert told == f"{own}\n"
 
 
 @pytest.mark.usefixtures("signals")

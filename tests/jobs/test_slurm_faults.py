@@ -177,6 +177,24 @@ def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
     assert "the batch script has the task queued again" in log.read_text()
 
 
+def test_of_an_array_only_the_task_that_asks_for_it_is_queued_again(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = [word for word in small if not word.startswith("epochs=")]
+    contained = profile(tmp_path, python=f"env PATH={tmp_path} {sys.executable}")
+    assert submit(*words, "epochs=400", "seeds=2", f"profile={contained}", f"runs={runs}").returncode == 0
+    until(lambda: sum('"epoch": ' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")) == 2)
+    shown = {job: slurm("scontrol", "show", "job", job) for job, _ in queue()}
+    # The one whose SLURM_JOB_ID is the id of the whole array.
+    (first,) = (job for job, text in shown.items() if text.startswith(f"JobId={job.partition('_')[0]} "))
+    (other,) = shown.keys() - {first}
+    slurm("scancel", "--signal=USR2", first)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", first))
+    assert "JobState=RUNNING" in slurm("scontrol", "show", "job", other)
+    assert "Restarts=0" in slurm("scontrol", "show", "job", other)
+
+
 @pytest.mark.parametrize("contained", [False, True])
 def test_a_preempted_task_saves_in_its_grace_time_and_is_queued_again(
     contained: bool, small: tuple[str, ...], submit: Command, tmp_path: Path
