@@ -13,7 +13,7 @@ import torch
 import caltech_exp
 from caltech_exp.clock import utc_now
 from caltech_exp.compiling import is_compiled
-from caltech_exp.config import RunConfig, run_id
+from caltech_exp.config import NETWORK_NAMES, RunConfig, run_id
 from caltech_exp.confusion import Matrix, encode
 from caltech_exp.devices import describe_device
 from caltech_exp.energy import energy_joules
@@ -170,6 +170,8 @@ def _kin(config: RunConfig, name: str, data: DataSet, device: torch.device) -> d
         "device": describe_device(device).model_dump(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "compiled": is_compiled(config, data, device) or None,
+        # Before, engine=fast trained the layers too that a network's own file had frozen.
+        "own_freezing": config.model not in NETWORK_NAMES or None,
         "torch": str(torch.__version__),
         "caltech_exp": caltech_exp.__version__,
     }

@@ -12,8 +12,9 @@ from caltech_exp.models import NETWORKS
 
 def freeze_all_but(net: nn.Module, trained: Iterable[nn.Parameter]) -> None:
     """Let autograd compute gradients for the trained parameters only; no number changes by it."""
+    kept = list(trained)  # before any is frozen: they may be chosen by what is
     net.requires_grad_(False)
-    for parameter in trained:
+    for parameter in kept:
         parameter.requires_grad_(True)
 
 

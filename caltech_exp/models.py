@@ -75,11 +75,17 @@ def _build_own(config: RunConfig) -> nn.Module:
             f"network {config.model} returns a {type(net).__name__}, not a torch.nn.Module; correct it"
         )
     if not list(trained_parameters(net, config)):
-        raise UserError(f"freeze={config.freeze} leaves nothing of {config.model} to train; freeze something else")
+        raise UserError(_nothing_to_train(net, config))
     if config.pretrained:
         path = weights_file(config)
         _load(net, _read_state_dict(path), path, config)
     return net
+
+
+def _nothing_to_train(net: nn.Module, config: RunConfig) -> str:
+    if any(parameter.requires_grad for parameter in net.parameters()):
+        return f"freeze={config.freeze} leaves nothing of {config.model} to train; freeze something else"
+    return f"network {config.model} has no parameter with requires_grad, nothing to train; leave some unfrozen"
 
 
 def _load(net: nn.Module, state: dict[str, Any], path: Path, config: RunConfig) -> None:
@@ -123,13 +129,15 @@ def replace_head(net: nn.Module, network: Network) -> None:
 def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Parameter]:
     """The parameters the optimizer gets: all, or only the fully connected or convolutional layers'.
 
+    Those that a network of the user's own has frozen itself (requires_grad is False) are never among them.
     freeze=fc leaves the whole classifier as it was made, its random new head included, as the template does
     when it hands only `net.features` to the optimizer (report, section 2.4).
     """
     prefix = classifier_of(net, config) + "."
     for name, parameter in net.named_parameters():
         fully_connected = name.startswith(prefix)
-        if config.freeze == "none" or fully_connected == (config.freeze == "conv"):
+        chosen = config.freeze == "none" or fully_connected == (config.freeze == "conv")
+        if chosen and parameter.requires_grad:
             yield parameter
 
 

@@ -100,7 +100,9 @@ def test_checkpoints_come_as_often_as_asked(
     assert "checkpoint written" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["damaged", "of another device", "of other data", "compiled"])
+@pytest.mark.parametrize(
+    "what", ["damaged", "of another device", "of other data", "compiled", "other layers frozen"]
+)
 def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -121,6 +123,7 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
             "of another device": {"device": {"type": "cuda", "name": "H200"}},
             "of other data": {"data": "f" * 16},
             "compiled": {"compiled": True},
+            "other layers frozen": {"own_freezing": None},  # as checkpoints of before have it
         }
         write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
     stop_after(1000, requests, monkeypatch)

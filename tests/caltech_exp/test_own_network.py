@@ -32,6 +32,14 @@ class Tiny(nn.Module):
 def bare(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, num_classes))
 
+def half_frozen(num_classes):
+    net = Tiny(num_classes)
+    net.features.requires_grad_(False)
+    return net
+
+def frozen(num_classes):
+    return Tiny(num_classes).requires_grad_(False)
+
 def number(num_classes):
     return num_classes
 
@@ -138,6 +146,37 @@ def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path
     expected = losses(prepare(config.but(engine="reference"), data, packs), 8)
     assert losses(prepare(config, data, packs), 8) == pytest.approx(expected, rel=1e-4)
     assert len(set(expected)) == 8
+
+
+def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
+    tmp_path: Path, stand_in: Path, packs: PackPlace
+) -> None:
+    config = RunConfig(
+        model=network(tmp_path, "half_frozen").model, precision="fp32", batch_size=4, max_images=16, lr=0.1,
+        workers=0,
+    )  # fmt: skip
+    data, found = read_data_set(stand_in), []
+    for parts in (prepare(config.but(engine=engine), data, packs) for engine in ("reference", "fast")):
+        before = {name: value.clone() for name, value in parts.net.state_dict().items()}
+        found.append(losses(parts, 8))
+        changed = {name for name, value in parts.net.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed == {"head.weight", "head.bias"}
+    reference, fast = found
+    assert fast == pytest.approx(reference, rel=1e-4)
+    assert len(set(fast)) == 8
+
+
+@pytest.mark.parametrize("freeze", ["none", "conv"])
+def test_a_network_whose_file_froze_everything_is_the_users_mistake(freeze: str, tmp_path: Path) -> None:
+    config = RunConfig(model=network(tmp_path, "frozen").model, freeze=freeze)
+    with pytest.raises(UserError, match="has no parameter with requires_grad, nothing to train; leave some unfro"):
+        build(config)
+
+
+def test_freezing_what_its_file_left_to_train_leaves_nothing(tmp_path: Path) -> None:
+    config = RunConfig(model=network(tmp_path, "half_frozen").model, freeze="fc")
+    with pytest.raises(UserError, match=r"freeze=fc leaves nothing of .* to train"):
+        build(config)
 
 
 def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
