@@ -11,6 +11,9 @@ from caltech_exp.config import RunConfig
 from caltech_exp.cpu import computes_bf16
 from caltech_exp.errors import UserError
 
+OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""Is stronger than what a program asks NVIDIA's libraries for."""
+
 
 def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     """The context for forward passes of engine=fast: autocast to bfloat16, or none for fp32.
@@ -37,8 +40,9 @@ def make_deterministic(device: torch.device) -> None:
     """Let the device compute the same bits from the same numbers every time, as far as PyTorch can.
 
     On CUDA: deterministic algorithms where there are any (a warning in the log names an operation that has none),
-    a fixed workspace for cuBLAS, and convolutions in fp32 as the report's GPUs computed them, not in the TF32 that
-    newer ones default to. A CPU computes the same bits by itself, given the same number of threads.
+    a fixed workspace for cuBLAS, and convolutions and matrix products in fp32 as the report's GPUs computed them,
+    not in the TF32 that newer ones, or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, default to. A CPU computes the same bits by
+    itself, given the same number of threads.
     """
     if device.type != "cuda":
         return
@@ -47,6 +51,21 @@ def make_deterministic(device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def require_fp32(config: RunConfig, device: torch.device) -> None:
+    """Raises UserError where a run in fp32 would compute in TF32 whatever torch asks for.
+
+    NVIDIA's libraries read NVIDIA_TF32_OVERRIDE themselves: at 0 they never use TF32, and at anything else it is
+    theirs to decide.
+    """
+    override = os.environ.get(OVERRIDE, "")
+    if device.type == "cuda" and config.precision == "fp32" and override not in ("", "0"):
+        raise UserError(
+            f"{OVERRIDE}={override} lets the GPU compute fp32 in TF32, whatever torch asks for; unset it on the "
+            f"node, for example by the line `unset {OVERRIDE}` in the profile's setup"
+        )
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.confusion import Matrix
 from caltech_exp.engines import prepare
-from caltech_exp.hardware import make_deterministic
+from caltech_exp.hardware import make_deterministic, require_fp32
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.position import Position, restore, snapshot
@@ -64,10 +64,12 @@ def train(
     between(snapshot) is called after every step and every evaluated batch: snapshot() is what a checkpoint needs
     to go on from there, and an exception ends training. With `saved`, such a snapshot, training goes on from it;
     on the same device the result is the same to the last bit. A run diverges when an epoch's training or
-    validation loss is not finite: it stops there. Raises UserError for damaged images or weights.
+    validation loss is not finite: it stops there. Raises UserError for damaged images or weights, and for a GPU
+    that would not compute in the precision asked for.
     """
     set_seed(seed)
     make_deterministic(device)
+    require_fp32(config, device)
     parts = prepare(config, data, device, packs)
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
     at, resume_random = Position(random_states(device)), None

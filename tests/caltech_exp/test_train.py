@@ -43,6 +43,17 @@ def trained(short: RunConfig, data: DataSet, packs: PackPlace) -> Trained:
     return run(short, data, packs)
 
 
+def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: RunConfig, device: torch.device) -> None:
+        raise UserError(f"{config.precision} on {device.type}")
+
+    monkeypatch.setattr("caltech_exp.train.require_fp32", refuse)
+    with pytest.raises(UserError, match=f"{short.precision} on cpu"):
+        run(short, data, packs)
+
+
 def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
     assert [epoch.epoch for epoch in trained.epochs] == [1, 2, 3]
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.001])
