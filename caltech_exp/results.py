@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from caltech_exp.config import RunConfig, run_id
+from caltech_exp.config import FiniteFloat, RunConfig, run_id
 from caltech_exp.confusion import Confusion
 from caltech_exp.errors import one_line, shown
 from caltech_exp.files import write_atomically
@@ -32,11 +32,11 @@ class Epoch(StrictRecord):
     """One epoch. Train loss: mean over its steps; validation loss and accuracy: over all images, after it."""
 
     epoch: int
-    lr: float
+    lr: FiniteFloat
     train_loss: Loss
     val_loss: Loss
     val_accuracy: Share
-    seconds: float
+    seconds: FiniteFloat
 
 
 class DataRecord(StrictRecord):
@@ -89,11 +89,25 @@ class Result(StrictRecord):
     job: str
     host: str
     started: str
-    wall_seconds: float
+    wall_seconds: FiniteFloat
     attempts: int = 1
-    images_per_second: float
+    images_per_second: FiniteFloat
     peak_memory_bytes: int
-    energy_joules: float | None = None
+    energy_joules: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        """A finished run has all its epochs, and its accuracy is the last one's."""
+        if self.status == "finished":
+            if len(self.epochs) != self.config.epochs:
+                raise ValueError(
+                    f"{len(self.epochs)} epochs of a finished run, its settings say {self.config.epochs}"
+                )
+            if self.val_accuracy != self.epochs[-1].val_accuracy:
+                raise ValueError("val_accuracy is not that of the last epoch")
+            if self.test_accuracy is None or self.best_val_accuracy is None:
+                raise ValueError("a finished run without its test accuracy or that of its best epoch")
+        return self
 
 
 class Failure(StrictRecord):

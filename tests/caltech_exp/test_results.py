@@ -59,7 +59,8 @@ def test_a_result_from_before_there_was_a_precision_is_read_with_the_id_it_had(
     result: Result, tmp_path: Path
 ) -> None:
     config = RunConfig(engine="reference")
-    old = result.model_copy(update={"config": config, "run_id": "d5ef5c5355-s0"})
+    epochs = result.epochs * config.epochs
+    old = result.model_copy(update={"config": config, "run_id": "d5ef5c5355-s0", "epochs": epochs})
     path = write_record(tmp_path / old.run_id, RESULT, old)
     written = json.loads(path.read_text())
     del written["config"]["precision"]
@@ -87,6 +88,11 @@ def change(**values: Any) -> Callable[[str], str]:
         (change(val_accuracy=1.5), "val_accuracy"),
         (change(seed=1), "holds run"),
         (change(extra=1), "extra"),
+        (change(epochs=[]), "0 epochs of a finished run, its settings say 1"),
+        (change(val_accuracy=0.5), "val_accuracy is not that of the last epoch"),
+        (change(val_accuracy=None), "val_accuracy is not that of the last epoch"),
+        (change(test_accuracy=None), "a finished run without its test accuracy"),
+        (lambda text: text.replace('"wall_seconds": 2.0', '"wall_seconds": Infinity'), "wall_seconds"),
         (lambda text: text.replace('"train_loss": 4.6', '"train_loss": NaN'), "train_loss"),
     ],
 )

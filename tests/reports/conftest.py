@@ -42,7 +42,7 @@ def make_epochs(config: RunConfig, last: float, count: int | None = None) -> tup
             lr=config.lr * config.gamma ** ((number - 1) // config.step_size),
             train_loss=4.6 / number,
             val_loss=4.7 / number,
-            val_accuracy=last * number / count,
+            val_accuracy=last * (number / count),  # the last exactly
             seconds=1.0,
         )
         for number in range(1, count + 1)

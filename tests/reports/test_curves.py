@@ -43,7 +43,8 @@ def test_band_over_seeds() -> None:
 
 
 def test_band_over_runs_of_different_lengths() -> None:
-    short = outcome(CONFIG, 0, 0.3, epochs=make_epochs(CONFIG, 0.3, 2))
+    two = CONFIG.but(epochs=2)
+    short = outcome(two, 0, 0.3, epochs=make_epochs(two, 0.3))
     over = band([short, outcome(CONFIG, 1, 0.5)], "val_accuracy")
     assert over.mean == pytest.approx([(0.15 + 0.1) / 2, (0.3 + 0.2) / 2, 0.3, 0.4, 0.5])
 
@@ -148,7 +149,7 @@ def test_the_same_results_give_the_same_pictures(folder: StudyFolder, page: Page
         for path in out.iterdir():
             path.unlink()
     assert pictures[0] == pictures[1]
-    names = ("figure-05", "plot-agreement", "plot-scratch.lr")
+    names = ("figure-05", "plot-agreement", "plot-differences", "plot-scratch.lr")
     assert sorted(pictures[0]) == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
 
 
