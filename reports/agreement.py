@@ -7,19 +7,21 @@ from statistics import median
 from reports.banner import cautions
 from reports.blocks import Block, Picture, Prose
 from reports.collect import Collected, RowRuns
+from reports.difference_data import DifferenceRow, difference_rows
 from reports.gallery import Drawing, Gallery
 from reports.grid import Column, Grid, Value, grid_block
-from reports.markup import escape
+from reports.markup import escape, listing
 from reports.measured import mean, rank_agreement
 from reports.scatter_data import ScatterPoint, scatter_points
 from reports.sentences import Known, known_rows
+from reports.sweep_data import MOST_PLOTTED
 from reports.verdicts import Verdict, is_reported, verdicts
 
-NAME = "plot-agreement"
+NAME, DIFFERENCES = "plot-agreement", "plot-differences"
 NOTE = (
     "Rows that the report prints a value for, or says of that they diverge, and that have a run that ended here. "
-    "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row whose "
-    "runs all diverged has no difference, and agrees if the report says that it diverges. Pairs alike: pairs of "
+    "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row of "
+    "which any run diverged agrees only if the report says that it diverges. Pairs alike: pairs of "
     "rows in the same order as in the report, of those that neither side ties. Test - validation: over all rows "
     "with results. In the last line a configuration of several tables counts once, with the first value that the "
     "report prints for it."
@@ -49,6 +51,7 @@ def agreement_blocks(collected: Collected, gallery: Gallery) -> list[Block]:
         Prose(escape(chance_sentence(held))),
         grid_block(agreement_grid(collected), sortable=False),
         Prose(f"*{escape(NOTE)}*"),
+        *_differences(collected, gallery),
         *([_plot(collected, points, gallery)] if points else []),
     ]
 
@@ -130,11 +133,13 @@ def chance_sentence(held: Sequence[Verdict]) -> str:
     rows = "1 row" if len(held) == 1 else f"{len(held)} rows"
     agree = sum(one.agrees for one in held)
     words = [f"{agree} of {rows} {'agrees' if agree == 1 else 'agree'} with the report."]
-    diverged = [one for one in held if not one.row.finished and not one.agrees]
+    diverged = [one for one in held if one.row.diverged and not one.row.row.diverges]
     if diverged:
-        words.append(f"Not so where the runs diverged and the report's did not: {len(diverged)}.")
+        words.append(f"Not so where runs diverged and the report's did not: {len(diverged)}.")
+    compared = sum(not one.row.row.diverges for one in held)
     words.append(
-        f"At 95 % one row in twenty, {len(held) / 20:.1f} of {len(held)}, is expected to differ by chance alone."
+        f"Even where the report holds, up to about one row in twenty differs by chance at 95 %, here "
+        f"{compared / 20:.1f} of {compared}."
     )
     single = sum(one.row.measured.n == 1 for one in held)
     if single:
@@ -153,11 +158,43 @@ def _plot(collected: Collected, points: Sequence[ScatterPoint], gallery: Gallery
         for p in points
     ]
     gallery.show_later(NAME, [shows, caution], partial(_draw, points, caution))
-    what = "Measured against reported validation accuracy of every row; on the diagonal they agree."
-    paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
-    return Picture(
-        0, what, f"*{what} Bars: 95 % confidence interval, and the report's standard deviation.*", *paths
+    what = "Measured against reported validation accuracy of every row; on the diagonal they are equal."
+    spread = (
+        "the measured mean's 95 % confidence interval, from two runs on" if any(p.half for p in points) else ""
     )
+    bars = listing([*([f"up and down {spread}"] if spread else []), "across the report's standard deviation"])
+    paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
+    return Picture(0, what, f"*{what} Bars: {bars}.*", *paths)
+
+
+def _differences(collected: Collected, gallery: Gallery) -> list[Block]:
+    """The plot of the differences with the intervals that decide, or why there is none."""
+    rows = difference_rows(collected)
+    if len(rows) > MOST_PLOTTED:
+        return [Prose(f"*There is no plot of {len(rows):,} differences; up to {MOST_PLOTTED} are drawn.*")]
+    if not rows:
+        return []
+    caution = "\n".join(caution.picture for caution in cautions(collected))
+    shows = [
+        (
+            row.key,
+            *(round(value or 0, 3) for value in (row.value, row.half)),
+            row.agrees,
+            row.runs == 1,
+            row.diverged,
+        )
+        for row in rows
+    ]
+    gallery.show_later(DIFFERENCES, [shows, caution], partial(_draw_differences, rows, caution))
+    what = "Measured - reported validation accuracy of every row, with its 95 % confidence interval."
+    paths = (gallery.path(DIFFERENCES, kind) for kind in ("png", "svg"))
+    return [Picture(0, what, f"*{what} A row agrees where the interval holds zero.*", *paths)]
+
+
+def _draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Drawing:
+    from reports.difference_plot import draw_differences
+
+    return Drawing(draw_differences(rows, caution))
 
 
 def _draw(points: Sequence[ScatterPoint], caution: str) -> Drawing:

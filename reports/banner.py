@@ -77,11 +77,7 @@ def _overrides(collected: Collected) -> Caution | None:
     if not collected.catalog.is_report:
         return Caution(f"**Settings overridden in every run: {code(named)}.**", f"Overridden: {named}")
     if set(overrides) <= set(HOW_NOT_WHAT):
-        return Caution(
-            f"**Settings overridden in every run: {code(named)}.** They change how the runs are computed, not "
-            "what is trained.",
-            f"Overridden: {named}",
-        )
+        return None  # every table says how its runs are computed
     meaning = "; ".join(
         escape(setting(name, value)) for name, value in overrides.items() if name not in HOW_NOT_WHAT
     )

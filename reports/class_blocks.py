@@ -32,8 +32,8 @@ NAME = "plot-confusion"
 NOTE = (
     "The best row of each network and way of training, over its n first finished runs. Balanced accuracy is the "
     "mean of the classes' shares of recognised images: every class counts the same. The largest class is the one "
-    "with most images, and the most predicted one that most images are taken for; a network that favours a class "
-    "takes more images for it than there are."
+    "with most images, and the most predicted one that most images are taken for. How often a class is predicted "
+    "is given as a multiple of how often it is there: a network that favours a class is above 1."
 )
 MUCH = 0.05
 """By how much a class that is not the largest must be predicted more often than it is there to be named: of a
@@ -179,7 +179,7 @@ def _favours(shares: tuple[float, float]) -> str:
     there, taken = shares
     if taken > NEARLY_ALL:
         return "takes almost every image for it"
-    return "takes more images for it than there are" if taken > 1.1 * there else "does not favour it"
+    return f"predicts it {taken / there:.2f} times as often as it is there"
 
 
 def _mistakes(study: ClassStudy, names: Sequence[str]) -> Listing:

@@ -65,7 +65,7 @@ def footnote(compared: Sequence[Paired]) -> str:
     words += [f"the differences, two-sided; exact up to n = {MOST_EXACT}"]
     if any(one.n > MOST_EXACT for one in compared):
         words += [f"and from {FLIPS:,} random flips above, (1 + as extreme) / (1 + {FLIPS:,})"]
-    text = " ".join(words) + "."
+    text = " ".join(words) + ". Not below 2 / 2^n: with fewer than six pairs not below 0.05."
     if any(one.first_diverged or one.second_diverged for one in compared):
         text += " Diverged: runs of first and of second; their pairs count nowhere else."
     return text

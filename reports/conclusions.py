@@ -13,8 +13,10 @@ from reports.networks import PARAMETERS, best_rows
 
 NOTE = (
     "Difference: second - first, with the 95 % confidence interval of a difference of two means (Welch's); beyond "
-    "the spread: zero lies outside of it. Reported values where the report prints both."
+    "the spread: zero lies outside of it. Means are of the runs that finished; how many diverged is said. "
+    "Reported values where the report prints both."
 )
+NOT_MEASURED = "not measured"
 NETWORKS_NOTE = (
     "Parameters with a last layer of 102 outputs. The report says that the larger network does better and has way "
     "more parameters; ResNet-18 is deeper than AlexNet, and has a fifth of its parameters. Accuracy and cost are "
@@ -66,8 +68,8 @@ FIXED = (
 def conclusion_blocks(collected: Collected) -> list[Block]:
     """The comparisons as table and sentences, then the networks beside each other."""
     grid = comparison_grid(collected)
-    if all(row[3] == "not measured" for row in grid.rows):
-        return [Prose("No pair of rows has finished runs yet.")]
+    if all(row[3] == NOT_MEASURED for row in grid.rows):
+        return [Prose("No pair of rows has runs that ended yet.")]
     return [
         Prose("*What does each choice bring? The report's conclusions, each as a pair of its rows.*"),
         grid_block(grid),
@@ -118,9 +120,21 @@ def verdict(first: RowRuns, second: RowRuns, before: Measured, after: Measured) 
     """`better, beyond the spread`; what can be said of the pair, and no more."""
     if first.config.id == second.config.id:
         return "one and the same run here"
+    lost = [f"{name} {_diverged(row)}" for name, row in (("first", first), ("second", second)) if row.diverged]
     if before.mean is None or after.mean is None:
-        return "not measured"
-    gap, half = after.mean - before.mean, difference_half(before, after)
+        ended = all(row.finished or row.diverged for row in (first, second))
+        return "; ".join(lost) if ended else NOT_MEASURED
+    return "; ".join([_difference(before.mean, after.mean, before, after), *lost])
+
+
+def _diverged(row: RowRuns) -> str:
+    """`diverged (2 of 3)`"""
+    return f"diverged ({len(row.diverged)} of {len(row.finished) + len(row.diverged)})"
+
+
+def _difference(first: float, second: float, before: Measured, after: Measured) -> str:
+    """`worse, beyond the spread`, of two means and what they were measured with."""
+    gap, half = second - first, difference_half(before, after)
     word = "level" if abs(gap) < NO_SPREAD else "better" if gap > 0 else "worse"
     if half is None:
         return f"{word}, no spread {'known' if None in (before.std, after.std) else 'to judge by'}"

@@ -11,9 +11,9 @@ from reports.outcome import Outcome
 
 JOULES_PER_KWH = 3.6e6
 NOTE = (
-    "Wall time of a run from its start to its result, on the one device that it has to itself, over all attempts "
-    "that it went on from. Images per second count training alone. Energy is the GPU's own count, where it has "
-    "one. Runs that several rows or tables share count in each of them, and once in all."
+    "Wall time of a run from its start to its result, over all attempts that it went on from. A GPU a run has to "
+    "itself; a CPU it may share with other work. Images per second count training alone. Energy is the GPU's own "
+    "count, where it has one. Runs that several rows or tables share count in each of them, and once in all."
 )
 COLUMNS = (
     Column("runs", "count"),

@@ -19,13 +19,20 @@ class Column:
     count   12,345
     share   three decimals, as the report prints accuracies
     signed  the same with a sign
-    half    half the width of an interval: ±0.012
+    half    half the width of an interval: ±0.012, which files of bare numbers say in the heading
     amount  three digits or more, 0.0123, 12.3, 1,234
     whole   rounded, 1,235
     """
 
     heading: str
     kind: Kind = "share"
+    in_full: str = ""
+    """The heading where it leaves something to the column before."""
+
+    @property
+    def title(self) -> str:
+        """The heading for a file of bare numbers, which nothing beside them explains."""
+        return (self.in_full or self.heading) + (", half width" if self.kind == "half" else "")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ NOTE = (
     "Measured - reported, if the report's values are the validation accuracy after the last epoch, that of the "
     "best epoch, or the test accuracy. 95 % CI: of the difference after the last epoch, if the report's standard "
     "deviation is the population's, or a sample's. Agrees: the readings by which zero is in the interval, the "
-    "deviation being the population's. A row whose runs all diverged has no accuracy, and agrees by none."
+    "deviation being the population's. A row of which any run diverged agrees by none: in the report none does."
 )
 COLUMNS = (
     Column("row", "text"),
@@ -37,11 +37,13 @@ COLUMNS = (
 class Reading:
     """A row's differences from the report, by what the report's mean may be of; None where nothing is known.
 
-    sample  as `last`, with the report's standard deviation taken for the sample's
+    sample    as `last`, with the report's standard deviation taken for the sample's
+    diverged  whether any of its runs did
     """
 
     name: str
     n: int
+    diverged: bool
     reported: float
     last: Gap | None
     sample: Gap | None
@@ -83,6 +85,7 @@ def _reading(name: str, row: RowRuns) -> Reading:
     return Reading(
         name=name,
         n=row.measured.n,
+        diverged=bool(row.diverged),
         reported=said.mean,
         last=gap(row.measured, said),
         sample=gap(row.measured, said, "sample"),
@@ -98,6 +101,7 @@ def readings_grid(found: Sequence[Reading]) -> Grid:
 
 def _line(one: Reading) -> tuple[Value, ...]:
     by = (("last", one.last), ("best", one.best), ("test", one.test))
+    agrees = ", ".join(word for word, found in by if found and found.agrees) or "no"
     return (
         one.name,
         one.n,
@@ -107,15 +111,21 @@ def _line(one: Reading) -> tuple[Value, ...]:
         one.sample.half if one.sample else None,
         one.best.value if one.best else None,
         one.test.value if one.test else None,
-        ", ".join(word for word, found in by if found and found.agrees) or ("no" if one.n else "no, diverged"),
+        "no, diverged" if one.diverged else agrees,
     )
 
 
 def readings_sentence(found: Sequence[Reading]) -> str:
     """`Of 5 rows, 4 agree with the report after the last epoch ...`, in plain text."""
+    counted = [row for row in found if not row.diverged]
     last, sample, best, test = (
         sum(one is not None and one.agrees for one in column)
-        for column in zip(*((row.last, row.sample, row.best, row.test) for row in found), strict=True)
+        for column in (
+            [row.last for row in counted],
+            [row.sample for row in counted],
+            [row.best for row in counted],
+            [row.test for row in counted],
+        )
     )
     rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
     return (

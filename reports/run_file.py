@@ -33,7 +33,7 @@ RESULT_COLUMNS = (
     "started",
 )
 ORIGIN = ("device", "device_type", "code", "torch", "simulated", "stand_in")
-HEADINGS = ("run_id", "seed", "state", "rows", *SETTINGS, "epochs", *RESULT_COLUMNS, *ORIGIN, "detail")
+HEADINGS = ("run_id", "seed", "state", "rows", *SETTINGS, "epochs_done", *RESULT_COLUMNS, *ORIGIN, "detail")
 WRITERS = (__file__, *(str(module.__file__) for module in (provenance, confusion, outcome, recall, table_files)))
 """The code that decides what a line holds."""
 
@@ -103,7 +103,7 @@ def _settings(config: RunConfig) -> tuple[Value, ...]:
 
 
 def _numbers(one: Outcome | None) -> Sequence[Value]:
-    """The columns from `epochs` to `stand_in`."""
+    """The columns from `epochs_done` to `stand_in`."""
     if one is None:
         return (None,) * (1 + len(RESULT_COLUMNS) + len(ORIGIN))
     return (

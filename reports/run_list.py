@@ -7,7 +7,7 @@ from caltech_exp.study import SUBMISSIONS
 from reports.collect import Collected, RowRuns, Run
 from reports.curve_json import keyed_rows
 from reports.markup import NOTHING, printable
-from reports.vocabulary import shared_settings
+from reports.vocabulary import computed_with, shared_settings
 
 MOST_LISTED = 20
 """Runs of a configuration that are listed, those without a result that counts first; of more only the number."""
@@ -81,7 +81,7 @@ def run_groups(collected: Collected) -> list[RunGroup]:
     for name, keys in asked.items():
         row = rows[keys[0]]
         lines, left_out = _lines(row.runs, logs)
-        settings = shared_settings([row.config])
+        settings = f"{shared_settings([row.config])}; computed with {computed_with([row.config])}"
         groups.append(RunGroup(name, settings, tuple(keys), lines, row.missing, left_out))
     if collected.strays:
         lines, left_out = _lines(collected.strays, logs)

@@ -1,6 +1,7 @@
 """Measured against reported, a point for every row."""
 
 from collections.abc import Sequence
+from math import nan
 
 from matplotlib.figure import Figure
 
@@ -37,7 +38,7 @@ def draw_scatter(points: Sequence[ScatterPoint], caution: str) -> Figure:
         axes.errorbar(
             [point.reported for point in own],
             [point.mean for point in own],
-            yerr=[point.half or 0 for point in own],
+            yerr=[nan if point.half is None else point.half for point in own],
             xerr=[point.reported_std for point in own],
             fmt=marker,
             color=colour,

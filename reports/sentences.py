@@ -28,7 +28,8 @@ class Known:
 
     def __str__(self) -> str:
         spread = "one run" if self.measured.half is None else f"±{self.measured.half:.3f}, n = {self.measured.n}"
-        return f"{self.mean:.3f} ({spread})"
+        lost = f", {len(self.row.diverged)} diverged" if self.row.diverged else ""
+        return f"{self.mean:.3f} ({spread}{lost})"
 
 
 def table_sentence(asked: Asked, rows: Sequence[RowRuns]) -> str:
@@ -55,7 +56,7 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
 
 
 def lead(first: Known, second: Known) -> str:
-    """`ahead of 6e-2 by 0.092, more than the spread (0.043)`"""
+    """`ahead of 6e-2 by 0.092, which is more than the spread (±0.043)`"""
     gap = first.mean - second.mean
     half = difference_half(first.measured, second.measured)
     if gap < NO_SPREAD:
@@ -74,7 +75,19 @@ def _best(known: Sequence[Known]) -> str:
     ranked = sorted(known, key=lambda one: -one.mean)
     if len(ranked) == 1:
         return f"Only {ranked[0].label} has finished runs: {ranked[0]}."
-    return f"{ranked[0].label} is best with {ranked[0]}, {lead(ranked[0], ranked[1])}."
+    first, second, *others = ranked
+    near = [
+        f"{one.label} ({first.mean - one.mean:.3f} ±{half:.3f})" for one, half in _within_spread(first, others)
+    ]
+    beside = f"; within the spread of it {'is' if len(near) == 1 else 'are'} also {listing(near)}" if near else ""
+    return f"{first.label} is best with {first}, {lead(first, second)}{beside}."
+
+
+def _within_spread(best: Known, others: Sequence[Known]) -> list[tuple[Known, float]]:
+    """Of the others those that the best is not beyond the spread of, with that spread: the next of a table may be
+    behind for certain, and one behind it not, where its runs lie far apart."""
+    halves = [(one, difference_half(best.measured, one.measured)) for one in others]
+    return [(one, half) for one, half in halves if half is not None and best.mean - one.mean <= half]
 
 
 def _agreeing(rows: Sequence[RowRuns]) -> list[str]:

@@ -9,13 +9,8 @@ from reports.banner import picture_caution
 from reports.blocks import Block, Picture, Prose
 from reports.collect import Collected, RowRuns
 from reports.gallery import Drawing, Gallery
-from reports.markup import escape
+from reports.markup import escape, listing
 from reports.sweep_data import MOST_PLOTTED, SweepRow, sweep_row
-
-CAPTION = (
-    "Each finished run, their mean with its 95 % confidence interval, and the report's mean with its standard "
-    "deviation."
-)
 
 
 def sweep_blocks(
@@ -35,7 +30,20 @@ def sweep_blocks(
     gallery.show_later(name, [title, asked.heading, points, caution], draw)
     what = f"{asked.title}: validation accuracy by {asked.heading.lower()}."
     paths = (gallery.path(name, kind) for kind in ("png", "svg"))
-    return [Picture(0, escape(what), f"*{escape(what)} {CAPTION}*", *paths)]
+    return [Picture(0, escape(what), f"*{escape(what)} {_drawn(points)}*", *paths)]
+
+
+def _drawn(points: Sequence[SweepRow]) -> str:
+    """What the plot shows, and nothing that it does not."""
+    words = []
+    if any(point.single for point in points):
+        interval = " with its 95 % confidence interval" if any(point.half is not None for point in points) else ""
+        words.append(f"each finished run and their mean{interval}")
+    if any(point.reported is not None for point in points):
+        words.append("the report's mean with its standard deviation")
+    if any(point.diverged for point in points):
+        words.append("how many runs diverged (✕)")
+    return f"Shown: {listing(words)}."
 
 
 def _draw(title: str, heading: str, points: Sequence[SweepRow], caution: str) -> Drawing:

@@ -114,7 +114,8 @@ def _values(axes: Axes, rows: Sequence[SweepRow], *, lying: bool) -> None:
         if row.diverged:
             _diverged(axes, before, row.diverged, lying)
     if any(row.mean is not None for row in rows):
-        axes.plot([], [], "o", color=MEASURED, label="measured mean, 95 % CI")
+        interval = ", 95 % CI" if any(row.half is not None for row in rows) else ""
+        axes.plot([], [], "o", color=MEASURED, label=f"measured mean{interval}")
         axes.plot([], [], "o", color=SEED, markersize=4, label="each run")
     if any(row.reported is not None for row in rows):
         axes.plot([], [], "s", color=REPORTED, markerfacecolor="white", label="reported mean, std")

@@ -57,7 +57,7 @@ def to_csv(grid: Grid) -> str:
         [value if column.kind == "text" or not isinstance(value, str) else None for column, value in pairs]
         for pairs in (zip(grid.columns, row, strict=True) for row in grid.rows)
     ]
-    return csv_text([column.heading for column in grid.columns], rows)
+    return csv_text([column.title for column in grid.columns], rows)
 
 
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

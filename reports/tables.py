@@ -15,14 +15,14 @@ from reports.mixed import mixed_origins
 from reports.published import NOT_COUNTED
 from reports.reported import gap
 from reports.sentences import table_sentence
-from reports.vocabulary import as_typed, changed_settings, shared_settings
+from reports.vocabulary import as_typed, changed_settings, computed_with, shared_settings
 
 MEASURED = (Column("measured mean"), Column("std"), Column("95 % CI", "half"), Column("n", "count"))
 REPORTED = (
     Column("reported mean"),
     Column("reported std"),
     Column("difference", "signed"),
-    Column("95 % CI of it", "half"),
+    Column("95 % CI of it", "half", "95 % CI of difference"),
 )
 BALANCED = (Column("mean balanced accuracy"),)
 CAPTION = (
@@ -50,7 +50,7 @@ def table_blocks(section: Section, asked: Asked, rows: Sequence[RowRuns], collec
 
 
 def settings_lines(asked: Asked, rows: Sequence[RowRuns]) -> list[Prose]:
-    """What all rows share in the report and, where this study changes something, what it changes."""
+    """What all rows share in the report, what this study changes of that, and how it computes them."""
     figure = f" (Figure {asked.settings_figure})" if asked.settings_figure else ""
     lines = [Prose(f"Settings{figure}: {escape(shared_settings([row.row.config for row in rows]))}.")]
     if figure:
@@ -60,6 +60,7 @@ def settings_lines(asked: Asked, rows: Sequence[RowRuns]) -> list[Prose]:
     changed = dict.fromkeys(word for row in rows for word in changed_settings(row.row.config, row.config))
     if changed:
         lines.append(Prose(f"In this study instead: {escape(', '.join(changed))}."))
+    lines.append(Prose(f"Computed with {computed_with([row.config for row in rows])}."))
     return lines
 
 

@@ -36,14 +36,17 @@ def is_reported(row: RowRuns) -> bool:
 
 
 def _verdict(row: RowRuns) -> Verdict | None:
+    """One run that diverges where the report's do not is enough to differ, as is one that does not where they do:
+    the mean would be that of the lucky ones."""
     finished, diverged = len(row.finished), len(row.diverged)
     if not is_reported(row) or not finished + diverged:
         return None
     if row.row.diverges:
         how = f"{finished} of {finished + diverged} runs finished; in the report the loss diverges"
         return Verdict(row, not finished, how if finished else "")
-    if not finished:
-        return Verdict(row, False, "diverged")
+    if diverged:
+        how = f"{diverged} of {finished + diverged} runs diverged; in the report none does"
+        return Verdict(row, False, how if finished else "diverged")
     found = row.row.reported and gap(row.measured, row.row.reported)
     if not found:
         return None

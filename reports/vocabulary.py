@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from caltech_exp.config import ADDED, NUM_CLASSES, OWN_NETWORK, PIN, RunConfig
+from reports.markup import listing
 
 PARAMETERS = {
     "batch_size": "BATCH_SIZE",
@@ -99,9 +100,10 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def shared_settings(configs: Sequence[RunConfig]) -> str:
-    """All settings that the configurations have in common, first what is trained, then the parameters."""
-    order = [*WORDS, *PARAMETERS, *(name for name in RunConfig.model_fields if name in HOW_NOT_WHAT)]
-    order += [name for name in RunConfig.model_fields if name not in order]
+    """All settings that the configurations have in common, first what is trained, then the parameters; not how it
+    is computed."""
+    order = [*WORDS, *PARAMETERS]
+    order += [name for name in RunConfig.model_fields if name not in (*order, *HOW_NOT_WHAT)]
     values = [config.settings for config in configs]
     shared = [
         setting(name, values[0][name])
@@ -113,6 +115,18 @@ def shared_settings(configs: Sequence[RunConfig]) -> str:
 
 
 def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
-    """The settings in which a row of this study differs from the report's, with the study's values."""
+    """The settings in which what a row of this study trains differs from the report's, with the study's values."""
     before, after = reported.model_dump(), measured.settings
-    return [setting(name, after[name]) for name in after if after[name] != before[name]]
+    return [
+        setting(name, after[name]) for name in after if after[name] != before[name] and name not in HOW_NOT_WHAT
+    ]
+
+
+def computed_with(configs: Sequence[RunConfig]) -> str:
+    """`the fast engine in fp32`: how runs are computed, which the report's settings say nothing of."""
+    return listing(sorted({_engine(config) for config in configs}))
+
+
+def _engine(config: RunConfig) -> str:
+    workers = f" with {config.workers} workers" if config.engine == "reference" else ""
+    return f"the {config.engine} engine in {config.precision}{workers}"

@@ -58,7 +58,13 @@ def test_after_one_new_result_only_its_pictures_are_drawn(
     folder.add(make_result(row_config("transfer.lr", "1e-2"), 1, 0.7))
     aggregate()
     changed = {path.stem for path in figures.iterdir() if path.stat().st_ino != before.get(path.name)}
-    assert changed == {"figure-11", "plot-transfer.lr", "plot-transfer.step_size", "plot-agreement"}
+    assert changed == {
+        "figure-11",
+        "plot-transfer.lr",
+        "plot-transfer.step_size",
+        "plot-agreement",
+        "plot-differences",
+    }
 
 
 def test_everything_is_made_anew_without_what_saves_time(

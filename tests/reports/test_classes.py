@@ -60,8 +60,8 @@ def with_matrices(folder: StudyFolder, *matrices: Matrix) -> None:
     ("one", "verdict"),
     [
         (LARGE_WINS, "takes almost every image for it"),
-        (FAIR, "does not favour it"),
-        (matrix((5, 5, 60), (7, 5, 20), (7, 7, 20)), "takes more images for it than there are"),
+        (FAIR, "predicts it 0.90 times as often as it is there"),
+        (matrix((5, 5, 60), (7, 5, 20), (7, 7, 20)), "predicts it 1.33 times as often as it is there"),
     ],
 )
 def test_whether_the_largest_class_is_favoured(folder: StudyFolder, one: Matrix, verdict: str) -> None:

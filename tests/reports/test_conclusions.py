@@ -12,6 +12,7 @@ from reports.agreement import agreement_blocks, agreement_grid, agreement_senten
 from reports.blocks import row_key
 from reports.conclusions import FIXED, comparison_grid, network_grid
 from reports.costs import cost_grids
+from reports.difference_data import difference_rows
 from reports.grid import Grid, Value
 from reports.page import open_gallery
 from reports.scatter_data import ScatterPoint, scatter_points
@@ -56,11 +57,23 @@ def test_a_difference_within_the_spread_is_no_verdict(folder: StudyFolder) -> No
 def test_what_cannot_be_compared_says_so(folder: StudyFolder, page: Page) -> None:
     grid = comparison_grid(folder.collect())
     assert {line(grid, one.question)["verdict"] for one in FIXED} == {"not measured"}
-    assert "No pair of rows has finished runs yet." in page(folder)
+    assert "No pair of rows has runs that ended yet." in page(folder)
     add(folder, "transfer.batch_size", "256", 0.85)
     add(folder, "transfer.batch_size", "64", 0.83)
     grid = comparison_grid(folder.collect())
     assert line(grid, "A batch of 64 for one of 256")["verdict"] == "worse, no spread known"
+
+
+def test_a_row_that_diverged_is_not_one_that_was_not_measured(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    add(folder, "transfer.batch_size", "256", 0.857, 0.858, 0.859)
+    folder.add(*(make_diverged(row_config("transfer.batch_size", "64"), seed) for seed in range(2)))
+    question = "A batch of 64 for one of 256"
+    assert line(comparison_grid(folder.collect()), question)["verdict"] == "second diverged (2 of 2)"
+    assert "second diverged (2 of 2)" in page(folder)
+    folder.add(make_result(row_config("transfer.batch_size", "64"), 2, 0.83))
+    partly = line(comparison_grid(folder.collect()), question)["verdict"]
+    assert partly == "worse, no spread known; second diverged (2 of 3)"
 
 
 def test_rows_that_overrides_make_one_run_are_no_comparison(folder: StudyFolder) -> None:
@@ -112,7 +125,33 @@ def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFold
     assert [line(agreement_grid(folder.collect()), "all")[name] for name in ("rows", "agree")] == [2, 1]
     text = page(folder)
     assert "1 of 2 rows agrees with the report." in text
-    assert "Not so where the runs diverged and the report's did not: 1." in text
+    assert "Not so where runs diverged and the report's did not: 1." in text
+
+
+def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    add(folder, "scratch.lr", "1e-2", 0.298)
+    assert line(agreement_grid(folder.collect()), "all")["agree"] == 1
+    folder.add(*(make_diverged(row_config("scratch.lr", "1e-2"), seed) for seed in (1, 2)))
+    assert line(agreement_grid(folder.collect()), "all")["agree"] == 0
+    text = page(folder)
+    assert "1e-2 differs from the report (2 of 3 runs diverged; in the report none does)." in text
+    assert "0.298 (one run, 2 diverged)" in text
+    (row,) = difference_rows(folder.collect())
+    assert (row.key, row.agrees, row.runs, row.diverged) == ("scratch.lr=1e-2", False, 1, 2)
+
+
+def test_differences_are_those_that_decide(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
+    add(folder, "scratch.lr", "1e-2", 0.35)
+    folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # there is no difference to draw
+    near, far = sorted(difference_rows(folder.collect()), key=lambda row: not row.agrees)
+    assert (near.key, near.agrees) == ("scratch.lr=5e-2", True)
+    assert near.value == pytest.approx(-0.001)
+    assert near.half is not None
+    assert near.half > 0.001
+    assert (far.key, far.agrees) == ("scratch.lr=1e-2", False)
+    assert far.value == pytest.approx(0.052)
 
 
 def test_a_configuration_with_two_reported_values_counts_with_the_first(folder: StudyFolder) -> None:
@@ -146,8 +185,9 @@ def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
         add(folder, "scratch.lr", label, value)
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
     assert chance_sentence(verdicts(folder.collect().all_rows())) == (
-        "4 of 4 rows agree with the report. At 95 % one row in twenty, 0.2 of 4, is expected to differ by chance "
-        "alone. 3 rows have one finished run (n = 1): their intervals rest on the report's deviation alone."
+        "4 of 4 rows agree with the report. Even where the report holds, up to about one row in twenty differs by "
+        "chance at 95 %, here 0.2 of 4. 3 rows have one finished run (n = 1): their intervals rest on the "
+        "report's deviation alone."
     )
 
 

@@ -11,6 +11,8 @@ from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import NUM_CLASSES
 from reports.blocks import Prose
 from reports.confusion_plot import draw_confusions
+from reports.difference_data import DifferenceRow
+from reports.difference_plot import draw_differences
 from reports.images import save
 from reports.page import open_gallery
 from reports.scatter_data import ScatterPoint
@@ -58,7 +60,7 @@ def test_nothing_reported_is_no_legend_entry() -> None:
     (axes,) = draw_sweep("t", "Augmentation", [row, row], "").axes
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["measured mean, 95 % CI", "each run"]
+    assert [text.get_text() for text in legend.get_texts()] == ["measured mean", "each run"]
 
 
 MANY = tuple(SweepRow(f"row {n}, 5e-2", (n / 20,), n / 20, 0.01, n / 20, 0.02, 3 * (n == 2)) for n in range(12))
@@ -130,6 +132,35 @@ def test_every_table_of_several_rows_has_a_plot_once_it_has_a_result(folder: Stu
     text = page(folder)
     assert "](figures/plot-augmentation.augment.png)" in text
     assert "](figures/plot-scratch.lr.png)" not in text
+
+
+def test_differences_stand_below_each_other_by_whether_they_agree(tmp_path: Path) -> None:
+    rows = [
+        DifferenceRow("scratch.lr=1e-3", 0.01, 0.02, agrees=True, runs=3, diverged=0),
+        DifferenceRow("$scratch.lr=1e-2$", -0.1, 0.03, agrees=False, runs=1, diverged=0),
+        DifferenceRow("scratch.lr=5e-2", None, None, agrees=False, runs=0, diverged=3),
+    ]
+    figure = draw_differences(rows, "$caution$")
+    (axes,) = figure.axes
+    assert list(bars(axes).values()) == [[(0.01, 0.0)], [(-0.1, 1.0)]]
+    assert [text.get_text() for text in axes.texts] == ["✕ 3 diverged"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["agrees", "differs", "one run"]
+    save(figure, tmp_path, "plot")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_captions_say_what_is_drawn(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    folder.add(make_result(row_config("augmentation.augment", "none"), 0))
+    assert "Shown: each finished run and their mean.*" in page(folder)
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0), make_result(row_config("scratch.lr", "5e-2"), 1))
+    folder.add(make_diverged(row_config("scratch.lr", "5e-2"), 2))
+    assert (
+        "Shown: each finished run and their mean with its 95 % confidence interval, the report's mean with its "
+        "standard deviation and how many runs diverged (✕).*" in page(folder)
+    )
 
 
 def test_points_differ_by_section_in_colour_and_marker() -> None:

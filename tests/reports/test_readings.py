@@ -53,6 +53,14 @@ def test_nothing_measured_is_nothing_to_read(folder: StudyFolder) -> None:
     assert next(grid for grid in grids if grid.name == "readings").rows == ()
 
 
+def test_a_row_of_which_a_run_diverged_agrees_by_no_reading(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "1e-3", 0.092, best=0.092)
+    folder.add(make_diverged(row_config("scratch.lr", "1e-3"), 1))
+    (found,) = readings(folder.collect())
+    assert (found.n, readings_grid([found]).rows[0][-1]) == (1, "no, diverged")
+    assert readings_sentence([found]).startswith("Of 1 row, 0 agree with the report after the last epoch (0 if")
+
+
 def test_a_row_whose_runs_all_diverged_agrees_by_no_reading(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "1e-3", 0.092, best=0.092)
     folder.add(make_diverged(row_config("scratch.lr", "1e-2"), 0))

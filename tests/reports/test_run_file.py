@@ -31,6 +31,10 @@ def study(folder: StudyFolder) -> StudyFolder:
     return folder
 
 
+def test_no_two_columns_have_one_name() -> None:
+    assert len(set(HEADINGS)) == len(HEADINGS)
+
+
 def test_a_line_per_run_in_any_state(study: StudyFolder, tmp_path: Path) -> None:
     found = lines(study, tmp_path)
     states = [found[run_id(CONFIG, seed)]["state"] for seed in range(4)]

@@ -32,6 +32,18 @@ def test_a_lead_beyond_the_spread_and_the_reported_order(folder: StudyFolder) ->
     assert "Without a result: 1e-3, 6e-2 and 1e-1." in text
 
 
+def test_the_best_row_is_held_against_those_behind_the_next_too(folder: StudyFolder) -> None:
+    add(folder, "5e-2", (0.45, 0.451, 0.452))
+    add(folder, "6e-2", (0.43, 0.431, 0.432))  # close behind, for certain
+    add(folder, "1e-1", (0.10, 0.40, 0.70))  # far behind, and may be anywhere
+    add(folder, "1e-2", (0.30, 0.301, 0.302))
+    text = sentence(folder)
+    assert (
+        "ahead of 6e-2 by 0.020, which is more than the spread (±0.002); within the spread of it is also" in text
+    )
+    assert " also 1e-1 (0.051 ±0.745)." in text
+
+
 def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
     add(folder, "5e-2", (0.44, 0.45, 0.46))
     assert " 5e-2 agrees with the report." in sentence(folder)

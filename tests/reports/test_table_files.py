@@ -14,8 +14,8 @@ from tests.reports.conftest import StudyFolder, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 HOSTILE = '=HYPERLINK("x"), a "b" & 50 % $c_d$ #{e} ~^\\ <f> | g'
-GRID = Grid("a_b", "50 % & more", (Column("row", "text"), Column("mean"), Column("± of it", "half")), (
-    (HOSTILE, 0.123456789, 0.01), ("-1", "diverged", None)))  # fmt: skip
+COLUMNS = (Column("row", "text"), Column("mean"), Column("± of it", "half", "± of the mean"))
+GRID = Grid("a_b", "50 % & more", COLUMNS, ((HOSTILE, 0.123456789, 0.01), ("-1", "diverged", None)))
 
 
 def lines(text: str) -> list[list[str]]:
@@ -24,7 +24,7 @@ def lines(text: str) -> list[list[str]]:
 
 def test_csv_keeps_every_digit_and_runs_nothing() -> None:
     assert lines(to_csv(GRID)) == [
-        ["row", "mean", "± of it"],
+        ["row", "mean", "± of the mean, half width"],
         [f"'{HOSTILE}", "0.123456789", "0.01"],
         ["'-1", "", ""],
     ]
