@@ -157,14 +157,15 @@ def _queue(
     most_tasks: int | None,
 ) -> Manifest | None:
     """Queue what is still open once the study's lock is held; None if nothing is."""
-    from jobs.submission import study_lock, submit  # submitit is not needed to plan
+    from jobs.adoption import adopt  # submitit is not needed to plan
+    from jobs.submission import study_lock, submit
 
     code, study_data = code_version(), describe_data(data)
     packs, report = packs_folder(request.options.packs, profile), request.report
     with study_lock(runs):
         _require_same_study(runs, request, study_data)
-        manifests, timeout = sound_manifests(runs), command_timeout(profile)
-        past = past_runs(runs, study_data.fingerprint)
+        past, timeout = past_runs(runs, study_data.fingerprint), command_timeout(profile)
+        manifests, lines = adopt(runs, sound_manifests(runs), past, timeout)
         states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, past)
         for run in plan:
             if states[run.id].state in DONE:
@@ -174,7 +175,7 @@ def _queue(
             profile = without_bad_nodes(profile, states.values())
         in_queue = any(state.state == "queued" for state in states.values())
         jobs = study_jobs(manifests, timeout) if report or in_queue else []
-        lines = _release_held(jobs, timeout)
+        lines += _release_held(jobs, timeout)
         work = Work(runs.name, tuple(arrays), packs_first(arrays, data, packs))
         if report:
             work, said = with_report(work, report, runs, manifests, jobs, profile)

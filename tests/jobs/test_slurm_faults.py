@@ -229,6 +229,33 @@ def test_jobs_of_a_submission_that_died_are_not_queued_again(
     assert again.returncode == 0, again.stderr
     assert "3 runs of 1 configuration: 3 queued" in again.stdout
     assert len(queue()) == 3
+    (folder,) = (runs / "submissions").glob("*/")
+    assert {path.name for path in folder.glob("*.pkl")} == {f"{job}_submitted.pkl" for job, _ in queue()}
+
+
+def test_jobs_that_sbatch_queued_without_saying_so_do_their_work_once_they_are_found_again(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs, report = tmp_path / "runs", tmp_path / "report"
+    words = (*small, "seeds=2", f"profile={held}", f"runs={runs}", "aggregate=true", f"out={report}")
+    no_answer = "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1"
+    path = path_with(tmp_path, "sbatch", f'{shutil.which("sbatch")} "$@" >/dev/null; {no_answer}')
+    assert submit(*words, PATH=path).returncode == 2  # of the array
+    second = submit(*words, PATH=path)  # of the report
+    assert second.returncode == 2
+    third = submit(*words)
+    assert third.returncode == 0, third.stderr
+    assert "without saying so: they have their tasks" in third.stdout
+    assert "the report is on its way already" in third.stdout
+    assert sorted(name for _, name in queue()) == ["aggregate.runs", "resnet.runs", "resnet.runs"]
+    known, aggregating = manifests(runs)
+    named = {task["job"] for task in known["tasks"]} | {aggregating["aggregation"]["job"]}  # type: ignore[attr-defined, index]
+    assert named == {job for job, _ in queue()}
+    slurm("scontrol", "release", *named)
+    last = submit(*words, "wait=true")
+    assert last.returncode == 0, last.stderr
+    assert len(list(runs.glob("*/result.json"))) == 2
+    assert (report / "report.md").is_file()
 
 
 def test_what_was_queued_before_sbatch_refused_is_told(

@@ -1,0 +1,146 @@
+"""Jobs that sbatch queued without saying so get their tasks' files. On a real Slurm: test_slurm_faults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from submitit.core.utils import DelayedSubmission
+
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.provenance import code_version
+from caltech_exp.study import (
+    SUBMISSIONS,
+    AggregationJob,
+    Manifest,
+    StudySettings,
+    SubmittedTask,
+    job_comment,
+    read_manifests,
+    write_manifest,
+)
+from jobs.adoption import adopt
+from jobs.aggregate_task import AggregateTask
+from jobs.profiles import SlurmProfile
+from jobs.slurm_queue import UncertainError, queue_array
+from jobs.task import TrainTask
+from tests.jobs.testbed import path_with
+
+NUMBER = "20260101T000000-abcd"
+PROFILE = SlurmProfile(executor="slurm", device="cpu")
+SEEDS = (0, 1, 2)
+NAMES = tuple(run_id(RunConfig(), seed) for seed in SEEDS)
+
+
+def task(runs: Path, seed: int) -> TrainTask:
+    return TrainTask(
+        submission=NUMBER,
+        runs=((RunConfig(), seed),),
+        folder=str(runs),
+        data="",
+        data_on_node=None,
+        packs="",
+        packs_on_node=None,
+        fingerprint="",
+        device="cpu",
+        threads=None,
+        torch_home=None,
+        checkpoint_minutes=10,
+        log_mb=1,
+        code=code_version(),
+    )
+
+
+@pytest.fixture
+def unsure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """A submission of three tasks and a report, none of which sbatch confirmed."""
+    runs = tmp_path / "runs"
+    folder = runs / SUBMISSIONS / NUMBER
+    folder.mkdir(parents=True)
+    for command in ("srun", "scancel"):
+        path_with(tmp_path, command, f'echo "$*" >>"{tmp_path}/{command}"')
+    monkeypatch.setenv("PATH", path_with(tmp_path, "sbatch", "echo 'Socket timed out' >&2; exit 1"))
+    for tasks in ([task(runs, seed) for seed in SEEDS], [AggregateTask(str(runs), "report", str(folder), 1)]):
+        with pytest.raises(UncertainError):
+            queue_array("scratch.runs", "comment", tasks, folder, PROFILE)
+    manifest = Manifest(
+        id=NUMBER,
+        executor="slurm",
+        job_names=("scratch.runs",),
+        tasks=tuple(SubmittedTask(array=0, index=n, job="", runs=(name,)) for n, name in enumerate(NAMES)),
+        aggregation=AggregationJob(name="aggregate.runs", report="report"),
+        settings=StudySettings(),
+        seeds=SEEDS,
+        profile={},
+        command=(),
+        code=code_version(),
+        host="login",
+        created="2026-01-01T00:00:00+00:00",
+    )
+    write_manifest(runs, manifest)
+    return manifest
+
+
+def in_queue(tmp_path: Path, *lines: str) -> None:
+    """Have squeue show these jobs, and count how often it is asked."""
+    (tmp_path / "queue").write_text("".join(f"{line}\n" for line in lines))
+    path_with(tmp_path, "squeue", f'echo x >>"{tmp_path}/asked"; cat "{tmp_path}/queue"')
+
+
+ARRAY = [f"7_{n}|PENDING|Priority|scratch.runs|{job_comment(NUMBER, 0)}" for n in range(3)]
+REPORT = f"8|PENDING|Dependency|aggregate.runs|{job_comment(NUMBER, 'aggregation')}"
+
+
+def names(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "runs" / SUBMISSIONS / NUMBER).glob("*_submitted.pkl"))
+
+
+def jobs(manifests: Sequence[Manifest]) -> list[str]:
+    return [task.job for manifest in manifests for task in manifest.tasks]
+
+
+def test_each_job_gets_the_task_whose_place_it_has(unsure: Manifest, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    in_queue(tmp_path, *ARRAY, REPORT)
+    found, lines = adopt(runs, [unsure], (), 5)
+    assert jobs(found) == ["7_0", "7_1", "7_2"]
+    assert found[0].aggregation
+    assert found[0].aggregation.job == "8"
+    assert read_manifests(runs) == found
+    assert names(tmp_path) == [*(f"7_{n}_submitted.pkl" for n in range(3)), "8_submitted.pkl"]
+    folder = runs / SUBMISSIONS / NUMBER
+    assert [DelayedSubmission.load(folder / f"7_{seed}_submitted.pkl").function for seed in SEEDS] == [
+        task(runs, seed) for seed in SEEDS
+    ]
+    assert lines == ["sbatch had queued 7_[0-2], 8 without saying so: they have their tasks"]
+    assert adopt(runs, found, (), 5) == (found, [])
+    assert (tmp_path / "asked").read_text().count("x") == 1  # all are known now
+
+
+def test_one_that_died_half_way_is_finished(unsure: Manifest, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    in_queue(tmp_path, *ARRAY)
+    adopt(runs, [unsure], (), 5)
+    write_manifest(runs, unsure)
+    found, _ = adopt(runs, [unsure], (), 5)
+    assert jobs(found) == ["7_0", "7_1", "7_2"]
+    assert not (tmp_path / "scancel").exists()
+
+
+def test_a_job_without_its_task_is_cancelled_and_its_run_is_open_again(unsure: Manifest, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    folder = runs / SUBMISSIONS / NUMBER
+    for path in folder.glob("*.pkl"):
+        path.write_bytes(b"half a pick")
+    in_queue(tmp_path, *ARRAY[:2], REPORT)
+    found, lines = adopt(runs, [unsure], (), 5)
+    assert (tmp_path / "scancel").read_text() == "7_[0-1] 8\n"
+    assert jobs(found) == [""]  # of the third, which is in no queue and may be yet
+    assert found[0].aggregation is None
+    assert lines == ["cancelled 7_[0-1], 8: their tasks are not there any more"]
+
+
+def test_slurm_is_not_asked_about_what_is_known_or_done(unsure: Manifest, tmp_path: Path) -> None:
+    in_queue(tmp_path, *ARRAY)
+    done = unsure.model_copy(update={"aggregation": None})
+    assert adopt(tmp_path / "runs", [done], NAMES, 5) == ([done], [])
+    assert not (tmp_path / "asked").exists()
