@@ -78,6 +78,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
     chosen = training_indices(train.samples, config)
     sampler = training_sampler([train.samples[index].label for index in chosen], config)
     return Parts(
+        config.model,
         net,
         forward,
         optimizer,

@@ -41,8 +41,8 @@ def make_deterministic(device: torch.device) -> None:
 
     On CUDA: deterministic algorithms where there are any (a warning in the log names an operation that has none),
     a fixed workspace for cuBLAS, and convolutions and matrix products in fp32 as the report's GPUs computed them,
-    not in the TF32 that newer ones, or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, default to. A CPU computes the same bits by
-    itself, given the same number of threads.
+    not in the TF32 that newer ones, or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, default to. A CPU computes the same bits
+    by itself, given the same number of threads.
     """
     if device.type != "cuda":
         return

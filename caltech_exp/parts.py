@@ -32,12 +32,14 @@ class Batches:
 class Parts:
     """What differs from engine to engine.
 
+    network    the network's name in errors
     net        the layers that the batches are fed to, in training or evaluation mode as the loop sets it
     forward    `net`, or a compiled form of it, used in training
     optimizer  over the parameters that train
     arithmetic the context of forward passes, with the precision that the run asks for
     """
 
+    network: str
     net: nn.Module
     forward: Callable[[torch.Tensor], torch.Tensor]
     optimizer: torch.optim.Optimizer

@@ -28,7 +28,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    return Parts(net, net, optimizer, nullcontext, train, val, test)
+    return Parts(config.model, net, net, optimizer, nullcontext, train, val, test)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:

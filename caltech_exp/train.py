@@ -18,6 +18,7 @@ from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.confusion import Matrix
 from caltech_exp.engines import prepare
 from caltech_exp.hardware import make_deterministic, require_fp32
+from caltech_exp.outputs import require_outputs
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.position import Position, restore, snapshot
@@ -147,11 +148,14 @@ def train(
 
 
 def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
-    """Forward, backward and optimizer step on a batch; its mean cross-entropy before the step, on the device."""
+    """Forward, backward and optimizer step on a batch; its mean cross-entropy before the step, on the device.
+
+    Raises UserError, as evaluate does, for a network that returns anything else than NUM_CLASSES outputs an image.
+    """
     inputs, labels = batch
     parts.optimizer.zero_grad()
     with parts.arithmetic():
-        outputs = parts.forward(inputs)
+        outputs = require_outputs(parts.forward(inputs), labels, parts.network)
     loss = nn.functional.cross_entropy(outputs.float(), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     parts.optimizer.step()
@@ -175,7 +179,7 @@ def evaluate(parts: Parts, batches: Batches, between: Callable[[], None] | None 
     pairs: list[torch.Tensor] = []
     with parts.arithmetic():
         for inputs, labels in batches.draw(0):
-            outputs = parts.net(inputs).float()
+            outputs = require_outputs(parts.net(inputs), labels, parts.network).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
             pairs.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
             if between:

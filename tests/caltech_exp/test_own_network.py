@@ -15,6 +15,7 @@ from caltech_exp.models import build
 from caltech_exp.own_network import OwnNetwork, find_network, keep_network
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import read_data_set
+from caltech_exp.train import evaluate, train_step
 from tests.caltech_exp.engines import losses, prepare
 
 TINY = """
@@ -39,6 +40,17 @@ def half_frozen(num_classes):
 
 def frozen(num_classes):
     return Tiny(num_classes).requires_grad_(False)
+
+class Pair(Tiny):
+    def forward(self, images):
+        outputs = super().forward(images)
+        return (outputs, outputs) if self.training else outputs
+
+def too_many(num_classes):
+    return Tiny(num_classes + 1)
+
+def too_few(num_classes):
+    return Tiny(num_classes - 1)
 
 def number(num_classes):
     return num_classes
@@ -177,6 +189,32 @@ def test_freezing_what_its_file_left_to_train_leaves_nothing(tmp_path: Path) -> 
     config = RunConfig(model=network(tmp_path, "half_frozen").model, freeze="fc")
     with pytest.raises(UserError, match=r"freeze=fc leaves nothing of .* to train"):
         build(config)
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize(
+    ("function", "returned", "evaluated"),
+    [
+        ("too_many", r"shape \[4, 103\]", True),
+        ("too_few", r"shape \[4, 101\]", True),
+        ("Pair", "a tuple", False),  # as GoogLeNet's in training
+    ],
+)
+def test_a_network_of_other_outputs_is_the_users_mistake(
+    function: str, returned: str, evaluated: bool, engine: str, tmp_path: Path, stand_in: Path, packs: PackPlace
+) -> None:
+    config = RunConfig(
+        model=network(tmp_path, function).model, engine="fast", precision="fp32", batch_size=4, max_images=4,
+        workers=0,
+    ).but(engine=engine)  # fmt: skip
+    parts = prepare(config, read_data_set(stand_in), packs)
+    message = f"network .*my nets.py:{function}.* returns {returned} for 4 images; return one tensor of shape "
+    parts.net.train()
+    with pytest.raises(UserError, match=message + r"\[4, 102\]"):
+        train_step(parts, next(parts.train.draw(0)))
+    if evaluated:
+        with pytest.raises(UserError, match=message):
+            evaluate(parts, parts.val)
 
 
 def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
