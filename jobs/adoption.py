@@ -1,8 +1,8 @@
 """Jobs that are queued although sbatch did not say so: they are given their tasks, or cancelled.
 
 submitit puts a task into a file of any name, and names the file after its job once sbatch has told the id. Where
-that did not come about (no answer in time, or the submitting process died), a task that starts waits a minute for its
-file and ends. Such jobs are known by their comment, and the files by the runs that they train.
+that did not come about (no answer in time, or the submitting process died), a task that starts waits a minute for
+its file and ends. Such jobs are known by their comment, and the files by the runs that they train.
 """
 
 import re
