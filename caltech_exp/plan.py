@@ -28,14 +28,16 @@ def expand(
 ) -> list[PlannedRun]:
     """Every row of the tables with every seed; a configuration that several rows ask for is one run.
 
-    The order is the report's, all seeds of a configuration together.
+    The order is the report's, all seeds of a configuration together. Raises UserError that names a row that the
+    settings do not fit.
     """
     serves: dict[str, list[str]] = {}
     first: dict[str, tuple[RunConfig, str]] = {}
     for section, table in tables:
         for row in table.rows:
-            config = settings.apply(row.config)
-            serves.setdefault(config.id, []).append(f"{section.name}.{table.name}={row.label}")
+            place = f"{section.name}.{table.name}={row.label}"
+            config = settings.apply(row.config, place)
+            serves.setdefault(config.id, []).append(place)
             first.setdefault(config.id, (config, section.name))
     return [
         PlannedRun(config, seed, section, tuple(serves[config_id]))

@@ -9,14 +9,14 @@ RUNS/sources/<hash>/                    the source that the tasks of submissions
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from caltech_exp.arguments import explain
-from caltech_exp.catalog import THE_REPORT, Catalog, read_catalog
+from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion
@@ -49,12 +49,24 @@ class StudySettings(StrictRecord):
             raise ValueError(str(explain(error, RunConfig.model_fields))) from None
         return overrides
 
-    def apply(self, config: RunConfig) -> RunConfig:
-        """A row's configuration with this study's overrides."""
-        config = config.but(**self.overrides) if self.overrides else config
+    def apply(self, config: RunConfig, row: str = "a row") -> RunConfig:
+        """A row's configuration with this study's overrides. Raises UserError, with `row`, if they do not fit."""
+        try:
+            config = config.but(**self.overrides) if self.overrides else config
+        except ValidationError as error:
+            raise explain(error, RunConfig.model_fields, f"{row} with {self}") from None
         if config.weights == "imagenet" and config.model in self.imagenet_weights:
             config = config.but(weights=self.imagenet_weights[config.model])
         return config
+
+    def require_fit(self, tables: Iterable[tuple[Section, Table]]) -> None:
+        """Raises UserError that names the first row, as `section.table=row`, that the overrides do not fit.
+
+        Of all tables, not of those alone that are submitted: status and report show the others too.
+        """
+        for section, table in tables:
+            for row in table.rows:
+                self.apply(row.config, f"{section.name}.{table.name}={row.label}")
 
     def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
         """Whether the two ask for the same runs, row by row of the catalog."""

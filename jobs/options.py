@@ -121,6 +121,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         checked["model"] = networks[-1].model
     replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
     settings = StudySettings(overrides=checked, imagenet_weights=replaced)
+    settings.require_fit((*tables, *catalog.tables))
     return Request(tuple(tables), seeds, settings, options, file, tuple(networks), profile)
 
 

@@ -47,6 +47,13 @@ def test_imagenet_weights_are_replaced_only_where_a_row_asks_for_them() -> None:
     assert replaced == {("alexnet", "imagenet"), ("resnet18", "none"), ("resnet18", "/w/resnet18.pth")}
 
 
+def test_a_row_that_the_overrides_do_not_fit_is_named() -> None:
+    settings = StudySettings(overrides={"model": "/x/nets.py:tiny"})
+    assert expand(THE_REPORT.select(["scratch"]), (0,), settings)
+    with pytest.raises(UserError, match=r"^transfer\.lr=1e-4 with model=/x/nets\.py:tiny: .* give weights=none"):
+        expand(THE_REPORT.select(["transfer"], ["transfer.lr"]), (0,), settings)
+
+
 def test_all_seeds_of_a_configuration_stand_together() -> None:
     runs = expand(THE_REPORT.select([], ["scratch.lr"]), (0, 1), StudySettings())
     assert [run.seed for run in runs] == [0, 1] * 5

@@ -93,6 +93,20 @@ def test_a_folder_holds_one_study(words: list[str], submit: Command, tmp_path: P
     assert "unknown section 'scratch'; known: own, all" in of_report.stderr
 
 
+@pytest.mark.parametrize("section", ["transfer", "scratch"])
+def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
+    section: str, submit: Command, tmp_path: Path, stand_in: Path
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    words = (f"section={section}", "model=nets.py:tiny", f"data={stand_in}", "profile=demo", "dry_run=true")
+    done = submit(*words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "error: transfer." in done.stderr
+    assert "there are ImageNet weights for alexnet and resnet18 only; give weights=none or a file" in done.stderr
+    assert submit(*words, "weights=none").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
