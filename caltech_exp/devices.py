@@ -72,6 +72,21 @@ def _check_kernels(device: torch.device) -> None:
         ) from None
 
 
+def why_broken(device: torch.device) -> str:
+    """After a failure: why this process cannot use the device any more, empty if it can.
+
+    An illegal access, a failed launch, a device-side assertion or an uncorrectable memory error leaves a process
+    nothing of CUDA but that error. Running out of memory leaves it whole.
+    """
+    if device.type != "cuda":
+        return ""
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
 def describe_device(device: torch.device) -> Device:
     """The device's type and model name."""
     if device.type == "cuda":

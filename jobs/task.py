@@ -50,7 +50,7 @@ class TrainTask:
     code: CodeVersion
 
     def __call__(self) -> None:
-        """Train every run. One that fails is recorded and does not keep the next from training."""
+        """Train every run. One that fails is recorded and does not keep the next from training, if the GPU can."""
         limit_logs(self.log_mb)
         requests = Requests()
         ending = Ending(requests)
@@ -60,7 +60,6 @@ class TrainTask:
         # torch is imported on the node only: submitting stays fast.
         import torch
 
-        from caltech_exp.execute import execute
         from caltech_exp.failures import record_failure
 
         origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
@@ -74,8 +73,19 @@ class TrainTask:
             for config, seed in self.runs:
                 record_failure(Path(self.folder), run_id(config, seed), error, origin)
             raise
+        self._train(context, ending)
+
+    def _train(self, context: "TaskContext", ending: Ending) -> None:
+        """Train one run after the other. Raises RuntimeError in the end if some failed.
+
+        After some errors CUDA answers everything with that error until the process ends. Then the task ends: the
+        runs to come would be recorded as failed with it. Submitting again trains them.
+        """
+        from caltech_exp.devices import why_broken
+        from caltech_exp.execute import execute
+
         failed = []
-        for number, (config, seed) in enumerate(self.runs, start=1):
+        for left, (config, seed) in zip(reversed(range(len(self.runs))), self.runs, strict=True):
             try:
                 execute(config, seed, context)
             except Interrupted:
@@ -85,7 +95,12 @@ class TrainTask:
                     raise
                 print(f"run {run_id(config, seed)} failed: {type(error).__name__}: {error}", flush=True)
                 failed.append(run_id(config, seed))
-            if requests.stop and number < len(self.runs):
+                if left and (reason := why_broken(context.device)):
+                    raise RuntimeError(
+                        f"this process cannot use the GPU any more ({reason}) since run {failed[-1]} failed; "
+                        f"{left} of {len(self.runs)} runs were not tried, submit again"
+                    ) from error
+            if context.requests.stop and left:
                 ending.now()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")

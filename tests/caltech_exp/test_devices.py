@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from caltech_exp.devices import choose_device, describe_device
+from caltech_exp.devices import choose_device, describe_device, why_broken
 from caltech_exp.errors import UserError
 from caltech_exp.failures import NodeError
 
@@ -70,3 +70,21 @@ def test_a_gpu_that_torch_has_no_code_for_is_named(
     if kind is UserError:
         assert "has no code for the Tesla P100 of" in str(caught.value)
         assert "only for sm_75, sm_90" in str(caught.value)
+
+
+ILLEGAL = "CUDA error: an illegal memory access was encountered"
+
+
+def test_a_gpu_that_answers_with_an_error_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sticky(_device: torch.device) -> None:
+        raise RuntimeError(f"{ILLEGAL}\nCUDA kernel errors might be asynchronously reported")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", sticky)
+    assert why_broken(torch.device("cuda")) == ILLEGAL
+    assert why_broken(torch.device("cpu")) == ""
+
+
+def test_a_gpu_that_ran_out_of_memory_is_whole(cuda: torch.device) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(2**50, dtype=torch.uint8, device=cuda)
+    assert why_broken(cuda) == ""

@@ -1,0 +1,68 @@
+"""The runs of one task: whether those after a failure are tried."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.interruption import Requests
+from caltech_exp.packs import PackPlace
+from caltech_exp.results import FAILURE, RESULT
+from caltech_exp.splits import DataSet, read_data_set
+from jobs.ending import Ending
+from jobs.task import TrainTask
+from tests.caltech_exp.tasks import CONFIG, ORIGIN, task
+
+STICKY = "CUDA error: an illegal memory access was encountered"
+
+
+@pytest.fixture
+def ending() -> Iterator[Ending]:
+    numbers = (signal.SIGUSR2, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield Ending(Requests())
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def tasks_runs(*runs: tuple[RunConfig, int], folder: Path, data: DataSet, packs: PackPlace) -> TrainTask:
+    return TrainTask(
+        submission=ORIGIN.submission, runs=runs, folder=str(folder), data=str(data.root), data_on_node=None,
+        packs=str(packs.shared), packs_on_node=None, fingerprint=data.fingerprint, device="cpu", threads=None,
+        torch_home=None, checkpoint_minutes=10.0, log_mb=1.0, code=ORIGIN.code,
+    )  # fmt: skip
+
+
+def files(folder: Path, *runs: tuple[RunConfig, int]) -> list[list[str]]:
+    return [sorted(path.name for path in (folder / run_id(*run)).glob("[a-z]*.json")) for run in runs]
+
+
+def test_a_run_that_fails_does_not_keep_the_next_from_training(
+    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackPlace
+) -> None:
+    data, bad, good = read_data_set(stand_in), (CONFIG.but(weights=str(tmp_path / "none.pth")), 0), (CONFIG, 0)
+    both = tasks_runs(bad, good, folder=tmp_path, data=data, packs=packs)
+    with pytest.raises(RuntimeError, match=f"1 of 2 runs failed: {run_id(*bad)}$"):
+        both._train(task(tmp_path, data, packs), ending)
+    failed, finished = files(tmp_path, bad, good)
+    assert FAILURE in failed
+    assert finished == [RESULT]
+
+
+def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
+    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caltech_exp.devices.why_broken", lambda _device: STICKY)
+    data, good = read_data_set(stand_in), (CONFIG, 0)
+    bad = (CONFIG.but(weights=str(tmp_path / "none.pth")), 0)
+    three = tasks_runs(good, bad, (CONFIG, 1), folder=tmp_path, data=data, packs=packs)
+    with pytest.raises(
+        RuntimeError, match=rf"any more \({STICKY}\) since run {run_id(*bad)} failed; 1 of 3 runs "
+    ):
+        three._train(task(tmp_path, data, packs), ending)
+    finished, failed, untouched = files(tmp_path, good, bad, (CONFIG, 1))
+    assert finished == [RESULT]
+    assert FAILURE in failed
+    assert untouched == []
