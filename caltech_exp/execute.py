@@ -22,6 +22,7 @@ from caltech_exp.interruption import Requests
 from caltech_exp.keeper import Keeper
 from caltech_exp.lease import Lease, LeaseLostError, held, read_sign, take
 from caltech_exp.leftovers import remove_after_result, remove_half_written
+from caltech_exp.lineage import earlier_code, recorded
 from caltech_exp.packs import PackPlace
 from caltech_exp.provenance import Origin, library_versions
 from caltech_exp.results import FAILURE, RESULT, DataRecord, Epoch, Progress, Result, read_result, write_record
@@ -122,6 +123,13 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
             saved[key] for key in ("started", "wall_seconds", "energy_joules")
         )
         print(f"run {folder.name}: goes on from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
+    here = context.origin.code
+    earlier = earlier_code(saved, here) if saved else ()
+    if earlier:
+        print(
+            f"run {folder.name}: began with other code, {', '.join(map(str, earlier))}; this is {here}", flush=True
+        )
+    keeper.codes = recorded(earlier, here)
 
     def on_epoch(epochs: Sequence[Epoch], rate: float | None) -> None:
         keeper.note(_progress(config, folder.name, epochs, rate, context.origin))
@@ -148,7 +156,8 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         data=_data_record(data, trained),
         device=describe_device(device),
         libraries=library_versions(),
-        code=context.origin.code,
+        code=here,
+        earlier_code=earlier,
         job=context.origin.job,
         host=socket.gethostname(),
         attempts=lease.attempt,

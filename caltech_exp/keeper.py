@@ -21,6 +21,7 @@ class Keeper:
 
     kin      what must be the same for a checkpoint to be gone on from: run, data, device and so on
     account  what the run has cost so far, to be kept in its checkpoint
+    codes    every code that has trained it (lineage.recorded), to be kept there too
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Keeper:
     every_seconds: float
     kin: dict[str, Any]
     account: Callable[[], dict[str, Any]]
+    codes: list[dict[str, Any]] = field(default_factory=list)
     _saved: float = field(default_factory=time.monotonic)
 
     def resume(self) -> Snapshot | None:
@@ -62,12 +64,15 @@ class Keeper:
     def _save(self, snapshot: Callable[[], Snapshot]) -> None:
         start = time.monotonic()
         try:
-            write_checkpoint(self.folder / CHECKPOINT, {"kin": self.kin, **self.account(), **snapshot()})
+            write_checkpoint(self.folder / CHECKPOINT, self._record(snapshot()))
         except OSError as error:  # the one before is whole still, and training goes on
             print(f"no checkpoint: {self.folder / CHECKPOINT}: {error.strerror or error}", flush=True)
         else:
             print(f"checkpoint written in {time.monotonic() - start:.1f} s", flush=True)
         self._saved = time.monotonic()
+
+    def _record(self, snapshot: Snapshot) -> Snapshot:
+        return {"kin": self.kin, "codes": self.codes, **self.account(), **snapshot}
 
     def note(self, progress: Progress) -> None:
         """Let others read how far the run is; that this may fail on a full disk is no reason to stop."""

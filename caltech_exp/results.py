@@ -66,6 +66,7 @@ class Result(StrictRecord):
     counts training alone; `peak_memory_bytes` is the device's in the last attempt, packs that earlier runs of the
     task left there included, or on a CPU the process's peak resident memory. `attempts` says how often the run was
     taken up; times are those of all attempts that it went on from.
+    `code` ended the run, and `earlier_code` is all other code whose checkpoints it went on from, oldest first.
     `energy_joules` is what the GPU used during the run, where it counts that.
     """
 
@@ -86,6 +87,7 @@ class Result(StrictRecord):
     device: Device
     libraries: dict[str, str]
     code: CodeVersion
+    earlier_code: tuple[CodeVersion, ...] = ()
     job: str
     host: str
     started: str

@@ -16,10 +16,11 @@ from caltech_exp.lease import read_sign
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
+from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import FAILURE, RESULT, Result
 from caltech_exp.splits import read_data_set
 from caltech_exp.train import train_step
-from tests.caltech_exp.tasks import CONFIG, finish, task
+from tests.caltech_exp.tasks import CONFIG, ORIGIN, finish, task
 
 LONGER = CONFIG.but(epochs=3, max_images=8)
 
@@ -131,6 +132,58 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     assert "checkpoint.pt is not used: " in capsys.readouterr().out
     assert len(result.epochs) == 3
     assert not path.exists()
+
+
+def test_a_run_that_other_code_began_names_all_that_trained_it(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    codes = [ORIGIN.code.model_copy(update={"commit": digit * 40, "dirty": False}) for digit in "123"]
+    for code in (codes[0], codes[1], codes[1]):
+        stop_after(1, requests, monkeypatch)
+        with pytest.raises(Interrupted):
+            execute(LONGER, 0, replace(context, origin=replace(ORIGIN, code=code)))
+    stop_after(1000, requests, monkeypatch)
+    requests.stop = False
+    capsys.readouterr()
+    result = finish(LONGER, 0, replace(context, origin=replace(ORIGIN, code=codes[2])))
+    assert (result.code, result.earlier_code) == (codes[2], (codes[0], codes[1]))
+    assert f"began with other code, {codes[0]}, {codes[1]}; this is {codes[2]}" in capsys.readouterr().out
+
+
+def test_a_run_of_one_code_names_no_other(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    stop_after(1000, requests, monkeypatch)
+    assert finish(LONGER, 0, context).earlier_code == ()
+    assert "other code" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_version(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    del state["codes"]
+    write_checkpoint(path, state)
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert result.earlier_code == (CodeVersion(version=ORIGIN.code.version, commit=None, dirty=None),)
+    assert result.attempts == 2
 
 
 def test_a_checkpoint_tells_whether_the_run_is_compiled(

@@ -68,6 +68,14 @@ def test_a_result_from_before_there_was_a_precision_is_read_with_the_id_it_had(
     assert read_result(path.parent) == old
 
 
+def test_a_result_from_before_earlier_code_was_named_is_read(result: Result, tmp_path: Path) -> None:
+    path = write_record(tmp_path / result.run_id, RESULT, result)
+    written = json.loads(path.read_text())
+    del written["earlier_code"]
+    path.write_text(json.dumps(written))
+    assert read_result(path.parent) == result
+
+
 def test_no_file_is_no_result(tmp_path: Path) -> None:
     assert read_result(tmp_path / "0123456789-s0") is None
 
