@@ -51,7 +51,8 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     `where` is put before it, for example the file the values stood in.
     """
     first = error.errors(include_url=False)[0]
-    key = shown(".".join(str(part) for part in first["loc"]))
+    named = "[key]" in first["loc"]  # what is wrong is a name in a mapping, not what it is given
+    key = shown(".".join(str(part) for part in first["loc"] if part != "[key]"))
     prefix = f"{where}: " if where else ""
     top = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
@@ -61,6 +62,8 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return UserError(f"{prefix}{message}")
+    if named:
+        return UserError(f"{prefix}{key}: {message}{describe(fields.get(top))}")
     given = first["input"]
     hint = did_you_mean(given, options) if isinstance(given, str) and (options := _options(first)) else ""
     return UserError(

@@ -10,7 +10,7 @@ def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
     if profile.device != "auto":
         return profile.device
     if isinstance(profile, SlurmProfile):
-        return "cuda" if profile.gpus_per_node or profile.gres else "cpu"
+        return "cuda" if profile.gpus_per_node or "gpu" in (profile.gres or "") else "cpu"
     return "cuda" if local_gpus() else "cpu"
 
 

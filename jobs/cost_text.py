@@ -43,7 +43,7 @@ def cost_lines(
 
 def _hours(seconds: float, profile: Profile, device: str) -> str:
     """`12.5 GPU hours`, of all GPUs that the tasks hold; never none."""
-    gpus = profile.gpus_per_node or 1 if isinstance(profile, SlurmProfile) else 1
+    gpus = profile.gpus if isinstance(profile, SlurmProfile) else 1
     hours = max(seconds / 3600 * (gpus if device == "cuda" else 1), 0.01)
     return f"{hours:,.{1 if hours >= 0.95 else 2}f} {'GPU hours' if device == 'cuda' else 'hours of CPU tasks'}"
 

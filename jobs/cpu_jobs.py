@@ -2,18 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from caltech_exp.config import FiniteFloat
-from jobs.profile_values import MINUTES_OF_TEN_YEARS, Name, OptionName, OptionValue
+from jobs.profile_values import MINUTES_OF_TEN_YEARS, CpuOptionName, Name, OptionValue
+from jobs.sbatch_options import contradiction, full_name
 
 if TYPE_CHECKING:
     from jobs.profiles import SlurmProfile
 
 OF_GPUS = ("gpu", "gres", "tres", "cpus-per-gpu", "mem-per-gpu", "ntasks-per-gpu", "constraint")
 """Beginnings of sbatch's and srun's options that ask for GPUs, or for nodes that have them."""
-OF_ONE_TASK = ("time", "cpus-per-task", "mem", "exclusive", "reservation", "nodelist", "nodefile")
+OF_ONE_TASK = ("time-min", "cpus-per-task", "mem", "mincpus", "exclusive", "reservation", "nodelist", "nodefile")
 """Options that say how much a training task takes and from which nodes; these jobs have their own."""
+REQUEUEING = ("requeue", "no-requeue")
 MEMORY_OF_CORES = "mem-per-cpu"
 """What sites ask for that do not take --mem; sbatch takes one of the two."""
 
@@ -29,15 +31,24 @@ class CpuJobs(BaseModel):
     time_minutes: int = Field(30, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit, minutes")
     cpus_per_task: int = Field(2, ge=1, description="CPU cores")
     mem_gb: FiniteFloat = Field(4, ge=0.001, le=1e6, description="memory, GB")
-    sbatch: dict[OptionName, OptionValue] = Field(
+    sbatch: dict[CpuOptionName, OptionValue] = Field(
         {}, description="further sbatch options beside the profile's; false leaves one of those out"
     )
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> "CpuJobs":
+        if reason := contradiction(self.sbatch):
+            raise ValueError(f"sbatch: {reason}")
+        return self
 
 
 def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
     """The profile with what its `cpu_jobs` says, and without all that asks for GPUs."""
     asked = profile.cpu_jobs
-    kept = {name: value for name, value in profile.sbatch.items() if not _of_training(name)} | asked.sbatch
+    kept = {name: value for name, value in profile.sbatch.items() if not _of_training(name)}
+    if any(full_name(name) in REQUEUEING for name in asked.sbatch):
+        kept = {name: value for name, value in kept.items() if full_name(name) not in REQUEUEING}
+    kept |= asked.sbatch
     by_cores = kept.get(MEMORY_OF_CORES, False) is not False and "mem_gb" not in asked.model_fields_set
     changes = {
         "device": "cpu",

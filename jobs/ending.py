@@ -19,7 +19,7 @@ QUEUE_AGAIN = 75
 ENDED = 128 + signal.SIGTERM
 """Exit status of a task that was told to end."""
 THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
-"""The job's own id, in shell: `1234_5` in an array, of which one task has SLURM_JOB_ID=1234, the id of them all."""
+"""The job's own id, in shell: `1234_5` in an array. One of its tasks has the id of them all as SLURM_JOB_ID."""
 IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
 """In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
 

@@ -1,10 +1,12 @@
 """What the values of a profile may be."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from caltech_exp.config import FiniteFloat
+from jobs.sbatch_options import OF_CPU_JOBS, complaint
 
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
 """One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
@@ -17,20 +19,16 @@ Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
 NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-OF_THE_SUITE = (
-    "array", "comment", "dependency", "error", "job-name", "open-mode", "output", "signal", "wait",
-)  # fmt: skip
-"""Options of sbatch by which the suite finds its jobs and logs again; a profile cannot set them."""
+
+def _allowed(name: str) -> str:
+    if reason := complaint(name):
+        raise ValueError(reason)
+    return name
 
 
-def _not_reserved(name: str) -> str:
-    for option in OF_THE_SUITE:
-        if option.startswith(name):  # sbatch takes options cut short
-            raise ValueError(f"{option} is set by the suite itself; leave it out")
-    if "clusters".startswith(name):
-        raise ValueError(
-            "clusters is for sbatch alone; export SLURM_CLUSTERS, which squeue and the others hear too"
-        )
+def _allowed_in_cpu_jobs(name: str) -> str:
+    if reason := complaint(name, OF_CPU_JOBS):
+        raise ValueError(reason)
     return name
 
 
@@ -38,11 +36,24 @@ def _with_dashes(name: Any) -> Any:
     return name.replace("_", "-") if isinstance(name, str) else name
 
 
-OptionName = Annotated[
-    str, BeforeValidator(_with_dashes), StringConstraints(pattern=r"^[a-z][a-z-]*$"), AfterValidator(_not_reserved)
-]
+_Spelled = Annotated[str, BeforeValidator(_with_dashes), StringConstraints(pattern=r"^[a-z][a-z-]*$")]
+OptionName = Annotated[_Spelled, AfterValidator(_allowed)]
 """Of an sbatch option, without the dashes before it; within it underscores are as good."""
+CpuOptionName = Annotated[_Spelled, AfterValidator(_allowed_in_cpu_jobs)]
+"""The same for jobs without a GPU, which have fewer settings."""
 OptionValue = Line | int | FiniteFloat | bool
 """Of an sbatch option; true for one without a value, false for none."""
+
+
+def _gpus(value: int | str) -> int | str:
+    """A number where one was written as text, as on the command line of a shell script."""
+    kind, colon, count = value.rpartition(":") if isinstance(value, str) else ("", "", str(value))
+    if not re.fullmatch(r"0*[1-9]\d*", count, re.ASCII) or (colon and not re.fullmatch(r"[A-Za-z][\w.-]*", kind)):
+        raise ValueError("write a number of GPUs, 1 or more, or a type and a number, as in a100:1")
+    return value if colon else int(count)
+
+
+Gpus = Annotated[int | str, AfterValidator(_gpus)]
+"""How many GPUs, or of which type how many."""
 GIVE_GPUS = ("gpu", "gres", "tres", "exclusive")
 """Beginnings of sbatch's options that give a task GPUs, the last one all that a node has."""

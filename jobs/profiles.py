@@ -18,6 +18,7 @@ from jobs.cpu_jobs import CpuJobs
 from jobs.profile_values import (
     GIVE_GPUS,
     MINUTES_OF_TEN_YEARS,
+    Gpus,
     Line,
     Name,
     NetworkName,
@@ -27,6 +28,7 @@ from jobs.profile_values import (
     Seconds,
 )
 from jobs.profile_words import NO_WORDS, ProfileWords
+from jobs.sbatch_options import SETTINGS, contradiction
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
 
@@ -85,8 +87,8 @@ class SlurmProfile(_Profile):
     time_minutes: int = Field(
         240, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit of a task, minutes: 1440 for a day"
     )
-    gpus_per_node: int | None = Field(
-        None, ge=1, description="GPUs of a task, by --gpus-per-node; those of a type by gres"
+    gpus_per_node: Gpus | None = Field(
+        None, description="GPUs of a task, by --gpus-per-node: 1, or those of a type, a100:1"
     )
     gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
     mem_gb: FiniteFloat | None = Field(None, ge=0.001, le=1e6, description="memory of a task, GB: 32, not 32G")
@@ -111,10 +113,17 @@ class SlurmProfile(_Profile):
     poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of a task by gpus_per_node, 1 where that says nothing."""
+        return int(str(self.gpus_per_node or 1).rpartition(":")[2])
+
     @model_validator(mode="after")
     def _values_that_fit_together(self) -> "SlurmProfile":
-        if self.gpus_per_node and self.gres:
+        if self.gpus_per_node and self.gres and "gpu" in self.gres:
             raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
+        if reason := contradiction(self.sbatch):
+            raise ValueError(f"sbatch: {reason}")
         if self.signal_delay_seconds >= 60 * self.time_minutes:
             raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
         given = any(value is not False and name.startswith(GIVE_GPUS) for name, value in self.sbatch.items())
@@ -126,8 +135,6 @@ class SlurmProfile(_Profile):
         return self
 
 
-SETTINGS = {"time": "time_minutes: 240", "mem": "mem_gb: 32", "gpus": "gpus_per_node: 1"}
-"""How a profile says what sbatch has another name for."""
 Profile = LocalProfile | SlurmProfile
 _KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProfile, "slurm": SlurmProfile}
 
@@ -186,7 +193,9 @@ def _check_names(values: Mapping[str, Any], where: str) -> None:
     """Raises UserError for a name that is like none of the settings, but could be an option of sbatch."""
     for name in values:
         if not difflib.get_close_matches(name, SlurmProfile.model_fields):
-            here = SETTINGS.get(name) or f"sbatch: {{{name.replace('_', '-')}: ...}}"
+            here = {**SETTINGS, "gpus": SETTINGS["gpus-per-node"]}.get(
+                name
+            ) or f"sbatch: {{{name.replace('_', '-')}: ...}}"
             raise UserError(
                 f"profile {where}: unknown setting {shown(repr(name))}; "
                 f"if it is an option of sbatch, write {shown(here)}"

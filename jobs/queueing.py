@@ -12,6 +12,7 @@ from jobs.cpu_jobs import cpu_profile
 from jobs.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
 from jobs.pack_task import PackTask
 from jobs.profiles import LocalProfile, SlurmProfile, local_gpus
+from jobs.sbatch_options import OF_TRAINING
 from jobs.slurm_queue import RefusedError, queue_array
 from jobs.task import TrainTask
 from jobs.work import Work
@@ -53,7 +54,7 @@ def _queue_preparation(
         return manifest
     name, comment = manifest.preparation.name, job_comment(manifest.id, "preparation")
     try:
-        (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source)
+        (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source, unset=OF_TRAINING)
     except RefusedError as error:
         print(f"{error} (cpu_jobs in it says where jobs without a GPU run); the first run decodes the images")
         return manifest.model_copy(update={"preparation": None})
@@ -81,7 +82,7 @@ def _queue_aggregation(
     name, comment = manifest.aggregation.name, job_comment(manifest.id, "aggregation")
     arrays = (task.job.partition("_")[0] for task in manifest.tasks)
     after = tuple(dict.fromkeys((*arrays, *waited_for)))
-    (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source, after)
+    (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source, after, OF_TRAINING)
     return manifest.model_copy(update={"aggregation": manifest.aggregation.model_copy(update={"job": job})})
 
 

@@ -5,7 +5,7 @@ import io
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,12 +16,9 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
-from jobs.profile_values import OF_THE_SUITE
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
-
-OVERRIDING = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in (*OF_THE_SUITE, "array-inx"))
-"""Environment variables that sbatch puts above what a batch script says."""
+from jobs.sbatch_options import NEVER, full_name, variables
 
 KEPT_IN_AN_ALLOCATION = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 """What is of use to sbatch in the shell of a job: where Slurm is. All other SLURM_ variables there describe that
@@ -73,6 +70,7 @@ def queue_array(
     profile: SlurmProfile,
     source: Path = CHECKOUT,
     after: Sequence[str] = (),
+    unset: Sequence[str] = (),
 ) -> list[str]:
     """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
 
@@ -80,16 +78,19 @@ def queue_array(
 
     source  folder of the code that the tasks run
     after   ids of jobs and arrays that must have ended first, however they end; one that Slurm no longer knows has
+    unset   options of sbatch that the user's environment may not add, beside those that the profile sets
 
     Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
     cannot be called.
     """
     executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
-    executor.update_parameters(**sbatch_parameters(name, profile, source, after), comment=comment)
+    parameters = sbatch_parameters(name, profile, source, after)
+    executor.update_parameters(**parameters, comment=comment)
+    options = {*NEVER, *unset, *profile.sbatch, *(name.replace("_", "-") for name in parameters)}
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
     seconds = max(profile.command_timeout_seconds, SECONDS_OF_A_TASK * len(tasks))
     try:
-        with _time_limit(seconds), _own_names(), contextlib.redirect_stderr(printed), executor.batch():
+        with _time_limit(seconds), _without(options), contextlib.redirect_stderr(printed), executor.batch():
             jobs = [executor.submit(task) for task in tasks]
     except (FailedJobError, _OutOfTimeError) as error:
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
@@ -140,9 +141,12 @@ def sbatch_parameters(
         ],
     }
     shell = ("setup", "srun_args")
-    return {
+    parameters = {
         key: value if key in shell else _for_sbatch(value) for key, value in given.items() if value is not None
     }
+    if profile.sbatch.get("wckey") is False:
+        parameters["wckey"] = None  # or submitit writes one
+    return parameters
 
 
 def _for_sbatch(value: Any) -> Any:
@@ -158,17 +162,18 @@ def _for_sbatch(value: Any) -> Any:
 def _further_options(profile: SlurmProfile) -> dict[str, Any]:
     """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
     given = {name: value for name, value in profile.sbatch.items() if value is not False}
-    return given if {"requeue", "no-requeue"} & set(profile.sbatch) else {**given, "requeue": True}
+    said = {full_name(name) for name in given} & {"requeue", "no-requeue"}
+    return given if said or profile.sbatch.get("requeue") is False else {**given, "requeue": True}
 
 
 @contextlib.contextmanager
-def _own_names() -> Iterator[None]:
-    """Without the user's variables that would rename jobs or logs; those for accounts or partitions stay.
+def _without(options: Iterable[str]) -> Iterator[None]:
+    """Without the user's variables for these options of sbatch, which it puts above what a batch script says.
 
     And, in the shell of a job, without those that describe it.
     """
     inside = [name for name in os.environ if name.startswith("SLURM_")] if "SLURM_JOB_ID" in os.environ else []
-    unwanted = {*OVERRIDING, *inside} - set(KEPT_IN_AN_ALLOCATION)
+    unwanted = {*variables(options), *inside} - set(KEPT_IN_AN_ALLOCATION)
     taken = {name: os.environ.pop(name) for name in unwanted if name in os.environ}
     try:
         yield

@@ -43,7 +43,7 @@ def test_a_partition_account_and_time_of_their_own() -> None:
 CORES = """
 executor: slurm
 gpus_per_node: 1
-sbatch: {mem-per-cpu: 4G, time: 600, exclusive: true, reservation: gpus, nice: 1}
+sbatch: {mem-per-cpu: 4G, time-min: 600, exclusive: true, reservation: gpus, nice: 1}
 """
 
 
@@ -57,6 +57,11 @@ def test_memory_of_their_own_takes_its_place() -> None:
     asked = given(CORES + "cpu_jobs: {mem_gb: 2}")
     assert asked["mem"] == "2048M"
     assert asked["additional_parameters"] == {"nice": 1, "requeue": True}
+
+
+def test_one_of_the_two_that_contradict_each_other_is_left() -> None:
+    asked = given(CORES.replace("nice: 1", "no-requeue: true") + "cpu_jobs: {sbatch: {requeue: true}}")
+    assert asked["additional_parameters"] == {"mem-per-cpu": "4G", "requeue": True}
 
 
 def test_options_of_their_own_beside_those_of_the_profile() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,30 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (LAUGHS, "aliases are not read; write the value out"),
         (SLURM + "qos: high\nqos: low", "a name stands there twice; keep one"),
         (SLURM + "sbatch: {nice: 1, nice: 2}", "a name stands there twice; keep one"),
+        (
+            SLURM + "sbatch: {cpus-per-task: 4}",
+            "sbatch.cpus-per-task: cpus-per-task has a setting of its own; write",
+        ),
+        (
+            SLURM + "sbatch: {gpus_per_node: 1}",
+            "gpus-per-node has a setting of its own; write gpus_per_node: 1 in",
+        ),
+        (SLURM + "sbatch: {gres: gpu:1}", "gres has a setting of its own; write gres: gpu:a100:1 in place of it"),
+        (SLURM + "sbatch: {time: 10}", "time has a setting of its own; write time_minutes: 240 in place of it"),
+        (SLURM + "sbatch: {mem: 10G}", "mem has a setting of its own; write mem_gb: 32 in place of it"),
+        (
+            SLURM + "sbatch: {par: gpu}",
+            "parsable keeps sbatch from queueing a job and telling its id; leave it out",
+        ),
+        (SLURM + "sbatch: {part: gpu}", "partition has a setting of its own; write partition: gpu in place of it"),
+        (SLURM + "sbatch: {signal: USR1}", "signal is set by the suite itself; write signal_delay_seconds: 90"),
+        (SLURM + "sbatch: {test-only: true}", "test-only keeps sbatch from queueing a job and telling its id"),
+        (SLURM + "cpu_jobs: {sbatch: {time: 10}}", "time has a setting of its own; write time_minutes: 240"),
+        (SLURM + "sbatch: {requeue: true, no-requeue: true}", "requeue and no-requeue say the opposite; keep one"),
+        (SLURM + "sbatch: {req: true, no-req: true}", "requeue and no-requeue say the opposite; keep one"),
+        ("executor: slurm\ngpus_per_node: a100", "write a number of GPUs, 1 or more, or a type and a number"),
+        ("executor: slurm\ngpus_per_node: a100:0", "gpus_per_node=a100:0: write a number of GPUs, 1 or more"),
+        ("executor: slurm\ngpus_per_node: 0", "gpus_per_node=0: write a number of GPUs, 1 or more"),
         (SLURM + "sbatch: {arr: 0-1}", "array is set by the suite itself; leave it out"),
         (SLURM + "sbatch: {clusters: a}", "clusters is for sbatch alone; export SLURM_CLUSTERS"),
         (
@@ -77,9 +102,7 @@ def test_a_wrong_profile_is_named(text: str, message: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize(
-    "text", ["gpus: 1", "gpus-per-task: 1", "gres: gpu:1", "tres_per_task: gres/gpu:1", "exclusive: true"]
-)
+@pytest.mark.parametrize("text", ["gpus: 1", "gpus-per-task: 1", "tres_per_task: gres/gpu:1", "exclusive: true"])
 def test_other_ways_to_ask_for_a_gpu(text: str) -> None:
     profile = parse_profile(f"executor: slurm\nsbatch: {{{text}, mail_type: FAIL}}", "p")
     assert isinstance(profile, SlurmProfile)
@@ -131,3 +154,45 @@ def test_a_profile_in_the_terms_of_sbatch() -> None:
     assert given["setup"][0] == "module load cuda"
     assert given["setup"][1].startswith("export PYTHONPATH=")
     assert "gres" not in given
+
+
+def parameters(text: str) -> dict[str, Any]:
+    profile = parse_profile(text, "p")
+    assert isinstance(profile, SlurmProfile)
+    return sbatch_parameters("scratch.study", profile)
+
+
+@pytest.mark.parametrize(("text", "gpus", "count"), [("2", 2, 2), ("a100:3", "a100:3", 3), ("'1'", 1, 1)])
+def test_gpus_by_number_or_by_type_and_number(text: str, gpus: object, count: int) -> None:
+    profile = parse_profile(f"executor: slurm\ngpus_per_node: {text}", "p")
+    assert isinstance(profile, SlurmProfile)
+    assert (profile.gpus_per_node, profile.gpus) == (gpus, count)
+    assert sbatch_parameters("scratch.study", profile)["gpus_per_node"] == gpus
+    assert SlurmProfile.model_validate(profile.model_dump(mode="json")) == profile  # as a manifest keeps it
+
+
+def test_gpus_by_number_beside_another_generic_resource() -> None:
+    asked = parameters(SLURM + "gres: lscratch:100")
+    assert (asked["gpus_per_node"], asked["gres"]) == (1, "lscratch:100")
+
+
+def test_the_jobs_that_need_no_gpu_may_have_a_constraint_of_their_own() -> None:
+    assert parse_profile(SLURM + "cpu_jobs: {sbatch: {constraint: cpu}}", "p")
+
+
+@pytest.mark.parametrize(
+    ("text", "further"),
+    [
+        ("{requeue: false}", {}),
+        ("{no-requeue: true}", {"no-requeue": True}),
+        ("{no-requeue: false}", {"requeue": True}),
+        ("{requeue: true, no-requeue: false}", {"requeue": True}),
+    ],
+)
+def test_one_of_requeue_and_no_requeue_is_written(text: str, further: dict[str, object]) -> None:
+    assert parameters(f"{SLURM}sbatch: {text}")["additional_parameters"] == further
+
+
+def test_false_leaves_out_what_submitit_would_add() -> None:
+    assert "wckey" not in parameters(SLURM)
+    assert parameters(SLURM + "sbatch: {wckey: false}")["wckey"] is None

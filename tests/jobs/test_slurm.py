@@ -65,6 +65,26 @@ def test_the_command_line_changes_a_profile(
     assert manifest["profile"]["partition"] == "scavenge"  # type: ignore[index]
 
 
+def test_what_the_profile_says_is_above_the_users_variables_for_sbatch(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    theirs = {
+        "SBATCH_PARTITION": "urgent", "SBATCH_TIMELIMIT": "3", "SBATCH_MEM_PER_NODE": "1",
+        "SBATCH_NO_REQUEUE": "1", "SBATCH_ARRAY_INX": "0-9", "SBATCH_WAIT": "1", "SBATCH_ACCOUNT": "testbed",
+    }  # fmt: skip
+    words = (*small, "seeds=2", f"profile={held}", "profile.partition=scavenge", f"runs={tmp_path / 'runs'}")
+    done = submit(*words, "aggregate=true", f"out={tmp_path / 'report'}", **theirs, SBATCH_GPUS="2")
+    assert done.returncode == 0, done.stderr
+    jobs = dict(queue())
+    assert sorted(jobs.values()) == ["aggregate.runs", "resnet.runs", "resnet.runs"]
+    for job, name in jobs.items():
+        told = slurm("scontrol", "show", "job", job)
+        assert "Partition=scavenge" in told
+        assert "Requeue=1" in told
+        assert ("TimeLimit=04:00:00" in told) == (name == "resnet.runs")
+        assert ("gres:gpu" in told) == (name == "resnet.runs")
+
+
 def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], held: Path, tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "jobs" / "submit.py"
     command = [sys.executable, str(script), *small, "seeds=5", f"profile={held}", f"runs={tmp_path / 'runs'}"]

@@ -11,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caltech_exp.provenance import CHECKOUT
+from jobs.cpu_jobs import cpu_profile
 from jobs.profiles import SlurmProfile
+from jobs.sbatch_options import OF_TRAINING
 from jobs.slurm_queue import check_log_folder, queue_array
 from tests.bad_inputs import TEXTS, generated
 
@@ -207,3 +209,51 @@ def test_a_job_submits_others_without_its_own_variables(
     assert "SBATCH_JOB_NAME" not in seen
     assert ("SLURM_MEM_PER_CPU" in seen) == (not inside)  # set outside of a job, it is the user's wish
     assert os.environ["SLURM_MEM_PER_CPU"] == "1"
+
+
+def seen_by_sbatch(profile: SlurmProfile, slurm: Path, tmp_path: Path, unset: tuple[str, ...] = ()) -> set[str]:
+    """Names of the variables in sbatch's environment that it takes options from."""
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, unset=unset)
+    lines = (slurm / "environment").read_text().splitlines()
+    return {line.partition("=")[0] for line in lines if line.startswith("SBATCH_")}
+
+
+NEITHER_SET_NOR_KEPT = {
+    "SBATCH_TIMELIMIT",
+    "SBATCH_REQUEUE",
+    "SBATCH_NO_REQUEUE",
+    "SBATCH_ARRAY_INX",
+    "SBATCH_WAIT",
+}
+OF_SIZE = {"SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_GPUS", "SBATCH_GRES", "SBATCH_GPUS_PER_NODE"}
+OF_PLACE = {"SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_WCKEY"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gone"),
+    [
+        ({}, set()),
+        ({"partition": "gpu", "account": "mine"}, {"SBATCH_PARTITION", "SBATCH_ACCOUNT"}),
+        ({"mem_gb": 4}, {"SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU"}),
+        ({"gpus_per_node": 1}, {"SBATCH_GPUS", "SBATCH_GRES", "SBATCH_GPUS_PER_NODE"}),
+        ({"sbatch": {"wck": "x"}}, {"SBATCH_WCKEY"}),
+        ({"sbatch": {"wckey": False}}, {"SBATCH_WCKEY"}),
+    ],
+)
+def test_the_users_variables_for_sbatch_do_not_beat_the_profile(
+    settings: dict[str, object], gone: set[str], slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*NEITHER_SET_NOR_KEPT, *OF_SIZE, *OF_PLACE):
+        monkeypatch.setenv(name, "1")
+    profile = SlurmProfile.model_validate({"executor": "slurm", "device": "cpu", **settings})
+    assert seen_by_sbatch(profile, slurm, tmp_path) == (OF_SIZE | OF_PLACE) - gone
+    assert os.environ["SBATCH_TIMELIMIT"] == "1"
+
+
+def test_jobs_without_a_gpu_get_none_from_the_environment(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*OF_SIZE, *OF_PLACE):
+        monkeypatch.setenv(name, "1")
+    profile = cpu_profile(SlurmProfile(executor="slurm", gpus_per_node=1))
+    assert seen_by_sbatch(profile, slurm, tmp_path, OF_TRAINING) == OF_PLACE - {"SBATCH_CONSTRAINT"}
