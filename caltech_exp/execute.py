@@ -15,6 +15,7 @@ from caltech_exp.clock import utc_now
 from caltech_exp.compiling import is_compiled
 from caltech_exp.config import NETWORK_NAMES, RunConfig, run_id
 from caltech_exp.confusion import Matrix, encode
+from caltech_exp.cuda_versions import cuda_versions
 from caltech_exp.devices import describe_device
 from caltech_exp.energy import energy_joules
 from caltech_exp.failures import record_failure
@@ -155,7 +156,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         test_confusion=_encoded(trained.test_confusion),
         data=_data_record(data, trained),
         device=describe_device(device),
-        libraries=library_versions(),
+        libraries={**library_versions(), **cuda_versions(device)},
         code=here,
         earlier_code=earlier,
         job=context.origin.job,

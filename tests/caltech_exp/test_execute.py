@@ -16,6 +16,7 @@ from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.pack import Pack, load_pack
 from caltech_exp.pack_index import Contents
 from caltech_exp.packs import PackPlace
+from caltech_exp.provenance import library_versions
 from caltech_exp.results import (
     FAILURE,
     PROGRESS,
@@ -47,6 +48,14 @@ def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path,
     assert (result.job, result.code) == ("12_3", ORIGIN.code)
     assert result.device.type == "cpu"
     assert [file.name for file in folder.iterdir()] == [RESULT]
+
+
+def test_a_result_holds_the_versions_of_its_device(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caltech_exp.execute.cuda_versions", lambda device: {"cuda": f"of {device.type}"})
+    result = finish(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
+    assert result.libraries == {**library_versions(), "cuda": "of cpu"}
 
 
 def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
