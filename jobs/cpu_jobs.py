@@ -1,5 +1,6 @@
 """The jobs that train nothing: no GPU, little time, perhaps a partition of their own."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,6 +16,8 @@ OF_GPUS = ("gpu", "gres", "tres", "cpus-per-gpu", "mem-per-gpu", "ntasks-per-gpu
 """Beginnings of sbatch's and srun's options that ask for GPUs, or for nodes that have them."""
 OF_ONE_TASK = ("time-min", "cpus-per-task", "mem", "mincpus", "exclusive", "reservation", "nodelist", "nodefile")
 """Options that say how much a training task takes and from which nodes; these jobs have their own."""
+SHORT = {"-c": "cpus-per-task", "-C": "constraint", "-G": "gpus", "-t": "time"}
+"""Short names of such options of srun's."""
 REQUEUEING = ("requeue", "no-requeue")
 MEMORY_OF_CORES = "mem-per-cpu"
 """What sites ask for that do not take --mem; sbatch takes one of the two."""
@@ -63,9 +66,26 @@ def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
         "mem_gb": None if by_cores else asked.mem_gb,
         "signal_delay_seconds": min(profile.signal_delay_seconds, 30 * asked.time_minutes),
         "sbatch": kept if by_cores else {name: value for name, value in kept.items() if name != MEMORY_OF_CORES},
-        "srun_args": [word for word in profile.srun_args if not word.lstrip("-").startswith(OF_GPUS)],
+        "srun_args": _srun_args(profile.srun_args),
     }
     return profile.model_copy(update=changes)
+
+
+def _srun_args(words: Sequence[str]) -> list[str]:
+    """The words without options of training; the value of one may be a word of its own."""
+    kept = []
+    value_follows = False
+    for word in words:
+        if value_follows and not word.startswith("-"):
+            value_follows = False
+            continue
+        long = word.startswith("--")
+        name = full_name(word[2:].partition("=")[0]) if long else SHORT.get(word[:2], "")
+        dropped = name.startswith(OF_GPUS) or name in ("cpus-per-task", "mem", "time")
+        value_follows = dropped and (("=" not in word) if long else len(word) == 2)
+        if not dropped:
+            kept.append(word)
+    return kept
 
 
 def _of_training(option: str) -> bool:

@@ -48,6 +48,10 @@ _AT_THE_END = (
 """What a task does by itself, unless it is in a container without scontrol (jobs/ending.py): be queued again."""
 
 
+CPUS_OF_THE_STEP = '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
+"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and a task is bound to one core."""
+
+
 class RefusedError(UserError):
     """sbatch does not take a job as it was asked for."""
 
@@ -137,6 +141,7 @@ def sbatch_parameters(
             f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
             f"trap '{_AT_THE_END}' EXIT",
+            CPUS_OF_THE_STEP,
             "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
         ],
     }

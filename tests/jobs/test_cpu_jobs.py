@@ -1,5 +1,7 @@
 """What the jobs that train nothing ask sbatch for."""
 
+import pytest
+
 from jobs.cpu_jobs import cpu_profile
 from jobs.profiles import SlurmProfile, parse_profile
 from jobs.slurm_queue import sbatch_parameters
@@ -32,6 +34,21 @@ def test_nothing_that_asks_for_a_gpu_is_left_and_all_else_stays() -> None:
     assert (asked["partition"], asked["account"]) == ("gpu", "mine")
     assert (asked["time"], asked["cpus_per_task"], asked["mem"]) == (30, 2, "4096M")
     assert asked["dependency"] == "afterany:1:2"
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--cpus-per-task=8", "--label"], ["--label"]),
+        (["--cpus-per-task", "8", "--label"], ["--label"]),
+        (["-c8", "-c", "8", "-l"], ["-l"]),
+        (["--gpus-per-task", "1", "-G", "1", "-Ca100", "--mem=0"], []),
+        (["--container-image", "/c", "--cpu-bind=cores"], ["--container-image", "/c", "--cpu-bind=cores"]),
+    ],
+)
+def test_what_srun_is_told_of_training_is_left_out_with_its_values(words: list[str], kept: list[str]) -> None:
+    profile = SlurmProfile(executor="slurm", gpus_per_node=1, srun_args=words)
+    assert cpu_profile(profile).srun_args == kept
 
 
 def test_a_partition_account_and_time_of_their_own() -> None:

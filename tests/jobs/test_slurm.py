@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.jobs.conftest import gpu_ids, manifests
-from tests.jobs.testbed import queue, slurm
+from tests.jobs.testbed import profile, queue, slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
 
@@ -83,6 +83,18 @@ def test_what_the_profile_says_is_above_the_users_variables_for_sbatch(
         assert "Requeue=1" in told
         assert ("TimeLimit=04:00:00" in told) == (name == "resnet.runs")
         assert ("gres:gpu" in told) == (name == "resnet.runs")
+
+
+def test_a_task_has_all_the_cores_of_its_job(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    told, inside = tmp_path / "told", tmp_path / "inside.sh"
+    inside.write_text(
+        f'{{ scontrol show step "$SLURM_JOB_ID.$SLURM_STEP_ID"; env; }} >"{told}"\nexec {sys.executable} "$@"\n'
+    )
+    two = profile(tmp_path, cpus_per_task=2, python=f"sh {inside}")
+    done = submit(*small, "seeds=1", f"profile={two}", f"runs={tmp_path / 'runs'}", "wait=true")
+    assert done.returncode == 0, done.stderr
+    assert " CPUs=2 Tasks=1 " in told.read_text()
+    assert "\nSRUN_CPUS_PER_TASK=2\n" in told.read_text()  # what srun was asked for: nothing binds tasks here
 
 
 def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], held: Path, tmp_path: Path) -> None:

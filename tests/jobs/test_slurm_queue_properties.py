@@ -27,6 +27,7 @@ SRUN = """#!/bin/bash
 printf '%s\\0' "$@" >"$KEPT/arguments"
 printf '%s' "$PYTHONPATH" >"$KEPT/python_path"
 printf '%s' "$SLURM_EXPORT_ENV" >"$KEPT/export"
+printf '%s' "$SRUN_CPUS_PER_TASK" >"$KEPT/cores"
 """
 """Keeps its arguments in place of running them."""
 NAMES = ("gres", "partition", "account", "qos", "constraint", "exclude")
@@ -182,6 +183,19 @@ def test_a_tasks_variables_reach_it_although_the_site_exports_none(
     monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")  # as sbatch sets it for the script
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "export").read_text() == "ALL"
+
+
+@pytest.mark.parametrize("cores", ["3", None])
+def test_srun_is_told_how_many_cores_the_task_has(
+    cores: str | None, slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = SlurmProfile(executor="slurm", device="cpu", setup=["set -eu"])
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    if cores:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores)
+    read_by_bash(slurm / "script.sh", tmp_path / "empty")
+    assert (slurm / "cores").read_text() == (cores or "")
 
 
 OF_A_JOB = ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_GPUS_PER_NODE", "SLURM_CPU_BIND")
