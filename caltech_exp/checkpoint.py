@@ -50,13 +50,14 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
-    """The state in `path` on the CPU, None if there is no such file, or in a few words why it cannot be used."""
+    """The state in `path` on the CPU, None if there is no such file, or in a few words why it cannot be used.
+
+    Raises OSError if the file cannot be read now: it may be whole, and is not to be written over.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        return error.strerror or str(error)
     if len(content) < TRAILER or content[-TRAILER:-64] != MARK:
         return "it is not a whole checkpoint of this version"
     if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:

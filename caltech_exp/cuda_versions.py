@@ -1,4 +1,4 @@
-"""What of a GPU's machine can change its results, besides packages: the CUDA that torch was built for, the driver."""
+"""Versions that can change what a GPU computes, besides packages: the CUDA torch was built for, and the driver."""
 
 import torch
 

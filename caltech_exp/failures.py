@@ -28,7 +28,7 @@ OF_A_NODE = (
 """In the messages of CUDA errors that the node is to blame for, not the program (CUDA Runtime API, cudaError)."""
 OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
 """In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace, a compiler's."""
-OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO)
+OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT)
 """Errors of a node's disks and mounts; a full disk is not among them."""
 
 

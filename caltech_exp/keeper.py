@@ -34,7 +34,10 @@ class Keeper:
     _saved: float = field(default_factory=time.monotonic)
 
     def resume(self) -> Snapshot | None:
-        """The run's checkpoint, None if there is none to go on from; why not, the log says."""
+        """The run's checkpoint, None if there is none to go on from; why not, the log says.
+
+        Raises OSError if it cannot be read now.
+        """
         found = read_checkpoint(self.folder / CHECKPOINT)
         if found is None:
             return None

@@ -1,5 +1,6 @@
 """Checkpoints on disk."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, path: Path) -> None:
     write_checkpoint(path, {"net": Evil()})  # with a checksum that is right
     assert read_checkpoint(path) == "it holds something else than numbers and tensors"
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_disk_that_cannot_be_read_says_nothing_of_the_checkpoint(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(_path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        read_checkpoint(path)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(small_disk: Disk) -> None:

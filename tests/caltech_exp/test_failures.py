@@ -28,6 +28,8 @@ ORIGIN = Origin("s", "12_3", "/logs/12_3.out", code_version())
         (RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."), "node"),
         (RuntimeError("CUDA driver version is insufficient for CUDA runtime version"), "error"),
         (OSError(errno.EIO, "Input/output error"), "node"),
+        (OSError(errno.ESTALE, "Stale file handle"), "node"),
+        (OSError(errno.ETIMEDOUT, "Connection timed out"), "node"),
         (OSError(errno.ENOSPC, "No space left on device"), "error"),
         (RuntimeError("CUDA error: device-side assert triggered"), "error"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "error"),

@@ -1,5 +1,6 @@
 """A run that is asked to stop leaves a checkpoint, and goes on from it if it is its own."""
 
+import errno
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Parts
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.results import FAILURE, RESULT, Result
+from caltech_exp.results import FAILURE, RESULT, Failure, Result, read_record
 from caltech_exp.splits import read_data_set
 from caltech_exp.train import train_step
 from tests.caltech_exp.tasks import CONFIG, ORIGIN, finish, task
@@ -132,6 +133,33 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     assert "checkpoint.pt is not used: " in capsys.readouterr().out
     assert len(result.epochs) == 3
     assert not path.exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    folder = tmp_path / run_id(LONGER, 0)
+    saved = (folder / CHECKPOINT).read_bytes()
+    requests.stop = False
+
+    def unreadable(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("caltech_exp.keeper.read_checkpoint", unreadable)
+        with pytest.raises(OSError, match="Input/output error"):
+            execute(LONGER, 0, replace(context, checkpoint_seconds=0.0))
+    assert (folder / CHECKPOINT).read_bytes() == saved
+    failure = read_record(folder / FAILURE, Failure)
+    assert isinstance(failure, Failure)
+    assert failure.kind == "node"
+    stop_after(1000, requests, monkeypatch)
+    assert finish(LONGER, 0, context).attempts == 3
 
 
 def test_a_run_that_other_code_began_names_all_that_trained_it(
