@@ -28,6 +28,10 @@ OF_A_NODE = (
 """In the messages of CUDA errors that the node is to blame for, not the program (CUDA Runtime API, cudaError)."""
 OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
 """In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace, a compiler's."""
+NO_ENGINE = "unable to find an engine to execute this computation"
+"""Of cuDNN, where no algorithm is left: most often for want of memory to work in, which it does not say."""
+ALMOST_FULL = 0.1
+"""Share of the GPU's memory below which cuDNN is taken to have wanted more of it."""
 OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT)
 """Errors of a node's disks and mounts; a full disk is not among them."""
 
@@ -45,6 +49,8 @@ def kind_of(error: BaseException) -> FailureKind:
         return "gpu_memory"
     if isinstance(error, RuntimeError) and any(words in text for words in OF_GPU_MEMORY):
         return "gpu_memory"
+    if isinstance(error, RuntimeError) and NO_ENGINE in text and _gpu_is_almost_full():
+        return "gpu_memory"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return "memory"
     if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in OF_A_DISK):
@@ -52,6 +58,17 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, RuntimeError) and any(words in text for words in OF_A_NODE):
         return "node"
     return "error"
+
+
+def _gpu_is_almost_full() -> bool:
+    """Whether there is little memory left on the GPU in use; not where there is none or it does not answer."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        free, total = torch.cuda.mem_get_info()
+    except RuntimeError:
+        return False
+    return free < ALMOST_FULL * total
 
 
 def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:

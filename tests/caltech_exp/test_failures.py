@@ -39,6 +39,32 @@ def test_kinds_of_failure(error: Exception, kind: str) -> None:
     assert kind_of(error) == kind
 
 
+CUDNN = RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+@pytest.mark.parametrize(("free", "kind"), [(2 * 2**30, "gpu_memory"), (40 * 2**30, "error")])
+def test_cudnn_without_an_engine_is_short_of_memory_where_the_gpu_is_full(
+    free: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 80 * 2**30))
+    assert kind_of(CUDNN) == kind
+    assert kind_of(RuntimeError("something else")) == "error"
+
+
+def test_cudnn_without_an_engine_on_a_gpu_that_does_not_answer_is_any_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    assert kind_of(CUDNN) == "error"
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert kind_of(CUDNN) == "error"
+
+
 def test_more_memory_than_the_machine_has_is_told_as_that() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
