@@ -6,8 +6,9 @@ import torch
 
 from caltech_exp.transforms import Statistics
 
-CPU_CHUNK = 16
-"""Images converted at a time on a CPU: their float32 form (10 MB) stays in its cache."""
+CHUNK = {"cpu": 16, "cuda": 128}
+"""Images converted at a time: on a CPU their float32 form (10 MB) stays in its cache; on a GPU it is 77 MB of its
+memory, where that of a whole evaluation batch would be the largest thing there."""
 
 
 def normalization(
@@ -27,7 +28,7 @@ def normalization(
         rows = images.reshape(n, height, width * channels)
         out = torch.empty(rows.shape, dtype=dtype, device=device)
         row_mean, row_std = mean.repeat(width), std.repeat(width)
-        chunk = CPU_CHUNK if device.type == "cpu" else max(n, 1)
+        chunk = CHUNK[device.type]
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             out[part] = rows[part].to(torch.float32).div_(scale).sub_(row_mean).div_(row_std)

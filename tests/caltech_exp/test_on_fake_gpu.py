@@ -5,11 +5,13 @@ An operation between a tensor on the GPU and one on the CPU is an error here as 
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from caltech_exp.augment import draws, perspective
 from caltech_exp.augment.chunks import CUDA_IMAGES
@@ -22,7 +24,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.fast import kept
 from caltech_exp.hardware import input_type, send
 from caltech_exp.models import build
-from caltech_exp.pixels import normalization
+from caltech_exp.pixels import CHUNK, normalization
 from caltech_exp.transforms import statistics
 
 GPU = torch.device("cuda")
@@ -90,6 +92,27 @@ def test_inputs_are_on_the_gpu_in_its_layout_and_type(config: RunConfig, fake_gp
     assert inputs.device.type == "cuda"
     assert inputs.dtype == input_type(config)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the most numbers that a float32 tensor had."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.dtype == torch.float32:
+            self.numbers = max(self.numbers, out.numel())
+        return out
+
+
+def test_a_large_batch_is_never_in_float32_as_a_whole(fake_gpu: FakeGpu) -> None:
+    with fake_gpu():
+        images = torch.empty(1024, SIDE, SIDE, 3, dtype=torch.uint8, device=GPU)
+        normalize = normalization(statistics(RunConfig()), GPU, torch.bfloat16)
+        with Largest() as largest:  # type: ignore[no-untyped-call]
+            assert normalize(images).shape == (1024, 3, SIDE, SIDE)
+    assert largest.numbers == CHUNK["cuda"] * SIDE * SIDE * 3
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])

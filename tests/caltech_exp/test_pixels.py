@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import Normalize
 
-from caltech_exp.pixels import CPU_CHUNK, normalization
+from caltech_exp.pixels import CHUNK, normalization
 from caltech_exp.transforms import IMAGENET_STATISTICS, TEMPLATE_STATISTICS, Statistics
 
 CPU = torch.device("cpu")
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
     """Every byte value in every channel; more images than are converted at a time, and not a multiple of it."""
-    values = torch.arange(256, dtype=torch.uint8).repeat(CPU_CHUNK + 3, 1)
+    values = torch.arange(256, dtype=torch.uint8).repeat(CHUNK["cuda"] + 3, 1)
     return torch.stack([values, values.flip(1), values.roll(100, 1)], dim=-1).view(-1, 16, 16, 3)
 
 
