@@ -7,6 +7,8 @@ from pathlib import Path
 
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.sources import IMAGENET
+from caltech_exp.weights import imagenet_path
 from jobs.profiles import Profile
 
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
@@ -42,3 +44,15 @@ def use_torch_home(profile: Profile) -> None:
     """Look for ImageNet weights where the profile says, if it does, in this process and those it starts."""
     if profile.torch_home:
         os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
+
+
+def torch_home_of_tasks(profile: Profile) -> str | None:
+    """As the profile has it, to be expanded on the node; else where this process looks for ImageNet weights.
+
+    Tasks may have other variables ($TORCH_HOME, $XDG_CACHE_HOME), as where sbatch exports none. None for a path
+    with a `$` of its own, which the node would expand.
+    """
+    if profile.torch_home:
+        return profile.torch_home
+    home = str(imagenet_path(next(iter(IMAGENET))).parents[2].absolute())
+    return None if "$" in home else home

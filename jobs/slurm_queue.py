@@ -49,7 +49,7 @@ _AT_THE_END = (
 
 
 CPUS_OF_THE_STEP = '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
-"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and a task is bound to one core."""
+"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core."""
 
 
 class RefusedError(UserError):

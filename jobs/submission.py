@@ -35,7 +35,7 @@ from jobs.cluster import cancel_jobs
 from jobs.environment import write_environment
 from jobs.options import Request
 from jobs.pack_task import PackTask
-from jobs.profile_paths import packs_folder
+from jobs.profile_paths import packs_folder, torch_home_of_tasks
 from jobs.profiles import Profile, SlurmProfile
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
 from jobs.slurm_queue import UncertainError, check_log_folder
@@ -207,7 +207,7 @@ def _task(
         fingerprint=data.fingerprint,
         device=profile.device,
         threads=profile.cpus_per_task,
-        torch_home=profile.torch_home,
+        torch_home=torch_home_of_tasks(profile),
         checkpoint_minutes=profile.checkpoint_minutes,
         log_mb=profile.log_mb,
         code=code,

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from submitit.core.utils import DelayedSubmission
 
+from jobs.task import TrainTask
 from tests.conftest import Command
 from tests.jobs.conftest import gpu_ids, manifests
 from tests.jobs.testbed import profile, queue, slurm
@@ -95,6 +97,17 @@ def test_a_task_has_all_the_cores_of_its_job(submit: Command, small: tuple[str, 
     assert done.returncode == 0, done.stderr
     assert " CPUs=2 Tasks=1 " in told.read_text()
     assert "\nSRUN_CPUS_PER_TASK=2\n" in told.read_text()  # what srun was asked for: nothing binds tasks here
+
+
+def test_tasks_are_told_where_the_weights_are(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    words = (*small, "seeds=1", f"profile={held}", f"runs={tmp_path / 'runs'}")
+    assert submit(*words, TORCH_HOME=str(tmp_path / "weights")).returncode == 0
+    (pickled,) = (tmp_path / "runs").glob("submissions/*/*_submitted.pkl")
+    task = DelayedSubmission.load(pickled).function
+    assert isinstance(task, TrainTask)
+    assert task.torch_home == str(tmp_path / "weights")
 
 
 def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], held: Path, tmp_path: Path) -> None:
