@@ -32,8 +32,8 @@ class CpuJobs(BaseModel):
     account: Name | None = Field(None, description="account to charge; left out: the profile's")
     qos: Name | None = Field(None, description="quality of service; left out: the profile's")
     time_minutes: int = Field(30, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit, minutes")
-    cpus_per_task: int = Field(2, ge=1, description="CPU cores")
-    mem_gb: FiniteFloat = Field(4, ge=0.001, le=1e6, description="memory, GB")
+    cpus_per_task: int | None = Field(2, ge=1, description="CPU cores; null: the site's default")
+    mem_gb: FiniteFloat | None = Field(4, ge=0.001, le=1e6, description="memory, GB; null: the site's default")
     sbatch: dict[CpuOptionName, OptionValue] = Field(
         {}, description="further sbatch options beside the profile's; false leaves one of those out"
     )
@@ -53,6 +53,7 @@ def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
         kept = {name: value for name, value in kept.items() if full_name(name) not in REQUEUEING}
     kept |= asked.sbatch
     by_cores = kept.get(MEMORY_OF_CORES, False) is not False and "mem_gb" not in asked.model_fields_set
+    mem_gb = None if by_cores else asked.mem_gb
     changes = {
         "device": "cpu",
         "gpus_per_node": None,
@@ -63,9 +64,9 @@ def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
         "qos": asked.qos or profile.qos,
         "time_minutes": asked.time_minutes,
         "cpus_per_task": asked.cpus_per_task,
-        "mem_gb": None if by_cores else asked.mem_gb,
+        "mem_gb": mem_gb,
         "signal_delay_seconds": min(profile.signal_delay_seconds, 30 * asked.time_minutes),
-        "sbatch": kept if by_cores else {name: value for name, value in kept.items() if name != MEMORY_OF_CORES},
+        "sbatch": {name: value for name, value in kept.items() if name != MEMORY_OF_CORES or mem_gb is None},
         "srun_args": _srun_args(profile.srun_args),
     }
     return profile.model_copy(update=changes)

@@ -9,6 +9,8 @@ from caltech_exp.errors import UserError, shown
 from caltech_exp.plain_yaml import load_plain, read_yaml
 
 PREFIX = "profile."
+NULL_IS_A_VALUE = ("cpu_jobs.cpus_per_task", "cpu_jobs.mem_gb")
+"""Settings that have a default and may be none all the same."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,15 @@ def _setting(key: str, text: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _changed(values: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(values: Mapping[str, Any], setting: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """Of a mapping within, only what is named changes."""
     changed = dict(values)
     for name, new in setting.items():
         old = changed.get(name)
-        if new is None:
+        if new is None and f"{place}{name}" not in NULL_IS_A_VALUE:
             changed.pop(name, None)
         elif isinstance(new, Mapping):
-            changed[name] = _changed(old if isinstance(old, Mapping) else {}, new)
+            changed[name] = _changed(old if isinstance(old, Mapping) else {}, new, f"{place}{name}.")
         else:
             changed[name] = new
     return changed

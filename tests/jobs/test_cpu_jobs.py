@@ -76,6 +76,14 @@ def test_memory_of_their_own_takes_its_place() -> None:
     assert asked["additional_parameters"] == {"nice": 1, "requeue": True}
 
 
+@pytest.mark.parametrize("more", ["", "sbatch: {mem-per-cpu: 4G}\n"])
+def test_where_the_site_refuses_memory_none_is_asked_for(more: str) -> None:
+    nothing = "executor: slurm\ngpus_per_node: 1\ncpu_jobs: {mem_gb: null, cpus_per_task: null}\n"
+    asked = given(nothing + more)
+    assert not {"mem", "cpus_per_task"} & asked.keys()
+    assert asked["additional_parameters"] == {**({"mem-per-cpu": "4G"} if more else {}), "requeue": True}
+
+
 def test_one_of_the_two_that_contradict_each_other_is_left() -> None:
     asked = given(CORES.replace("nice: 1", "no-requeue: true") + "cpu_jobs: {sbatch: {requeue: true}}")
     assert asked["additional_parameters"] == {"mem-per-cpu": "4G", "requeue": True}

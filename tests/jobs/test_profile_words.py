@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caltech_exp.errors import UserError
+from jobs.cpu_jobs import CpuJobs
 from jobs.options import parse_request
 from jobs.profile_words import take_profile_words
 from jobs.profiles import LocalProfile, SlurmProfile, load_profile, parse_profile
@@ -47,6 +48,12 @@ def test_null_leaves_a_setting_out() -> None:
     after = changed("profile.gpus_per_node=null", "profile.gres=gpu:a100:1", "profile.sbatch.nice=null")
     assert (after.gpus_per_node, after.gres, after.sbatch) == (None, "gpu:a100:1", {"mail-type": "FAIL"})
     assert changed("profile.qos=null") == changed()
+
+
+def test_null_is_a_value_where_a_setting_has_a_default_and_may_be_none() -> None:
+    after = changed("profile.cpu_jobs.mem_gb=null", "profile.cpu_jobs.cpus_per_task=null")
+    assert (after.cpu_jobs.mem_gb, after.cpu_jobs.cpus_per_task, after.cpu_jobs.partition) == (None, None, "cpu")
+    assert changed("profile.cpu_jobs={mem_gb: null, partition: null}").cpu_jobs == CpuJobs(mem_gb=None)
 
 
 def test_values_are_those_of_a_file() -> None:
