@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +20,17 @@ MOST_ROWS = 10_000
 MOST_OWN_FIGURES = 6
 """Rows of a table up to which each has its curves drawn where the file does not say which."""
 ACRONYMS = {"lr": "LR"}
+
+
+@dataclass(frozen=True)
+class _Inherited:
+    """A configuration and the precision that stands in the file for it, "" for none.
+
+    engine=reference has no precision of its own; one that stands farther out holds for engine=fast further in.
+    """
+
+    config: RunConfig
+    precision: str = ""
 
 
 def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] | None = None) -> Catalog:
@@ -41,7 +52,7 @@ def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] |
     numbers = _free_numbers(written)
     for key, section in written.sections.items():
         place = f"{where}: section {key}"
-        base = _config(RunConfig(), {**written.settings, **section.settings}, known, place)
+        base = _config(_Inherited(RunConfig()), {**written.settings, **section.settings}, known, place)
         tables = tuple(
             _table(table_key, table, base, known, f"{place}, table {table_key}", numbers, written.reported_runs)
             for table_key, table in section.tables.items()
@@ -105,7 +116,7 @@ def _section(key: str, section: WrittenSection, tables: tuple[Table, ...]) -> Se
 def _table(
     key: str,
     table: WrittenTable,
-    base: RunConfig,
+    base: _Inherited,
     networks: Mapping[str, str],
     place: str,
     numbers: Iterator[int],
@@ -130,13 +141,13 @@ def _table(
 
 
 def _rows(
-    table: WrittenTable, base: RunConfig, networks: Mapping[str, str], place: str, reported_runs: int
+    table: WrittenTable, base: _Inherited, networks: Mapping[str, str], place: str, reported_runs: int
 ) -> Iterator[Row]:
     if isinstance(table.sweep, dict):
         for values in product(*table.sweep.values()):
             label = ", ".join(values)
             settings = dict(zip(table.sweep, values, strict=True))
-            yield Row(label, _config(base, settings, networks, f"{place}, row {label}"))
+            yield Row(label, _config(base, settings, networks, f"{place}, row {label}").config)
         return
     for label, entry in table.rows.items():
         here = f"{place}, row {label}"
@@ -148,11 +159,14 @@ def _rows(
             raise _misplaced(error, here) from None
         settings = {**row.settings, **({table.sweep: label} if table.sweep else {})}
         reported = replace(row.reported, runs=reported_runs) if row.reported else None
-        yield Row(label, _config(base, settings, networks, here), reported, row.diverges)
+        yield Row(label, _config(base, settings, networks, here).config, reported, row.diverges)
 
 
-def _config(base: RunConfig, settings: Mapping[str, Any], networks: Mapping[str, str], place: str) -> RunConfig:
+def _config(base: _Inherited, settings: Mapping[str, Any], networks: Mapping[str, str], place: str) -> _Inherited:
     changes = dict(settings)
+    precision = changes.get("precision", base.precision)
+    if precision and changes.get("engine") == "fast":
+        changes["precision"] = precision
     if isinstance(changes.get("model"), str):
         changes["model"] = networks.get(changes["model"], changes["model"])
         if networks and changes["model"] not in (*NETWORK_NAMES, *networks.values()):
@@ -161,7 +175,7 @@ def _config(base: RunConfig, settings: Mapping[str, Any], networks: Mapping[str,
                 f"{did_you_mean(changes['model'], [*NETWORK_NAMES, *networks])}"
             )
     try:
-        return base.but(**changes) if changes else base
+        return _Inherited(base.config.but(**changes), precision) if changes else base
     except ValidationError as error:
         raise explain(error, RunConfig.model_fields, place) from None
 

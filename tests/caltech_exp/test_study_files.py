@@ -75,9 +75,10 @@ def test_a_sweep_of_two_settings_is_every_pair() -> None:
     ]
 
 
-def test_a_precision_holds_for_every_engine_that_is_swept() -> None:
-    table = "{settings: {precision: fp32}, sweep: {engine: [fast, reference]}}"
-    ((_, swept),) = read(TABLE % table).tables
+@pytest.mark.parametrize("outer", ["", "engine: fast", "engine: reference"])
+def test_a_precision_holds_for_every_engine_that_is_swept(outer: str) -> None:
+    settings = f"{{precision: fp32, {outer}}}"
+    ((_, swept),) = read(TABLE % f"{{settings: {settings}, sweep: {{engine: [fast, reference]}}}}").tables
     assert [(row.config.engine, row.config.precision) for row in swept.rows] == [
         ("fast", "fp32"),
         ("reference", "fp32"),
