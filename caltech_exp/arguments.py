@@ -1,20 +1,34 @@
 """Command lines of the form `key=value`, checked against declared options, with one-line errors."""
 
+import difflib
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from caltech_exp.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, did_you_mean, shown, unknown
+from caltech_exp.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, did_you_mean, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+VALUE = "VALUE"
+"""In a hint, what was given with the word."""
+
+
+def split_arguments(
+    argv: Sequence[str],
+    known: Sequence[str],
+    flags: Collection[str] = (),
+    hints: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
     """`["lr=1e-2", "runs=my runs"]` -> `{"lr": "1e-2", "runs": "my runs"}`; values are taken as they stand.
+
+    flags  those of the known keys that are true or false
+    hints  other words that are easily taken for a key -> what to write instead, with VALUE in it
 
     Raises UserError for a word without `=`, an unknown key (with a suggestion), a repeated key, no value.
     """
@@ -22,10 +36,10 @@ def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]
     for argument in argv:
         key, equals, value = argument.partition("=")
         if not equals:
-            bare = key.lstrip("-")
-            raise UserError(f"{shown(argument)!r} is not of the form key=value{did_you_mean(bare, known)}")
+            instead = _instead(key, "", known, flags, hints)
+            raise UserError(f"{shown(argument)!r} is not of the form key=value{instead}")
         if key not in known:
-            raise unknown("key", key, known)
+            raise UserError(f"unknown key {shown(key)!r}{_instead(key, value, known, flags, hints)}")
         if key in values:
             raise UserError(f"{key} is given twice, {shown(values[key])!r} and {shown(value)!r}; keep one")
         if not value:
@@ -34,6 +48,17 @@ def split_arguments(argv: Sequence[str], known: Sequence[str]) -> dict[str, str]
             raise UserError(f"{key}={shown(value)} is not text in UTF-8; name it otherwise")
         values[key] = value
     return values
+
+
+def _instead(word: str, value: str, known: Sequence[str], flags: Collection[str], hints: Mapping[str, str]) -> str:
+    """What to write in place of `word=value`, or of the word alone where there is no value."""
+    name = word.lstrip("-").replace("-", "_")
+    meant = next(iter(difflib.get_close_matches(name.lower(), {*known, *hints}, n=1)), "")
+    if name in known:
+        return f"; write {name}={shown(value) or ('true' if name in flags else '...')}"
+    if meant in hints:
+        return f"; write {hints[meant].replace(VALUE, shown(value) or '...')}"
+    return did_you_mean(name, known)
 
 
 def _is_text(value: str) -> bool:
@@ -92,7 +117,14 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 def read_options(model: type[Model], argv: Sequence[str]) -> Model:
     """A command line whose keys are the model's fields. Raises UserError for the first word that is wrong."""
-    return parse(model, split_arguments(argv, [_key(*field) for field in model.model_fields.items()]))
+    return parse(
+        model, split_arguments(argv, [_key(*field) for field in model.model_fields.items()], flags(model))
+    )
+
+
+def flags(model: type[BaseModel]) -> list[str]:
+    """The model's keys that are true or false."""
+    return [_key(name, field) for name, field in model.model_fields.items() if field.annotation is bool]
 
 
 def _key(name: str, field: FieldInfo) -> str:

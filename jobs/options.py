@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.arguments import parse, split_arguments, usage
+from caltech_exp.arguments import flags, parse, split_arguments, usage
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.catalog.reading import own_networks
@@ -20,6 +20,7 @@ from caltech_exp.seeds import parse_seeds
 from caltech_exp.sources import IMAGENET
 from caltech_exp.study import StudyFile, StudySettings, read_study
 from caltech_exp.weights import pin
+from jobs.hints import hints
 from jobs.profile_words import NO_WORDS, ProfileWords, take_profile_words
 
 
@@ -100,7 +101,8 @@ USAGE = usage(
 def parse_request(argv: Sequence[str]) -> Request:
     """Check the words of the command line. Raises UserError for the first that is wrong."""
     profile, words = take_profile_words(argv)
-    values = split_arguments(words, [*SubmitOptions.model_fields, *RunConfig.model_fields])
+    known = [*SubmitOptions.model_fields, *RunConfig.model_fields]
+    values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT))
     option_words = {key: value for key, value in values.items() if key in SubmitOptions.model_fields}
     overrides = {key: value for key, value in values.items() if key in RunConfig.model_fields}
     options = parse(SubmitOptions, option_words)

@@ -42,7 +42,10 @@ def take_profile_words(argv: Sequence[str]) -> tuple[ProfileWords, list[str]]:
     here: the profile checks it with all others.
     """
     mine = [word for word in argv if word.startswith(PREFIX)]
-    given = split_arguments(mine, [word.partition("=")[0] for word in mine if "=" in word])
+    for word in mine:
+        if "=" not in word:
+            raise UserError(f"{shown(word)!r} has no value; write {shown(word)}=VALUE, or =null to leave it out")
+    given = split_arguments(mine, [word.partition("=")[0] for word in mine])
     words = ProfileWords(
         tuple(f"{key}={shown(text)}" for key, text in given.items()),
         tuple(_setting(key, text) for key, text in given.items()),

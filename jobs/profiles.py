@@ -31,6 +31,7 @@ from jobs.profile_words import NO_WORDS, ProfileWords
 from jobs.sbatch_options import SETTINGS, contradiction
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
+EXAMPLES = "examples"
 
 
 class _Profile(BaseModel):
@@ -144,9 +145,11 @@ def command_timeout(profile: Profile) -> float:
     return profile.command_timeout_seconds if isinstance(profile, SlurmProfile) else 60.0
 
 
-def profile_names() -> list[str]:
-    """Profiles that come with the suite, by name."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+def profile_files() -> dict[str, Path]:
+    """Name -> file of the profiles that come with the suite; an example is `gres`, or `examples/gres`."""
+    examples = {path.stem: path for path in sorted((FOLDER / EXAMPLES).glob("*.yaml"))}
+    own = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    return {**{f"{EXAMPLES}/{name}": path for name, path in examples.items()}, **examples, **own}
 
 
 def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
@@ -154,17 +157,16 @@ def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
 
     Raises UserError if there is none, or if it holds anything but a valid profile.
     """
-    is_path = os.sep in name or name.endswith((".yaml", ".yml"))
+    known = profile_files()
+    if name not in known and os.sep not in name and not name.endswith((".yaml", ".yml")):
+        raise unknown("profile", name, [each for each in known if os.sep not in each])
     try:
-        path = user_path(name, "profile") if is_path else FOLDER / f"{name}.yaml"
+        path = known.get(name) or user_path(name, "profile")
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
-        if is_path:
-            raise UserError(
-                f"profile {shown(name)}: there is no such file; known: {', '.join(profile_names())}"
-            ) from None
-        raise unknown("profile", name, profile_names()) from None
+        names = ", ".join(each for each in known if os.sep not in each)
+        raise UserError(f"profile {shown(name)}: there is no such file; known: {names}") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"profile {shown(name)} cannot be read ({reason}); give a YAML file") from None
@@ -176,10 +178,16 @@ def parse_profile(text: str, where: str, words: ProfileWords = NO_WORDS) -> Prof
     values = read_yaml(text, f"profile {where}", load_plain)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"profile {where} is not a list of `setting: value` lines; correct it")
+    before = values.get("executor")
     values, where = words.change(values), f"{where}{words}"
     executor = values.get("executor")
     if not isinstance(executor, str) or executor not in _KINDS:
         raise UserError(f"profile {where}: executor takes slurm or local, not {shown(repr(executor))}; set one")
+    if executor != before and before in tuple(_KINDS):
+        raise UserError(
+            f"profile {where}: a profile for {before} does not become one for {executor} by it; "
+            f"use profile={executor}, or another file"
+        )
     kind = _KINDS[executor]
     if kind is SlurmProfile:
         _check_names(values, where)

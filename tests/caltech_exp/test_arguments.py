@@ -3,10 +3,11 @@
 import pytest
 from pydantic import BaseModel, Field
 
-from caltech_exp.arguments import parse, split_arguments, usage
+from caltech_exp.arguments import VALUE, parse, split_arguments, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 
+HINTS = {"partition": f"profile.partition={VALUE}", "time": "profile.time_minutes=60"}
 KNOWN = ["section", "runs", "lr"]
 
 
@@ -19,17 +20,26 @@ def test_values_are_taken_as_they_stand() -> None:
     ("words", "message"),
     [
         (["sectoin=all"], "unknown key 'sectoin'; did you mean 'section'?"),
-        (["--section"], "'--section' is not of the form key=value; did you mean 'section'?"),
+        (["--section"], "'--section' is not of the form key=value; write section=..."),
+        (["--section=all"], "unknown key '--section'; write section=all"),
+        (["secton"], "'secton' is not of the form key=value; did you mean 'section'?"),
+        (["wait"], "'wait' is not of the form key=value; write wait=true"),
+        (["--wait"], "'--wait' is not of the form key=value; write wait=true"),
+        (["--wait-all"], "'--wait-all' is not of the form key=value; did you mean 'wait'?"),
+        (["partition=gpu"], "unknown key 'partition'; write profile.partition=gpu"),
+        (["partion=gpu"], "unknown key 'partion'; write profile.partition=gpu"),
+        (["partition"], "'partition' is not of the form key=value; write profile.partition=..."),
+        (["time=2:00:00"], "unknown key 'time'; write profile.time_minutes=60"),
         (["lr=1", "lr=2"], "lr is given twice, '1' and '2'; keep one"),
         (["lr="], "lr= has no value; give one, or leave lr= out"),
-        (["=3"], "unknown key ''; known: section, runs, lr"),
+        (["=3"], "unknown key ''; known: section, runs, lr, wait"),
         (["runs=a\0b"], "runs=a\\x00b is not text in UTF-8; name it otherwise"),
         (["runs=a\udcff"], "runs=a\\udcff is not text in UTF-8; name it otherwise"),
     ],
 )
 def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        split_arguments(words, KNOWN)
+        split_arguments(words, [*KNOWN, "wait"], ["wait"], HINTS)
     assert str(caught.value) == message
 
 

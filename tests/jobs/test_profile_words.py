@@ -78,14 +78,14 @@ def test_other_words_stay_in_their_order() -> None:
         (["profile.partition.name=x"], "partition={'name': 'x'}: "),
         (["profile.sbatch=fast"], "sbatch=fast: "),
         (["profile.sbatch.array=1-2"], "array is set by the suite itself; leave it out"),
-        (["profile.partition"], "'profile.partition' is not of the form key=value"),
+        (["profile.partition"], "'profile.partition' has no value; write profile.partition=VALUE, or =null to"),
         (["profile.partition="], "profile.partition= has no value"),
         (["profile.=x"], "profile.= names no setting of a profile; write it as in profile.partition=short"),
         (["profile.sbatch..nice=1"], "profile.sbatch..nice= names no setting of a profile"),
         (["profile.setup=["], "profile.setup=[ is not YAML: "),
         (["profile.qos=a", "profile.qos=b"], "profile.qos is given twice, 'a' and 'b'; keep one"),
         (["profile.executor=slrm"], "executor takes slurm or local, not 'slrm'"),
-        (["profile.executor=local"], "unknown setting "),
+        (["profile.executor=local"], "a profile for slurm does not become one for local by it; use profile=local"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(words: list[str], message: str) -> None:

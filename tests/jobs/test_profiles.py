@@ -8,7 +8,7 @@ import pytest
 
 from caltech_exp.errors import UserError
 from jobs.profile_paths import expand_path
-from jobs.profiles import FOLDER, LocalProfile, SlurmProfile, load_profile, parse_profile, profile_names
+from jobs.profiles import FOLDER, LocalProfile, SlurmProfile, load_profile, parse_profile, profile_files
 from jobs.slurm_queue import sbatch_parameters
 
 
@@ -18,8 +18,14 @@ def test_every_profile_that_comes_with_the_suite_is_valid(path: Path) -> None:
 
 
 def test_profiles_are_found_by_name() -> None:
-    assert {"local", "slurm", "testbed", "demo"} <= set(profile_names())
+    assert {"local", "slurm", "testbed", "demo"} <= profile_files().keys()
     assert isinstance(load_profile("testbed"), SlurmProfile)
+
+
+def test_examples_are_found_by_name_too() -> None:
+    assert load_profile("gres") == load_profile("examples/gres") == load_profile(f"{FOLDER}/examples/gres.yaml")
+    with pytest.raises(UserError, match=r"unknown profile 'gress'; did you mean 'gres'\?"):
+        load_profile("gress")
 
 
 SLURM = "executor: slurm\ngpus_per_node: 1\n"
