@@ -25,13 +25,22 @@ DONE: tuple[State, ...] = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
+class InQueue:
+    """A run's task in the queue: of which submission, and whether it runs by now or waits."""
+
+    submission: str
+    running: bool
+
+
+@dataclass(frozen=True)
 class RunState:
     """The state of a run and, in one line, what else is known of it.
 
     pending   never submitted, as far as this folder tells
     queued    waiting in the queue, or in a task that has not come to it yet
     running   a process trains it now: it holds the run's lease and shows signs of life
-    failed    ended with an error, which `detail` gives and `failure` records
+    failed    ended with an error, which `detail` gives and `failure` records; `in_task` while the task in which it
+              did so trains its other runs
     lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
 
@@ -47,18 +56,19 @@ class RunState:
     node: str = ""
     holder: Holder | None = None
     silent_seconds: float | None = None
+    in_task: bool = False
 
 
 def run_state(
     folder: Path,
-    queue: Mapping[str, str] | None,
+    queue: Mapping[str, InQueue] | None,
     submitted: bool,
     fingerprint: str | None = None,
     now: float | None = None,
 ) -> RunState:
     """The state of the run in `folder`.
 
-    queue        run id -> `queued` or `running` for every run in the queue; None where nobody asked the queue
+    queue        run id -> its task, for every run in the queue; None where nobody asked the queue
     submitted    whether some manifest names the run
     fingerprint  of the data set; a result on other data counts as damaged. None takes a result on any
     now          by the file system's clock (files.file_system_time), None for this machine's
@@ -79,15 +89,17 @@ def run_state(
         return RunState(
             "running", _signs_of_life(sign, known, silent), progress=known, silent_seconds=silent, holder=holder
         )
-    queued = queue is not None and folder.name in queue
+    task = queue.get(folder.name) if queue is not None else None
     if isinstance(result, Damaged):
-        return RunState("queued" if queued else "damaged", f"{result.path.name}: {result.reason}")
-    if queued:
-        return RunState("queued")
-    failure = read_record(folder / FAILURE, Failure)
-    if isinstance(failure, Failure):
+        return RunState("queued" if task else "damaged", f"{result.path.name}: {result.reason}")
+    failure = read_record(folder / FAILURE, Failure) if task is None or task.running else None
+    # In a task that waits, or of another submission, the run has yet to be tried again.
+    if isinstance(failure, Failure) and (task is None or failure.submission == task.submission):
         detail = one_line(f"{failure.error} (log: {failure.log})")
-        return RunState("failed", detail, failure, node=failure.node if failure.kind == "node" else "")
+        node = failure.node if failure.kind == "node" else ""
+        return RunState("failed", detail, failure, node=node, in_task=task is not None)
+    if task:
+        return RunState("queued")
     if isinstance(failure, Damaged):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None and at:
@@ -97,7 +109,7 @@ def run_state(
     return untouched_state(folder.name, queue, submitted)
 
 
-def untouched_state(name: str, queue: Mapping[str, str] | None, submitted: bool) -> RunState:
+def untouched_state(name: str, queue: Mapping[str, InQueue] | None, submitted: bool) -> RunState:
     """What `run_state` says of a run that has left no file."""
     if queue is None:
         return RunState("queued" if submitted else "pending")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from caltech_exp.errors import UserError
 from caltech_exp.results import Damaged
+from caltech_exp.states import InQueue
 from caltech_exp.study import SUBMISSIONS, Manifest, read_manifests
 from jobs import local
 from jobs.cluster import QueuedJob, queued_jobs
@@ -32,19 +33,19 @@ def sound_manifests(runs: Path) -> list[Manifest]:
 class Queue:
     """What the queues hold of a study.
 
-    runs         run id -> `queued` or `running`
+    runs         run id -> its task
     reasons      Slurm's reason for waiting -> tasks that train and wait for it
     preparation  the job that decodes images first, while Slurm holds it
     """
 
-    runs: Mapping[str, str]
+    runs: Mapping[str, InQueue]
     reasons: Counter[str] = field(default_factory=Counter)
     preparation: QueuedJob | None = None
 
 
 def queued_runs(
     runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]
-) -> Mapping[str, str]:
+) -> Mapping[str, InQueue]:
     """`ask_queues` about the runs alone."""
     return ask_queues(runs, manifests, timeout, done).runs
 
@@ -63,7 +64,7 @@ def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: 
     names = {name for manifest in of_slurm for name in manifest.job_names}
     names |= {manifest.preparation.name for manifest in of_slurm if manifest.preparation}
     jobs = JobIndex(queued_jobs(names, timeout) if of_slurm else ())
-    found: dict[str, str] = {}
+    found: dict[str, InQueue] = {}
     reasons: Counter[str] = Counter()
     preparation = None
     for manifest in manifests:
@@ -79,5 +80,5 @@ def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: 
                 if job and state == "queued":
                     reasons[job.reason] += 1
             if state:
-                found.update(dict.fromkeys(task.runs, state))
+                found.update(dict.fromkeys(task.runs, InQueue(manifest.id, state == "running")))
     return Queue(found, reasons, preparation)

@@ -102,6 +102,10 @@ def advice(states: Iterable[RunState]) -> list[str]:
         of_kind = [state for state in failed if state.failure and state.failure.kind == kind]
         if of_kind:
             lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
+    if still := sum(state.in_task for state in failed):
+        lines.append(
+            f"{still} failed in tasks that still train other runs: not queued again before those have ended"
+        )
     lost = [state for state in states if state.state == "lost"]
     if lost:
         lines.append(": ".join(filter(None, (f"{len(lost)} lost", lost[0].detail))))

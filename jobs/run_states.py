@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caltech_exp.files import file_system_time
 from caltech_exp.plan import PlannedRun
-from caltech_exp.states import RunState, run_state, untouched_state
+from caltech_exp.states import InQueue, RunState, run_state, untouched_state
 from caltech_exp.study import Manifest
 from jobs.past_runs import PastRun, past_runs, run_names
 from jobs.queued import queued_runs
@@ -39,7 +39,7 @@ def states_in_files(
     plan: Sequence[PlannedRun],
     runs: Path,
     manifests: Sequence[Manifest],
-    queue: Mapping[str, str] | None,
+    queue: Mapping[str, InQueue] | None,
     fingerprint: str | None,
     past: Mapping[str, PastRun],
 ) -> dict[str, RunState]:

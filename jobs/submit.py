@@ -207,7 +207,8 @@ def _release_held(jobs: Sequence[StudyJob], timeout: float) -> list[str]:
 def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
     """The runs to queue."""
     left = (*DONE, "queued", "running", *(("pending", "damaged") if request.options.retry else ()))
-    return [run for run in plan if states[run.id].state not in left]
+    # One that failed in a task that still runs may be tried again by it, should it be preempted.
+    return [run for run in plan if states[run.id].state not in left and not states[run.id].in_task]
 
 
 def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from caltech_exp.lease import lease_files, take
 from caltech_exp.results import FAILURE, PROGRESS, RESULT, Failure, Progress, write_record
-from caltech_exp.states import run_state
+from caltech_exp.states import InQueue, run_state
 
 NAME = "0123456789-s0"
 PROGRESS_RECORD = Progress(
@@ -26,6 +26,8 @@ FAILURE_RECORD = Failure(
     when="noon",
 )
 
+RUNS, WAITS = InQueue("s", running=True), InQueue("s", running=False)
+
 
 @pytest.mark.parametrize(
     ("queue", "submitted", "files", "state"),
@@ -34,24 +36,27 @@ FAILURE_RECORD = Failure(
         (None, False, "", "pending"),
         ({}, True, "", "lost"),
         (None, True, "", "queued"),
-        ({NAME: "queued"}, True, "", "queued"),
-        ({NAME: "running"}, True, "progress", "queued"),
-        ({NAME: "running"}, True, "progress lease", "running"),
+        ({NAME: WAITS}, True, "", "queued"),
+        ({NAME: RUNS}, True, "progress", "queued"),
+        ({NAME: RUNS}, True, "progress lease", "running"),
         ({}, True, "progress lease", "running"),
         (None, True, "lease", "running"),
         ({}, True, "damaged lease", "running"),
-        ({NAME: "running"}, True, "", "queued"),
-        ({NAME: "queued"}, True, "progress", "queued"),
+        ({NAME: RUNS}, True, "", "queued"),
+        ({NAME: WAITS}, True, "progress", "queued"),
         (None, True, "progress", "queued"),
         ({}, True, "progress", "lost"),
         ({}, True, "failure", "failed"),
         (None, True, "failure", "failed"),
-        ({NAME: "queued"}, True, "failure", "queued"),
+        ({NAME: WAITS}, True, "failure", "queued"),
+        ({NAME: RUNS}, True, "failure", "failed"),
+        ({NAME: InQueue("another", running=True)}, True, "failure", "queued"),
+        ({NAME: RUNS}, True, "failure lease", "running"),
         ({}, True, "damaged", "damaged"),
-        ({NAME: "running"}, True, "damaged", "queued"),
+        ({NAME: RUNS}, True, "damaged", "queued"),
     ],
 )
-def test_states(queue: dict[str, str] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
+def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
     folder = tmp_path / NAME
     folder.mkdir()
     lease = take(folder, "1_0") if "lease" in files else None
@@ -87,3 +92,10 @@ def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
 def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
     assert run_state(tmp_path / NAME, {}, True).detail == "no GPU (log: l)"
+
+
+def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Path) -> None:
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    assert run_state(tmp_path / NAME, {NAME: RUNS}, True).in_task
+    assert not run_state(tmp_path / NAME, {}, True).in_task
+    assert not run_state(tmp_path / NAME, None, True).in_task

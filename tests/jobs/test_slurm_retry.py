@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.results import FAILURE
+from caltech_exp.results import FAILURE, PROGRESS
 from tests.conftest import Command
-from tests.jobs.testbed import path_with, queue, slurm, until
+from tests.jobs.testbed import path_with, profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
 
@@ -46,6 +46,33 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     assert len(new) == 3
     excluded = [slurm("scontrol", "show", "job", job) for job in new]
     assert sum("ExcNodeList=gpu01" in shown for shown in excluded) == 2
+
+
+def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_others(
+    submit: Command, cancel: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=1000")
+    words = (*longer, "seeds=2", f"profile={profile(tmp_path)}", f"runs={runs}", "runs_per_task=2")
+    assert submit(*words).returncode == 0
+    manifest = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())
+    ((first, second),) = [task["runs"] for task in manifest["tasks"]]
+    until((runs / first / PROGRESS).exists)
+    failure = {
+        "run_id": second, "error": "no", "traceback": "", "kind": "error", "submission": manifest["id"],
+        "job": "1", "host": "h", "node": "", "log": "l", "when": "noon",
+    }  # fmt: skip
+    (runs / second).mkdir()
+    (runs / second / FAILURE).write_text(json.dumps(failure))
+    assert f"failed {second}" in status(f"runs={runs}", "failed=true").stdout
+    again = submit(*words, "retry=failed")
+    assert again.returncode == 0, again.stderr
+    assert "1 running, 1 failed" in again.stdout
+    assert "nothing to queue" in again.stdout
+    assert "not queued again before those have ended" in again.stdout
+    assert cancel(f"runs={runs}").stdout.startswith("ended 1 job, 2 runs on Slurm: ")
+    until(lambda: not queue())
+    assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "retry=failed", "dry_run=true").stdout
 
 
 @pytest.mark.parametrize("accounting", [True, False])
