@@ -12,6 +12,7 @@ from jobs.cpu_jobs import cpu_profile
 from jobs.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
 from jobs.pack_task import PackTask
 from jobs.profiles import LocalProfile, SlurmProfile, local_gpus
+from jobs.retry import avoiding
 from jobs.sbatch_options import OF_TRAINING
 from jobs.slurm_queue import RefusedError, queue_array
 from jobs.task import TrainTask
@@ -35,7 +36,7 @@ def slurm_steps(work: Work, tasks: Tasks, folder: Path, profile: SlurmProfile, s
     if tasks.preparation:
         yield partial(_queue_preparation, tasks.preparation, folder, profile, source)
     for number, array in enumerate(tasks.arrays):
-        yield partial(_queue_training, array, number, folder, profile, source)
+        yield partial(_queue_training, array, number, folder, profile, work.avoided, source)
     if tasks.aggregation:
         yield partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, source)
 
@@ -62,11 +63,26 @@ def _queue_preparation(
 
 
 def _queue_training(
-    tasks: Sequence[TrainTask], array: int, folder: Path, profile: SlurmProfile, source: Path, manifest: Manifest
+    tasks: Sequence[TrainTask],
+    array: int,
+    folder: Path,
+    profile: SlurmProfile,
+    avoided: Sequence[str],
+    source: Path,
+    manifest: Manifest,
 ) -> Manifest:
     name, comment = manifest.job_names[array], job_comment(manifest.id, array)
     after = [manifest.preparation.job] if manifest.preparation else []
-    return _with_jobs(manifest, array, queue_array(name, comment, tasks, folder, profile, source, after))
+    try:
+        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), source, after)
+    except RefusedError as error:
+        if avoided:
+            nodes = ",".join(avoided)
+            raise RefusedError(
+                f"{error}; nodes left out because of failed runs: {nodes}; avoid_nodes=false uses them"
+            ) from None
+        raise
+    return _with_jobs(manifest, array, jobs)
 
 
 def _queue_aggregation(

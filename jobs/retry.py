@@ -9,7 +9,7 @@ from caltech_exp.states import RunState
 from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask
 from jobs.accounting import EndedJob, ended_jobs
 from jobs.local import cancelled
-from jobs.profiles import Profile, SlurmProfile
+from jobs.profiles import SlurmProfile
 
 OF_A_JOB = {
     "BOOT_FAIL": "its node did not boot",
@@ -112,10 +112,14 @@ def advice(states: Iterable[RunState]) -> list[str]:
     return lines
 
 
-def without_bad_nodes(profile: Profile, states: Iterable[RunState]) -> Profile:
-    """The profile, leaving out the nodes that are to blame for the end of a run."""
-    bad = sorted({state.node for state in states if NODE.fullmatch(state.node)})
-    if not bad or not isinstance(profile, SlurmProfile):
+def bad_nodes(states: Iterable[RunState]) -> tuple[str, ...]:
+    """The nodes that are to blame for the end of a run."""
+    return tuple(sorted({state.node for state in states if NODE.fullmatch(state.node)}))
+
+
+def avoiding(profile: SlurmProfile, nodes: Sequence[str]) -> SlurmProfile:
+    """The profile, leaving out those nodes too."""
+    if not nodes:
         return profile
     given = [profile.exclude] if profile.exclude else []
-    return profile.model_copy(update={"exclude": ",".join(dict.fromkeys([*given, *bad]))})
+    return profile.model_copy(update={"exclude": ",".join(dict.fromkeys([*given, *nodes]))})

@@ -38,6 +38,7 @@ from jobs.pack_task import PackTask
 from jobs.profile_paths import packs_folder, torch_home_of_tasks
 from jobs.profiles import Profile, SlurmProfile
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
+from jobs.retry import avoiding
 from jobs.slurm_queue import UncertainError, check_log_folder
 from jobs.snapshot import Snapshot, check_python_path, take_snapshot
 from jobs.task import TrainTask
@@ -221,6 +222,7 @@ def _manifest(number: str, work: Work, request: Request, profile: Profile, code:
         for index, group in enumerate(array.tasks)
     ]
     report = work.report
+    of_training = avoiding(profile, work.avoided) if isinstance(profile, SlurmProfile) else profile
     return Manifest(
         id=number,
         executor=profile.executor,
@@ -230,7 +232,7 @@ def _manifest(number: str, work: Work, request: Request, profile: Profile, code:
         aggregation=AggregationJob(name=work.aggregation_name, report=str(report)) if report else None,
         settings=request.settings,
         seeds=request.seeds,
-        profile=profile.model_dump(mode="json"),
+        profile=of_training.model_dump(mode="json"),
         command=tuple(sys.argv),
         code=code,
         host=socket.gethostname(),

@@ -38,7 +38,7 @@ from jobs.preflight import (
 from jobs.profile_paths import packs_folder, use_torch_home
 from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile
 from jobs.queued import sound_manifests
-from jobs.retry import advice, without_bad_nodes
+from jobs.retry import advice, avoiding, bad_nodes
 from jobs.run_states import states_of
 from jobs.show import plan_table, queue_lines, summary
 from jobs.study_jobs import StudyJob, held_after_failed_launch, study_jobs
@@ -76,7 +76,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         problems.append(str(error))
     open_runs = _open_runs(plan, states, request)
     arrays = _arrays(open_runs, runs, request, most_tasks)
-    work = Work(runs.name, tuple(arrays), report=request.report)
+    work = Work(runs.name, tuple(arrays), report=request.report, avoided=_avoided(request, states))
     try:
         if request.report:
             check_report_folder(request.report)
@@ -92,14 +92,12 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         check_weights([run.config for run in open_runs], fetch=False)
     except UserError as error:
         problems.append(str(error))
-    if request.options.avoid_nodes:
-        profile = without_bad_nodes(profile, states.values())
     if plan:
         print(plan_table(plan, states, arrays))
         print()
     print(summary(plan, states))
     if plan:
-        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile))))
+        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, work))))
     for line in [
         *single_lines(work, "would queue"),
         *cost_lines(arrays, past, profile, images),
@@ -171,12 +169,10 @@ def _queue(
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
-        if request.options.avoid_nodes:
-            profile = without_bad_nodes(profile, states.values())
         in_queue = any(state.state == "queued" for state in states.values())
         jobs = study_jobs(manifests, timeout) if report or in_queue else []
         lines += _release_held(jobs, timeout)
-        work = Work(runs.name, tuple(arrays), packs_first(arrays, data, packs))
+        work = Work(runs.name, tuple(arrays), packs_first(arrays, data, packs), avoided=_avoided(request, states))
         if report:
             work, said = with_report(work, report, runs, manifests, jobs, profile)
             lines += said
@@ -185,7 +181,7 @@ def _queue(
             lines += end_replaced(work.report, runs, manifests, jobs, timeout)
     print(summary(plan, states))
     for line in (
-        *queue_lines(arrays, "queued", _where(request, profile)),
+        *queue_lines(arrays, "queued", _where(request, profile, work)),
         *single_lines(work, "queued"),
         *lines,
         *cost_lines(arrays, past, profile, study_data.train_val_images),
@@ -229,9 +225,15 @@ def _most_tasks(profile: Profile) -> int | None:
     return min(most, profile.max_array_size or most)
 
 
-def _where(request: Request, profile: Profile) -> str:
+def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...]:
+    """The nodes that the runs are to keep off."""
+    return bad_nodes(states.values()) if request.options.avoid_nodes else ()
+
+
+def _where(request: Request, profile: Profile, work: Work) -> str:
     name = f"profile {request.options.profile or profile.executor}{request.profile}"
-    return f"{name}, not on {profile.exclude}" if isinstance(profile, SlurmProfile) and profile.exclude else name
+    excluded = avoiding(profile, work.avoided).exclude if isinstance(profile, SlurmProfile) else None
+    return f"{name}, not on {excluded}" if excluded else name
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from jobs.missing_packs import PackItem, missing_packs
 class Work:
     """What one submission queues.
 
-    packs   to be made before the arrays; none if all are there
-    report  folder of the report to be written after all of them; None for no report
-    after   what of the study is in a queue already and is waited for with the report: ids of Slurm's jobs and
-            arrays, or of submissions on this machine
+    packs    to be made before the arrays; none if all are there
+    report   folder of the report to be written after all of them; None for no report
+    after    what of the study is in a queue already and is waited for with the report: ids of Slurm's jobs and
+             arrays, or of submissions on this machine
+    avoided  nodes that the arrays are to keep off, since runs failed there
     """
 
     study: str
@@ -24,6 +25,7 @@ class Work:
     packs: tuple[PackItem, ...] = ()
     report: Path | None = None
     after: tuple[str, ...] = ()
+    avoided: tuple[str, ...] = ()
 
     @property
     def preparation_name(self) -> str:

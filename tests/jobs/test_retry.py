@@ -1,13 +1,11 @@
 """Why runs have no result, and where they are not tried again."""
 
-from pathlib import Path
-
 import pytest
 
 from caltech_exp.results import Failure, FailureKind
 from caltech_exp.states import RunState
 from jobs.profiles import SlurmProfile, parse_profile
-from jobs.retry import advice, without_bad_nodes
+from jobs.retry import advice, avoiding, bad_nodes
 
 
 def failed(kind: FailureKind, node: str = "") -> RunState:
@@ -38,21 +36,12 @@ def test_every_kind_of_failure_has_its_line() -> None:
 
 
 def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
-    found = without_bad_nodes(
-        profile, [failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")]
-    )
-    assert isinstance(found, SlurmProfile)
-    assert found.exclude == "old7,gpu07"
-    assert without_bad_nodes(profile, [failed("error", "gpu08")]) == profile
+    nodes = bad_nodes([failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")])
+    assert nodes == ("gpu07",)
+    assert avoiding(profile, nodes).exclude == "old7,gpu07"
+    assert avoiding(profile, bad_nodes([failed("error", "gpu08")])) == profile
 
 
 @pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])
-def test_what_is_no_name_of_a_node_goes_nowhere(name: str, profile: SlurmProfile) -> None:
-    assert without_bad_nodes(profile, [failed("node", name)]) == profile
-
-
-def test_a_machine_without_slurm_leaves_no_node_out(tmp_path: Path) -> None:
-    path = tmp_path / "local.yaml"
-    path.write_text("executor: local\n")
-    local = parse_profile(path.read_text(), str(path))
-    assert without_bad_nodes(local, [failed("node", "gpu07")]) == local
+def test_what_is_no_name_of_a_node_goes_nowhere(name: str) -> None:
+    assert bad_nodes([failed("node", name)]) == ()

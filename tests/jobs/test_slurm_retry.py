@@ -13,6 +13,16 @@ from tests.jobs.testbed import path_with, profile, queue, slurm, until
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
 
 
+def fail(folder: Path, **what: str) -> None:
+    """Leave a failure in the folder of a run."""
+    failure = {
+        "run_id": folder.name, "error": "no", "traceback": "", "kind": "error", "submission": "s", "job": "1",
+        "host": "h", "node": "", "log": "l", "when": "noon", **what,
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / FAILURE).write_text(json.dumps(failure))
+
+
 def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
 ) -> None:
@@ -23,13 +33,7 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     slurm("scancel", first)
     slurm("scancel", second)
     (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][1]["runs"]
-    failure = {
-        "run_id": run, "error": "RuntimeError: CUDA error: uncorrectable ECC error", "traceback": "",
-        "kind": "node",
-        "submission": "s", "job": second, "host": "h", "node": "gpu01", "log": "l", "when": "noon",
-    }  # fmt: skip
-    (runs / run).mkdir()
-    (runs / run / FAILURE).write_text(json.dumps(failure))
+    fail(runs / run, kind="node", node="gpu01", error="RuntimeError: CUDA error: uncorrectable ECC error")
     # Seeds 3 and 4 were never submitted.
     dry = submit(*words, "seeds=5", "retry=failed", "dry_run=true").stdout
     assert "2 pending, 1 lost, 1 failed, 1 queued" in dry
@@ -48,6 +52,38 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     assert sum("ExcNodeList=gpu01" in shown for shown in excluded) == 2
 
 
+def test_jobs_that_train_nothing_may_use_a_node_where_runs_failed(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}", "aggregate=true", f"out={tmp_path / 'report'}")
+    assert submit(*words).returncode == 0
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][0]["runs"]
+    slurm("scancel", *(job for job, _ in queue()))
+    fail(runs / run, kind="node", node="gpu01")
+    assert submit(*words).returncode == 0
+    excluded = {name: "ExcNodeList=gpu01" in slurm("scontrol", "show", "job", job) for job, name in queue()}
+    assert excluded == {"resnet.runs": True, "aggregate.runs": False}
+
+
+def test_a_refusal_names_the_nodes_that_were_left_out_for_failed_runs(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    assert submit(*words).returncode == 0
+    ((job, _),) = queue()
+    slurm("scancel", job)
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][0]["runs"]
+    fail(runs / run, kind="node", node="gpu77")  # which the cluster no longer has
+    done = submit(*words)
+    assert done.returncode == 2
+    assert "Invalid node name" in done.stderr
+    assert "nodes left out because of failed runs: gpu77; avoid_nodes=false uses them" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert submit(*words, "avoid_nodes=false").returncode == 0
+
+
 def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_others(
     submit: Command, cancel: Command, status: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -58,12 +94,7 @@ def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_ot
     manifest = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())
     ((first, second),) = [task["runs"] for task in manifest["tasks"]]
     until((runs / first / PROGRESS).exists)
-    failure = {
-        "run_id": second, "error": "no", "traceback": "", "kind": "error", "submission": manifest["id"],
-        "job": "1", "host": "h", "node": "", "log": "l", "when": "noon",
-    }  # fmt: skip
-    (runs / second).mkdir()
-    (runs / second / FAILURE).write_text(json.dumps(failure))
+    fail(runs / second, submission=manifest["id"])
     assert f"failed {second}" in status(f"runs={runs}", "failed=true").stdout
     again = submit(*words, "retry=failed")
     assert again.returncode == 0, again.stderr
