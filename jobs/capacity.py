@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from jobs.profiles import Profile, SlurmProfile, local_gpus
+from jobs.local_gpus import local_gpus
+from jobs.profiles import Profile, SlurmProfile
 
 
 def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
-    """What tasks of this profile run on. Raises UserError as `local_gpus` does."""
+    """What tasks of this profile run on."""
     if profile.device != "auto":
         return profile.device
     if isinstance(profile, SlurmProfile):
@@ -15,10 +16,7 @@ def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
 
 
 def tasks_at_once(profile: Profile) -> int:
-    """The most tasks that run at a time: of each array on Slurm, of all on this machine.
-
-    Raises UserError as `local_gpus` does.
-    """
+    """The most tasks that run at a time: of each array on Slurm, of all on this machine."""
     if isinstance(profile, SlurmProfile):
         return profile.max_parallel
     return profile.max_parallel or max(1, 0 if profile.device == "cpu" else len(local_gpus()))

@@ -20,8 +20,6 @@ def cost_lines(
 
     past              the study's results (past_runs)
     train_val_images  that train.txt names, None where that is not known
-
-    Raises UserError as `local_gpus` does.
     """
     if not arrays:
         return []

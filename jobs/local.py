@@ -46,7 +46,7 @@ class LocalQueue:
 
     tasks: dict[str, Task]
     slots: int
-    gpus: tuple[int, ...]
+    gpus: tuple[str, ...]
     preparation: Task | None = None
     aggregation: Task | None = None
     after: tuple[Path, ...] = ()

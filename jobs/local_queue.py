@@ -82,7 +82,7 @@ def run_queue(folder: Path) -> None:
         _run(account, {AGGREGATION: queue.aggregation}, 1, ())
 
 
-def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[int, ...]) -> None:
+def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[str, ...]) -> None:
     """Run the tasks, at most `slots` at once, each slot on its own GPU where there are any, to their ends."""
     executor = submitit.LocalExecutor(account.folder)
     of_slot: dict[int, str] = {}
@@ -95,7 +95,8 @@ def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[int,
         free = [slot for slot in range(slots) if slot not in of_slot]
         for slot, name in zip(free, waiting, strict=False):
             gpu = [gpus[slot % len(gpus)]] if gpus else []
-            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MINUTES, gpus_per_node=len(gpu), visible_gpus=gpu)
+            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MINUTES, gpus_per_node=len(gpu))
+            executor.parameters["visible_gpus"] = gpu  # update_parameters takes numbers only, no UUIDs
             job: submitit.Job[None] = executor.submit(tasks[name])
             of_slot[slot] = name
             account.waiting.remove(name)

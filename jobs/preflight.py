@@ -12,8 +12,9 @@ from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, evenly, read_data_set
 from caltech_exp.study import StudyData, StudySettings
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
+from jobs.local_gpus import local_gpus
 from jobs.profile_paths import expand_path
-from jobs.profiles import LocalProfile, Profile, local_gpus
+from jobs.profiles import LocalProfile, Profile
 
 
 def data_folder(given: str, profile: Profile) -> Path:

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,20 +217,3 @@ def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
         return kind.model_validate(values) if kind else None
     except ValidationError:
         return None
-
-
-def local_gpus() -> Sequence[int]:
-    """Indices of the GPUs this process may use, without importing torch.
-
-    Raises UserError if CUDA_VISIBLE_DEVICES names them by anything but numbers.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    present = range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
-    if visible is None or not present:
-        return present
-    try:
-        return [int(part) for part in visible.split(",") if part.strip()]
-    except ValueError:
-        raise UserError(
-            f"CUDA_VISIBLE_DEVICES={visible}: give GPUs by number, as in CUDA_VISIBLE_DEVICES=0,1"
-        ) from None

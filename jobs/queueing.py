@@ -10,8 +10,9 @@ from jobs.aggregate_task import AggregateTask
 from jobs.capacity import tasks_at_once
 from jobs.cpu_jobs import cpu_profile
 from jobs.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
+from jobs.local_gpus import local_gpus
 from jobs.pack_task import PackTask
-from jobs.profiles import LocalProfile, SlurmProfile, local_gpus
+from jobs.profiles import LocalProfile, SlurmProfile
 from jobs.retry import avoiding
 from jobs.sbatch_options import OF_TRAINING
 from jobs.slurm_queue import RefusedError, queue_array
@@ -118,7 +119,7 @@ def _start_local_queue(
     queue = LocalQueue(
         tasks={job_name(number): task for number, task in enumerate(every)},
         slots=tasks_at_once(profile),
-        gpus=() if profile.device == "cpu" else tuple(local_gpus()),
+        gpus=() if profile.device == "cpu" else local_gpus(),
         preparation=tasks.preparation,
         aggregation=tasks.aggregation,
         after=tuple(folder.parent / submission for submission in work.after),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from caltech_exp.errors import UserError
 from jobs.local import LocalQueue, cancel, cancelled, is_alive, queued_tasks, start_queue, submitit_jobs
-from jobs.profiles import local_gpus
+from jobs.local_gpus import local_gpus
 from jobs.submission import study_lock
 from tests.conftest import CHECKOUT, Command
 from tests.jobs.testbed import until
@@ -84,15 +85,36 @@ def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: 
 def test_no_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(()))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert list(local_gpus()) == []
+    assert local_gpus() == ()
 
 
-def test_visible_gpus_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        (None, ("0", "1", "2")),
+        ("2,0", ("2", "0")),
+        ("MIG-5c0d-2, GPU-8a1b", ("MIG-5c0d-2", "GPU-8a1b")),
+        ("1,-1,0", ("1",)),
+        ("", ()),
+        ("NoDevFiles", ()),
+    ],
+)
+def test_visible_gpus_are_kept(
+    visible: str | None, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(("a", "b", "c")))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert list(local_gpus()) == [0, 1, 2]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert list(local_gpus()) == [2, 0]
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local_gpus() == found
+
+
+def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path) -> None:
+    task = partial(os.system, "echo given $CUDA_VISIBLE_DEVICES")
+    start_queue(tmp_path, LocalQueue({"local-0": task}, 1, ("MIG-5c0d-2", "1")), CHECKOUT)
+    until(lambda: not is_alive(tmp_path))
+    (log,) = tmp_path.glob("*_log.out")
+    assert "given MIG-5c0d-2\n" in log.read_text()
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_path: Path) -> None:
