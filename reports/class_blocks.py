@@ -179,6 +179,8 @@ def _favours(shares: tuple[float, float]) -> str:
     there, taken = shares
     if taken > NEARLY_ALL:
         return "takes almost every image for it"
+    if not there:  # of another class than the largest
+        return "predicts it though there is none"
     return f"predicts it {taken / there:.2f} times as often as it is there"
 
 

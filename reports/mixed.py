@@ -9,7 +9,7 @@ from reports.outcome import Outcome
 def mixed_origins(results: Sequence[Outcome]) -> list[str]:
     """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`."""
     differing: dict[str, set[Any]] = {
-        "code versions": {str(code) for code in _each([result.code for result in results])},
+        "code versions": {result.all_code for result in results},
         "library versions": {
             tuple(sorted(one.items())) for one in _each([result.libraries for result in results])
         },

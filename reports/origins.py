@@ -51,7 +51,7 @@ def _facts(collected: Collected) -> Listing:
         lines += [
             f"First run started {escape(started[0])}, last one {escape(started[-1])}",
             f"Wall time of all runs together: {hours:.1f} h",
-            _spread("Code", (str(result.code) for result in results)),
+            _spread("Code", (result.all_code for result in results)),
             *(_spread(name, versions) for name, versions in _libraries(collected).items()),
             _spread("Device", (f"{result.device.name} ({result.device.type})" for result in results)),
             _spread("Host", (result.host for result in results), mixed_matters=False),

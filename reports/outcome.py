@@ -59,6 +59,7 @@ class Outcome(NamedTuple):
     device: Device
     libraries: dict[str, str]
     code: CodeVersion
+    earlier_code: tuple[CodeVersion, ...]
     job: str
     host: str
     started: str
@@ -68,6 +69,11 @@ class Outcome(NamedTuple):
     peak_memory_bytes: int
     energy_joules: float | None
     digest: str
+
+    @property
+    def all_code(self) -> str:
+        """The code that trained it, oldest first: `0.1.0 (0123456), 0.1.0 (89abcde)`."""
+        return ", ".join(str(code) for code in (*self.earlier_code, self.code))
 
 
 _FIELDS = tuple(name for name in Outcome._fields if name not in ("epochs", "balanced_accuracy", "digest"))

@@ -36,6 +36,7 @@ SHARED: dict[str, Any] = {
     "device": Device,
     "libraries": dict[str, str],
     "code": CodeVersion,
+    "earlier_code": tuple[CodeVersion, ...],
 }
 """Fields that many runs have in common: each value is written once."""
 PLAIN = tuple(name for name in Outcome._fields if name not in SHARED and name != "epochs")

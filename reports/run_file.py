@@ -111,7 +111,7 @@ def _numbers(one: Outcome | None) -> Sequence[Value]:
         *(getattr(one, name) for name in RESULT_COLUMNS),
         one.device.name,
         one.device.type,
-        str(one.code),
+        one.all_code,
         one.libraries.get("torch"),
         str(one.data.simulated).lower(),
         str(one.data.stand_in).lower(),

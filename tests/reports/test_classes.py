@@ -94,6 +94,16 @@ def test_a_network_that_comes_to_another_class_than_the_largest(folder: StudyFol
     ] == ["class 7", 0.49, 1.0]
 
 
+def test_a_class_without_an_image_may_be_the_one_that_is_predicted(folder: StudyFolder) -> None:
+    folder.start()
+    with_matrices(folder, matrix((5, 7, 60), (7, 7, 0), (5, 5, 40)))
+    (study,) = class_studies(folder.collect())
+    assert (
+        "0.0 % of the validation images are class 7 and 60.0 % are taken for it: the network predicts it though "
+        "there is none. Of the largest class, class 5," in favour_sentence(study, CLASSES)
+    )
+
+
 def test_a_class_that_is_predicted_a_little_too_often_is_not_named(folder: StudyFolder) -> None:
     folder.start()
     with_matrices(folder, matrix((5, 5, 48), (5, 7, 3), (7, 7, 49)))

@@ -43,6 +43,18 @@ def test_mixed_code_and_devices_are_marked(folder: StudyFolder, page: Page) -> N
     assert r"a\|b \`c\` \<d\> (cpu) (1 run)" in text
 
 
+def test_a_run_that_two_versions_trained_is_mixed_with_those_of_one(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    other = CODE.model_copy(update={"commit": "b" * 40})
+    folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, earlier_code=(other,)))
+    text = page(folder)
+    assert "mixed code versions" in text
+    assert (
+        "- Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (1 run), 0.1.0 (bbbbbbbbbbbb), 0.1.0 (aaaaaaaaaaaa) (1 run)"
+        in text
+    )
+
+
 def test_damaged_manifests_and_strays_are_named(folder: StudyFolder, page: Page) -> None:
     folder.start()
     folder.submit("not a run id")
