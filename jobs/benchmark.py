@@ -128,6 +128,12 @@ def _images(options: BenchmarkOptions, data: DataSet, parts: Collection[str]) ->
     return images
 
 
+def _given(options: BenchmarkOptions) -> dict[str, str]:
+    """What is not at its default; the job has its profile already."""
+    defaults = BenchmarkOptions()
+    return {name: str(value) for name, value in options if value != getattr(defaults, name) and name != "profile"}
+
+
 def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> int:
     """Queue the benchmark as one job that writes `out`."""
     if not options.out:
@@ -138,7 +144,7 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
     logs = out.parent / f"{out.stem}-logs"
     check_log_folder(logs)
     given = {
-        **{name: str(value) for name, value in options if value not in ("", 0) and name != "profile"},
+        **_given(options),
         "data": str(data.root.resolve()),
         "packs": str(packs_folder(options.packs, profile)),
         "out": str(out),

@@ -8,7 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from caltech_exp.errors import UserError
+from caltech_exp.errors import UserError, shown
+
+NO_CONNECTION = re.compile(
+    r"timed out|zero bytes|unable to contact|connection|connect failure|communication|standby|address",
+    re.IGNORECASE,
+)
+"""In complaints that the controller or the database was not reached (slurm_errno.c)."""
 
 
 class NoAnswerError(UserError):
@@ -48,6 +54,9 @@ def ask(command: Sequence[str], timeout: float) -> str:
         raise not_answering(f"{name} did not end within {timeout:g} s") from None
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
+        reason = reason.removeprefix(f"{name}: error: ")
+        if done.stderr.strip() and not NO_CONNECTION.search(done.stderr):
+            raise NoAnswerError(f"{name} failed: {reason}; mend that and try again")
         raise not_answering(f"{name}: {reason}")
     return done.stdout
 
@@ -96,7 +105,12 @@ def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
     ]
     jobs = []
     for line in ask(command, timeout).splitlines():
-        job, state, reason, name, comment = line.strip().split("|", 4)
+        fields = line.strip().split("|", 4)
+        if len(fields) != 5:
+            raise NoAnswerError(
+                f"squeue printed {shown(repr(line))}, which is no job; look at `{' '.join(command)}`"
+            )
+        job, state, reason, name, comment = fields
         running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
         jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment))
     return jobs

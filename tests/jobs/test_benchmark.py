@@ -94,5 +94,7 @@ def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: 
     until(lambda: not queue(), 300)
     log = "".join(path.read_text() for path in (tmp_path / "figures-logs").glob("*_log.*"))
     assert out.exists(), log
-    assert len(json.loads(out.read_text())["measurements"]) == 2
+    measured = json.loads(out.read_text())["measurements"]
+    assert len(measured) == 2
+    assert measured[0]["config"]["workers"] == 0
     assert "epoch with validation" in log

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +112,7 @@ def test_visible_gpus_are_kept(
 
 
 def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path) -> None:
-    task = partial(os.system, "echo given $CUDA_VISIBLE_DEVICES")
+    task: Callable[[], Any] = partial(os.system, "echo given $CUDA_VISIBLE_DEVICES")
     start_queue(tmp_path, LocalQueue({"local-0": task}, 1, ("MIG-5c0d-2", "1")), CHECKOUT)
     until(lambda: not is_alive(tmp_path))
     (log,) = tmp_path.glob("*_log.out")
