@@ -88,7 +88,7 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     if not key:
         return UserError(f"{prefix}{message}")
     if named:
-        return UserError(f"{prefix}{key}: {message}{describe(fields.get(top))}")
+        return UserError(f"{prefix}{key}: {message}")
     given = first["input"]
     hint = did_you_mean(given, options) if isinstance(given, str) and (options := _options(first)) else ""
     return UserError(

@@ -5,7 +5,7 @@ from caltech_exp.catalog.model import Catalog
 from jobs.profiles import SlurmProfile
 from jobs.sbatch_options import SETTINGS
 
-OF_SBATCH = ("hold", "licenses", "mail-type", "mail-user", "nice", "nodelist", "reservation")
+OF_SBATCH = ("hold", "licenses", "mail-type", "mail-user", "nice", "reservation")
 """Options of sbatch that a profile has no setting of its own for, and people type."""
 BY_ANOTHER_NAME = {"cpus": "cpus-per-task", "gpus": "gpus-per-node", "mem": "mem", "memory": "mem", "time": "time"}
 """What people call an option of sbatch -> the option."""

@@ -45,15 +45,15 @@ OptionValue = Line | int | FiniteFloat | bool
 """Of an sbatch option; true for one without a value, false for none."""
 
 
-def _gpus(value: int | str) -> int | str:
-    """A number where one was written as text, as on the command line of a shell script."""
+def _gpus(value: object) -> object:
+    """A number also where one was written as text."""
     kind, colon, count = value.rpartition(":") if isinstance(value, str) else ("", "", str(value))
-    if not re.fullmatch(r"0*[1-9]\d*", count, re.ASCII) or (colon and not re.fullmatch(r"[A-Za-z][\w.-]*", kind)):
+    if not re.fullmatch(r"0*[1-9][0-9]*", count) or (colon and not re.fullmatch(r"[A-Za-z][\w.-]*", kind)):
         raise ValueError("write a number of GPUs, 1 or more, or a type and a number, as in a100:1")
     return value if colon else int(count)
 
 
-Gpus = Annotated[int | str, AfterValidator(_gpus)]
+Gpus = Annotated[int | str, BeforeValidator(_gpus)]
 """How many GPUs, or of which type how many."""
 GIVE_GPUS = ("gpu", "gres", "tres", "exclusive")
 """Beginnings of sbatch's options that give a task GPUs, the last one all that a node has."""

@@ -78,6 +78,8 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (SLURM + "sbatch: {req: true, no-req: true}", "requeue and no-requeue say the opposite; keep one"),
         ("executor: slurm\ngpus_per_node: a100", "write a number of GPUs, 1 or more, or a type and a number"),
         ("executor: slurm\ngpus_per_node: a100:0", "gpus_per_node=a100:0: write a number of GPUs, 1 or more"),
+        ("executor: slurm\ngpus_per_node: true", "gpus_per_node=True: write a number of GPUs, 1 or more"),
+        ("executor: slurm\ngpus_per_node: [1]", "gpus_per_node=[1]: write a number of GPUs, 1 or more"),
         ("executor: slurm\ngpus_per_node: 0", "gpus_per_node=0: write a number of GPUs, 1 or more"),
         (SLURM + "sbatch: {arr: 0-1}", "array is set by the suite itself; leave it out"),
         (SLURM + "sbatch: {clusters: a}", "clusters is for sbatch alone; export SLURM_CLUSTERS"),
