@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -41,6 +40,7 @@ from jobs.queueing import Step, Tasks, local_steps, slurm_steps
 from jobs.retry import avoiding
 from jobs.slurm_queue import UncertainError, check_log_folder
 from jobs.snapshot import Snapshot, check_python_path, take_snapshot
+from jobs.submission_id import submission_id
 from jobs.task import TrainTask
 from jobs.work import Work
 
@@ -100,7 +100,7 @@ def submit(
     Raises UserError if the queue takes neither runs nor a report, and then leaves nothing behind; if it takes
     some, or may have (UncertainError), that is recorded before the error is raised.
     """
-    number = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    number = submission_id(datetime.now(UTC), (path.name for path in (runs / SUBMISSIONS).iterdir()))
     folder = runs / SUBMISSIONS / number
     check_python_path(runs)
     if isinstance(profile, SlurmProfile):
