@@ -1,4 +1,4 @@
-"""Jobs that sbatch queued without saying so get their tasks' files. On a real Slurm: test_slurm_faults."""
+"""Jobs that sbatch queued without saying so get their tasks' files. On a real Slurm: test_slurm_adoption."""
 
 from collections.abc import Sequence
 from pathlib import Path
