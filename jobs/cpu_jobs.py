@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from caltech_exp.config import FiniteFloat
-from jobs.profile_values import MINUTES_OF_TEN_YEARS, CpuOptionName, Name, OptionValue
+from jobs.profile_values import MINUTES_OF_TEN_YEARS, CpuOptionName, Memory, Name, OptionValue
 from jobs.sbatch_options import contradiction, full_name
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class CpuJobs(BaseModel):
     qos: Name | None = Field(None, description="quality of service; left out: the profile's")
     time_minutes: int = Field(30, ge=1, le=MINUTES_OF_TEN_YEARS, description="time limit, minutes")
     cpus_per_task: int | None = Field(2, ge=1, description="CPU cores; null: the site's default")
-    mem_gb: FiniteFloat | None = Field(4, ge=0.001, le=1e6, description="memory, GB; null: the site's default")
+    mem_gb: Memory | None = Field(4, description="memory, GB; null: the site's default")
     sbatch: dict[CpuOptionName, OptionValue] = Field(
         {}, description="further sbatch options beside the profile's; false leaves one of those out"
     )

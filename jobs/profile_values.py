@@ -45,6 +45,16 @@ OptionValue = Line | int | FiniteFloat | bool
 """Of an sbatch option; true for one without a value, false for none."""
 
 
+def _memory(gigabytes: float) -> float:
+    if 0 < gigabytes < 0.001:
+        raise ValueError("write gigabytes: 32, or 0 for all of a node's memory")
+    return gigabytes
+
+
+Memory = Annotated[FiniteFloat, Field(ge=0, le=1e6), AfterValidator(_memory)]
+"""Gigabytes; 0 for all that a node has, as sbatch takes --mem=0."""
+
+
 def _gpus(value: object) -> object:
     """A number also where one was written as text."""
     kind, colon, count = value.rpartition(":") if isinstance(value, str) else ("", "", str(value))

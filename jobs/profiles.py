@@ -20,6 +20,7 @@ from jobs.profile_values import (
     MINUTES_OF_TEN_YEARS,
     Gpus,
     Line,
+    Memory,
     Name,
     NetworkName,
     OptionName,
@@ -92,7 +93,7 @@ class SlurmProfile(_Profile):
         None, description="GPUs of a task, by --gpus-per-node: 1, or those of a type, a100:1"
     )
     gres: Line | None = Field(None, description="GPUs of a task, by --gres, for example gpu:a100:1")
-    mem_gb: FiniteFloat | None = Field(None, ge=0.001, le=1e6, description="memory of a task, GB: 32, not 32G")
+    mem_gb: Memory | None = Field(None, description="memory of a task, GB: 32, not 32G; 0 for all of a node's")
     partition: Name | None = Field(None, description="partition")
     account: Name | None = Field(None, description="account to charge")
     qos: Name | None = Field(None, description="quality of service")

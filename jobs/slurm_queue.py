@@ -124,7 +124,7 @@ def sbatch_parameters(
         "cpus_per_task": profile.cpus_per_task,
         "gpus_per_node": profile.gpus_per_node,
         "gres": profile.gres,
-        "mem": f"{round(profile.mem_gb * 1024)}M" if profile.mem_gb else None,
+        "mem": None if profile.mem_gb is None else f"{round(profile.mem_gb * 1024)}M",
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,

@@ -92,7 +92,7 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         ("executor: slurm\nsbatch: {exclusive: false}", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
         (SLURM + "mem_gb: inf", "profile p: mem_gb=inf: "),
         (SLURM + "mem_gb: 1e400", "profile p: mem_gb=inf: "),
-        (SLURM + "mem_gb: 0.0001", "profile p: mem_gb=0.0001: "),
+        (SLURM + "mem_gb: 0.0001", "mem_gb=0.0001: write gigabytes: 32, or 0 for all of a node's memory"),
         (SLURM + "poll_seconds: inf", "profile p: poll_seconds=inf: "),
         (SLURM + "poll_seconds: nan", "profile p: poll_seconds=nan: "),
         (SLURM + "command_timeout_seconds: 1e300", "profile p: command_timeout_seconds=1e+300: "),
@@ -162,6 +162,11 @@ def test_a_profile_in_the_terms_of_sbatch() -> None:
     assert given["setup"][0] == "module load cuda"
     assert given["setup"][1].startswith("export PYTHONPATH=")
     assert "gres" not in given
+
+
+@pytest.mark.parametrize(("text", "asked"), [("mem_gb: 0.001", "1M"), ("mem_gb: 0", "0M"), ("", None)])
+def test_no_memory_is_named_or_all_that_a_node_has(text: str, asked: object) -> None:
+    assert parameters(SLURM + text).get("mem") == asked
 
 
 def parameters(text: str) -> dict[str, Any]:
