@@ -13,7 +13,7 @@ from typing import get_args
 from submitit.core.utils import DelayedSubmission, JobPaths
 
 from caltech_exp.config import run_id
-from caltech_exp.study import SUBMISSIONS, Manifest, SinglePart, write_manifest
+from caltech_exp.manifest import SUBMISSIONS, Manifest, SinglePart, write_manifest
 from jobs.aggregate_task import AggregateTask
 from jobs.cluster import QueuedJob, cancel_jobs, grouped, queued_jobs
 from jobs.pack_task import PackTask

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caltech_exp.errors import UserError
+from caltech_exp.manifest import SUBMISSIONS, Manifest
 from caltech_exp.results import Damaged, read_record
-from caltech_exp.study import SUBMISSIONS, Manifest
 from jobs import local
 from jobs.aggregated import AGGREGATED, Aggregated
 from jobs.cluster import cancel_jobs

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.manifest import SUBMISSIONS, Manifest
 from caltech_exp.plan import expand
-from caltech_exp.study import SUBMISSIONS, Manifest, Study, read_study
+from caltech_exp.study import Study, read_study
 from jobs import local
 from jobs.cluster import cancel_jobs, grouped
 from jobs.local_processes import end_orphans, has_orphans

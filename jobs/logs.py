@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from caltech_exp.study import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
+from caltech_exp.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
 from jobs.local import submitit_jobs
 
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from caltech_exp.errors import UserError
+from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.states import RunState
-from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask, read_study
+from caltech_exp.study import read_study
 from jobs.accounting import EndedJob
 from jobs.aggregation import report_line
 from jobs.capacity import device_type, tasks_at_once

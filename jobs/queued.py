@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from caltech_exp.errors import UserError
+from caltech_exp.manifest import SUBMISSIONS, Manifest, read_manifests
 from caltech_exp.results import Damaged
 from caltech_exp.states import InQueue
-from caltech_exp.study import SUBMISSIONS, Manifest, read_manifests
 from jobs import local
 from jobs.cluster import QueuedJob, queued_jobs
 from jobs.study_jobs import JobIndex

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from caltech_exp.study import Manifest, job_comment
+from caltech_exp.manifest import Manifest, job_comment
 from jobs.aggregate_task import AggregateTask
 from jobs.capacity import tasks_at_once
 from jobs.cpu_jobs import cpu_profile

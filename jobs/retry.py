@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.states import RunState
-from caltech_exp.study import SUBMISSIONS, Manifest, SubmittedTask
 from jobs.accounting import EndedJob, ended_jobs
 from jobs.local import cancelled
 from jobs.profiles import SlurmProfile

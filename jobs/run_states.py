@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from caltech_exp.files import file_system_time
+from caltech_exp.manifest import Manifest
 from caltech_exp.plan import PlannedRun
 from caltech_exp.states import InQueue, RunState, run_state, untouched_state
-from caltech_exp.study import Manifest
 from jobs.past_runs import PastRun, past_runs, run_names
 from jobs.queued import queued_runs
 from jobs.retry import why_lost

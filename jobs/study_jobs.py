@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from caltech_exp.study import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
+from caltech_exp.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
 from jobs.cluster import QueuedJob, queued_jobs
 
 

@@ -13,22 +13,11 @@ from pathlib import Path
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.files import folder_if_it_succeeds, lock_or_wait
+from caltech_exp.manifest import SUBMISSIONS, AggregationJob, Manifest, SingleJob, SubmittedTask, write_manifest
 from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.study import (
-    STUDY,
-    SUBMISSIONS,
-    AggregationJob,
-    Manifest,
-    SingleJob,
-    Study,
-    StudyData,
-    SubmittedTask,
-    read_study,
-    write_manifest,
-    write_study,
-)
+from caltech_exp.study import STUDY, Study, StudyData, read_study, write_study
 from jobs.aggregate_task import AggregateTask
 from jobs.cluster import cancel_jobs
 from jobs.environment import write_environment

@@ -15,11 +15,12 @@ from caltech_exp.arguments import run_command_line
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
 from caltech_exp.files import user_path
 from caltech_exp.leftovers import remove_after_result
+from caltech_exp.manifest import Manifest
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.splits import DataSet, check_images
 from caltech_exp.states import DONE, RunState
-from caltech_exp.study import Manifest, StudyData, read_study, require_same
+from caltech_exp.study import StudyData, read_study, require_same
 from jobs.aggregation import check_report_folder, end_replaced, wait_for_report, with_report
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release

@@ -8,10 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from caltech_exp.errors import EXIT_USER_ERROR, UserError
+from caltech_exp.manifest import SUBMISSIONS
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
-from caltech_exp.study import SUBMISSIONS
 from jobs.past_runs import past_runs, run_names
 from jobs.profiles import Profile, SlurmProfile, command_timeout
 from jobs.queued import queued_runs, sound_manifests

@@ -9,15 +9,9 @@ from pathlib import Path
 from caltech_exp.catalog import THE_REPORT, Catalog, Row, Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.manifest import Manifest, read_manifests
 from caltech_exp.results import Damaged
-from caltech_exp.study import (
-    RUN_FOLDER,
-    Manifest,
-    Study,
-    StudySettings,
-    read_manifests,
-    read_study,
-)
+from caltech_exp.study import RUN_FOLDER, Study, StudySettings, read_study
 from reports.measured import Measured, measure
 from reports.outcome import Outcome
 from reports.published import NOT_COUNTED, Published, other_data, read_published

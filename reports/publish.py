@@ -20,17 +20,9 @@ from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.config import OWN_NETWORK, PIN
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.manifest import Manifest, read_manifests
 from caltech_exp.results import RESULT, Damaged, Result, read_result, write_record
-from caltech_exp.study import (
-    Manifest,
-    Study,
-    StudySettings,
-    read_manifests,
-    read_study,
-    require_same,
-    run_folders,
-    write_study,
-)
+from caltech_exp.study import Study, StudySettings, read_study, require_same, run_folders, write_study
 from reports.published import add_record, record_of
 
 

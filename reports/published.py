@@ -12,10 +12,11 @@ from typing import Literal
 from pydantic import Field
 
 from caltech_exp.errors import one_line
+from caltech_exp.manifest import FileName, Manifest
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
 from caltech_exp.states import run_state
-from caltech_exp.study import FileName, Manifest, run_folders
+from caltech_exp.study import run_folders
 
 PUBLISHED = "published.json"
 NOT_COUNTED = "not counted"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from caltech_exp.study import SUBMISSIONS
+from caltech_exp.manifest import SUBMISSIONS
 from reports.collect import Collected, RowRuns, Run
 from reports.curve_json import keyed_rows
 from reports.markup import NOTHING, printable

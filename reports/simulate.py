@@ -19,19 +19,12 @@ from caltech_exp.catalog import THE_REPORT, Row
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.manifest import Manifest, SubmittedTask, write_manifest
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import code_version
 from caltech_exp.results import RESULT, Result, write_record
 from caltech_exp.seeds import parse_seeds
-from caltech_exp.study import (
-    Manifest,
-    Study,
-    StudyData,
-    StudySettings,
-    SubmittedTask,
-    write_manifest,
-    write_study,
-)
+from caltech_exp.study import Study, StudyData, StudySettings, write_study
 from reports.simulated_data import ImageCounts, counts_of, invented_counts
 from reports.simulated_runs import simulate_run
 

@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caltech_exp.config import RunConfig
+from caltech_exp.manifest import MANIFEST, SUBMISSIONS, read_manifests
 from caltech_exp.results import FAILURE, RESULT, Failure, read_record, read_result
-from caltech_exp.study import MANIFEST, STUDY, SUBMISSIONS, StudySettings, read_manifests, read_study
+from caltech_exp.study import STUDY, StudySettings, read_study
 from tests.bad_inputs import Reader, as_json, damaged_bytes, damaged_value, generated
 from tests.reports.conftest import StudyFolder, make_result
 

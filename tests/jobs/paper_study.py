@@ -5,11 +5,12 @@ from pathlib import Path
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.clock import utc_now
 from caltech_exp.config import RunConfig
+from caltech_exp.manifest import Manifest, SubmittedTask, write_manifest
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import FAILURE, PROGRESS, RESULT, DataRecord, Device, Epoch, Failure, Progress, Result
 from caltech_exp.results import write_record as write
-from caltech_exp.study import Manifest, Study, StudyData, StudySettings, SubmittedTask, write_manifest, write_study
+from caltech_exp.study import Study, StudyData, StudySettings, write_study
 
 CODE = CodeVersion(version="0", commit=None, dirty=None)
 DATA = StudyData(

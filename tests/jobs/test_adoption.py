@@ -7,17 +7,17 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.provenance import code_version
-from caltech_exp.study import (
+from caltech_exp.manifest import (
     SUBMISSIONS,
     AggregationJob,
     Manifest,
-    StudySettings,
     SubmittedTask,
     job_comment,
     read_manifests,
     write_manifest,
 )
+from caltech_exp.provenance import code_version
+from caltech_exp.study import StudySettings
 from jobs.adoption import adopt
 from jobs.aggregate_task import AggregateTask
 from jobs.profiles import SlurmProfile

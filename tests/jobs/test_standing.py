@@ -16,7 +16,7 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
-from caltech_exp.study import SingleJob, write_manifest
+from caltech_exp.manifest import SingleJob, write_manifest
 from jobs.bar import LOOKS, bar, shares
 from jobs.look import look
 from jobs.queued import sound_manifests

@@ -2,8 +2,9 @@
 
 import pytest
 
+from caltech_exp.manifest import AggregationJob, Manifest, SingleJob, SubmittedTask, job_comment
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.study import AggregationJob, Manifest, SingleJob, StudySettings, SubmittedTask, job_comment
+from caltech_exp.study import StudySettings
 from jobs.cluster import QueuedJob, grouped
 from jobs.study_jobs import JobIndex
 

@@ -9,17 +9,10 @@ import pytest
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.manifest import Manifest, SubmittedTask, write_manifest
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result, write_record
-from caltech_exp.study import (
-    Manifest,
-    Study,
-    StudyData,
-    StudySettings,
-    SubmittedTask,
-    write_manifest,
-    write_study,
-)
+from caltech_exp.study import Study, StudyData, StudySettings, write_study
 from reports.collect import Collected, collect
 from reports.markdown import to_markdown
 from reports.page import report_page

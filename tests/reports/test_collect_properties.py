@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caltech_exp.config import RunConfig
+from caltech_exp.manifest import MANIFEST, SUBMISSIONS
 from caltech_exp.results import FAILURE, RESULT
-from caltech_exp.study import MANIFEST, STUDY, SUBMISSIONS
+from caltech_exp.study import STUDY
 from reports.collect import collect
 from tests.bad_inputs import Reader, as_json, damaged_bytes, damaged_value, generated
 from tests.reports.conftest import StudyFolder, make_result, row_config
