@@ -53,10 +53,12 @@ def split_arguments(
 def _instead(word: str, value: str, known: Sequence[str], flags: Collection[str], hints: Mapping[str, str]) -> str:
     """What to write in place of `word=value`, or of the word alone where there is no value."""
     name = word.lstrip("-").replace("-", "_")
-    meant = next(iter(difflib.get_close_matches(name.lower(), {*known, *hints}, n=1)), "")
     if name in known:
         return f"; write {name}={shown(value) or ('true' if name in flags else '...')}"
-    if meant in hints:
+    settings = {hint for hint, instead in hints.items() if VALUE in instead}
+    near = difflib.get_close_matches(name.lower(), {*known, *settings}, n=1)
+    meant = name if name in hints else next(iter(near), "")
+    if meant in hints and meant not in known:
         return f"; write {hints[meant].replace(VALUE, shown(value) or '...')}"
     return did_you_mean(name, known)
 

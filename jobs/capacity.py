@@ -3,6 +3,7 @@
 from typing import Literal
 
 from jobs.local_gpus import local_gpus
+from jobs.profile_values import gives_gpus
 from jobs.profiles import Profile, SlurmProfile
 
 
@@ -11,7 +12,7 @@ def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
     if profile.device != "auto":
         return profile.device
     if isinstance(profile, SlurmProfile):
-        return "cuda" if profile.gpus_per_node or "gpu" in (profile.gres or "") else "cpu"
+        return "cuda" if profile.gpus_per_node or gives_gpus(profile.gres) else "cpu"
     return "cuda" if local_gpus() else "cpu"
 
 

@@ -11,6 +11,8 @@ from caltech_exp.sources import IMAGENET
 from caltech_exp.weights import imagenet_path
 from jobs.profiles import Profile
 
+WEIGHTS_VARIABLES = ("TORCH_HOME", "XDG_CACHE_HOME")
+"""By which torch.hub finds its cache of weights."""
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 """What os.path.expandvars replaces."""
 
@@ -46,13 +48,18 @@ def use_torch_home(profile: Profile) -> None:
         os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
 
 
-def torch_home_of_tasks(profile: Profile) -> str | None:
-    """As the profile has it, to be expanded on the node; else where this process looks for ImageNet weights.
+def torch_home_here() -> str | None:
+    """Where this process looks for ImageNet weights if a variable says so ($TORCH_HOME, $XDG_CACHE_HOME).
 
-    Tasks may have other variables ($TORCH_HOME, $XDG_CACHE_HOME), as where sbatch exports none. None for a path
-    with a `$` of its own, which the node would expand.
+    For tasks that get neither, as where sbatch exports nothing. None where only the home folder says it, which may
+    be another in a task's container.
     """
-    if profile.torch_home:
-        return profile.torch_home
-    home = str(imagenet_path(next(iter(IMAGENET))).parents[2].absolute())
-    return None if "$" in home else home
+    if not any(os.environ.get(name) for name in WEIGHTS_VARIABLES):
+        return None
+    return str(imagenet_path(next(iter(IMAGENET))).parents[2].absolute())
+
+
+def use_torch_home_of_submission(home: str | None) -> None:
+    """Look for ImageNet weights there, unless variables of this node, or of the profile's setup, say where."""
+    if home and not any(os.environ.get(name) for name in WEIGHTS_VARIABLES):
+        os.environ["TORCH_HOME"] = home

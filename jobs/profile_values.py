@@ -57,13 +57,19 @@ Memory = Annotated[FiniteFloat, Field(ge=0, le=1e6), AfterValidator(_memory)]
 
 def _gpus(value: object) -> object:
     """A number also where one was written as text."""
-    kind, colon, count = value.rpartition(":") if isinstance(value, str) else ("", "", str(value))
-    if not re.fullmatch(r"0*[1-9][0-9]*", count) or (colon and not re.fullmatch(r"[A-Za-z][\w.-]*", kind)):
+    if re.fullmatch(r"0*[1-9][0-9]*", str(value)):
+        return int(str(value))
+    if not all(re.fullmatch(r"[A-Za-z0-9][\w.-]*:0*[1-9][0-9]*", part) for part in str(value).split(",")):
         raise ValueError("write a number of GPUs, 1 or more, or a type and a number, as in a100:1")
-    return value if colon else int(count)
+    return value
 
 
 Gpus = Annotated[int | str, BeforeValidator(_gpus)]
 """How many GPUs, or of which type how many."""
 GIVE_GPUS = ("gpu", "gres", "tres", "exclusive")
 """Beginnings of sbatch's options that give a task GPUs, the last one all that a node has."""
+
+
+def gives_gpus(gres: str | None) -> bool:
+    """Whether generic resources are GPUs or parts of them, as Slurm calls those."""
+    return any(word in (gres or "") for word in ("gpu", "shard", "mps"))

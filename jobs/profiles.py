@@ -27,6 +27,7 @@ from jobs.profile_values import (
     OptionValue,
     Rate,
     Seconds,
+    gives_gpus,
 )
 from jobs.profile_words import NO_WORDS, ProfileWords
 from jobs.sbatch_options import SETTINGS, contradiction
@@ -118,11 +119,11 @@ class SlurmProfile(_Profile):
     @property
     def gpus(self) -> int:
         """GPUs of a task by gpus_per_node, 1 where that says nothing."""
-        return int(str(self.gpus_per_node or 1).rpartition(":")[2])
+        return sum(int(part.rpartition(":")[2]) for part in str(self.gpus_per_node or 1).split(","))
 
     @model_validator(mode="after")
     def _values_that_fit_together(self) -> "SlurmProfile":
-        if self.gpus_per_node and self.gres and "gpu" in self.gres:
+        if self.gpus_per_node and gives_gpus(self.gres):
             raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
         if reason := contradiction(self.sbatch):
             raise ValueError(f"sbatch: {reason}")

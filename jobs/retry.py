@@ -103,9 +103,7 @@ def advice(states: Iterable[RunState]) -> list[str]:
         if of_kind:
             lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
     if still := sum(state.in_task for state in failed):
-        lines.append(
-            f"{still} failed in tasks that still train other runs: not queued again before those have ended"
-        )
+        lines.append(f"{still} failed in tasks that have not ended yet, nor are queued again before that")
     lost = [state for state in states if state.state == "lost"]
     if lost:
         lines.append(": ".join(filter(None, (f"{len(lost)} lost", lost[0].detail))))

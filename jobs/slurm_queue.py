@@ -48,8 +48,12 @@ _AT_THE_END = (
 """What a task does by itself, unless it is in a container without scontrol (jobs/ending.py): be queued again."""
 
 
-CPUS_OF_THE_STEP = '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
-"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core."""
+CPUS_OF_THE_STEP = (
+    'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; '
+    "else unset SRUN_CPUS_PER_TASK; fi"
+)
+"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core. The
+value of a job that submitted this one must not stay."""
 
 
 class RefusedError(UserError):

@@ -23,7 +23,7 @@ from jobs.cluster import cancel_jobs
 from jobs.environment import write_environment
 from jobs.options import Request
 from jobs.pack_task import PackTask
-from jobs.profile_paths import packs_folder, torch_home_of_tasks
+from jobs.profile_paths import packs_folder, torch_home_here
 from jobs.profiles import Profile, SlurmProfile
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
 from jobs.retry import avoiding
@@ -197,7 +197,8 @@ def _task(
         fingerprint=data.fingerprint,
         device=profile.device,
         threads=profile.cpus_per_task,
-        torch_home=torch_home_of_tasks(profile),
+        torch_home=profile.torch_home,
+        torch_home_here=torch_home_here(),
         checkpoint_minutes=profile.checkpoint_minutes,
         log_mb=profile.log_mb,
         code=code,

@@ -15,7 +15,7 @@ from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.splits import read_data_set
 from jobs.ending import Ending
 from jobs.log_limit import limit_logs
-from jobs.profile_paths import expand_path
+from jobs.profile_paths import expand_path, use_torch_home_of_submission
 from jobs.snapshot import SOURCES
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class TrainTask:
     data, data_on_node    the data folder; where the second is given it is used, with `$NAME` expanded on the node
     packs, packs_on_node  the folder of decoded images, and the node's own to copy them to, expanded there
     threads               CPU threads of torch, None for torch's own choice
+    torch_home            the profile's, expanded on the node
+    torch_home_here       where submit found weights, for tasks that get no variable that says where
     checkpoint_minutes    how often a run saves where it is
     log_mb                longest log, MB
     code                  of the snapshot that was submitted, which this must be run from
@@ -45,6 +47,7 @@ class TrainTask:
     device: str
     threads: int | None
     torch_home: str | None
+    torch_home_here: str | None
     checkpoint_minutes: float
     log_mb: float
     code: CodeVersion
@@ -123,6 +126,7 @@ class TrainTask:
 
         if self.torch_home:
             os.environ["TORCH_HOME"] = str(expand_path(self.torch_home, "torch_home"))
+        use_torch_home_of_submission(self.torch_home_here)
         device = choose_device(self.device)
         root = expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
         data = read_data_set(root)

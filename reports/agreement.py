@@ -137,10 +137,11 @@ def chance_sentence(held: Sequence[Verdict]) -> str:
     if diverged:
         words.append(f"Not so where runs diverged and the report's did not: {len(diverged)}.")
     compared = sum(not one.row.row.diverges for one in held)
-    words.append(
-        f"Even where the report holds, up to about one row in twenty differs by chance at 95 %, here "
-        f"{compared / 20:.1f} of {compared}."
-    )
+    if compared:
+        words.append(
+            f"Even where the report holds, up to about one row in twenty differs by chance at 95 %, here "
+            f"{compared / 20:.1f} of {compared}."
+        )
     single = sum(one.row.measured.n == 1 for one in held)
     if single:
         words.append(

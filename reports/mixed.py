@@ -9,7 +9,7 @@ from reports.outcome import Outcome
 def mixed_origins(results: Sequence[Outcome]) -> list[str]:
     """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`."""
     differing: dict[str, set[Any]] = {
-        "code versions": {result.all_code for result in results},
+        "code versions": {str(code) for result in results for code in (*result.earlier_code, result.code)},
         "library versions": {
             tuple(sorted(one.items())) for one in _each([result.libraries for result in results])
         },

@@ -44,6 +44,7 @@ def task(runs: Path, seed: int) -> TrainTask:
         device="cpu",
         threads=None,
         torch_home=None,
+        torch_home_here=None,
         checkpoint_minutes=10,
         log_mb=1,
         code=code_version(),
@@ -140,7 +141,9 @@ def test_a_job_without_its_task_is_cancelled_and_its_run_is_open_again(unsure: M
 
 
 def test_slurm_is_not_asked_about_what_is_known_or_done(unsure: Manifest, tmp_path: Path) -> None:
-    in_queue(tmp_path, *ARRAY)
-    done = unsure.model_copy(update={"aggregation": None})
-    assert adopt(tmp_path / "runs", [done], NAMES, 5) == ([done], [])
+    in_queue(tmp_path, *ARRAY, REPORT)
+    assert adopt(tmp_path / "runs", [unsure], NAMES, 5) == (
+        [unsure],
+        [],
+    )  # its report has no id, and waits for nothing
     assert not (tmp_path / "asked").exists()

@@ -175,7 +175,17 @@ def parameters(text: str) -> dict[str, Any]:
     return sbatch_parameters("scratch.study", profile)
 
 
-@pytest.mark.parametrize(("text", "gpus", "count"), [("2", 2, 2), ("a100:3", "a100:3", 3), ("'1'", 1, 1)])
+@pytest.mark.parametrize(
+    ("text", "gpus", "count"),
+    [
+        ("2", 2, 2),
+        ("a100:3", "a100:3", 3),
+        ("'1'", 1, 1),
+        ("3090:1", "3090:1", 1),
+        ("1g.10gb:2", "1g.10gb:2", 2),
+        ("'a100:2,v100:1'", "a100:2,v100:1", 3),
+    ],
+)
 def test_gpus_by_number_or_by_type_and_number(text: str, gpus: object, count: int) -> None:
     profile = parse_profile(f"executor: slurm\ngpus_per_node: {text}", "p")
     assert isinstance(profile, SlurmProfile)

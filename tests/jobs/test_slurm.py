@@ -107,7 +107,7 @@ def test_tasks_are_told_where_the_weights_are(
     (pickled,) = (tmp_path / "runs").glob("submissions/*/*_submitted.pkl")
     task = DelayedSubmission.load(pickled).function
     assert isinstance(task, TrainTask)
-    assert task.torch_home == str(tmp_path / "weights")
+    assert task.torch_home_here == str(tmp_path / "weights")
 
 
 def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], held: Path, tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_srun_is_told_how_many_cores_the_task_has(
     profile = SlurmProfile(executor="slurm", device="cpu", setup=["set -eu"])
     queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setenv("SRUN_CPUS_PER_TASK", "64")  # of a job that submitted this one
     if cores:
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")

@@ -31,7 +31,7 @@ def tasks_runs(*runs: tuple[RunConfig, int], folder: Path, data: DataSet, packs:
     return TrainTask(
         submission=ORIGIN.submission, runs=runs, folder=str(folder), data=str(data.root), data_on_node=None,
         packs=str(packs.shared), packs_on_node=None, fingerprint=data.fingerprint, device="cpu", threads=None,
-        torch_home=None, checkpoint_minutes=10.0, log_mb=1.0, code=ORIGIN.code,
+        torch_home=None, torch_home_here=None, checkpoint_minutes=10.0, log_mb=1.0, code=ORIGIN.code,
     )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def test_a_run_that_two_versions_trained_is_mixed_with_those_of_one(folder: Stud
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, earlier_code=(other,)))
     text = page(folder)
     assert "mixed code versions" in text
+    folder.add(make_result(CONFIG, 0, earlier_code=(other,)))
+    assert "mixed code versions" in page(folder)  # though both went the same way
     assert (
         "- Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (1 run), 0.1.0 (bbbbbbbbbbbb), 0.1.0 (aaaaaaaaaaaa) (1 run)"
         in text
