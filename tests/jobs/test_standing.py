@@ -196,7 +196,7 @@ def test_hostile_names_do_nothing(now: Standing) -> None:
     lines = drawn(replace(now, plan=tuple(odd if one is run else one for one in now.plan)), 80)
     assert max(map(len, lines)) <= 80
     assert not any("\x1b" in line for line in lines)
-    assert any("[red]" in line for line in lines)
+    assert any("=[re" in line for line in lines)  # less is left of it where a run ends tomorrow
 
 
 def test_long_names_of_tables_and_large_counts() -> None:
