@@ -139,7 +139,8 @@ def usage(synopsis: str, *models: type[BaseModel]) -> str:
     lines = [synopsis, ""]
     for model in models:
         for name, field in model.model_fields.items():
-            default = "" if field.default in (None, (), "") else f" [{_plain(field.default)}]"
+            none = field.is_required() or field.default in (None, (), "")
+            default = "" if none else f" [{_plain(field.default)}]"
             lines.append(f"  {_key(name, field) + '=':18}{field.description or ''}{default}")
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -69,8 +69,10 @@ def test_usage_lists_every_option_with_its_default() -> None:
     class Options(BaseModel):
         colour: str = Field("red", description="the colour")
         wait: bool = Field(False, description="whether to wait")
+        out: str = Field(description="a folder")
 
     text = usage("synopsis", Options)
     assert "colour=" in text
     assert "the colour [red]" in text
     assert "whether to wait [false]" in text
+    assert "a folder\n" in f"{text}\n"  # there is no default to tell
