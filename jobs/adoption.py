@@ -66,7 +66,8 @@ def _lacks_ids(manifest: Manifest, done: Collection[str]) -> bool:
     if manifest.executor != "slurm":
         return False
     open_tasks = [task for task in manifest.tasks if not all(run in done for run in task.runs)]
-    if not open_tasks:  # then its other jobs have nothing to wait for, or are gone
+    # Then its report has nothing to wait for, or is gone. A report submitted alone waits for others' tasks.
+    if manifest.tasks and not open_tasks:
         return False
     singles = (manifest.single(part) for part in get_args(SinglePart))
     return any(single and not single.job for single in singles) or any(not task.job for task in open_tasks)

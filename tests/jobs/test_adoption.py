@@ -142,8 +142,19 @@ def test_a_job_without_its_task_is_cancelled_and_its_run_is_open_again(unsure: M
 
 def test_slurm_is_not_asked_about_what_is_known_or_done(unsure: Manifest, tmp_path: Path) -> None:
     in_queue(tmp_path, *ARRAY, REPORT)
-    assert adopt(tmp_path / "runs", [unsure], NAMES, 5) == (
-        [unsure],
-        [],
-    )  # its report has no id, and waits for nothing
+    # Its report has no id, and waits for nothing.
+    assert adopt(tmp_path / "runs", [unsure], NAMES, 5) == ([unsure], [])
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_report_that_was_submitted_without_runs_of_its_own_gets_its_task(
+    unsure: Manifest, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    alone = unsure.model_copy(update={"tasks": ()})
+    in_queue(tmp_path, REPORT)
+    found, lines = adopt(runs, [alone], NAMES, 5)
+    assert found[0].aggregation
+    assert found[0].aggregation.job == "8"
+    assert "8_submitted.pkl" in names(tmp_path)
+    assert lines == ["sbatch had queued 8 without saying so: they have their tasks"]
