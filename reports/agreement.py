@@ -12,6 +12,7 @@ from reports.gallery import Drawing, Gallery
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape, listing
 from reports.measured import mean, rank_agreement
+from reports.reported import Finding
 from reports.scatter_data import ScatterPoint, scatter_points
 from reports.sentences import Known, known_rows
 from reports.sweep_data import MOST_PLOTTED
@@ -21,10 +22,11 @@ NAME, DIFFERENCES = "plot-agreement", "plot-differences"
 NOTE = (
     "Rows that the report prints a value for, or says of that they diverge, and that have a run that ended here. "
     "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row of "
-    "which any run diverged agrees only if the report says that it diverges. Pairs alike: pairs of "
-    "rows in the same order as in the report, of those that neither side ties. Test - validation: over all rows "
-    "with results. In the last line a configuration of several tables counts once, with the first value that the "
-    "report prints for it."
+    "which any run diverged agrees only if the report says that it diverges. Cannot tell: rows whose interval "
+    "holds zero and reaches as far as the reported mean, so that no accuracy below that would differ. Pairs "
+    "alike: pairs of rows in the same order as in the report, of those that neither side ties. Test - validation: "
+    "over all rows with results. In the last line a configuration of several tables counts once, with the first "
+    "value that the report prints for it."
 )
 COLUMNS = (
     Column("table", "text"),
@@ -34,6 +36,7 @@ COLUMNS = (
     Column("largest difference", "signed"),
     Column("at row", "text"),
     Column("agree", "count"),
+    Column("cannot tell", "count"),
     Column("pairs alike", "count"),
     Column("of pairs", "count"),
     Column("Kendall's tau-b"),
@@ -91,9 +94,9 @@ def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
     both = [(one, one.row.row.reported.mean) for one in known if one.row.row.reported]
     tests = mean(_test_gap(one) for one in known)
     held, asked = verdicts(rows), sum(map(is_reported, rows))
-    agree = sum(one.agrees for one in held) if held else None
+    agree, vague = (_count(held, finding) if held else None for finding in ("agrees", "cannot tell"))
     if not both:
-        return (len(held), asked, None, None, None, agree, None, None, None, tests)
+        return (len(held), asked, None, None, None, agree, vague, None, None, None, tests)
     gaps = [(one.mean - value, one.label) for one, value in both]
     largest = max(gaps, key=lambda gap: abs(gap[0]))
     order = rank_agreement([one.mean for one, _ in both], [value for _, value in both])
@@ -104,11 +107,16 @@ def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
         largest[0],
         largest[1],
         agree,
+        vague,
         order.same,
         order.pairs,
         order.tau,
         tests,
     )
+
+
+def _count(held: Sequence[Verdict], finding: Finding) -> int:
+    return sum(one.finding == finding for one in held)
 
 
 def _test_gap(known: Known) -> float | None:
@@ -129,10 +137,15 @@ def agreement_sentence(points: Sequence[ScatterPoint]) -> str:
 
 
 def chance_sentence(held: Sequence[Verdict]) -> str:
-    """How many rows agree, how many would not by chance, and what a single run says, in plain text."""
+    """How many rows agree or cannot tell, how many differ by chance, and what a single run says, in plain text."""
     rows = "1 row" if len(held) == 1 else f"{len(held)} rows"
-    agree = sum(one.agrees for one in held)
+    agree, vague = _count(held, "agrees"), _count(held, "cannot tell")
     words = [f"{agree} of {rows} {'agrees' if agree == 1 else 'agree'} with the report."]
+    if vague:
+        words.append(
+            f"{vague} cannot tell: {'its interval holds' if vague == 1 else 'their intervals hold'} zero, and "
+            f"would for any accuracy below the reported one."
+        )
     diverged = [one for one in held if one.row.diverged and not one.row.row.diverges]
     if diverged:
         words.append(f"Not so where runs diverged and the report's did not: {len(diverged)}.")
@@ -180,7 +193,7 @@ def _differences(collected: Collected, gallery: Gallery) -> list[Block]:
         (
             row.key,
             *(round(value or 0, 3) for value in (row.value, row.half)),
-            row.agrees,
+            row.finding,
             row.runs == 1,
             row.diverged,
         )
@@ -189,7 +202,7 @@ def _differences(collected: Collected, gallery: Gallery) -> list[Block]:
     gallery.show_later(DIFFERENCES, [shows, caution], partial(_draw_differences, rows, caution))
     what = "Measured - reported validation accuracy of every row, with its 95 % confidence interval."
     paths = (gallery.path(DIFFERENCES, kind) for kind in ("png", "svg"))
-    return [Picture(0, what, f"*{what} A row agrees where the interval holds zero.*", *paths)]
+    return [Picture(0, what, f"*{what} A row differs where the interval does not hold zero.*", *paths)]
 
 
 def _draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Drawing:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reports.blocks import row_key
 from reports.collect import Collected
-from reports.reported import gap
+from reports.reported import Finding, gap
 from reports.verdicts import Verdict, verdicts
 
 
@@ -13,7 +13,7 @@ class DifferenceRow:
     """A row by its key, `scratch.lr=5e-2`: measured mean - reported mean, from -1 to 1.
 
     half      half the width of the difference's 95 % confidence interval
-    agrees    whether zero lies in it, and no run diverged
+    finding   whether the row agrees: by that interval, or by runs that diverged
     runs      that finished
     diverged  number of runs that did, though in the report none does
     """
@@ -21,7 +21,7 @@ class DifferenceRow:
     key: str
     value: float | None
     half: float | None
-    agrees: bool
+    finding: Finding
     runs: int
     diverged: int
 
@@ -48,7 +48,7 @@ def _row(key: str, one: Verdict) -> DifferenceRow:
         key,
         found.value if found else None,
         found.half if found else None,
-        one.agrees,
+        one.finding,
         one.row.measured.n,
         len(one.row.diverged),
     )

@@ -1,14 +1,21 @@
 """How far every row is from the report, with the interval that decides whether it agrees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from reports.difference_data import DifferenceRow
 from reports.frame import frame, room_below, wrap
+from reports.reported import Finding
 
 WIDTH = 7.0
-AGREES, DIFFERS = "#0072B2", "#D55E00"
+DIFFERS = "#D55E00"
+LOOKS: Mapping[Finding, tuple[str, str]] = {
+    "agrees": ("#0072B2", "o"),
+    "differs": (DIFFERS, "s"),
+    "cannot tell": ("0.55", "D"),
+}
+"""Colour and marker."""
 LETTER = 0.075
 """Inches that a letter of a label takes."""
 LONGEST = 40
@@ -31,9 +38,9 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
     frame(figure, "Difference from the report, row by row", caution)
     axes = figure.add_axes((left / WIDTH, below / height, 1 - (left + 0.2) / WIDTH, tall / height))
     axes.axvline(0, color="0.4", linewidth=1, linestyle="--", zorder=1)
-    for agrees, colour, marker, words in ((True, AGREES, "o", "agrees"), (False, DIFFERS, "s", "differs")):
+    for finding, (colour, marker) in LOOKS.items():
         for place, row in enumerate(rows):
-            if row.agrees == agrees and row.value is not None:
+            if row.finding == finding and row.value is not None:
                 axes.errorbar(
                     row.value,
                     place,
@@ -46,8 +53,8 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
                     elinewidth=1.2,
                     zorder=3,
                 )
-        if any(row.agrees == agrees for row in rows):
-            axes.plot([], [], marker, color=colour, markersize=5, label=words)
+        if any(row.finding == finding for row in rows):
+            axes.plot([], [], marker, color=colour, markersize=5, label=finding)
     if any(row.runs == 1 for row in rows):
         axes.plot([], [], "o", color="0.4", markerfacecolor="white", markersize=5, label="one run")
     for place, row in enumerate(rows):
@@ -60,5 +67,5 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
+    axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     return figure

@@ -123,7 +123,8 @@ def how_to_compare(catalog: Catalog) -> str:
         f"Welch's, from the spreads of both sides, the report's over {said[0].runs} runs. A single "
         "measured run has no spread (n = 1): its interval is Student's for two samples, from the report's "
         "deviation alone. The reported numbers are rounded, and half a last digit of each is part of the "
-        "interval. A row agrees with the report if zero is in it; with few runs the interval is wide."
+        "interval. A row differs from the report if zero is not in it. With few runs the interval is wide: one "
+        "that reaches as far as the reported mean would hold zero for any accuracy below that, and cannot tell."
     )
 
 

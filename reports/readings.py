@@ -18,7 +18,8 @@ NOTE = (
     "Measured - reported, if the report's values are the validation accuracy after the last epoch, that of the "
     "best epoch, or the test accuracy. 95 % CI: of the difference after the last epoch, if the report's standard "
     "deviation is the population's, or a sample's. Agrees: the readings by which zero is in the interval, the "
-    "deviation being the population's. A row of which any run diverged agrees by none: in the report none does."
+    "deviation being the population's; cannot tell: by none, as the intervals that hold it reach as far as the "
+    "reported mean. A row of which any run diverged agrees by none: in the report none does."
 )
 COLUMNS = (
     Column("row", "text"),
@@ -101,7 +102,9 @@ def readings_grid(found: Sequence[Reading]) -> Grid:
 
 def _line(one: Reading) -> tuple[Value, ...]:
     by = (("last", one.last), ("best", one.best), ("test", one.test))
-    agrees = ", ".join(word for word, found in by if found and found.agrees) or "no"
+    findings = {word: found.finding for word, found in by if found}
+    agrees = ", ".join(word for word, finding in findings.items() if finding == "agrees")
+    agrees = agrees or ("cannot tell" if "cannot tell" in findings.values() else "no")
     return (
         one.name,
         one.n,
@@ -119,7 +122,7 @@ def readings_sentence(found: Sequence[Reading]) -> str:
     """`Of 5 rows, 4 agree with the report after the last epoch ...`, in plain text."""
     counted = [row for row in found if not row.diverged]
     last, sample, best, test = (
-        sum(one is not None and one.agrees for one in column)
+        sum(one is not None and one.finding == "agrees" for one in column)
         for column in (
             [row.last for row in counted],
             [row.sample for row in counted],
@@ -130,5 +133,10 @@ def readings_sentence(found: Sequence[Reading]) -> str:
     rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
     return (
         f"Of {rows}, {last} {'agrees' if last == 1 else 'agree'} with the report after the last epoch ({sample} "
-        f"if its deviations are a sample's), {best} by the best epoch, {test} on the test set."
+        f"if its deviations are a sample's), {best} by the best epoch, {test} on the test set{_vague(counted)}."
     )
+
+
+def _vague(rows: Sequence[Reading]) -> str:
+    vague = sum(row.last is not None and row.last.finding == "cannot tell" for row in rows)
+    return f"; {vague} cannot tell after the last epoch" if vague else ""

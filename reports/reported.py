@@ -14,19 +14,25 @@ from caltech_exp.catalog import Reported
 from reports.measured import Measured, t_quantile, welch_half
 
 Deviation = Literal["population", "sample"]
+Finding = Literal["agrees", "differs", "cannot tell"]
+"""What a row says when it is held against the report."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """`value`, measured mean - reported mean, and half the width of the difference's 95 % confidence interval."""
+    """`value`, measured mean - `reported` mean, and half the width of its 95 % confidence interval."""
 
     value: float
     half: float
+    reported: float
 
     @property
-    def agrees(self) -> bool:
-        """Whether zero lies in the interval."""
-        return abs(self.value) <= self.half
+    def finding(self) -> Finding:
+        """`differs` where zero lies outside the interval. Where half its width reaches the reported mean, every
+        accuracy from zero to that one would have it inside: such an interval cannot tell."""
+        if abs(self.value) > self.half:
+            return "differs"
+        return "cannot tell" if self.half >= self.reported else "agrees"
 
 
 def gap(measured: Measured, reported: Reported, deviation: Deviation = "population") -> Gap | None:
@@ -42,7 +48,7 @@ def gap(measured: Measured, reported: Reported, deviation: Deviation = "populati
         return None
     ends = (max(0.0, reported.std - reported.std_rounding), reported.std + reported.std_rounding)
     half = max(_half(measured, std, reported.runs, deviation) for std in ends)
-    return Gap(measured.mean - reported.mean, half + reported.mean_rounding)
+    return Gap(measured.mean - reported.mean, half + reported.mean_rounding, reported.mean)
 
 
 def _half(measured: Measured, std: float, runs: int, deviation: Deviation) -> float:

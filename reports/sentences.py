@@ -91,21 +91,25 @@ def _within_spread(best: Known, others: Sequence[Known]) -> list[tuple[Known, fl
 
 
 def _agreeing(rows: Sequence[RowRuns]) -> list[str]:
-    """Which rows agree with the report, and how far the others are from it."""
+    """Which rows agree with the report, how far others are from it, and which cannot tell."""
     held = verdicts(rows)
-    near = [one.label for one in held if one.agrees]
-    far = [f"{one.label} ({one.how})" for one in held if not one.agrees]
+    near = [one.label for one in held if one.finding == "agrees"]
+    far = [f"{one.label} ({one.how})" for one in held if one.finding == "differs"]
+    vague = [f"{one.label} ({one.how})" for one in held if one.finding == "cannot tell"]
     if len(held) == 1:
         (one,) = held
-        return [
-            f"{one.label} {'agrees with' if near else 'differs from'} the report{one.how and f' ({one.how})'}."
-        ]
-    if near and not far:
+        how = one.how and f" ({one.how})"
+        if vague:
+            return [f"The interval is too wide to tell whether {one.label} agrees with the report{how}."]
+        return [f"{one.label} {'agrees with' if near else 'differs from'} the report{how}."]
+    if len(near) == len(held) > 1:
         count = "Both" if len(near) == 2 else f"All {len(near)}"
         return [f"{count} rows with a result here and in the report agree."]
     words = [f"{'Agrees' if len(near) == 1 else 'Agree'} with the report: {listing(near)}."] if near else []
     of = "it" if near else "the report"
-    return [*words, f"{'Differs' if len(far) == 1 else 'Differ'} from {of}: {listing(far)}."] if far else words
+    words += [f"{'Differs' if len(far) == 1 else 'Differ'} from {of}: {listing(far)}."] if far else []
+    wide = "Interval" if len(vague) == 1 else "Intervals"
+    return [*words, f"{wide} too wide to tell: {listing(vague)}."] if vague else words
 
 
 def _order(known: Sequence[Known]) -> list[str]:

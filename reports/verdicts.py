@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.collect import RowRuns
-from reports.reported import gap
+from reports.reported import Finding, gap
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A row held against the report; `how` says in plain words how it differs, empty where it agrees."""
+    """A row held against the report; `how` says in plain words how it differs, or how wide the interval is that
+    cannot tell, and is empty where it agrees."""
 
     row: RowRuns
-    agrees: bool
+    finding: Finding
     how: str = ""
 
     @property
@@ -43,14 +44,15 @@ def _verdict(row: RowRuns) -> Verdict | None:
         return None
     if row.row.diverges:
         how = f"{finished} of {finished + diverged} runs finished; in the report the loss diverges"
-        return Verdict(row, not finished, how if finished else "")
+        return Verdict(row, "differs", how) if finished else Verdict(row, "agrees")
     if diverged:
         how = f"{diverged} of {finished + diverged} runs diverged; in the report none does"
-        return Verdict(row, False, how if finished else "diverged")
+        return Verdict(row, "differs", how if finished else "diverged")
     found = row.row.reported and gap(row.measured, row.row.reported)
     if not found:
         return None
-    if found.agrees:
-        return Verdict(row, True)
+    if found.finding == "agrees":
+        return Verdict(row, "agrees")
     alone = ", n = 1" if row.measured.n == 1 else ""
-    return Verdict(row, False, f"by {found.value:+.3f} ±{found.half:.3f}{alone}")
+    by = f"by {found.value:+.3f} " if found.finding == "differs" else ""
+    return Verdict(row, found.finding, f"{by}±{found.half:.3f}{alone}")

@@ -102,7 +102,8 @@ def test_agreement_over_a_table(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "6e-2", 0.45)
     folder.add(make_diverged(row_config("scratch.lr", "1e-1"), 0))
     found = line(agreement_grid(folder.collect()), "scratch.lr")
-    assert (found["rows"], found["of"], found["agree"], found["at row"]) == (3, 5, 2, "6e-2")  # 1e-1 diverged
+    assert (found["rows"], found["of"], found["agree"], found["at row"]) == (3, 5, 1, "6e-2")  # 1e-1 diverged
+    assert found["cannot tell"] == 1  # one run beside 0.344 ± 0.058
     assert found["largest difference"] == pytest.approx(0.106)
     assert (found["pairs alike"], found["of pairs"], found["Kendall's tau-b"]) == (1, 1, 1.0)
     assert found["test - validation"] == pytest.approx(-0.01)
@@ -119,7 +120,7 @@ def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFold
     grid = agreement_grid(folder.collect())
     assert line(grid, "transfer.diverging") | {"test - validation": None} == {
         **dict.fromkeys(column.heading for column in grid.columns),
-        **{"table": "transfer.diverging", "rows": 1, "of": 1, "agree": 1},
+        **{"table": "transfer.diverging", "rows": 1, "of": 1, "agree": 1, "cannot tell": 0},
     }
     folder.add(make_diverged(row_config("scratch.lr", "1e-2"), 0))
     assert [line(agreement_grid(folder.collect()), "all")[name] for name in ("rows", "agree")] == [2, 1]
@@ -138,19 +139,19 @@ def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: StudyFolder, p
     assert "1e-2 differs from the report (2 of 3 runs diverged; in the report none does)." in text
     assert "0.298 (one run, 2 diverged)" in text
     (row,) = difference_rows(folder.collect())
-    assert (row.key, row.agrees, row.runs, row.diverged) == ("scratch.lr=1e-2", False, 1, 2)
+    assert (row.key, row.finding, row.runs, row.diverged) == ("scratch.lr=1e-2", "differs", 1, 2)
 
 
 def test_differences_are_those_that_decide(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
     add(folder, "scratch.lr", "1e-2", 0.35)
     folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # there is no difference to draw
-    near, far = sorted(difference_rows(folder.collect()), key=lambda row: not row.agrees)
-    assert (near.key, near.agrees) == ("scratch.lr=5e-2", True)
+    near, far = sorted(difference_rows(folder.collect()), key=lambda row: row.finding)
+    assert (near.key, near.finding) == ("scratch.lr=5e-2", "agrees")
     assert near.value == pytest.approx(-0.001)
     assert near.half is not None
     assert near.half > 0.001
-    assert (far.key, far.agrees) == ("scratch.lr=1e-2", False)
+    assert (far.key, far.finding) == ("scratch.lr=1e-2", "differs")
     assert far.value == pytest.approx(0.052)
 
 
@@ -185,7 +186,8 @@ def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
         add(folder, "scratch.lr", label, value)
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
     assert chance_sentence(verdicts(folder.collect().all_rows())) == (
-        "4 of 4 rows agree with the report. Even where the report holds, up to about one row in twenty differs by "
+        "3 of 4 rows agree with the report. 1 cannot tell: its interval holds zero, and would for any accuracy "
+        "below the reported one. Even where the report holds, up to about one row in twenty differs by "
         "chance at 95 %, here 0.2 of 4. 3 rows have one finished run (n = 1): their intervals rest on the "
         "report's deviation alone."
     )

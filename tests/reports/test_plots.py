@@ -136,17 +136,18 @@ def test_every_table_of_several_rows_has_a_plot_once_it_has_a_result(folder: Stu
 
 def test_differences_stand_below_each_other_by_whether_they_agree(tmp_path: Path) -> None:
     rows = [
-        DifferenceRow("scratch.lr=1e-3", 0.01, 0.02, agrees=True, runs=3, diverged=0),
-        DifferenceRow("$scratch.lr=1e-2$", -0.1, 0.03, agrees=False, runs=1, diverged=0),
-        DifferenceRow("scratch.lr=5e-2", None, None, agrees=False, runs=0, diverged=3),
+        DifferenceRow("scratch.lr=1e-3", 0.01, 0.02, "agrees", runs=3, diverged=0),
+        DifferenceRow("$scratch.lr=1e-2$", -0.1, 0.03, "differs", runs=1, diverged=0),
+        DifferenceRow("scratch.lr=5e-2", None, None, "differs", runs=0, diverged=3),
+        DifferenceRow("scratch.lr=6e-2", 0.1, 0.4, "cannot tell", runs=2, diverged=0),
     ]
     figure = draw_differences(rows, "$caution$")
     (axes,) = figure.axes
-    assert list(bars(axes).values()) == [[(0.01, 0.0)], [(-0.1, 1.0)]]
+    assert list(bars(axes).values()) == [[(0.01, 0.0)], [(-0.1, 1.0)], [(0.1, 3.0)]]
     assert [text.get_text() for text in axes.texts] == ["✕ 3 diverged"]
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["agrees", "differs", "one run"]
+    assert [text.get_text() for text in legend.get_texts()] == ["agrees", "differs", "cannot tell", "one run"]
     save(figure, tmp_path, "plot")
     assert (tmp_path / "plot.png").stat().st_size > 1000
 

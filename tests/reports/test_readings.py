@@ -72,3 +72,16 @@ def test_a_row_whose_runs_all_diverged_agrees_by_no_reading(folder: StudyFolder)
     ]
     assert readings_grid(found).rows[1][-1] == "no, diverged"
     assert readings_sentence(found).startswith("Of 2 rows, 1 agrees with the report after the last epoch")
+
+
+def test_a_row_that_no_reading_can_tell_of(folder: StudyFolder) -> None:
+    add(folder, "scratch.lr", "5e-2", 0.30, 0.46, best=0.45)
+    (found,) = readings(folder.collect())
+    assert readings_grid([found]).rows[0][-1] == "best"  # which was the same twice
+    add(folder, "scratch.lr", "1e-1", 0.312, best=0.32)
+    found = next(one for one in readings(folder.collect()) if one.name == "scratch.lr=1e-1")
+    assert readings_grid([found]).rows[0][-1] == "cannot tell"
+    assert readings_sentence([found]) == (
+        "Of 1 row, 0 agree with the report after the last epoch (0 if its deviations are a sample's), 0 by the "
+        "best epoch, 0 on the test set; 1 cannot tell after the last epoch."
+    )

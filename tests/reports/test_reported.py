@@ -79,7 +79,8 @@ def test_rounding_is_that_of_the_digits_as_written(written: str, mean: float, st
 def test_two_decimals_hide_more_than_three() -> None:
     coarse, fine = rows("{rows: {a: {lr: 1, reported: 0.85 ± 0.00}, b: {lr: 2, reported: 0.850 ± 0.000}}}")
     measured = measure_values((0.855, 0.855))
-    assert [gap(measured, row.reported).agrees for row in (coarse, fine)] == [True, False]  # type: ignore
+    found = [row.reported and gap(measured, row.reported) for row in (coarse, fine)]
+    assert [one and one.finding for one in found] == ["agrees", "differs"]
 
 
 def test_a_study_file_says_how_many_runs_its_values_are_of() -> None:
@@ -117,16 +118,31 @@ def test_a_single_run_is_judged_by_the_reports_spread() -> None:
     # One draw more from a normal distribution of which three are known: t(2) s sqrt(1 + 1/3), s of the sample.
     sample = (REPORTED.std + ROUNDING) * (3 / 2) ** 0.5
     assert found.half == pytest.approx(4.30265273 * sample * (4 / 3) ** 0.5 + ROUNDING)
-    assert found.agrees
+    assert found.finding == "agrees"
 
 
 def test_what_rounding_hides_is_no_difference() -> None:
     said = Reported(0.092, 0.000)
     near, far = gap(measure_values((0.0916,)), said), gap(measure_values((0.100,)), said)
     assert near is not None
-    assert near.agrees
+    assert near.finding == "agrees"
     assert far is not None
-    assert not far.agrees
+    assert far.finding == "differs"
+
+
+def test_an_interval_that_no_lower_accuracy_would_leave_cannot_tell() -> None:
+    apart, together = gap(measure_values((0.325, 0.454)), REPORTED), gap(measure_values((0.44, 0.45)), REPORTED)
+    assert apart is not None
+    assert apart.half == pytest.approx(0.731, abs=0.001)  # Student's t is 12.7 with one degree of freedom
+    assert apart.finding == "cannot tell"
+    assert together is not None
+    assert together.finding == "agrees"
+    said = Reported(0.160, 0.085)
+    low, high = gap(measure_values((0.0,)), said), gap(measure_values((0.7,)), said)
+    assert low is not None
+    assert low.finding == "cannot tell"
+    assert high is not None
+    assert high.finding == "differs"  # upwards it tells all the same
 
 
 def test_nothing_measured_is_no_difference() -> None:
@@ -134,12 +150,12 @@ def test_nothing_measured_is_no_difference() -> None:
 
 
 @given(st.lists(shares, min_size=1, max_size=6), shares, st.floats(0, 0.3))
-def test_the_reports_own_mean_always_agrees(values: list[float], mean: float, std: float) -> None:
+def test_the_reports_own_mean_never_differs(values: list[float], mean: float, std: float) -> None:
     measured = measure_values(values)
     assert measured.mean is not None
     own = gap(measured, Reported(measured.mean, std))
     assert own is not None
-    assert own.agrees
+    assert own.finding == ("cannot tell" if own.half >= measured.mean else "agrees")
     other = gap(measured, Reported(mean, std))
     assert other is not None
     assert other.half == pytest.approx(own.half)

@@ -77,7 +77,7 @@ def test_the_text_says_of_each_row_whether_it_agrees() -> None:
             str(row.n),
             f"{row.reported + row.last.value:.3f}",
             f"{shown(Column('difference', 'signed'), row.last.value)} ± {row.last.half:.3f}",
-            "yes" if row.last.agrees else "no",
+            {"agrees": "yes", "differs": "no"}.get(row.last.finding, row.last.finding),
         ]
 
 

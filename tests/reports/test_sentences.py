@@ -57,6 +57,17 @@ def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
     assert " All 3 rows with a result here and in the report agree." in sentence(folder)
 
 
+def test_rows_whose_intervals_are_too_wide_to_tell_are_named(folder: StudyFolder) -> None:
+    add(folder, "5e-2", (0.325, 0.454))
+    assert " The interval is too wide to tell whether 5e-2 agrees with the report (±0.731)." in sentence(folder)
+    add(folder, "6e-2", (0.448,))
+    assert " Intervals too wide to tell: 5e-2 (±0.731) and 6e-2 (±0.356, n = 1)." in sentence(folder)
+    add(folder, "1e-2", (0.298,))
+    assert " Agrees with the report: 1e-2. Intervals too wide to tell: 5e-2" in sentence(folder)
+    add(folder, "1e-3", (0.3,))
+    assert "1e-2. Differs from it: 1e-3 (by +0.208 ±0.004, n = 1). Intervals too" in sentence(folder)
+
+
 def test_rows_that_differ_are_named_with_what_they_differ_from(folder: StudyFolder) -> None:
     add(folder, "1e-2", (0.35,))
     assert " 1e-2 differs from the report (by +0.052 ±0.016, n = 1)." in sentence(folder)
