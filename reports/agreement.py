@@ -10,28 +10,32 @@ from reports.collect import Collected, RowRuns
 from reports.difference_data import DifferenceRow, difference_rows
 from reports.gallery import Drawing, Gallery
 from reports.grid import Column, Grid, Value, grid_block
-from reports.markup import escape, listing
+from reports.markup import escape
 from reports.measured import mean, rank_agreement
-from reports.reported import Finding
+from reports.reported import TOO_WIDE, Finding
 from reports.scatter_data import ScatterPoint, scatter_points
-from reports.sentences import Known, known_rows
+from reports.sentences import Known, compared, known_rows
 from reports.sweep_data import MOST_PLOTTED
 from reports.verdicts import Verdict, is_reported, verdicts
 
 NAME, DIFFERENCES = "plot-agreement", "plot-differences"
 NOTE = (
     "Rows that the report prints a value for, or says of that they diverge, and that have a run that ended here. "
-    "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero; a row of "
-    "which any run diverged agrees only if the report says that it diverges. Cannot tell: rows whose interval "
-    "holds zero and reaches as far as the reported mean, so that no accuracy below that would differ. Pairs "
-    "alike: pairs of rows in the same order as in the report, of those that neither side ties. Test - validation: "
-    "over all rows with results. In the last line a configuration of several tables counts once, with the first "
-    "value that the report prints for it."
+    "Agree: rows whose 95 % confidence interval of the difference from the reported mean holds zero, with half a "
+    f"width below {TOO_WIDE:g}; a row of which any run diverged agrees only if the report says that it diverges. "
+    "Cannot tell: rows whose interval holds zero and is wider. Pairs alike: pairs of rows in the same order as in "
+    "the report, of those that neither side ties. Rows with diverged runs are left out of differences and pairs. "
+    "Test - validation: over all rows with results. In the last line a configuration of several tables counts "
+    "once, with the first value that the report prints for it."
+)
+DECIDES = (
+    "A row differs where the interval does not hold zero, or where runs diverged and the report's did not; where "
+    f"it holds zero and half its width is {TOO_WIDE:g} or more, it cannot tell."
 )
 COLUMNS = (
     Column("table", "text"),
-    Column("rows", "count"),
-    Column("of", "count"),
+    Column("rows", "count", "rows with runs that ended"),
+    Column("of", "count", "rows that the report says something of"),
     Column("mean difference", "signed"),
     Column("largest difference", "signed"),
     Column("at row", "text"),
@@ -91,7 +95,7 @@ def _each_once(rows: Sequence[RowRuns]) -> list[RowRuns]:
 def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
     """Values of COLUMNS after the first."""
     known = known_rows(rows)
-    both = [(one, one.row.row.reported.mean) for one in known if one.row.row.reported]
+    both = compared(known)
     tests = mean(_test_gap(one) for one in known)
     held, asked = verdicts(rows), sum(map(is_reported, rows))
     agree, vague = (_count(held, finding) if held else None for finding in ("agrees", "cannot tell"))
@@ -141,21 +145,21 @@ def chance_sentence(held: Sequence[Verdict]) -> str:
     rows = "1 row" if len(held) == 1 else f"{len(held)} rows"
     agree, vague = _count(held, "agrees"), _count(held, "cannot tell")
     words = [f"{agree} of {rows} {'agrees' if agree == 1 else 'agree'} with the report."]
-    if vague:
-        words.append(
-            f"{vague} cannot tell: {'its interval holds' if vague == 1 else 'their intervals hold'} zero, and "
-            f"would for any accuracy below the reported one."
-        )
     diverged = [one for one in held if one.row.diverged and not one.row.row.diverges]
     if diverged:
         words.append(f"Not so where runs diverged and the report's did not: {len(diverged)}.")
-    compared = sum(not one.row.row.diverges for one in held)
-    if compared:
+    if vague:
+        words.append(
+            f"{vague} cannot tell: {'its interval holds' if vague == 1 else 'their intervals hold'} zero, and "
+            f"{'is' if vague == 1 else 'are'} ±{TOO_WIDE:g} or wider."
+        )
+    by_value = [one for one in held if not one.row.row.diverges and not one.row.diverged]
+    if by_value:
         words.append(
             f"Even where the report holds, up to about one row in twenty differs by chance at 95 %, here "
-            f"{compared / 20:.1f} of {compared}."
+            f"{len(by_value) / 20:.1f} of {len(by_value)}."
         )
-    single = sum(one.row.measured.n == 1 for one in held)
+    single = sum(one.row.measured.n == 1 for one in by_value)
     if single:
         words.append(
             f"{single} {'row has' if single == 1 else 'rows have'} one finished run (n = 1): "
@@ -173,10 +177,8 @@ def _plot(collected: Collected, points: Sequence[ScatterPoint], gallery: Gallery
     ]
     gallery.show_later(NAME, [shows, caution], partial(_draw, points, caution))
     what = "Measured against reported validation accuracy of every row; on the diagonal they are equal."
-    spread = (
-        "the measured mean's 95 % confidence interval, from two runs on" if any(p.half for p in points) else ""
-    )
-    bars = listing([*([f"up and down {spread}"] if spread else []), "across the report's standard deviation"])
+    measured = "up and down the measured mean's 95 % confidence interval (from two runs on); "
+    bars = f"{measured if any(p.half for p in points) else ''}across the report's standard deviation"
     paths = (gallery.path(NAME, kind) for kind in ("png", "svg"))
     return Picture(0, what, f"*{what} Bars: {bars}.*", *paths)
 
@@ -202,7 +204,7 @@ def _differences(collected: Collected, gallery: Gallery) -> list[Block]:
     gallery.show_later(DIFFERENCES, [shows, caution], partial(_draw_differences, rows, caution))
     what = "Measured - reported validation accuracy of every row, with its 95 % confidence interval."
     paths = (gallery.path(DIFFERENCES, kind) for kind in ("png", "svg"))
-    return [Picture(0, what, f"*{what} A row differs where the interval does not hold zero.*", *paths)]
+    return [Picture(0, what, f"*{what} {DECIDES}*", *paths)]
 
 
 def _draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Drawing:

@@ -15,7 +15,8 @@ class DifferenceRow:
     half      half the width of the difference's 95 % confidence interval
     finding   whether the row agrees: by that interval, or by runs that diverged
     runs      that finished
-    diverged  number of runs that did, though in the report none does
+    diverged  number of runs that did, though in the report none does: then there is no value, as the mean would be
+              that of the lucky ones
     """
 
     key: str
@@ -43,7 +44,7 @@ def difference_rows(collected: Collected) -> list[DifferenceRow]:
 
 def _row(key: str, one: Verdict) -> DifferenceRow:
     said = one.row.row.reported
-    found = gap(one.row.measured, said) if said else None
+    found = gap(one.row.measured, said) if said and not one.row.diverged else None
     return DifferenceRow(
         key,
         found.value if found else None,

@@ -53,9 +53,9 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
                     elinewidth=1.2,
                     zorder=3,
                 )
-        if any(row.finding == finding for row in rows):
+        if any(row.finding == finding and row.value is not None for row in rows):
             axes.plot([], [], marker, color=colour, markersize=5, label=finding)
-    if any(row.runs == 1 for row in rows):
+    if any(row.runs == 1 and row.value is not None for row in rows):
         axes.plot([], [], "o", color="0.4", markerfacecolor="white", markersize=5, label="one run")
     for place, row in enumerate(rows):
         if row.diverged:
@@ -63,9 +63,12 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
             axes.text(0.01, place, f"✕ {row.diverged} diverged", mark, transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
+    left_end, right_end = axes.get_xlim()
+    axes.set_xlim(max(left_end, -1), min(right_end, 1))  # no difference is larger
     axes.set_xlabel("measured - reported validation accuracy, 95 % CI")
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
+    if any(row.value is not None for row in rows):
+        axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     return figure

@@ -120,12 +120,14 @@ def welch_half(first: tuple[float, int], second: tuple[float, int]) -> float:
 class Agreement:
     """How far two orders agree: Kendall's tau-b (M. G. Kendall, Biometrika 33, 1945), and pairs in the same order.
 
-    tau is None where one side has nothing but ties. Pairs tied on either side are in no order and not counted.
+    tau is None where one side has nothing but ties. Pairs tied on either side are in no order and not counted;
+    `tied` are those that the first order alone ties.
     """
 
     tau: float | None
     same: int
     pairs: int
+    tied: int
 
 
 def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
@@ -139,4 +141,5 @@ def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement
         tau=float(product.sum()) / untied if untied else None,
         same=int(np.count_nonzero(product > 0)),
         pairs=int(np.count_nonzero(product)),
+        tied=int(np.count_nonzero((sign[upper] == 0) & (other[upper] != 0))),
     )

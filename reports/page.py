@@ -24,6 +24,7 @@ from reports.markup import code, escape
 from reports.origins import origins_blocks
 from reports.places import place
 from reports.readings import Reading, readings, readings_blocks, readings_grid
+from reports.reported import TOO_WIDE
 from reports.sweep_blocks import sweep_blocks
 from reports.tables import EXPLAINED, results_grid, table_blocks
 
@@ -123,8 +124,8 @@ def how_to_compare(catalog: Catalog) -> str:
         f"Welch's, from the spreads of both sides, the report's over {said[0].runs} runs. A single "
         "measured run has no spread (n = 1): its interval is Student's for two samples, from the report's "
         "deviation alone. The reported numbers are rounded, and half a last digit of each is part of the "
-        "interval. A row differs from the report if zero is not in it. With few runs the interval is wide: one "
-        "that reaches as far as the reported mean would hold zero for any accuracy below that, and cannot tell."
+        "interval. A row differs from the report if zero is not in it. With few runs, or runs that lie far apart, "
+        f"it is wide: an interval of ±{TOO_WIDE:g} or more that holds zero cannot tell."
     )
 
 

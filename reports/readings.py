@@ -12,24 +12,24 @@ from reports.collect import Collected, RowRuns
 from reports.grid import Column, Grid, Value, grid_block
 from reports.markup import escape
 from reports.measured import measure_values
-from reports.reported import Gap, gap
+from reports.reported import TOO_WIDE, Finding, Gap, gap
 
 NOTE = (
     "Measured - reported, if the report's values are the validation accuracy after the last epoch, that of the "
     "best epoch, or the test accuracy. 95 % CI: of the difference after the last epoch, if the report's standard "
     "deviation is the population's, or a sample's. Agrees: the readings by which zero is in the interval, the "
-    "deviation being the population's; cannot tell: by none, as the intervals that hold it reach as far as the "
-    "reported mean. A row of which any run diverged agrees by none: in the report none does."
+    f"deviation being the population's, and half the width is below {TOO_WIDE:g}; cannot tell: those by which it "
+    "is wider. A row of which any run diverged agrees by none: in the report none does."
 )
 COLUMNS = (
     Column("row", "text"),
     Column("n", "count"),
     Column("reported mean"),
-    Column("last epoch", "signed"),
-    Column("95 % CI", "half"),
-    Column("if a sample's", "half"),
-    Column("best epoch", "signed"),
-    Column("test set", "signed"),
+    Column("last epoch", "signed", "difference, last epoch"),
+    Column("95 % CI", "half", "95 % CI of difference, last epoch"),
+    Column("if a sample's", "half", "95 % CI of difference, last epoch, if a sample's"),
+    Column("best epoch", "signed", "difference, best epoch"),
+    Column("test set", "signed", "difference, test set"),
     Column("agrees", "text"),
 )
 
@@ -102,9 +102,6 @@ def readings_grid(found: Sequence[Reading]) -> Grid:
 
 def _line(one: Reading) -> tuple[Value, ...]:
     by = (("last", one.last), ("best", one.best), ("test", one.test))
-    findings = {word: found.finding for word, found in by if found}
-    agrees = ", ".join(word for word, finding in findings.items() if finding == "agrees")
-    agrees = agrees or ("cannot tell" if "cannot tell" in findings.values() else "no")
     return (
         one.name,
         one.n,
@@ -114,15 +111,25 @@ def _line(one: Reading) -> tuple[Value, ...]:
         one.sample.half if one.sample else None,
         one.best.value if one.best else None,
         one.test.value if one.test else None,
-        "no, diverged" if one.diverged else agrees,
+        "no, diverged" if one.diverged else _agreeing([(word, found.finding) for word, found in by if found]),
     )
 
 
+def _agreeing(findings: Sequence[tuple[str, Finding]]) -> str:
+    """`last, test; cannot tell: best`"""
+    agree, vague = (
+        [word for word, finding in findings if finding == wanted] for wanted in ("agrees", "cannot tell")
+    )
+    if len(vague) == len(findings):
+        return "cannot tell"
+    return "; ".join([", ".join(agree) or "no", *([f"cannot tell: {', '.join(vague)}"] if vague else [])])
+
+
 def readings_sentence(found: Sequence[Reading]) -> str:
-    """`Of 5 rows, 4 agree with the report after the last epoch ...`, in plain text."""
+    """`Held against the report, of 5 rows 4 agree after the last epoch ...`, in plain text."""
     counted = [row for row in found if not row.diverged]
     last, sample, best, test = (
-        sum(one is not None and one.finding == "agrees" for one in column)
+        _counts([gap for gap in column if gap])
         for column in (
             [row.last for row in counted],
             [row.sample for row in counted],
@@ -132,11 +139,12 @@ def readings_sentence(found: Sequence[Reading]) -> str:
     )
     rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
     return (
-        f"Of {rows}, {last} {'agrees' if last == 1 else 'agree'} with the report after the last epoch ({sample} "
-        f"if its deviations are a sample's), {best} by the best epoch, {test} on the test set{_vague(counted)}."
+        f"Held against the report, of {rows} {last} after the last epoch ({sample} if its deviations are a "
+        f"sample's), {best} by the best epoch, {test} on the test set."
     )
 
 
-def _vague(rows: Sequence[Reading]) -> str:
-    vague = sum(row.last is not None and row.last.finding == "cannot tell" for row in rows)
-    return f"; {vague} cannot tell after the last epoch" if vague else ""
+def _counts(gaps: Sequence[Gap]) -> str:
+    """`4 agree and 1 cannot tell`"""
+    agree, vague = (sum(gap.finding == wanted for gap in gaps) for wanted in ("agrees", "cannot tell"))
+    return f"{agree} {'agrees' if agree == 1 else 'agree'}{f' and {vague} cannot tell' if vague else ''}"

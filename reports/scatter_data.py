@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reports.collect import Collected
-from reports.sentences import known_rows
+from reports.sentences import compared, known_rows
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class ScatterPoint:
 
 
 def scatter_points(collected: Collected) -> list[ScatterPoint]:
-    """In the report's order; a configuration that several tables show is one point."""
+    """Of the rows that are `compared`, in the report's order; a configuration of several tables is one point."""
     found: dict[str, ScatterPoint] = {}
     for section, table in collected.catalog.tables:
-        for one in known_rows(collected.of(section, table)):
+        for one, _ in compared(known_rows(collected.of(section, table))):
             reported = one.row.row.reported
             if reported:
                 point = ScatterPoint(section.full_title, one.mean, one.measured.half, reported.mean, reported.std)

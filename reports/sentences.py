@@ -55,6 +55,12 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
     return list(found.values())
 
 
+def compared(known: Sequence[Known]) -> list[tuple[Known, float]]:
+    """The rows that the report prints a mean for, with it. Not those with diverged runs: the mean of the others
+    would be that of the lucky ones."""
+    return [(one, one.row.row.reported.mean) for one in known if one.row.row.reported and not one.row.diverged]
+
+
 def lead(first: Known, second: Known) -> str:
     """`ahead of 6e-2 by 0.092, which is more than the spread (±0.043)`"""
     gap = first.mean - second.mean
@@ -79,7 +85,9 @@ def _best(known: Sequence[Known]) -> str:
     near = [
         f"{one.label} ({first.mean - one.mean:.3f} ±{half:.3f})" for one, half in _within_spread(first, others)
     ]
-    beside = f"; within the spread of it {'is' if len(near) == 1 else 'are'} also {listing(near)}" if near else ""
+    half = difference_half(first.measured, second.measured)
+    also = " also" if half is not None and first.mean - second.mean <= half else ""
+    beside = f"; within the spread of it {'is' if len(near) == 1 else 'are'}{also} {listing(near)}" if near else ""
     return f"{first.label} is best with {first}, {lead(first, second)}{beside}."
 
 
@@ -113,8 +121,8 @@ def _agreeing(rows: Sequence[RowRuns]) -> list[str]:
 
 
 def _order(known: Sequence[Known]) -> list[str]:
-    """Whether the measured order is the reported one, over the rows that have both."""
-    both = [(one.mean, one.row.row.reported.mean, one.label) for one in known if one.row.row.reported]
+    """Whether the measured order is the reported one, over the rows that are `compared`."""
+    both = [(one.mean, said, one.label) for one, said in compared(known)]
     if len(both) < 2:
         return []
     measured, reported = [pair[0] for pair in both], [pair[1] for pair in both]
@@ -127,8 +135,16 @@ def _order(known: Sequence[Known]) -> list[str]:
     order = "The measured order is the reported one" if agreement.same == agreement.pairs else "The orders differ"
     if agreement.pairs > 1 and agreement.same == 0:
         order = "The measured order is the reverse of the reported one"
+    tied = ""
+    if agreement.tied:
+        order, tied = (
+            "The orders differ",
+            f", {agreement.tied} more {'is' if agreement.tied == 1 else 'are'} tied here",
+        )
+    if any(one.row.diverged for one in known):
+        order = f"Of the rows without diverged runs: {order[0].lower()}{order[1:]}"
     return [
-        f"{order}: {agreement.same} of {agreement.pairs} pairs of rows stand alike "
+        f"{order}: {agreement.same} of {agreement.pairs} pairs of rows stand alike{tied} "
         f"(Kendall's tau-b {agreement.tau:.2f}); {named}."
     ]
 
@@ -142,14 +158,17 @@ def _lost(rows: Sequence[RowRuns]) -> list[str]:
     nothing = [row.row.label for row in rows if not row.finished and not row.diverged]
     if nothing:
         sentences.append(f"Without a result: {listing(nothing)}.")
+    return [*sentences, *_partly(rows)]
+
+
+def _partly(rows: Sequence[RowRuns]) -> list[str]:
+    """Rows of which some runs ended and others did not yet."""
     partly = [
         f"{row.row.label} ({len(row.finished) + len(row.diverged)} of {_asked(row)})"
         for row in rows
         if (row.finished or row.diverged) and len(row.finished) + len(row.diverged) < _asked(row)
     ]
-    if partly:
-        sentences.append(f"Not all runs are there yet: {listing(partly)}.")
-    return sentences
+    return [f"Not all runs are there yet: {listing(partly)}."] if partly else []
 
 
 def _asked(row: RowRuns) -> int:
@@ -174,9 +193,7 @@ def _diverging(row: RowRuns) -> str:
     if not finished and not diverged:
         return "No result yet; in the report the loss diverges."
     if not finished:
-        return (
-            f"All {diverged} runs that ended diverged, as in the report."
-            if diverged > 1
-            else "It diverged, as in the report."
-        )
-    return f"{diverged} of {finished + diverged} runs that ended diverged; in the report the loss diverges."
+        runs = "It" if diverged == 1 else f"{'Both' if diverged == 2 else f'All {diverged}'} runs that ended"
+        return " ".join([f"{runs} diverged, as in the report.", *_partly([row])])
+    ended = f"{diverged} of {finished + diverged} runs that ended diverged."
+    return " ".join([ended, *_agreeing([row]), *_partly([row])])

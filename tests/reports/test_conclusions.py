@@ -139,6 +139,8 @@ def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: StudyFolder, p
     assert "1e-2 differs from the report (2 of 3 runs diverged; in the report none does)." in text
     assert "0.298 (one run, 2 diverged)" in text
     (row,) = difference_rows(folder.collect())
+    assert (row.value, row.half) == (None, None)  # they would be the lucky one's
+    assert scatter_points(folder.collect()) == []
     assert (row.key, row.finding, row.runs, row.diverged) == ("scratch.lr=1e-2", "differs", 1, 2)
 
 
@@ -186,8 +188,8 @@ def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
         add(folder, "scratch.lr", label, value)
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
     assert chance_sentence(verdicts(folder.collect().all_rows())) == (
-        "3 of 4 rows agree with the report. 1 cannot tell: its interval holds zero, and would for any accuracy "
-        "below the reported one. Even where the report holds, up to about one row in twenty differs by "
+        "3 of 4 rows agree with the report. 1 cannot tell: its interval holds zero, and is ±0.1 or wider. "
+        "Even where the report holds, up to about one row in twenty differs by "
         "chance at 95 %, here 0.2 of 4. 3 rows have one finished run (n = 1): their intervals rest on the "
         "report's deviation alone."
     )

@@ -25,8 +25,8 @@ def test_a_row_that_only_its_best_epoch_explains(folder: StudyFolder) -> None:
     grid = readings_grid([one])
     assert dict(zip((column.heading for column in grid.columns), grid.rows[0], strict=True))["agrees"] == "best"
     assert readings_sentence([one]) == (
-        "Of 1 row, 0 agree with the report after the last epoch (0 if its deviations are a sample's), 1 by the "
-        "best epoch, 0 on the test set."
+        "Held against the report, of 1 row 0 agree after the last epoch (0 agree if its deviations are a "
+        "sample's), 1 agrees by the best epoch, 0 agree on the test set."
     )
 
 
@@ -58,7 +58,9 @@ def test_a_row_of_which_a_run_diverged_agrees_by_no_reading(folder: StudyFolder)
     folder.add(make_diverged(row_config("scratch.lr", "1e-3"), 1))
     (found,) = readings(folder.collect())
     assert (found.n, readings_grid([found]).rows[0][-1]) == (1, "no, diverged")
-    assert readings_sentence([found]).startswith("Of 1 row, 0 agree with the report after the last epoch (0 if")
+    assert readings_sentence([found]).startswith(
+        "Held against the report, of 1 row 0 agree after the last epoch (0 "
+    )
 
 
 def test_a_row_whose_runs_all_diverged_agrees_by_no_reading(folder: StudyFolder) -> None:
@@ -71,17 +73,20 @@ def test_a_row_whose_runs_all_diverged_agrees_by_no_reading(folder: StudyFolder)
         ("scratch.lr=1e-2", 0, True),
     ]
     assert readings_grid(found).rows[1][-1] == "no, diverged"
-    assert readings_sentence(found).startswith("Of 2 rows, 1 agrees with the report after the last epoch")
+    assert readings_sentence(found).startswith(
+        "Held against the report, of 2 rows 1 agrees after the last epoch (1 "
+    )
 
 
 def test_a_row_that_no_reading_can_tell_of(folder: StudyFolder) -> None:
     add(folder, "scratch.lr", "5e-2", 0.30, 0.46, best=0.45)
     (found,) = readings(folder.collect())
-    assert readings_grid([found]).rows[0][-1] == "best"  # which was the same twice
+    assert readings_grid([found]).rows[0][-1] == "best; cannot tell: last, test"  # the best was the same twice
     add(folder, "scratch.lr", "1e-1", 0.312, best=0.32)
     found = next(one for one in readings(folder.collect()) if one.name == "scratch.lr=1e-1")
     assert readings_grid([found]).rows[0][-1] == "cannot tell"
     assert readings_sentence([found]) == (
-        "Of 1 row, 0 agree with the report after the last epoch (0 if its deviations are a sample's), 0 by the "
-        "best epoch, 0 on the test set; 1 cannot tell after the last epoch."
+        "Held against the report, of 1 row 0 agree and 1 cannot tell after the last epoch (0 agree and 1 cannot "
+        "tell if its deviations are a sample's), 0 agree and 1 cannot tell by the best epoch, 0 agree and 1 "
+        "cannot tell on the test set."
     )

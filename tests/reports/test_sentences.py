@@ -39,18 +39,21 @@ def test_the_best_row_is_held_against_those_behind_the_next_too(folder: StudyFol
     add(folder, "1e-2", (0.30, 0.301, 0.302))
     text = sentence(folder)
     assert (
-        "ahead of 6e-2 by 0.020, which is more than the spread (±0.002); within the spread of it is also" in text
+        "ahead of 6e-2 by 0.020, which is more than the spread (±0.002); within the spread of it is 1e-1 (0.051"
+        in text
     )
-    assert " also 1e-1 (0.051 ±0.745)." in text
+    assert " is 1e-1 (0.051 ±0.745)." in text
+    add(folder, "6e-2", (0.40, 0.45, 0.48))
+    assert "which is within the spread (±0.100); within the spread of it is also 1e-1 (" in sentence(folder)
 
 
 def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
     add(folder, "5e-2", (0.44, 0.45, 0.46))
     assert " 5e-2 agrees with the report." in sentence(folder)
-    add(folder, "6e-2", (0.34, 0.35))
+    add(folder, "1e-3", (0.092, 0.092))
     assert " Both rows with a result here and in the report agree." in sentence(folder)
     add(folder, "1e-2", (0.35,))
-    assert " Agree with the report: 5e-2 and 6e-2. Differs from it: 1e-2 (by +0.052 ±0.016, n = 1)." in sentence(
+    assert " Agree with the report: 1e-3 and 5e-2. Differs from it: 1e-2 (by +0.052 ±0.016, n = 1)." in sentence(
         folder
     )
     add(folder, "1e-2", (0.299,))
@@ -146,6 +149,24 @@ def test_another_order_than_reported(folder: StudyFolder) -> None:
     assert "tau-b -1.00); the report's best is 5e-2." in text
 
 
+def test_rows_that_tie_here_are_not_in_the_reported_order(folder: StudyFolder) -> None:
+    for label, value in {"1e-3": 0.092, "1e-1": 0.092, "1e-2": 0.092, "5e-2": 0.45}.items():
+        add(folder, label, (value,))
+    tied = "The orders differ: 3 of 3 pairs of rows stand alike, 3 more are tied here (Kendall's tau-b 0.71); the"
+    assert tied in sentence(folder)
+
+
+def test_rows_with_diverged_runs_are_in_no_order(folder: StudyFolder) -> None:
+    add(folder, "5e-2", (0.44, 0.45))
+    add(folder, "1e-2", (0.30, 0.31))
+    add(folder, "1e-3", (0.60, 0.61))
+    folder.add(make_diverged(row_config(LR, "1e-3"), 2))
+    of_two = (
+        "Of the rows without diverged runs: the measured order is the reported one: 1 of 1 pairs of rows stand"
+    )
+    assert of_two in sentence(folder)
+
+
 def test_a_single_finished_row_is_no_best(folder: StudyFolder) -> None:
     add(folder, "5e-2", (0.44,))
     text = sentence(folder)
@@ -177,6 +198,9 @@ def test_the_row_that_diverges_in_the_report(folder: StudyFolder) -> None:
     config = row_config("transfer.diverging", "LR = 5e-2")
     assert sentence(folder, "transfer.diverging") == "No result yet; in the report the loss diverges."
     folder.add(make_diverged(config, 0), make_diverged(config, 1))
-    assert sentence(folder, "transfer.diverging").startswith("All 2 runs that ended diverged, as in the report.")
+    assert sentence(folder, "transfer.diverging").startswith("Both runs that ended diverged, as in the report.")
     folder.add(make_result(config, 2))
-    assert sentence(folder, "transfer.diverging").startswith("2 of 3 runs that ended diverged;")
+    assert sentence(folder, "transfer.diverging") == (
+        "2 of 3 runs that ended diverged. LR = 5e-2 differs from the report (1 of 3 runs finished; in the "
+        "report the loss diverges)."
+    )
