@@ -64,7 +64,9 @@ class RunConfig(BaseModel):
         "none", description="layers left out of training: none, conv (all but the classifier) or fc"
     )
     augment: Literal["none", "crop", "perspective", "combined"] = Field(
-        "none", description="random transforms of the training images"
+        "none",
+        description="random transforms of the training images: none, crop (with flip and grayscale), perspective "
+        "(with rotation and vertical flip) or combined (all but the vertical flip)",
     )
     lr: FiniteFloat = Field(1e-3, gt=0, description="initial learning rate, a number above 0")
     momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")

@@ -43,7 +43,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known)}"
+    between = "; " if any("," in one for one in known) else ", "
+    return f"; known: {between.join(known)}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

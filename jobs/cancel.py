@@ -24,7 +24,7 @@ from caltech_exp.study import Study, read_study
 from jobs import local
 from jobs.cluster import cancel_jobs, grouped
 from jobs.local_processes import end_orphans, has_orphans
-from jobs.options import names
+from jobs.options import names, table_names
 from jobs.queued import sound_manifests
 from jobs.study_jobs import study_jobs
 
@@ -97,7 +97,7 @@ def _chosen(options: CancelOptions, study: Study, manifests: Sequence[Manifest])
     """The runs whose tasks are to end; None for everything."""
     if not options.section and not options.table:
         return None
-    tables = study.catalog.select(names("section", options.section), names("table", options.table))
+    tables = study.catalog.select(names("section", options.section), table_names(options.table))
     seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
     return {run.id for run in expand(tables, seeds, study.settings)}
 

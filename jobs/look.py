@@ -36,10 +36,12 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     if study is None:
         raise UserError(f"runs={runs} holds no study; submit one with jobs/submit.py, or name another")
     manifests = sound_manifests(runs)
-    seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
-    tables = study.catalog.tables
-    plan = expand(tables, seeds, study.settings)
     past = past_runs(runs, study.data.fingerprint)
+    seeds = {seed for manifest in manifests for seed in manifest.seeds}
+    if not manifests:  # published, or copied from elsewhere: its results tell
+        seeds = {int(name.rpartition("-s")[2]) for name in past}
+    tables = study.catalog.tables
+    plan = expand(tables, sorted(seeds), study.settings)
     note, report, queue = "", "", None
     try:
         queue = ask_queues(runs, manifests, timeout, past)

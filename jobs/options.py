@@ -1,5 +1,6 @@
 """The words of `jobs/submit.py`: options of the command and overrides of the runs, told apart and checked."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ class SubmitOptions(BaseModel):
         "", description="folder with alexnet.pth and resnet18.pth to use in place of torchvision's"
     )
     runs_per_task: int = Field(1, ge=1, description="runs that one task trains one after the other")
-    retry: Literal["", "failed"] = Field(
-        "", description="failed: only runs that failed or were lost, not those that were never submitted"
+    retry: Literal["failed"] | None = Field(
+        None, description="failed: only runs that failed or were lost, not those that were never submitted"
     )
     avoid_nodes: bool = Field(True, description="leave out nodes that are to blame for failed or lost runs")
     aggregate: bool = Field(False, description="write the report too, by a job after all runs of the study")
@@ -89,6 +90,9 @@ class Request:
         return user_path(self.options.out or "report", "out") if self.options.aggregate else None
 
 
+NEXT_TABLE = re.compile(r",(?=\s*[a-z0-9_]+\.[a-z0-9_]+\s*(?:[=,]|$))")
+"""The comma before a table's name, `section.table`."""
+
 USAGE = usage(
     "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
     "Submits the runs behind the report's tables; what is finished or queued is left alone.\n"
@@ -113,7 +117,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         raise UserError(f"nothing to submit: give section={_section_names(catalog)} or table=section.table")
     if options.out and not options.aggregate:
         raise UserError(f"out={options.out} is the folder of a report; add aggregate=true, or leave it out")
-    tables = catalog.select(names("section", options.section), names("table", options.table))
+    tables = catalog.select(names("section", options.section), table_names(options.table))
     seeds = parse_seeds(options.seeds) if options.seeds else catalog.seeds
     checked = parse(RunConfig, overrides).model_dump(include=set(overrides))
     if checked.get("weights") not in (None, "none", "imagenet"):
@@ -123,7 +127,11 @@ def parse_request(argv: Sequence[str]) -> Request:
         checked["model"] = networks[-1].model
     replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
     settings = StudySettings(overrides=checked, imagenet_weights=replaced)
-    settings.require_fit((*tables, *catalog.tables))
+    settings.require_fit(tables)
+    try:
+        settings.require_fit(catalog.tables)
+    except UserError as error:
+        raise UserError(f"{error}; settings hold for the whole study, whatever is submitted of it") from None
     return Request(tuple(tables), seeds, settings, options, file, tuple(networks), profile)
 
 
@@ -156,6 +164,11 @@ def names(key: str, text: str) -> list[str]:
     if not all(names):
         raise UserError(f"{key}={text}: there is an empty name between the commas; leave it out")
     return names
+
+
+def table_names(text: str) -> list[str]:
+    """The names of `table=a.b,c.d=row`; a row's label may hold commas. Raises UserError as `names` does."""
+    return [one.strip() for one in NEXT_TABLE.split(text)] if "=" in text else names("table", text)
 
 
 def _imagenet_weights(folder: str) -> dict[str, str]:

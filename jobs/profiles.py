@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from jobs.profile_values import (
     Seconds,
     gives_gpus,
 )
-from jobs.profile_words import NO_WORDS, ProfileWords
+from jobs.profile_words import NO_WORDS, PREFIX, ProfileWords
 from jobs.sbatch_options import SETTINGS, contradiction
 
 FOLDER = CHECKOUT / "slurm" / "profiles"
@@ -192,20 +192,25 @@ def parse_profile(text: str, where: str, words: ProfileWords = NO_WORDS) -> Prof
         )
     kind = _KINDS[executor]
     if kind is SlurmProfile:
-        _check_names(values, where)
+        _check_names(values, where, {name for setting in words.settings for name in setting})
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise explain(error, kind.model_fields, f"profile {where}") from None
 
 
-def _check_names(values: Mapping[str, Any], where: str) -> None:
-    """Raises UserError for a name that is like none of the settings, but could be an option of sbatch."""
+def _check_names(values: Mapping[str, Any], where: str, words: Collection[str]) -> None:
+    """Raises UserError for a name that is like none of the settings, but could be an option of sbatch.
+
+    words  the names that stand in the command
+    """
+    own = {**SETTINGS, "gpus": SETTINGS["gpus-per-node"]}
     for name in values:
         if not difflib.get_close_matches(name, SlurmProfile.model_fields):
-            here = {**SETTINGS, "gpus": SETTINGS["gpus-per-node"]}.get(
-                name
-            ) or f"sbatch: {{{name.replace('_', '-')}: ...}}"
+            option = name.replace("_", "-")
+            here = own.get(name) or f"sbatch: {{{option}: ...}}"
+            if name in words:
+                here = f"{PREFIX}{own[name].replace(': ', '=', 1) if name in own else f'sbatch.{option}=VALUE'}"
             raise UserError(
                 f"profile {where}: unknown setting {shown(repr(name))}; "
                 f"if it is an option of sbatch, write {shown(here)}"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.study import STUDY, run_folders
 from reports.collect import collect
 from reports.counts import count_line
 from reports.epoch_file import write_epochs
@@ -60,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
     try:
+        _require_runs(runs, out)
         collected = collect(runs, out / CACHE / "results")
     except BrokenProcessPool:
         raise UserError(KILLED) from None
@@ -92,6 +95,26 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"report: {out / name}"))
     print(count_line(collected))
     return 0
+
+
+def _require_runs(runs: Path, out: Path) -> None:
+    """Raises UserError if the report in `out` has runs, and would be lost to that of a folder that has none."""
+    nothing = not runs.is_file() and not (runs / STUDY).exists() and not any(run_folders(runs))
+    if nothing and _has_runs(out):
+        what = "holds no study" if runs.exists() else "is not there"
+        raise UserError(
+            f"runs={runs} {what}, and the report in out={out} is of one; name the study's folder, or give another "
+            "out="
+        )
+
+
+def _has_runs(out: Path) -> bool:
+    """Whether there is a report in `out`, and any run in it."""
+    try:
+        with (out / "runs.csv").open("rb") as lines:
+            return len(list(islice(lines, 2))) > 1
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

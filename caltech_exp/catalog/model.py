@@ -136,14 +136,16 @@ class Catalog:
         unknown name, or a table outside the sections.
         """
         by_name = {section.name: section for section in self.sections}
+        everything = {f"{s.name}.{t.name}": (s, t) for s, t in self.tables}
         for name in sections:
+            if name in everything:
+                raise UserError(f"{name} is a table, not a section; write table={name}")
             if name not in by_name and name != "all":
                 raise unknown("section", name, [*by_name, "all"])
         chosen = [s for s in self.sections if not sections or "all" in sections or s.name in sections]
         if not tables:
             return [(s, t) for s in chosen for t in s.tables]
         rows: dict[str, list[str]] = {}
-        everything = {f"{s.name}.{t.name}": (s, t) for s, t in self.tables}
         for words in tables:
             name, narrowed, label = words.partition("=")
             if name not in everything:

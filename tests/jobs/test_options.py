@@ -18,6 +18,23 @@ def test_options_and_overrides_are_told_apart() -> None:
     assert (request.options.wait, request.options.runs) == (True, "a b")
 
 
+def test_labels_of_rows_may_hold_commas() -> None:
+    label = "crop, horizontal flip, grayscale"
+    request = parse_request([f"table=scratch.lr=5e-2, augmentation.augment={label},scratch.epochs"])
+    found = {table.name: [row.label for row in table.rows] for _, table in request.tables}
+    assert found == {"lr": ["5e-2"], "epochs": ["20", "30", "40", "50", "60"], "augment": [label]}
+
+
+def test_settings_that_do_not_fit_a_row_that_was_not_asked_for(tmp_path: Path) -> None:
+    network = tmp_path / "nets.py"
+    network.write_text("import torch\n\n\ndef tiny(num_classes):\n    return torch.nn.Linear(1, num_classes)\n")
+    with pytest.raises(
+        UserError, match="settings hold for the whole study, whatever is submitted of it"
+    ) as caught:
+        parse_request(["section=scratch", f"model={network}:tiny", f"runs={tmp_path / 'runs'}"])
+    assert str(caught.value).startswith("transfer.diverging=LR = 5e-2 with model=")
+
+
 def test_section_all_is_every_table_and_data_has_none() -> None:
     assert len(parse_request(["section=all"]).tables) == 16
     assert parse_request(["section=data"]).tables == ()
@@ -29,6 +46,9 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         ([], "nothing to submit: give section=all|data|scratch|transfer|augmentation|resnet or table="),
         (["epochs=1"], "nothing to submit"),
         (["section=trasnfer"], "unknown section 'trasnfer'; did you mean 'transfer'?"),
+        (["section=scratch.lr"], "scratch.lr is a table, not a section; write table=scratch.lr"),
+        (["table=augmentation.augment=crap"], "known: none; crop, horizontal flip, grayscale; perspective, "),
+        (["section=scratch", "retry=true"], "retry=true: input should be 'failed'; known: failed (failed: only"),
         (["section=scratch,"], "there is an empty name between the commas"),
         (["table=scratch.rl"], "unknown table 'scratch.rl'; did you mean 'scratch.lr'?"),
         (["section=all", "wait=perhaps"], "wait=perhaps: "),

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -70,6 +71,14 @@ def told(status: Command, runs: Path, path: str, *words: str) -> str:
     done = status(f"runs={runs}", *words, PATH=path)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_of_a_study_without_submissions_the_results_tell_the_seeds(runs: Path) -> None:
+    left = {path.parent.name for path in runs.glob("*/result.json")}
+    shutil.rmtree(runs / "submissions")
+    seen = look(runs, 5)
+    assert {run.id for run in seen.in_state("finished", "damaged")} == left
+    assert {run.seed for run in seen.plan} == {0}
 
 
 def test_json_says_all_of_every_run(status: Command, runs: Path, slurm_path: str) -> None:

@@ -36,6 +36,22 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
     assert places == sorted(places)
 
 
+def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    assert aggregate("out=mine").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    (tmp_path / "empty").mkdir()
+    for word, what in {"runs=typo": "is not there", "runs=empty": "holds no study"}.items():
+        done = aggregate(word, "out=mine")
+        assert done.returncode == 2
+        assert f"{what}, and the report in out={tmp_path / 'mine'} is of one" in done.stderr
+        assert aggregate(word, "out=first").returncode == 0  # that of a study that has not begun
+    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
+
+
 def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
     folder.start()
     aggregate()
