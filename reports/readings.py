@@ -138,6 +138,11 @@ def readings_sentence(found: Sequence[Reading]) -> str:
         )
     )
     rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
+    if last == sample == best == test:
+        return (
+            f"Held against the report, of {rows} {last} whatever its values are: of the last epoch or the best "
+            "one, of validation or test set, with deviations of the population or a sample."
+        )
     return (
         f"Held against the report, of {rows} {last} after the last epoch ({sample} if its deviations are a "
         f"sample's), {best} by the best epoch, {test} on the test set."

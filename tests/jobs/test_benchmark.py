@@ -91,7 +91,7 @@ def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: 
     done = benchmark(*SMALL, f"data={stand_in}", f"out={out}", f"profile={profile(tmp_path)}")
     assert done.returncode == 0, done.stderr
     assert "queued job" in done.stdout
-    until(lambda: not queue(), 300)
+    until(lambda: not queue(), 600)
     log = "".join(path.read_text() for path in (tmp_path / "figures-logs").glob("*_log.*"))
     assert out.exists(), log
     measured = json.loads(out.read_text())["measurements"]

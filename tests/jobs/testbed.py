@@ -1,6 +1,7 @@
 """The real Slurm as the tests ask it, and stand-ins for its commands where they should fail."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -40,8 +41,10 @@ def path_with(folder: Path, command: str, script: str) -> str:
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait for a condition; AssertionError if it does not come about in time."""
+    """Wait for a condition; AssertionError, with what Slurm's queue holds, if it does not come about in time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it took too long"
+        if time.monotonic() > deadline:
+            waiting = slurm("squeue", "--array", "--format=%i %j %T %r") if shutil.which("squeue") else ""
+            raise AssertionError(f"it took more than {seconds:g} s\n{waiting}")
         time.sleep(0.1)

@@ -59,7 +59,7 @@ def test_a_row_of_which_a_run_diverged_agrees_by_no_reading(folder: StudyFolder)
     (found,) = readings(folder.collect())
     assert (found.n, readings_grid([found]).rows[0][-1]) == (1, "no, diverged")
     assert readings_sentence([found]).startswith(
-        "Held against the report, of 1 row 0 agree after the last epoch (0 "
+        "Held against the report, of 1 row 0 agree whatever its values are"
     )
 
 
@@ -86,7 +86,6 @@ def test_a_row_that_no_reading_can_tell_of(folder: StudyFolder) -> None:
     found = next(one for one in readings(folder.collect()) if one.name == "scratch.lr=1e-1")
     assert readings_grid([found]).rows[0][-1] == "cannot tell"
     assert readings_sentence([found]) == (
-        "Held against the report, of 1 row 0 agree and 1 cannot tell after the last epoch (0 agree and 1 cannot "
-        "tell if its deviations are a sample's), 0 agree and 1 cannot tell by the best epoch, 0 agree and 1 "
-        "cannot tell on the test set."
+        "Held against the report, of 1 row 0 agree and 1 cannot tell whatever its values are: of the last epoch "
+        "or the best one, of validation or test set, with deviations of the population or a sample."
     )
