@@ -2,18 +2,22 @@
 
 import math
 import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.fast import EVAL_BATCH
 from caltech_exp.models import build
 from caltech_exp.packs import PackPlace
-from caltech_exp.splits import IMAGES, DataSet, read_data_set
-from caltech_exp.train import Trained, evaluate, train
+from caltech_exp.parts import Batch, Batches, Parts
+from caltech_exp.splits import IMAGES, DataSet, Sample, read_data_set
+from caltech_exp.train import Evaluation, Trained, evaluate, train, train_step
 from tests.caltech_exp.engines import CPU, PRECISION, TINY, prepare
 
 FAST = RunConfig(
@@ -66,6 +70,50 @@ def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
     assert not trained.diverged
 
 
+def images_by_class(samples: Sequence[Sample]) -> list[int]:
+    found = Counter(sample.label for sample in samples)
+    return [found[label] for label in range(NUM_CLASSES)]
+
+
+def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    few = replace(data, train_val=data.train_val[:27], test=data.test[20:31])  # tested on other classes
+    trained = run(short.but(max_images=0), few, packs)
+    assert (trained.train_images, trained.val_images, trained.test_images) == (14, 13, 11)
+    assert trained.val_confusion is not None
+    assert trained.test_confusion is not None
+    assert trained.val_confusion.sum(axis=1).tolist() == images_by_class(few.val)
+    assert trained.test_confusion.sum(axis=1).tolist() == images_by_class(few.test)
+    assert trained.epochs[-1].val_accuracy == trained.val_confusion.trace() / 13
+    assert trained.test_accuracy == trained.test_confusion.trace() / 11
+
+
+def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    config = short.but(lr=0.3, momentum=0.5, weight_decay=0.25)
+    (group,) = prepare(config, data, packs).optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.25)
+    assert (group["nesterov"], group["dampening"]) == (False, 0)
+
+
+def test_the_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    trained = run(short.but(gamma=0.5), data, packs)
+    assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.005])
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_first_steps(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter((4.0, 2.0, 1.0, 0.5))
+
+    def step(parts: Parts, batch: Batch) -> torch.Tensor:
+        train_step(parts, batch)
+        return torch.tensor(next(losses))
+
+    monkeypatch.setattr("caltech_exp.train.train_step", step)
+    trained = run(short.but(epochs=2), data, packs)
+    assert [epoch.train_loss for epoch in trained.epochs] == [3.0, 0.75]
+    assert trained.first_loss == 4.0
+
+
 def test_losses_are_computed_in_float32(trained: Trained) -> None:
     for loss in (trained.first_loss, trained.test_loss):
         assert loss is not None
@@ -96,6 +144,21 @@ def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, 
     assert trained.diverged
     assert len(trained.epochs) == 1
     assert trained.epochs[0].train_loss is None
+    assert trained.test_accuracy is None
+
+
+def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
+        return replace(evaluate(parts, batches, between), loss=math.inf)
+
+    monkeypatch.setattr("caltech_exp.train.evaluate", infinite)
+    trained = run(short, data, packs)
+    assert trained.diverged
+    (epoch,) = trained.epochs
+    assert epoch.train_loss is not None
+    assert epoch.val_loss is None
     assert trained.test_accuracy is None
 
 
