@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from caltech_exp.results import (
     read_result,
 )
 from caltech_exp.splits import read_data_set
+from caltech_exp.train import Trained, train
 from tests.caltech_exp.engines import CPU
 from tests.caltech_exp.tasks import CONFIG, ORIGIN, finish, task
 from tests.conftest import Disk
@@ -48,6 +50,24 @@ def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path,
     assert (result.job, result.code) == ("12_3", ORIGIN.code)
     assert result.device.type == "cpu"
     assert [file.name for file in folder.iterdir()] == [RESULT]
+
+
+def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    context = task(tmp_path, read_data_set(stand_in), packs)
+    assert finish(CONFIG, 0, context).first_loss != finish(CONFIG, 1, context).first_loss
+
+
+def test_the_best_epoch_may_be_before_the_last(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def past_its_best(*given: Any) -> Trained:
+        trained = train(*given)
+        accuracies = zip(trained.epochs, (0.25, 0.75, 0.5), strict=True)
+        return replace(trained, epochs=tuple(e.model_copy(update={"val_accuracy": a}) for e, a in accuracies))
+
+    monkeypatch.setattr("caltech_exp.execute.train", past_its_best)
+    result = finish(CONFIG.but(epochs=3), 0, task(tmp_path, read_data_set(stand_in), packs))
+    assert (result.val_accuracy, result.best_val_accuracy) == (0.5, 0.75)
 
 
 def test_a_result_holds_the_versions_of_its_device(

@@ -70,6 +70,28 @@ def bits(result: Result) -> dict[str, Any]:
     return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
 
 
+def test_time_and_energy_of_earlier_attempts_count(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = itertools.count(0, 10)  # joules, ten more whenever it is asked
+    monkeypatch.setattr("caltech_exp.execute.energy_joules", lambda _device: float(next(counter)))
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    assert state["energy_joules"] == 10
+    write_checkpoint(path, {**state, "wall_seconds": 1000.0, "energy_joules": 500.0, "started": "before"})
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert 1000 < result.wall_seconds < 1100
+    assert result.energy_joules == 510
+    assert result.started == "before"
+
+
 def test_requests_are_heard_from_the_first_step_on(
     stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
