@@ -51,6 +51,11 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
 
 
+def test_a_holder_that_lives_is_not_succeeded() -> None:
+    assert 2 * lease.HEARTBEAT_SECONDS < lease.EXPIRE_SECONDS  # a heartbeat may be missed
+    assert lease.TAKE_OVER_SECONDS > lease.EXPIRE_SECONDS + 60  # seconds for which NFS keeps time stamps to itself
+
+
 def test_a_run_has_one_holder(tmp_path: Path) -> None:
     first = take(tmp_path, "1_0")
     assert first is not None

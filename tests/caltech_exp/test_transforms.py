@@ -33,6 +33,13 @@ def test_evaluation_is_resize_center_crop_and_normalisation_by_hand() -> None:
     )
 
 
+def test_imagenets_statistics_are_those_that_pretrained_weights_expect() -> None:
+    black = eval_transform(RunConfig(weights="imagenet"))(Image.new("RGB", (256, 256)))
+    assert black[:, 0, 0].tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    white = eval_transform(RunConfig(weights="imagenet"))(Image.new("RGB", (256, 256), "white"))
+    assert white[:, 0, 0].tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
+
+
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     image = picture(300, 200)
     assert torch.equal(train_transform(RunConfig())(image), eval_transform(RunConfig())(image))
