@@ -66,6 +66,22 @@ def test_who_is_queued_again(
     assert calls == ([signal.SIGUSR2] if again else [])
 
 
+@pytest.mark.usefixtures("signals")
+def test_the_time_limits_sigterm_after_its_sigusr2_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requeue(_number: int, _frame: object) -> None:
+        raise SystemExit(255)
+
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)  # not preempted
+    signal.signal(signal.SIGUSR2, requeue)
+    asked = Ending(Requests(heard=True))
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    assert asked.requests.stop
+    with pytest.raises(SystemExit) as caught:
+        asked.now()
+    assert caught.value.code == 255
+
+
 @pytest.mark.parametrize(
     ("array", "own"), [({}, "7"), ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3")]
 )

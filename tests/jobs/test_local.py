@@ -119,6 +119,14 @@ def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path) -> None
     assert "given MIG-5c0d-2\n" in log.read_text()
 
 
+def test_a_slot_runs_one_task_at_a_time(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    task: Callable[[], Any] = partial(os.system, f"echo start >> {log}; sleep 1; echo end >> {log}")
+    start_queue(tmp_path, LocalQueue({f"local-{number}": task for number in range(3)}, 1, ()), CHECKOUT)
+    until(lambda: not is_alive(tmp_path))
+    assert log.read_text().split() == ["start", "end"] * 3
+
+
 def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "jobs" / "submit.py"
     runs = tmp_path / "runs"

@@ -1,11 +1,15 @@
 """Why runs have no result, and where they are not tried again."""
 
+from pathlib import Path
+
 import pytest
 
 from caltech_exp.results import Failure, FailureKind
 from caltech_exp.states import RunState
+from jobs.accounting import EndedJob
 from jobs.profiles import SlurmProfile, parse_profile
-from jobs.retry import advice, avoiding, bad_nodes
+from jobs.retry import advice, avoiding, bad_nodes, why_lost
+from tests.jobs.test_study_jobs import MANIFEST
 
 
 def failed(kind: FailureKind, node: str = "") -> RunState:
@@ -40,6 +44,25 @@ def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
     assert nodes == ("gpu07",)
     assert avoiding(profile, nodes).exclude == "old7,gpu07"
     assert avoiding(profile, bad_nodes([failed("error", "gpu08")])) == profile
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "detail", "nodes"),
+    [
+        ("scratch.study", "NODE_FAIL", "its node failed (gpu07)", ("gpu07",)),
+        ("scratch.study", "BOOT_FAIL", "its node did not boot (gpu07)", ("gpu07",)),
+        ("scratch.study", "FAILED", "its process died", ()),
+        ("allocation", "CANCELLED", "its job was cancelled", ()),
+        ("scratch.study", "COMPLETED", "", ()),
+        ("another.study", "NODE_FAIL", "", ()),  # another job had that id before
+    ],
+)
+def test_how_its_job_ended_is_told_of_a_lost_run(
+    name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path
+) -> None:
+    told = {"12_1": EndedJob("12_1", name, state, "gpu07")}
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], 5, told)["r1"]
+    assert (found.detail, bad_nodes([found])) == (detail, nodes)
 
 
 @pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])

@@ -1,12 +1,14 @@
-"""The runs of one task: whether those after a failure are tried."""
+"""The runs of one task: what they share, and whether those after a failure are tried."""
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.errors import UserError
 from caltech_exp.interruption import Requests
 from caltech_exp.packs import PackPlace
 from caltech_exp.results import FAILURE, RESULT
@@ -37,6 +39,20 @@ def tasks_runs(*runs: tuple[RunConfig, int], folder: Path, data: DataSet, packs:
 
 def files(folder: Path, *runs: tuple[RunConfig, int]) -> list[list[str]]:
     return [sorted(path.name for path in (folder / run_id(*run)).glob("[a-z]*.json")) for run in runs]
+
+
+def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
+    assert submitted._context(ORIGIN, Requests()).data.fingerprint == submitted.fingerprint
+    with pytest.raises(UserError, match=rf"\(fingerprint {submitted.fingerprint}, not ffffffffffffffff\)"):
+        replace(submitted, fingerprint="f" * 16)._context(ORIGIN, Requests())
+
+
+def test_minutes_between_checkpoints_are_seconds_to_its_runs(
+    stand_in: Path, tmp_path: Path, packs: PackPlace
+) -> None:
+    submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
+    assert replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, Requests()).checkpoint_seconds == 150
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_training(
