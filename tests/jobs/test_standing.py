@@ -18,11 +18,14 @@ from rich.console import Console
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
 from caltech_exp.manifest import SingleJob, write_manifest
+from caltech_exp.plan import expand
+from caltech_exp.states import RunState
+from caltech_exp.study import StudySettings
 from jobs.bar import LOOKS, bar, shares
 from jobs.look import look
 from jobs.queued import sound_manifests
 from jobs.screen import fitted, widths
-from jobs.standing import Standing, standing
+from jobs.standing import Outlook, Standing, standing
 from jobs.watch import Seen, look_again, on_screen
 from tests.conftest import Command
 from tests.jobs.paper_study import (
@@ -262,8 +265,13 @@ def test_watching_asks_the_queue_once_a_look_and_accounting_once_a_job(
 
 def test_a_run_that_serves_two_tables_counts_in_each_and_once_in_its_section(now: Standing) -> None:
     tables = THE_REPORT.select(tables=["scratch.lr", "scratch.epochs"])
-    counted = standing(now.folder, tables, now.plan[:0], now.states, now.outlook, {})
-    assert counted.tables == {("scratch", "lr"): Counter(), ("scratch", "epochs"): Counter()}
+    plan = expand(tables, (0,), StudySettings())
+    states = {run.id: RunState("finished") for run in plan}
+    counted = standing(now.folder, tables, plan, states, Outlook(), {})
+    rows = {(section.name, table.name): len(table.rows) for section, table in tables}
+    assert counted.tables == {name: Counter(finished=number) for name, number in rows.items()}
+    assert counted.sections == {"scratch": Counter(finished=len(plan))}
+    assert len(plan) < sum(rows.values())
     shared = [run for run in now.plan if len({served.partition("=")[0] for served in run.serves}) > 1]
     assert shared
     assert sum(now.counts.values()) == len(now.plan)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.config import run_id
-from reports.run_file import HEADINGS, WRITERS, every_outcome, write_runs
+from reports.run_file import HEADINGS, ORIGIN, WRITERS, every_outcome, write_runs
 from tests.reports.conftest import StudyFolder, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
@@ -46,6 +46,18 @@ def test_a_line_per_run_in_any_state(study: StudyFolder, tmp_path: Path) -> None
     assert (found[run_id(CONFIG, 1)]["val_accuracy"], first["device"]) == ("", "H200")
     assert failed["detail"].startswith("'=evil error")
     assert (stray["lr"], stray["rows"]) == ("0.3", "")
+
+
+def test_where_a_run_comes_from_stands_under_its_heading(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    one = make_result(CONFIG, 0, 0.31)
+    data = one.data.model_copy(update={"simulated": True})
+    folder.add(one.model_copy(update={"data": data}))
+    line = lines(folder, tmp_path)[one.run_id]
+    assert {name: line[name] for name in ORIGIN} == {
+        "device": "H200", "device_type": "cuda", "code": str(one.code), "torch": "2.8", "simulated": "true",
+        "stand_in": "false",
+    }  # fmt: skip
 
 
 def test_what_has_changed_is_written_as_if_all_were(study: StudyFolder, tmp_path: Path) -> None:
