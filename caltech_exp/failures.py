@@ -15,6 +15,7 @@ from caltech_exp.results import FAILURE, PROGRESS, Failure, FailureKind, write_r
 
 OF_A_NODE = (
     "CUDA driver initialization failed",
+    "CUDA error: unknown error",
     "CUDA unknown error",
     "ECC error",
     "GPU is lost",

@@ -26,6 +26,8 @@ ORIGIN = Origin("s", "12_3", "/logs/12_3.out", code_version())
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "node"),
         (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"), "node"),
         (RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."), "node"),
+        (RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment"), "node"),
+        (RuntimeError("CUDA error: unknown error\nCUDA kernel errors might be asynchronously reported"), "node"),
         (RuntimeError("CUDA driver version is insufficient for CUDA runtime version"), "error"),
         (OSError(errno.EIO, "Input/output error"), "node"),
         (OSError(errno.ESTALE, "Stale file handle"), "node"),
