@@ -31,6 +31,7 @@ from jobs.preflight import find_data
 from jobs.profile_paths import packs_folder
 from jobs.profile_words import take_profile_words
 from jobs.profiles import SlurmProfile, load_profile
+from jobs.snapshot import python_path
 
 
 class BenchmarkOptions(BaseModel):
@@ -188,7 +189,7 @@ def _one(measurement: Measurement) -> Outcome:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": python_path(CHECKOUT)},
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

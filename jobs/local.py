@@ -22,6 +22,7 @@ from caltech_exp.errors import UserError
 from caltech_exp.files import write_atomically
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record
+from jobs.snapshot import python_path
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -86,18 +87,12 @@ def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": _python_path(source), "PYTHONSAFEPATH": "1"},
+                env={**os.environ, "PYTHONPATH": python_path(source), "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 pass_fds=(lock,),
             )
     finally:
         os.close(lock)
-
-
-def _python_path(source: Path) -> str:
-    """PYTHONPATH with that source first: tasks run the code that submitted them, wherever that was done."""
-    rest = os.environ.get("PYTHONPATH", "")
-    return f"{source}{os.pathsep}{rest}" if rest else str(source)
 
 
 def is_alive(folder: Path) -> bool:

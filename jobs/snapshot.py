@@ -7,6 +7,7 @@ snapshot; it may be removed once no job of its submissions is left.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ class Snapshot:
             shutil.rmtree(self.folder, ignore_errors=True)
             if not any(self.folder.parent.iterdir()):
                 self.folder.parent.rmdir()
+
+
+def python_path(source: Path) -> str:
+    """PYTHONPATH with that source first: a process runs the code that started it, wherever that was done."""
+    rest = os.environ.get("PYTHONPATH", "")
+    return f"{source}{os.pathsep}{rest}" if rest else str(source)
 
 
 def check_python_path(runs: Path) -> None:

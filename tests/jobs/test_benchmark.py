@@ -84,6 +84,16 @@ def test_a_measurement_that_fails_is_named(benchmark: Command, stand_in: Path) -
     assert "asked for a GPU and finds none" in done.stderr
 
 
+def test_measurements_keep_what_the_user_has_on_pythonpath(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    own, seen = tmp_path / "own", tmp_path / "seen"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text(f"import sys\nprint(*sys.orig_argv, file=open({str(seen)!r}, 'a'))\n")
+    benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(own))
+    assert " -m caltech_exp.benchmark " in seen.read_text()
+
+
 @pytest.mark.slurm
 @pytest.mark.usefixtures("empty_queue")
 def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:

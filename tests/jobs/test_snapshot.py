@@ -9,7 +9,7 @@ import pytest
 
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CodeVersion, code_version
-from jobs.snapshot import SOURCES, check_python_path, take_snapshot
+from jobs.snapshot import SOURCES, check_python_path, python_path, take_snapshot
 
 CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=True)
 
@@ -92,6 +92,16 @@ def test_what_a_code_version_tells() -> None:
     assert str(named.model_copy(update={"commit": None, "dirty": None})) == (
         "0.1.0 (no git checkout, source 0123456789ab)"
     )
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "/code"), ("", "/code"), ("/a:/b", "/code:/a:/b")])
+def test_the_source_comes_first_on_pythonpath_and_the_rest_stays(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONPATH", before)
+    assert python_path(Path("/code")) == after
 
 
 def test_a_folder_that_python_path_cannot_name_is_refused(tmp_path: Path) -> None:
