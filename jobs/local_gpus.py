@@ -1,22 +1,41 @@
 """The GPUs of this machine, found without importing torch."""
 
+import functools
 import os
 import re
+import subprocess
 from pathlib import Path
 
+FOLDER = Path("/proc/driver/nvidia/gpus")
+"""Of the driver, one entry per GPU. WSL2 and some sandboxes have GPUs and no such folder."""
 ENTRY = re.compile(r"[0-9]+|(GPU|MIG)-\S+")
 """What CUDA_VISIBLE_DEVICES may name a GPU by: its number, or its UUID or that of a part of it."""
+NVIDIA_SMI_SECONDS = 10.0
 
 
 def local_gpus() -> tuple[str, ...]:
-    """Those that this process may use, as CUDA_VISIBLE_DEVICES names them; as CUDA, up to the first wrong name."""
-    present = tuple(str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """Those that this process may use, as CUDA_VISIBLE_DEVICES names them; as CUDA, up to the first wrong name.
+
+    Without the driver's folder that variable is trusted where it is set, and nvidia-smi is asked where it is not.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or not present:
-        return present
+    count = len(list(FOLDER.iterdir())) if FOLDER.is_dir() else None
+    if visible is None or count == 0:
+        return tuple(map(str, range(_count_of_nvidia_smi() if count is None else count)))
     found: list[str] = []
     for entry in (part.strip() for part in visible.split(",")):
         if not ENTRY.fullmatch(entry):
             break
         found.append(entry)
     return tuple(found)
+
+
+@functools.cache
+def _count_of_nvidia_smi() -> int:
+    """How many GPUs nvidia-smi lists; none where it is not there or does not answer. Asked once per process."""
+    command = ["nvidia-smi", "-L"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())

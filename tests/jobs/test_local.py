@@ -18,7 +18,6 @@ import pytest
 
 from caltech_exp.errors import UserError
 from jobs.local import LocalQueue, cancel, cancelled, is_alive, queued_tasks, start_queue, submitit_jobs
-from jobs.local_gpus import local_gpus
 from jobs.submission import study_lock
 from tests.conftest import CHECKOUT, Command
 from tests.jobs.testbed import until
@@ -82,33 +81,6 @@ def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: 
     cancel(tmp_path, ["local-1"])
     cancel(tmp_path, ["local-0"])
     assert cancelled(tmp_path) == {"local-0", "local-1"}
-
-
-def test_no_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(()))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert local_gpus() == ()
-
-
-@pytest.mark.parametrize(
-    ("visible", "found"),
-    [
-        (None, ("0", "1", "2")),
-        ("2,0", ("2", "0")),
-        ("MIG-5c0d-2, GPU-8a1b", ("MIG-5c0d-2", "GPU-8a1b")),
-        ("1,-1,0", ("1",)),
-        ("", ()),
-        ("NoDevFiles", ()),
-    ],
-)
-def test_visible_gpus_are_kept(
-    visible: str | None, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(("a", "b", "c")))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert local_gpus() == found
 
 
 def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path) -> None:

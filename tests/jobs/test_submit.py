@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.splits import IMAGES
+from jobs.local_gpus import local_gpus
 from tests.conftest import Command
 from tests.jobs.conftest import SMALL, manifests
 
@@ -119,7 +120,7 @@ def test_imagenet_weights_that_cannot_be_had(submit: Command, stand_in: Path, un
 def test_a_gpu_this_machine_does_not_have(
     submit: Command, small: tuple[str, ...], untouched: Path, tmp_path: Path
 ) -> None:
-    if list(Path("/proc/driver/nvidia/gpus").glob("*")):
+    if local_gpus():
         pytest.skip("this machine has a GPU")
     profile = tmp_path / "gpu.yaml"
     profile.write_text("executor: local\ndevice: cuda\n")
