@@ -27,6 +27,7 @@ from caltech_exp.files import folder_if_it_succeeds, user_path, write_atomically
 from caltech_exp.provenance import CHECKOUT, code_version, library_versions
 from caltech_exp.splits import DataSet, evenly
 from jobs.benchmark_table import benchmark_table
+from jobs.capacity import device_type
 from jobs.preflight import find_data
 from jobs.profile_paths import packs_folder
 from jobs.profile_words import take_profile_words
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
         config=steps[0].config,
         data=str(data.root),
         packs=str(packs_folder(options.packs, profile)),
-        device=profile.device if options.device == "auto" else options.device,
+        device=device_type(profile) if options.device == "auto" else options.device,
         threads=options.threads or profile.cpus_per_task,
         started=0.0,
     )
@@ -149,7 +150,7 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
         "data": str(data.root.resolve()),
         "packs": str(packs_folder(options.packs, profile)),
         "out": str(out),
-        "device": profile.device,
+        "device": device_type(profile),
         "threads": str(options.threads or profile.cpus_per_task or 0),
     }
     job = BenchmarkJob(tuple(f"{name}={value}" for name, value in given.items()))

@@ -3,16 +3,15 @@
 from typing import Literal
 
 from jobs.local_gpus import local_gpus
-from jobs.profile_values import gives_gpus
 from jobs.profiles import Profile, SlurmProfile
 
 
 def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
-    """What tasks of this profile run on."""
+    """What tasks of this profile run on; with `auto` the GPU that they are given, or that this machine has."""
     if profile.device != "auto":
         return profile.device
     if isinstance(profile, SlurmProfile):
-        return "cuda" if profile.gpus_per_node or gives_gpus(profile.gres) else "cpu"
+        return "cuda" if profile.gives_gpus else "cpu"
     return "cuda" if local_gpus() else "cpu"
 
 

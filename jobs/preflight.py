@@ -12,6 +12,7 @@ from caltech_exp.files import user_path
 from caltech_exp.splits import DataSet, evenly, read_data_set
 from caltech_exp.study import StudyData, StudySettings
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
+from jobs.capacity import device_type
 from jobs.local_gpus import local_gpus
 from jobs.profile_paths import expand_path
 from jobs.profiles import LocalProfile, Profile
@@ -115,9 +116,7 @@ def check_weights_fit(configs: Iterable[RunConfig]) -> None:
 
 def slow_arithmetic(configs: Iterable[RunConfig], profile: Profile) -> list[str]:
     """A line of advice where runs are to compute in bf16 on this machine's CPU and it has none."""
-    if not isinstance(profile, LocalProfile) or profile.device == "cuda" or computes_bf16():
-        return []
-    if profile.device == "auto" and local_gpus():
+    if not isinstance(profile, LocalProfile) or device_type(profile) == "cuda" or computes_bf16():
         return []
     if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
         return []

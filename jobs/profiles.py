@@ -40,7 +40,8 @@ class _Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: Literal["cuda", "cpu", "auto"] = Field(
-        "cuda", description="cuda, cpu, or auto: cuda where there is a GPU, the CPU where there is none"
+        "cuda",
+        description="cuda, cpu, or auto: cuda where this asks for a GPU (here: where there is one), else the CPU",
     )
     cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of a task")
     data: Line | None = Field(None, description="the data folder where data= is not given; ~ and $NAME expanded")
@@ -120,6 +121,14 @@ class SlurmProfile(_Profile):
     def gpus(self) -> int:
         """GPUs of a task by gpus_per_node, 1 where that says nothing."""
         return sum(int(part.rpartition(":")[2]) for part in str(self.gpus_per_node or 1).split(","))
+
+    @property
+    def gives_gpus(self) -> bool:
+        """Whether it asks for GPUs: by a setting, by an option under `sbatch`, or with all that a node has."""
+        options = (f"{name} {value}" for name, value in self.sbatch.items() if value is not False)
+        given = [option for option in options if option.startswith(GIVE_GPUS)]
+        asked = any(gives_gpus(option) or option.startswith("exclusive") for option in given)
+        return bool(self.gpus_per_node) or gives_gpus(self.gres) or asked
 
     @model_validator(mode="after")
     def _values_that_fit_together(self) -> "SlurmProfile":

@@ -19,6 +19,7 @@ from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study import STUDY, Study, StudyData, read_study, write_study
 from jobs.aggregate_task import AggregateTask
+from jobs.capacity import device_type
 from jobs.cluster import cancel_jobs
 from jobs.environment import write_environment
 from jobs.options import Request
@@ -92,6 +93,8 @@ def submit(
     number = submission_id(datetime.now(UTC), (path.name for path in (runs / SUBMISSIONS).iterdir()))
     folder = runs / SUBMISSIONS / number
     check_python_path(runs)
+    # Decided here, not on the node: there a GPU that cannot be used looks like none.
+    profile = profile.model_copy(update={"device": device_type(profile)})
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)

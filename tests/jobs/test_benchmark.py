@@ -84,6 +84,12 @@ def test_a_measurement_that_fails_is_named(benchmark: Command, stand_in: Path) -
     assert "asked for a GPU and finds none" in done.stderr
 
 
+def test_a_gpu_that_this_machine_has_and_cannot_use_is_told(benchmark: Command, stand_in: Path) -> None:
+    done = benchmark(*SMALL, f"data={stand_in}", CUDA_VISIBLE_DEVICES="GPU-of-no-machine")
+    one_line_error(done, "a measurement failed: this task on")
+    assert "asked for a GPU and finds none" in done.stderr
+
+
 def test_measurements_keep_what_the_user_has_on_pythonpath(
     benchmark: Command, stand_in: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """jobs/submit.py as a user runs it, on this machine."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -126,6 +127,27 @@ def test_a_gpu_this_machine_does_not_have(
     profile.write_text("executor: local\ndevice: cuda\n")
     done = submit(*small, f"profile={profile}", f"runs={untouched}")
     one_line_error(done, "the profile asks for a GPU and this machine has none")
+
+
+@pytest.mark.parametrize(("visible", "device"), [("GPU-of-no-machine", "cuda"), ("", "cpu")])
+def test_auto_is_decided_at_submission_and_a_gpu_that_cannot_be_used_is_told(
+    visible: str, device: str, submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    if Path("/proc/driver/nvidia/gpus").is_dir() and not local_gpus():
+        pytest.skip("this machine's driver has no GPU")
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", "profile=local", f"runs={runs}", "wait=true")
+    done = submit(*words, CUDA_VISIBLE_DEVICES=visible)
+    (manifest,) = manifests(runs)
+    assert manifest["profile"]["device"] == device  # type: ignore[index]
+    if device == "cpu":
+        assert done.returncode == 0, done.stderr
+        (result,) = runs.glob("*/result.json")
+        assert json.loads(result.read_text())["device"]["type"] == "cpu"
+    else:
+        assert done.returncode == 2
+        (failure,) = runs.glob("*/failure.json")
+        assert "asked for a GPU and finds none" in json.loads(failure.read_text())["error"]
 
 
 @pytest.mark.parametrize("blocked", ["file", "below a file"])
