@@ -38,7 +38,7 @@ def is_compiled(config: RunConfig, data: DataSet, device: torch.device) -> bool:
 
     (Where the convolutions' output is kept, there is nothing to compile.)
     """
-    return _pays(config, data, device) and not _missing_for_triton(device)
+    return _pays(config, data, device) and not _missing(device)
 
 
 def compiled(
@@ -46,13 +46,13 @@ def compiled(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network through torch.compile where `is_compiled`, else as it is.
 
-    Where something is missing that Triton needs, the log says what. The compiled code is kept beside the packs, in
+    Where something is missing for that, the log says what. The compiled code is kept beside the packs, in
     a folder of the user's own, unless that cannot be written or TORCHINDUCTOR_CACHE_DIR names another place: array
     tasks that share it compile once.
     """
     if not _pays(config, data, device):
         return net
-    if missing := _missing_for_triton(device):
+    if missing := _missing(device):
         print(f"{missing}: training without torch.compile", flush=True)
         return net
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and (cache := _own_folder(packs)):
@@ -70,7 +70,7 @@ def _pays(config: RunConfig, data: DataSet, device: torch.device) -> bool:
 
 
 def known_options() -> dict[str, str | int | bool | Callable[..., object]]:
-    """Those of OPTIONS that this version of torch has."""
+    """Those of OPTIONS that this version of torch has; without `deterministic` nothing is compiled."""
     import torch._inductor.config as inductor
 
     return {name: value for name, value in OPTIONS.items() if hasattr(inductor, name)}
@@ -95,11 +95,15 @@ def _own_folder(packs: Path) -> Path | None:
         return None
 
 
-def _missing_for_triton(device: torch.device) -> str | None:
-    """What torch.compile would fail for at the first step: Triton builds a C extension of Python on the node.
+def _missing(device: torch.device) -> str | None:
+    """What keeps torch.compile from the same bits every time, or would fail it at the first step.
 
-    It looks for $CC, gcc and clang (triton/runtime/build.py).
+    Triton builds a C extension of Python on the node. It looks for $CC, gcc and clang (triton/runtime/build.py).
     """
+    import torch._inductor.config as inductor
+
+    if not hasattr(inductor, "deterministic"):
+        return f"torch {torch.__version__} may compile to other bits when a run goes on"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "no C compiler on this machine"
     headers = Path(sysconfig.get_path("include"))

@@ -196,6 +196,20 @@ def test_on_a_gpu_too_old_for_triton_the_network_is_used_as_it_is(
     assert "Triton does not know GPUs as old as this Tesla P100" in used_as_it_is(data, tmp_path, capsys)
 
 
+@pytest.mark.usefixtures("asked")
+def test_with_a_torch_that_may_compile_to_other_bits_the_network_is_used_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+    data: DataSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delattr(torch._inductor.config, "deterministic")
+    monkeypatch.setattr(torch, "__version__", "2.7.0")
+    assert used_as_it_is(data, tmp_path, capsys) == (
+        "torch 2.7.0 may compile to other bits when a run goes on: training without torch.compile\n"
+    )
+
+
 def test_compiled_or_not_a_gpu_computes_the_same(
     cuda: torch.device, data: DataSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
