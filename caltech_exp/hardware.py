@@ -1,6 +1,7 @@
 """What the device can do: bf16, the same bits every time, copies that nobody waits for."""
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -13,6 +14,8 @@ from caltech_exp.errors import UserError
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 """Is stronger than what a program asks NVIDIA's libraries for."""
+POOL = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation"
+"""Begins torch's warning of an operation that adds up by several threads at once."""
 
 
 def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
@@ -36,7 +39,7 @@ def input_type(config: RunConfig) -> torch.dtype:
     return torch.float32 if config.precision == "fp32" else torch.bfloat16
 
 
-def make_deterministic(device: torch.device) -> None:
+def make_deterministic(config: RunConfig, device: torch.device) -> None:
     """Let the device compute the same bits from the same numbers every time, as far as PyTorch can.
 
     On CUDA: deterministic algorithms where there are any (a warning in the log names an operation that has none),
@@ -48,6 +51,9 @@ def make_deterministic(device: torch.device) -> None:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # AlexNet's pool maps 6 x 6 onto 6 x 6: one addend per input, so no order changes the sum. Of a network of the
+    # user's own, which may come after it in the same process, that is not known.
+    warnings.filterwarnings("ignore" if config.model == "alexnet" else "default", message=POOL)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False

@@ -69,7 +69,7 @@ def train(
     that would not compute in the precision asked for.
     """
     set_seed(seed)
-    make_deterministic(device)
+    make_deterministic(config, device)
     require_fp32(config, device)
     parts = prepare(config, data, device, packs)
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)

@@ -59,7 +59,7 @@ def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCost
 def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, Parts]:
     """The data set, and the parts of `config` with seed 0 as `train` prepares them."""
     set_seed(0)
-    make_deterministic(device)
+    make_deterministic(measurement.config, device)
     data = read_data_set(Path(measurement.data))
     return data, prepare(measurement.config, data, device, PackPlace(Path(measurement.packs)))
 

@@ -7,10 +7,12 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torchvision.models import alexnet
 
+from caltech_exp.augment.parameters import SIDE
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
-from caltech_exp.hardware import arithmetic, input_type, require_fp32, send
+from caltech_exp.hardware import POOL, arithmetic, input_type, require_fp32, send
 from tests.conftest import CHECKOUT
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -45,9 +47,10 @@ def test_a_gpu_without_bf16_computes_in_fp32() -> None:
 
 MATMULS = """
 import torch
+from caltech_exp.config import RunConfig
 from caltech_exp.hardware import make_deterministic
 print(torch.get_float32_matmul_precision())
-make_deterministic(torch.device("cuda"))
+make_deterministic(RunConfig(), torch.device("cuda"))
 print(torch.get_float32_matmul_precision())
 print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
 """
@@ -64,6 +67,56 @@ def test_matrix_products_are_never_in_tf32_though_the_environment_asks_for_it() 
         check=False,
     )
     assert done.stdout.split() == ["high", "highest", "False", "False"], done.stderr
+
+
+WARNINGS = """
+import sys, warnings
+import torch
+from caltech_exp.config import RunConfig
+from caltech_exp.hardware import make_deterministic
+for model in sys.argv[1:]:
+    make_deterministic(RunConfig(model=model), torch.device("cuda"))
+    for name in ("adaptive_avg_pool2d_backward_cuda", "cumsum_cuda_kernel"):
+        warnings.warn(f"{name} does not have a deterministic implementation, but you set ... {model}")
+"""
+
+
+def test_only_of_alexnets_pool_nothing_is_told_also_after_other_networks() -> None:
+    # In a process of its own: torch's settings, and what is told, are a process's.
+    models = ("alexnet", "nets.py:tiny", "alexnet", "resnet18")
+    done = subprocess.run(
+        [sys.executable, "-c", WARNINGS, *models], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    told = [line.split() for line in done.stderr.splitlines() if "does not have a deterministic" in line]
+    pool = [words[-1] for words in told if "adaptive_avg_pool2d_backward_cuda" in words]
+    assert pool == ["nets.py:tiny", "resnet18"]
+    assert [words[-1] for words in told if "cumsum_cuda_kernel" in words] == list(models)
+
+
+def test_alexnets_pool_gets_what_it_gives() -> None:
+    with torch.device("meta"):  # shapes only: fast
+        net = alexnet()
+        assert net.features(torch.empty(1, 3, SIDE, SIDE)).shape[2:] == net.avgpool.output_size == (6, 6)
+
+
+POOLED = """
+import sys
+import torch
+from caltech_exp.config import RunConfig
+from caltech_exp.hardware import make_deterministic
+make_deterministic(RunConfig(model=sys.argv[1]), torch.device("cuda"))
+images = torch.ones(1, 8, 6, 6, device="cuda", requires_grad=True)
+torch.nn.functional.adaptive_avg_pool2d(images, 6).sum().backward()
+"""
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(("model", "told"), [("alexnet", False), ("nets.py:tiny", True)])
+def test_a_gpu_tells_of_a_pool_that_is_not_alexnets(model: str, told: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", POOLED, model], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert (POOL in done.stderr) == told
 
 
 @pytest.mark.parametrize("config", [FP32, RunConfig(engine="reference")], ids=lambda config: config.engine)

@@ -48,7 +48,7 @@ def test_augmented_inputs_have_a_rate(engine: str, stand_in: Path, tmp_path: Pat
 def test_parts_are_measured_as_deterministic_as_a_run_trains(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[torch.device] = []
-    monkeypatch.setattr("caltech_exp.benchmark.phases.make_deterministic", made.append)
+    made: list[tuple[RunConfig, torch.device]] = []
+    monkeypatch.setattr("caltech_exp.benchmark.phases.make_deterministic", lambda *given: made.append(given))
     prepared(measurement(FAST, stand_in, tmp_path), CPU)
-    assert made == [CPU]
+    assert made == [(FAST, CPU)]
