@@ -123,11 +123,15 @@ class SlurmProfile(_Profile):
         return sum(int(part.rpartition(":")[2]) for part in str(self.gpus_per_node or 1).split(","))
 
     @property
+    def gpu_options(self) -> list[str]:
+        """The options under `sbatch` that may give GPUs, as `gres gpu:1`."""
+        options = (f"{name} {value}" for name, value in self.sbatch.items() if value is not False)
+        return [option for option in options if option.startswith(GIVE_GPUS)]
+
+    @property
     def gives_gpus(self) -> bool:
         """Whether it asks for GPUs: by a setting, by an option under `sbatch`, or with all that a node has."""
-        options = (f"{name} {value}" for name, value in self.sbatch.items() if value is not False)
-        given = [option for option in options if option.startswith(GIVE_GPUS)]
-        asked = any(gives_gpus(option) or option.startswith("exclusive") for option in given)
+        asked = any(gives_gpus(option) or option.startswith("exclusive") for option in self.gpu_options)
         return bool(self.gpus_per_node) or gives_gpus(self.gres) or asked
 
     @model_validator(mode="after")
@@ -138,8 +142,7 @@ class SlurmProfile(_Profile):
             raise ValueError(f"sbatch: {reason}")
         if self.signal_delay_seconds >= 60 * self.time_minutes:
             raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
-        given = any(value is not False and name.startswith(GIVE_GPUS) for name, value in self.sbatch.items())
-        if self.device == "cuda" and not (self.gpus_per_node or self.gres or given):
+        if self.device == "cuda" and not (self.gpus_per_node or self.gres or self.gpu_options):
             raise ValueError(
                 "device cuda needs gpus_per_node: 1 or gres: gpu:1, or sbatch: {exclusive: true} where a node's "
                 "GPUs come with it"
