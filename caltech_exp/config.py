@@ -170,3 +170,9 @@ def choices(setting: str) -> tuple[str, ...]:
 def run_id(config: RunConfig, seed: int) -> str:
     """The run's name on disk and in the queue's manifests: `<configuration id>-s<seed>`."""
     return f"{config.id}-s{seed}"
+
+
+def split_run_id(name: str) -> tuple[str, int]:
+    """The configuration's id and the seed of a run that `run_id` has named."""
+    config, _, seed = name.rpartition("-s")
+    return config, int(seed)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from caltech_exp.config import split_run_id
 from caltech_exp.errors import UserError
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.plan import PlannedRun, expand
@@ -39,7 +40,7 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     past = past_runs(runs, study.data.fingerprint)
     seeds = {seed for manifest in manifests for seed in manifest.seeds}
     if not manifests:  # published, or copied from elsewhere: its results tell
-        seeds = {int(name.rpartition("-s")[2]) for name in past}
+        seeds = {split_run_id(name)[1] for name in past}
     tables = study.catalog.tables
     plan = expand(tables, sorted(seeds), study.settings)
     note, report, queue = "", "", None

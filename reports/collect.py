@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Row, Section, Table
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, split_run_id
 from caltech_exp.errors import UserError
 from caltech_exp.manifest import Manifest, read_manifests
 from caltech_exp.results import Damaged
@@ -164,7 +164,7 @@ def _commonest_data(states: Iterable[Seen]) -> str | None:
 
 
 def _run(name: str, state: Seen, fingerprint: str | None) -> Run:
-    seed = int(name.rpartition("-s")[2])
+    _, seed = split_run_id(name)
     result = state.outcome
     if result and result.data.fingerprint != fingerprint:
         return Run(name, seed, NOT_COUNTED, other_data(result.data.fingerprint))
@@ -176,7 +176,7 @@ def _rows(
 ) -> dict[tuple[str, str], tuple[RowRuns, ...]]:
     of_config: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        of_config.setdefault(run.id.rpartition("-s")[0], []).append(run)
+        of_config.setdefault(split_run_id(run.id)[0], []).append(run)
 
     def row_runs(row: Row) -> RowRuns:
         config = settings.apply(row.config)

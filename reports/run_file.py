@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from caltech_exp import confusion, provenance
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, split_run_id
 from reports import outcome, recall, table_files
 from reports.collect import Collected, Run
 from reports.grid import Value
@@ -64,7 +64,7 @@ def every_outcome(collected: Collected) -> list[Outcome]:
 def _entries(collected: Collected) -> Iterator[Lines]:
     of_config = _asked(collected)
     for run in (*collected.all_runs(), *collected.strays):
-        asked = of_config.get(run.id.rpartition("-s")[0])
+        asked = of_config.get(split_run_id(run.id)[0])
         # The digest is of all but the balanced accuracy, which is computed from what the result holds.
         shows = (run.result.digest, repr(run.result.balanced_accuracy)) if run.result else ()
         parts = (asked.digest if asked else "", *shows, run.state, run.detail)

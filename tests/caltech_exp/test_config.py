@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from caltech_exp.config import RunConfig, run_id
+from caltech_exp.config import RunConfig, run_id, split_run_id
 
 DIGEST = "ab" * 32
 
@@ -18,6 +18,10 @@ def test_ids_are_stable() -> None:
     assert run_id(REFERENCE.but(**other), 2) == "78306a786b-s2"
     assert RunConfig().id == "ffaa4cfdb4"
     assert run_id(RunConfig().but(**other), 2) == "5ecc0bb5ec-s2"
+
+
+def test_an_id_names_configuration_and_seed() -> None:
+    assert split_run_id(run_id(REFERENCE, 12)) == (REFERENCE.id, 12)
 
 
 OTHER = {
