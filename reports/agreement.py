@@ -101,9 +101,9 @@ def _values(rows: Sequence[RowRuns]) -> tuple[Value, ...]:
     agree, vague = (_count(held, finding) if held else None for finding in ("agrees", "cannot tell"))
     if not both:
         return (len(held), asked, None, None, None, agree, vague, None, None, None, tests)
-    gaps = [(one.mean - value, one.label) for one, value in both]
+    gaps = [(one.mean - said.mean, one.label) for one, said in both]
     largest = max(gaps, key=lambda gap: abs(gap[0]))
-    order = rank_agreement([one.mean for one, _ in both], [value for _, value in both])
+    order = rank_agreement([one.mean for one, _ in both], [said.mean for _, said in both])
     return (
         len(held),
         asked,

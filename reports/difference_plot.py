@@ -38,24 +38,25 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
     frame(figure, "Difference from the report, row by row", caution)
     axes = figure.add_axes((left / WIDTH, below / height, 1 - (left + 0.2) / WIDTH, tall / height))
     axes.axvline(0, color="0.4", linewidth=1, linestyle="--", zorder=1)
+    drawn = [(row, row.value, place) for place, row in enumerate(rows) if row.value is not None]
     for finding, (colour, marker) in LOOKS.items():
-        for place, row in enumerate(rows):
-            if row.finding == finding and row.value is not None:
-                axes.errorbar(
-                    row.value,
-                    place,
-                    xerr=row.half,
-                    fmt=marker,
-                    color=colour,
-                    markerfacecolor="white" if row.runs == 1 else colour,
-                    markersize=5,
-                    capsize=2,
-                    elinewidth=1.2,
-                    zorder=3,
-                )
-        if any(row.finding == finding and row.value is not None for row in rows):
+        found = [(row, value, place) for row, value, place in drawn if row.finding == finding]
+        for row, value, place in found:
+            axes.errorbar(
+                value,
+                place,
+                xerr=row.half,
+                fmt=marker,
+                color=colour,
+                markerfacecolor="white" if row.runs == 1 else colour,
+                markersize=5,
+                capsize=2,
+                elinewidth=1.2,
+                zorder=3,
+            )
+        if found:
             axes.plot([], [], marker, color=colour, markersize=5, label=finding)
-    if any(row.runs == 1 and row.value is not None for row in rows):
+    if any(row.runs == 1 for row, _, _ in drawn):
         axes.plot([], [], "o", color="0.4", markerfacecolor="white", markersize=5, label="one run")
     for place, row in enumerate(rows):
         if row.diverged:
@@ -69,6 +70,6 @@ def draw_differences(rows: Sequence[DifferenceRow], caution: str) -> Figure:
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if any(row.value is not None for row in rows):
+    if drawn:
         axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     return figure

@@ -21,9 +21,7 @@ def scatter_points(collected: Collected) -> list[ScatterPoint]:
     """Of the rows that are `compared`, in the report's order; a configuration of several tables is one point."""
     found: dict[str, ScatterPoint] = {}
     for section, table in collected.catalog.tables:
-        for one, _ in compared(known_rows(collected.of(section, table))):
-            reported = one.row.row.reported
-            if reported:
-                point = ScatterPoint(section.full_title, one.mean, one.measured.half, reported.mean, reported.std)
-                found.setdefault(one.row.config.id, point)
+        for one, said in compared(known_rows(collected.of(section, table))):
+            point = ScatterPoint(section.full_title, one.mean, one.measured.half, said.mean, said.std)
+            found.setdefault(one.row.config.id, point)
     return list(found.values())

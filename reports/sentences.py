@@ -7,6 +7,7 @@ difference of the two means (measured.difference_half).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from caltech_exp.catalog import Reported
 from caltech_exp.catalog import Table as Asked
 from reports.collect import RowRuns
 from reports.markup import listing
@@ -55,10 +56,10 @@ def known_rows(rows: Sequence[RowRuns]) -> list[Known]:
     return list(found.values())
 
 
-def compared(known: Sequence[Known]) -> list[tuple[Known, float]]:
-    """The rows that the report prints a mean for, with it. Not those with diverged runs: the mean of the others
-    would be that of the lucky ones."""
-    return [(one, one.row.row.reported.mean) for one in known if one.row.row.reported and not one.row.diverged]
+def compared(known: Sequence[Known]) -> list[tuple[Known, Reported]]:
+    """The rows that the report prints a mean for, with what it prints. Not those with diverged runs: the mean of
+    the others would be that of the lucky ones."""
+    return [(one, one.row.row.reported) for one in known if one.row.row.reported and not one.row.diverged]
 
 
 def lead(first: Known, second: Known) -> str:
@@ -85,8 +86,7 @@ def _best(known: Sequence[Known]) -> str:
     near = [
         f"{one.label} ({first.mean - one.mean:.3f} ±{half:.3f})" for one, half in _within_spread(first, others)
     ]
-    half = difference_half(first.measured, second.measured)
-    also = " also" if half is not None and first.mean - second.mean <= half else ""
+    also = " also" if _within_spread(first, [second]) else ""
     beside = f"; within the spread of it {'is' if len(near) == 1 else 'are'}{also} {listing(near)}" if near else ""
     return f"{first.label} is best with {first}, {lead(first, second)}{beside}."
 
@@ -122,7 +122,7 @@ def _agreeing(rows: Sequence[RowRuns]) -> list[str]:
 
 def _order(known: Sequence[Known]) -> list[str]:
     """Whether the measured order is the reported one, over the rows that are `compared`."""
-    both = [(one.mean, said, one.label) for one, said in compared(known)]
+    both = [(one.mean, said.mean, one.label) for one, said in compared(known)]
     if len(both) < 2:
         return []
     measured, reported = [pair[0] for pair in both], [pair[1] for pair in both]
@@ -132,15 +132,13 @@ def _order(known: Sequence[Known]) -> list[str]:
     best = max(both)[2]
     of_report = [label for _, value, label in both if value == max(reported)]
     named = "the best row is the same" if best in of_report else f"the report's best is {listing(of_report)}"
-    order = "The measured order is the reported one" if agreement.same == agreement.pairs else "The orders differ"
-    if agreement.pairs > 1 and agreement.same == 0:
-        order = "The measured order is the reverse of the reported one"
-    tied = ""
+    order, tied = "The orders differ", ""
     if agreement.tied:
-        order, tied = (
-            "The orders differ",
-            f", {agreement.tied} more {'is' if agreement.tied == 1 else 'are'} tied here",
-        )
+        tied = f", {agreement.tied} more {'is' if agreement.tied == 1 else 'are'} tied here"
+    elif agreement.pairs > 1 and agreement.same == 0:
+        order = "The measured order is the reverse of the reported one"
+    elif agreement.same == agreement.pairs:
+        order = "The measured order is the reported one"
     if any(one.row.diverged for one in known):
         order = f"Of the rows without diverged runs: {order[0].lower()}{order[1:]}"
     return [

@@ -90,7 +90,6 @@ def test_the_text_says_of_each_row_whether_it_agrees() -> None:
     collected = collect(RUNS)
     rows = readings(collected)
     assert len(rows) == 16
-    measured = {row.config.id: row for row in reversed([*collected.all_rows()])}
     by_name = {
         f"{section.name}.{table.name}={row.row.label}": row
         for section, table in collected.catalog.tables
@@ -98,7 +97,7 @@ def test_the_text_says_of_each_row_whether_it_agrees() -> None:
     }
     for row in rows:
         assert row.last is not None
-        own = measured[by_name[row.name].config.id]
+        own = by_name[row.name]
         verdict = {"agrees": "yes", "differs": "no"}.get(row.last.finding, row.last.finding)
         if row.diverged:
             verdict = f"no, {len(own.diverged)} of {len(own.runs)} diverged"
