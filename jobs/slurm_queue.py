@@ -42,10 +42,24 @@ def check_log_folder(folder: Path) -> None:
 
 
 _AT_THE_END = (
-    f"case $? in {QUEUE_AGAIN}) scontrol requeue {THIS_JOB};; {ENDED}) "
-    f'scontrol show job {THIS_JOB} | grep -q "PreemptTime=[0-9]" && scontrol requeue {THIS_JOB};; esac'
+    "caltech_exp_keep() { caltech_exp_theirs=${3-}; }",
+    'eval "caltech_exp_keep $(trap -p EXIT)"',
+    "caltech_exp_end() {",
+    "  set +e",
+    '  if [ -n "$caltech_exp_theirs" ]; then (trap "$caltech_exp_theirs" EXIT; exit "$1"); fi',
+    f"  case $1 in {QUEUE_AGAIN}) scontrol requeue {THIS_JOB};; {ENDED}) "
+    f'scontrol show job {THIS_JOB} | grep -q "PreemptTime=[0-9]" && scontrol requeue {THIS_JOB};; esac',
+    "}",
+    "trap 'caltech_exp_end $?' EXIT",
+    '[ -z "$caltech_exp_theirs" ] || [ -n "$(trap -p TERM)" ] || trap : TERM',
 )
-"""What a task does by itself, unless it is in a container without scontrol (jobs/ending.py): be queued again."""
+"""What a batch script does at its end. It runs the trap on EXIT that `setup` has set, if any. Then it has the task
+queued again where the task could not do that itself, in a container without scontrol (jobs/ending.py).
+
+The user's trap comes first, since being queued again ends the batch script. It runs in a subshell, so that an
+`exit` in it ends nothing else. Only with a trap on TERM does a shell wait for the task before it ends: the user's
+trap must not remove what the task uses while it saves where it is.
+"""
 
 
 CPUS_OF_THE_STEP = (
@@ -144,7 +158,7 @@ def sbatch_parameters(
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
-            f"trap '{_AT_THE_END}' EXIT",
+            *_AT_THE_END,
             CPUS_OF_THE_STEP,
             "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
         ],

@@ -12,6 +12,8 @@ import pytest
 from caltech_exp.interruption import Requests
 from jobs import ending
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB, Ending
+from jobs.profiles import SlurmProfile
+from jobs.slurm_queue import sbatch_parameters
 from tests.jobs.testbed import path_with
 
 JOB = "JobId=7 JobName=x\n   JobState={} Reason=None\n   PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={}\n"
@@ -119,3 +121,56 @@ def test_a_controller_that_is_away_for_a_moment_is_asked_again(monkeypatch: pyte
         raise next(answers)
 
     assert end(signal.SIGUSR2, requeue) == 255
+
+
+@pytest.mark.parametrize("first", ["true", "set -euo pipefail"])
+@pytest.mark.parametrize(
+    ("setup", "status", "printed"),
+    [
+        ([], QUEUE_AGAIN, "requeued 7\n"),
+        ([], 3, ""),
+        (["trap 'echo clean $?' EXIT"], 3, "clean 3\n"),
+        (["trap 'echo clean $?' EXIT"], QUEUE_AGAIN, f"clean {QUEUE_AGAIN}\nrequeued 7\n"),
+        (
+            ["trap 'echo gone' EXIT", "trap 'echo \"it'\\''s $?\"; exit 0' EXIT"],
+            QUEUE_AGAIN,
+            "it's 75\nrequeued 7\n",
+        ),
+        (["clean() { echo clean; false; return 9; }", "trap clean EXIT"], 3, "clean\n"),
+        (["trap 'echo clean' EXIT", "trap 'echo told' TERM"], 3, "clean\n"),
+        (["trap 'echo clean' EXIT", "trap - EXIT"], QUEUE_AGAIN, "requeued 7\n"),
+    ],
+)
+def test_a_trap_of_the_users_runs_before_the_task_is_queued_again(
+    setup: list[str], status: int, printed: str, first: str, tmp_path: Path
+) -> None:
+    done = run_batch_script([first, *setup], f"exit {status}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (status, printed, "")
+
+
+@pytest.mark.parametrize(
+    ("setup", "printed"),
+    [
+        (["trap 'echo clean' EXIT"], "saved\nclean\n"),
+        (["trap 'echo clean' EXIT", "trap 'echo told' TERM"], "saved\ntold\nclean\n"),
+    ],
+)
+def test_a_trap_of_the_users_waits_for_a_task_that_saves_where_it_is(
+    setup: list[str], printed: str, tmp_path: Path
+) -> None:
+    done = run_batch_script(setup, "bash -c 'kill -TERM $PPID; sleep 0.5; echo saved; exit 143'", tmp_path)
+    assert (done.returncode, done.stdout) == (ENDED, printed)
+
+
+def run_batch_script(setup: list[str], command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """The setup lines of a profile and the suite's, then a command in place of srun."""
+    lines = sbatch_parameters("name", SlurmProfile(executor="slurm", device="cpu", setup=tuple(setup)))["setup"]
+    path = path_with(folder, "scontrol", '[ "$1" = requeue ] && echo requeued $2')
+    return subprocess.run(
+        ["bash", "-c", "\n".join([*lines, command])],
+        env={"PATH": path, "SLURM_JOB_ID": "7"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -149,6 +149,44 @@ def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
     assert "the batch script has the task queued again" in log.read_text()
 
 
+def test_a_trap_in_setup_removes_its_scratch_each_time_the_task_ends(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs, scratch, ends = tmp_path / "runs", tmp_path / "scratch", tmp_path / "ends"
+    words = [word for word in small if not word.startswith("epochs=")]
+    cleaned = profile(
+        tmp_path,
+        python=f"env PATH={tmp_path} {sys.executable}",  # without scontrol, as in a container
+        setup=json.dumps([f"mkdir {scratch}", f"trap 'echo $? >> {ends}; rmdir {scratch}; exit 1' EXIT"]),
+    )
+    given = (*words, "epochs=30", "seeds=1", f"profile={cleaned}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scancel", "--signal=USR2", job)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    done = submit(*given, "wait=true")
+    assert done.returncode == 0, done.stderr
+    until(lambda: not queue())
+    assert ends.read_text() == "75\n0\n"
+    assert not scratch.exists()
+
+
+def test_a_trap_in_setup_runs_after_a_cancelled_task_has_saved_where_it_is(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs, ends = tmp_path / "runs", tmp_path / "ends"
+    words = [word for word in small if not word.startswith("epochs=")]
+    line = f"trap 'ls {runs}/*/{CHECKPOINT} >> {ends}' EXIT"
+    given = (*words, "epochs=1000", "seeds=1", f"profile={profile(tmp_path, setup=json.dumps([line]))}")
+    assert submit(*given, f"runs={runs}").returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scancel", job)
+    until(lambda: not queue())
+    assert ends.read_text().count(CHECKPOINT) == 1
+
+
 def test_of_an_array_only_the_task_that_asks_for_it_is_queued_again(
     small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
