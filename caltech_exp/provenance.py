@@ -1,12 +1,12 @@
 """Which code and which libraries computed a result."""
 
 import platform
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import caltech_exp
+from caltech_exp.child_environment import ask_tool
 from caltech_exp.record import StrictRecord
 
 LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
@@ -14,6 +14,7 @@ CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
 """The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
 SNAPSHOT = "snapshot.json"
 """In the folder of a snapshot (jobs/snapshot.py): its CodeVersion."""
+GIT_SECONDS = 20.0
 
 
 class CodeVersion(StrictRecord):
@@ -61,13 +62,20 @@ def code_version() -> CodeVersion:
 
 
 def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    """What git says of the checkout; None if it says nothing.
+
+    Its code runs already, so it may belong to somebody else (safe.directory). No repository around it counts.
+    """
+    settings = ("-c", f"safe.directory={CHECKOUT}", "-c", "core.fsmonitor=false")  # which would start a daemon
+    command = ["git", "--no-pager", *settings, "-C", str(CHECKOUT), *arguments]
+    printed = ask_tool(
+        command,
+        GIT_SECONDS,
+        GIT_CEILING_DIRECTORIES=str(CHECKOUT.parent),
+        GIT_OPTIONAL_LOCKS="0",  # it writes nothing
+        GIT_TERMINAL_PROMPT="0",
+    )
+    return None if printed is None else printed.strip()
 
 
 def library_versions() -> dict[str, str]:

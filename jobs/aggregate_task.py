@@ -4,7 +4,6 @@ Reports are not imported here: their command line is called, that of the same so
 """
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import UncompletedJobError
 
+from caltech_exp.child_environment import python_environment
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import one_line, shown
 from caltech_exp.interruption import Requests
@@ -63,9 +63,15 @@ class AggregateTask:
             f"out={self.report}",
         ]
         # The data set is the study's, whatever the environment of who submitted names.
-        environment = {name: value for name, value in os.environ.items() if name != "CALTECH101_ROOT"}
+        environment = {name: value for name, value in python_environment().items() if name != "CALTECH101_ROOT"}
         done = subprocess.run(
-            command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            check=False,
         )
         print(done.stderr, file=sys.stderr, end="", flush=True)
         if done.returncode == 0:

@@ -72,7 +72,8 @@ class BenchmarkJob:
     words: tuple[str, ...]
 
     def __call__(self) -> None:
-        subprocess.run([sys.executable, str(CHECKOUT / "jobs" / "benchmark.py"), *self.words], check=True)
+        command = [sys.executable, str(CHECKOUT / "jobs" / "benchmark.py"), *self.words]
+        subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ, check=True)  # of this very job
 
 
 def main(argv: Sequence[str]) -> int:
@@ -187,6 +188,7 @@ def _one(measurement: Measurement) -> Outcome:
     started = measurement.model_copy(update={"started": time.time()})
     done = subprocess.run(
         [sys.executable, "-m", "caltech_exp.benchmark", started.model_dump_json()],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,5 @@
 """Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from caltech_exp.child_environment import slurm_environment
 from caltech_exp.errors import UserError, shown
 
 NO_CONNECTION = re.compile(
@@ -37,14 +37,17 @@ def ask(command: Sequence[str], timeout: float) -> str:
     timeout  seconds it may take
     """
     name = command[0]
-    # The user's filters and formats for squeue must not hide jobs from us.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
-    if "SBATCH_CLUSTERS" in os.environ:  # which sbatch heeds alone
-        environment["SLURM_CLUSTERS"] = os.environ["SBATCH_CLUSTERS"]
-    environment["SLURM_BITSTR_LEN"] = "0"  # or sacct cuts `1234_[0,2,4,...]` after 64 characters
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            # Or sacct cuts `1234_[0,2,4,...]` after 64 characters.
+            env={**slurm_environment(), "SLURM_BITSTR_LEN": "0"},
         )
     except FileNotFoundError:
         raise NoAnswerError(

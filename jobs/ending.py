@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from caltech_exp.child_environment import slurm_environment
 from caltech_exp.interruption import Requests
 
 REQUEUE_TRIES = 10
@@ -74,7 +75,16 @@ def _preempted() -> bool:
         return False
     command = ["scontrol", "show", "job", _this_job()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_BETWEEN, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS_BETWEEN,
+            check=False,
+            env=slurm_environment(),
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     return IN_GRACE.search(done.stdout) is not None

@@ -3,11 +3,11 @@
 import os
 import platform
 import socket
-import subprocess
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+from caltech_exp.child_environment import ask_tool
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import write_record
 
@@ -94,11 +94,7 @@ def _packages() -> dict[str, str]:
 
 def _cuda_driver() -> str | None:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(done.stdout.split()), None)
+    return next(iter((ask_tool(command, DRIVER_SECONDS) or "").split()), None)
 
 
 def _text(value: str) -> str:

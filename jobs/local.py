@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import Field, RootModel
 
+from caltech_exp.child_environment import python_environment
 from caltech_exp.errors import UserError
 from caltech_exp.files import write_atomically
 from caltech_exp.record import StrictRecord
@@ -87,7 +88,7 @@ def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": python_path(source), "PYTHONSAFEPATH": "1"},
+                env={**python_environment(), "PYTHONPATH": python_path(source), "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 pass_fds=(lock,),
             )

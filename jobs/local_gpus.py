@@ -3,8 +3,9 @@
 import functools
 import os
 import re
-import subprocess
 from pathlib import Path
+
+from caltech_exp.child_environment import ask_tool
 
 FOLDER = Path("/proc/driver/nvidia/gpus")
 """Of the driver, one entry per GPU. WSL2 and some sandboxes have GPUs and no such folder."""
@@ -33,9 +34,5 @@ def local_gpus() -> tuple[str, ...]:
 @functools.cache
 def _count_of_nvidia_smi() -> int:
     """How many GPUs nvidia-smi lists; none where it is not there or does not answer. Asked once per process."""
-    command = ["nvidia-smi", "-L"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    listed = ask_tool(["nvidia-smi", "-L"], NVIDIA_SMI_SECONDS) or ""
+    return sum(line.startswith("GPU ") for line in listed.splitlines())

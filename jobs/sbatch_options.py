@@ -3,7 +3,14 @@
 As of Slurm 24.11 (sbatch(1)). An option that is not here, as one of a site's plugin, is passed on as it stands.
 """
 
+import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from caltech_exp.errors import shown
+
+if TYPE_CHECKING:
+    from jobs.profiles import SlurmProfile
 
 OPTIONS = (
     "account", "acctg-freq", "array", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint",
@@ -54,7 +61,7 @@ SAME = (
     ("requeue", "no-requeue"),
 )
 """Options that ask for the same in other words: who sets one has decided about all."""
-NEVER = (*OF_THE_SUITE, *OF_ITS_ANSWER, *SAME[-1])
+NEVER = (*OF_THE_SUITE, *OF_ITS_ANSWER, *SAME[-1], "verbose")
 """What no environment variable may change."""
 OF_TRAINING = (
     "constraint", "cpus-per-task", "exclusive", "gpu-bind", "gpu-freq", "gpus", "gres-flags", "mem",
@@ -64,9 +71,11 @@ OF_TRAINING = (
 
 VARIABLES = {
     "array": ("SBATCH_ARRAY_INX",),
+    "bb": ("SBATCH_BURST_BUFFER",),
     "cpu-freq": ("SBATCH_CPU_FREQ_REQ",),
     "hint": ("SBATCH_HINT", "SLURM_HINT"),
     "mem": ("SBATCH_MEM_PER_NODE",),
+    "segment": ("SBATCH_SEGMENT_SIZE",),
     "switches": ("SBATCH_REQ_SWITCH", "SBATCH_WAIT4SWITCH"),
     "time": ("SBATCH_TIMELIMIT",),
     "verbose": ("SBATCH_DEBUG",),
@@ -109,6 +118,20 @@ def variables(options: Iterable[str]) -> set[str]:
     named = {full_name(option) for option in options}
     named |= {other for same in SAME if named & set(same) for other in same}
     return {variable for option in named for variable in VARIABLES.get(option, (_plain(option),))}
+
+
+def of_profile(profile: "SlurmProfile") -> set[str]:
+    """The options that the profile decides about: the user's variables for these do not count."""
+    named = {option: example.partition(":")[0] for option, example in SETTINGS.items()}
+    return {*profile.sbatch, *(option for option, name in named.items() if getattr(profile, name) is not None)}
+
+
+def variables_line(profile: "SlurmProfile") -> str:
+    """Which of the user's variables sbatch takes options from for runs of this profile; empty if none."""
+    counting = variables(OPTIONS) - variables((*NEVER, *of_profile(profile)))
+    found = sorted(name for name in counting & os.environ.keys() if name.startswith("SBATCH_"))
+    given = ", ".join(f"{name}={shown(os.environ[name])}" for name in found)
+    return f"sbatch also takes options from the environment: {given}" if given else ""
 
 
 def _plain(option: str) -> str:

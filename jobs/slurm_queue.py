@@ -13,16 +13,13 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from caltech_exp.child_environment import slurm_environment
 from caltech_exp.errors import UserError
 from caltech_exp.provenance import CHECKOUT
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
 from jobs.sbatch_options import NEVER, full_name, variables
-
-KEPT_IN_AN_ALLOCATION = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
-"""What is of use to sbatch in the shell of a job: where Slurm is. All other SLURM_ variables there describe that
-job, and srun would take them for the new one's (SLURM_MEM_PER_CPU, SLURM_GPUS_PER_NODE, SLURM_CPU_BIND)."""
 
 TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
@@ -191,17 +188,19 @@ def _further_options(profile: SlurmProfile) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _without(options: Iterable[str]) -> Iterator[None]:
-    """Without the user's variables for these options of sbatch, which it puts above what a batch script says.
+    """With the environment of a Slurm command, without the user's variables for these options of sbatch.
 
-    And, in the shell of a job, without those that describe it.
+    sbatch puts a variable above what the batch script says.
     """
-    inside = [name for name in os.environ if name.startswith("SLURM_")] if "SLURM_JOB_ID" in os.environ else []
-    unwanted = {*variables(options), *inside} - set(KEPT_IN_AN_ALLOCATION)
-    taken = {name: os.environ.pop(name) for name in unwanted if name in os.environ}
+    before, wanted = dict(os.environ), slurm_environment(variables(options))
+    for name in before.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        os.environ.update(taken)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class _OutOfTimeError(Exception):

@@ -41,6 +41,7 @@ from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile
 from jobs.queued import sound_manifests
 from jobs.retry import advice, avoiding, bad_nodes
 from jobs.run_states import states_of
+from jobs.sbatch_options import variables_line
 from jobs.show import plan_table, queue_lines, summary
 from jobs.study_jobs import StudyJob, held_after_failed_launch, study_jobs
 from jobs.work import Work, packs_first, single_lines
@@ -101,6 +102,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, work))))
     for line in [
         *single_lines(work, "would queue"),
+        *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
         *cost_lines(arrays, past, profile, images),
         *slow_arithmetic([run.config for run in open_runs], profile),
         *advice(states.values()),

@@ -75,6 +75,8 @@ def test_what_the_profile_says_is_above_the_users_variables_for_sbatch(
         "SBATCH_NO_REQUEUE": "1", "SBATCH_ARRAY_INX": "0-9", "SBATCH_WAIT": "1", "SBATCH_ACCOUNT": "testbed",
     }  # fmt: skip
     words = (*small, "seeds=2", f"profile={held}", "profile.partition=scavenge", f"runs={tmp_path / 'runs'}")
+    dry = submit(*words, "dry_run=true", **theirs)
+    assert "\nsbatch also takes options from the environment: SBATCH_ACCOUNT=testbed\n" in dry.stdout
     done = submit(*words, "aggregate=true", f"out={tmp_path / 'report'}", **theirs, SBATCH_GPUS="2")
     assert done.returncode == 0, done.stderr
     jobs = dict(queue())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from caltech_exp.provenance import CHECKOUT
 from jobs.cpu_jobs import cpu_profile
 from jobs.profiles import SlurmProfile
-from jobs.sbatch_options import OF_TRAINING
+from jobs.sbatch_options import OF_TRAINING, variables_line
 from jobs.slurm_queue import check_log_folder, queue_array
 from tests.bad_inputs import TEXTS, generated
 
@@ -208,6 +208,8 @@ def test_a_job_submits_others_without_its_own_variables(
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/where/it/is")
     monkeypatch.setenv("SBATCH_JOB_NAME", "another")
+    monkeypatch.setenv("SBATCH_DEBUG", "1")
+    monkeypatch.setenv("SRUN_EXPORT_ENV", "NONE")
     for name in OF_A_JOB:
         monkeypatch.setenv(name, "1")
     if not inside:
@@ -221,8 +223,8 @@ def test_a_job_submits_others_without_its_own_variables(
     )
     seen = (slurm / "environment").read_text()
     assert "SLURM_CONF=/where/it/is" in seen
-    assert "SBATCH_JOB_NAME" not in seen
-    assert ("SLURM_MEM_PER_CPU" in seen) == (not inside)  # set outside of a job, it is the user's wish
+    assert not {"SBATCH_JOB_NAME", "SBATCH_DEBUG"} & {line.partition("=")[0] for line in seen.splitlines()}
+    assert not [name for name in (*OF_A_JOB, "SRUN_EXPORT_ENV") if name in seen]
     assert os.environ["SLURM_MEM_PER_CPU"] == "1"
 
 
@@ -261,7 +263,10 @@ def test_the_users_variables_for_sbatch_do_not_beat_the_profile(
     for name in (*NEITHER_SET_NOR_KEPT, *OF_SIZE, *OF_PLACE):
         monkeypatch.setenv(name, "1")
     profile = SlurmProfile.model_validate({"executor": "slurm", "device": "cpu", **settings})
-    assert seen_by_sbatch(profile, slurm, tmp_path) == (OF_SIZE | OF_PLACE) - gone
+    counting = (OF_SIZE | OF_PLACE) - gone
+    assert seen_by_sbatch(profile, slurm, tmp_path) == counting
+    told = ", ".join(f"{name}=1" for name in sorted(counting))
+    assert variables_line(profile) == f"sbatch also takes options from the environment: {told}"
     assert os.environ["SBATCH_TIMELIMIT"] == "1"
 
 
