@@ -1,12 +1,17 @@
-"""Why a run failed: the user's mistake, memory, a bad node, or anything else."""
+"""Why a run failed: the user's mistake, memory, a bad node, or anything else.
 
+Works without torch, which a node may not be able to import.
+"""
+
+import contextlib
 import errno
+import importlib
 import os
+import resource
 import socket
+import sys
 import traceback
 from pathlib import Path
-
-import torch
 
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
@@ -20,13 +25,15 @@ OF_A_NODE = (
     "ECC error",
     "GPU is lost",
     "busy or unavailable",
+    "can't start new thread",
     "fallen off the bus",
     "hardware stack error",
     "no CUDA-capable device",
     "system not yet initialized",
     "unspecified launch failure",
 )
-"""In the messages of CUDA errors that the node is to blame for, not the program (CUDA Runtime API, cudaError)."""
+"""In the messages of errors that the node is to blame for, not the program: CUDA's (CUDA Runtime API, cudaError),
+and Python's on a node with too many processes."""
 OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
 """In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace, a compiler's."""
 NO_ENGINE = "unable to find an engine to execute this computation"
@@ -35,41 +42,109 @@ ALMOST_FULL = 0.1
 """Share of the GPU's memory below which cuDNN is taken to have wanted more of it."""
 OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT)
 """Errors of a node's disks and mounts; a full disk is not among them."""
+OF_A_LIBRARY = "cannot open shared object file"
+"""In the loader's complaint of a library that is missing (dlopen(3))."""
+OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "DefaultCPUAllocator")
+"""In what the loader, the system and torch say where there is no more memory."""
+LIBRARIES = ("numpy", "torch", "torchvision")
+"""What training needs and planning does without."""
 
 
 class NodeError(Exception):
     """The node cannot do what it should."""
 
 
+class LibraryError(Exception):
+    """A library cannot be imported in this task."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        super().__init__(f"{name} cannot be imported on {node}: {one_line(error)}{_remedy(error)}")
+
+
+def import_libraries() -> None:
+    """Import what training needs. Raises LibraryError, whatever the import raises."""
+    for name in LIBRARIES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise LibraryError(name, error) from error
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an import that failed, where that is clear."""
+    if _is_missing_package(error):
+        return f"; {sys.executable} does not have it: check python and setup in the profile"
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if _is_of_memory(error) and limit != resource.RLIM_INFINITY:
+        return (
+            f"; the task may use {limit / 2**30:.1f} GiB of address space (ulimit -v): raise that limit where you "
+            "submit, or set sbatch: {propagate: NONE} in the profile"
+        )
+    return ""
+
+
+def _is_missing_package(error: BaseException) -> bool:
+    return isinstance(error, ModuleNotFoundError) and "." not in (error.name or ".")
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(words in str(error) for words in OF_MEMORY)
+
+
 def kind_of(error: BaseException) -> FailureKind:
     """What kind of failure an exception is, also one that a DataLoader's worker passed on."""
     text = str(error)
+    if isinstance(error, LibraryError):
+        return _kind_of_import(error.__cause__ or error)
     if isinstance(error, UserError):
         return "mistake"
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, _torch_error("OutOfMemoryError")):
         return "gpu_memory"
     if isinstance(error, RuntimeError) and any(words in text for words in OF_GPU_MEMORY):
         return "gpu_memory"
     if isinstance(error, RuntimeError) and NO_ENGINE in text and _gpu_is_almost_full():
         return "gpu_memory"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+    if _is_of_memory(error):
         return "memory"
     if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in OF_A_DISK):
+        return "node"
+    if isinstance(error, ImportError | OSError) and OF_A_LIBRARY in text:
         return "node"
     if isinstance(error, RuntimeError) and any(words in text for words in OF_A_NODE):
         return "node"
     return "error"
 
 
+def _kind_of_import(error: BaseException) -> FailureKind:
+    """The node's fault unless something else is clear: the same libraries were imported on others."""
+    if _is_missing_package(error):
+        return "mistake"
+    if _is_of_memory(error):
+        limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        return "mistake" if limited else "memory"
+    kind = kind_of(error)
+    return "node" if kind == "error" else kind
+
+
+def _torch_error(name: str) -> tuple[type[BaseException], ...]:
+    """A class of torch's exceptions; none while torch is not imported: then nothing can have raised it."""
+    found = getattr(sys.modules.get("torch"), name, None)
+    return (found,) if found else ()
+
+
 def _gpu_is_almost_full() -> bool:
     """Whether there is little memory left on the GPU in use; not where there is none or it does not answer."""
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
         return False
     try:
         free, total = torch.cuda.mem_get_info()
     except RuntimeError:
         return False
-    return free < ALMOST_FULL * total
+    return bool(free < ALMOST_FULL * total)
 
 
 def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
@@ -89,8 +164,9 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
     try:
         write_record(runs / name, FAILURE, failure)
         (runs / name / PROGRESS).unlink(missing_ok=True)
-    except OSError as full:
-        print(f"run {name} failed, and that cannot be written down ({full}): {failure.error}", flush=True)
+    except (OSError, MemoryError) as full:
+        with contextlib.suppress(OSError):  # the log may lie on the same disk
+            print(f"run {name} failed, and that cannot be written down ({full}): {failure.error}", flush=True)
 
 
 def one_line(error: Exception) -> str:
@@ -98,6 +174,6 @@ def one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, UserError):
         return lines[-1].partition(f"{UserError.__name__}: ")[2] or lines[-1]
-    if isinstance(error, NodeError):
+    if isinstance(error, NodeError | LibraryError):
         return lines[-1]
-    return f"{type(error).__name__}: {lines[-1]}"
+    return f"{type(error).__name__}: {lines[-1]}" if lines[-1] else type(error).__name__

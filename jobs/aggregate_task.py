@@ -3,7 +3,6 @@
 Reports are not imported here: their command line is called, that of the same source.
 """
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -11,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
-from submitit.core.utils import UncompletedJobError
 
 from caltech_exp.child_environment import python_environment
-from caltech_exp.clock import utc_now
 from caltech_exp.errors import one_line, shown
 from caltech_exp.interruption import Requests
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.results import write_record
-from jobs.aggregated import AGGREGATED, Aggregated
+from jobs.aggregated import AGGREGATED, LONGEST_REASON, reason_of, write_end
 from jobs.ending import Ending
 from jobs.log_limit import limit_logs
 
@@ -35,22 +31,14 @@ class AggregateTask:
 
     def __call__(self) -> None:
         """Raises RuntimeError if there is no report then."""
-        limit_logs(self.log_mb)
         Ending(Requests())
         environment = submitit.JobEnvironment()
         try:
+            limit_logs(self.log_mb)
             reason = self._aggregate()
-        except UncompletedJobError:
-            reason = "it reached its time limit; give cpu_jobs in the profile more time_minutes"
-        record = Aggregated(
-            status="failed" if reason else "finished",
-            reason=reason,
-            job=environment.job_id,
-            log=str(environment.paths.stdout),
-            when=utc_now(),
-        )
-        with contextlib.suppress(OSError):  # the log says it too
-            write_record(Path(self.submission), AGGREGATED, record)
+        except Exception as error:  # of a node that cannot start a process, for example
+            reason = reason_of(error)
+        write_end(Path(self.submission), AGGREGATED, reason, environment)
         if reason:
             raise RuntimeError(reason)
 
@@ -79,4 +67,4 @@ class AggregateTask:
         if done.returncode < 0:
             return f"it was killed by {signal.Signals(-done.returncode).name}"
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-        return one_line(shown(last.removeprefix("error: "), 500))
+        return one_line(shown(last.removeprefix("error: "), LONGEST_REASON))

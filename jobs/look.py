@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from caltech_exp.config import split_run_id
-from caltech_exp.errors import UserError
+from caltech_exp.errors import UserError, one_line
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.plan import PlannedRun, expand
+from caltech_exp.results import read_record
 from caltech_exp.states import RunState
 from caltech_exp.study import read_study
 from jobs.accounting import EndedJob
+from jobs.aggregated import PREPARED, Aggregated
 from jobs.aggregation import report_line
 from jobs.capacity import device_type, tasks_at_once
 from jobs.cluster import NoAnswerError
@@ -57,7 +60,24 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     at_once = tasks_at_once(profile) if profile else 1
     ends = outlook(plan, states, paces, images, at_once, datetime.now(UTC))
     logs = logs_of(plan, runs, states, manifests)
-    return standing(runs, tables, plan, states, ends, logs, note, report, queue)
+    found = standing(runs, tables, plan, states, ends, logs, note, report, queue)
+    return replace(found, unprepared=unprepared_line(runs, manifests)) if _needs_images(found) else found
+
+
+def _needs_images(now: Standing) -> bool:
+    return now.open or bool(now.in_state(*WITHOUT_RESULT))
+
+
+def unprepared_line(runs: Path, manifests: Sequence[Manifest]) -> str:
+    """Why the last job that decodes images before the runs failed; empty if it did not, or there was none."""
+    last = next((manifest for manifest in reversed(manifests) if manifest.preparation), None)
+    if last is None or last.preparation is None:
+        return ""
+    ended = read_record(runs / SUBMISSIONS / last.id / PREPARED, Aggregated)
+    if not isinstance(ended, Aggregated) or ended.status == "finished":
+        return ""
+    then = "the runs decode the images themselves"
+    return one_line(f"{last.preparation.name} failed: {ended.reason}; {then} (log: {ended.log})")
 
 
 def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:

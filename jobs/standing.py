@@ -45,6 +45,7 @@ class Standing:
     report    how the last report that was asked for stands; empty if none was
     reasons   Slurm's reason for waiting -> tasks that wait for it
     preparation  the job that decodes images before the runs, while Slurm holds it
+    unprepared   why the last such job failed; empty if it did not, or if no run needs the images any more
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Standing:
     report: str = ""
     reasons: Mapping[str, int] = field(default_factory=dict)
     preparation: QueuedJob | None = None
+    unprepared: str = ""
 
     @cached_property
     def counts(self) -> Counter[str]:

@@ -13,7 +13,8 @@ def as_json(now: Standing, *, failures: bool) -> str:
     """One object: the folder, when it was looked at, counts by state, table and section, the end, every run.
 
     Times are UTC in ISO 8601, lengths seconds; null is what nobody knows. `note` says why Slurm was not asked,
-    `waiting` its reasons with the tasks that wait for each, `preparation` is the job that decodes images first.
+    `waiting` its reasons with the tasks that wait for each, `preparation` is the job that decodes images first,
+    `unprepared` says why the last one failed.
     """
     ahead = now.outlook
     whole = {
@@ -30,6 +31,7 @@ def as_json(now: Standing, *, failures: bool) -> str:
         "report": now.report or None,
         "waiting": dict(now.reasons),
         "preparation": vars(now.preparation) if now.preparation else None,
+        "unprepared": now.unprepared or None,
         "runs": [_run(now, run, failures) for run in now.plan],
     }
     return json.dumps(whole, indent=1)

@@ -56,7 +56,10 @@ def line_of(now: Standing, run: PlannedRun) -> str:
 
 
 def end_lines(now: Standing) -> list[str]:
-    """When what is queued will have ended, what it waits for, what was not submitted, how the report stands."""
+    """When what is queued will have ended, what it waits for, what was not submitted.
+
+    And why the images were not decoded first, if they were not, and how the report stands.
+    """
     lines, ahead = [], now.outlook
     if now.open:
         how = f"{ahead.at_once} at a time, {'as now' if now.counts['running'] else 'once they start'}"
@@ -66,7 +69,7 @@ def end_lines(now: Standing) -> list[str]:
     if now.counts["pending"]:
         more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
         lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
-    return [*lines, now.report] if now.report else lines
+    return [*lines, *filter(None, (now.unprepared, now.report))]
 
 
 def waiting_lines(now: Standing) -> list[str]:

@@ -170,7 +170,7 @@ def _steps(
             tuple(_task(folder.name, group, profile, runs, packs, data, snapshot.code) for group in array.tasks)
             for array in work.arrays
         ),
-        preparation=PackTask(data.root, packs, work.packs, profile.log_mb) if work.packs else None,
+        preparation=PackTask(data.root, packs, work.packs, profile.log_mb, str(folder)) if work.packs else None,
         aggregation=AggregateTask(str(runs), str(work.report), str(folder), profile.log_mb)
         if work.report
         else None,

@@ -10,6 +10,7 @@ import submitit
 from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
+from caltech_exp.failures import import_libraries, record_failure
 from caltech_exp.interruption import Interrupted, Requests
 from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.splits import read_data_set
@@ -54,23 +55,15 @@ class TrainTask:
 
     def __call__(self) -> None:
         """Train every run. One that fails is recorded and does not keep the next from training, if the GPU can."""
-        limit_logs(self.log_mb)
         requests = Requests()
         ending = Ending(requests)
         environment = submitit.JobEnvironment()
-        if any(config.engine == "fast" for config, _ in self.runs):
-            keep_freed_memory()
-        # torch is imported on the node only: submitting stays fast.
-        import torch
-
-        from caltech_exp.failures import record_failure
-
         origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
         try:
+            limit_logs(self.log_mb)
+            print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
             self._check_code()
+            self._import_libraries()
             context = self._context(origin, requests)
         except Exception as error:
             for config, seed in self.runs:
@@ -107,6 +100,16 @@ class TrainTask:
                 ending.now()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
+
+    def _import_libraries(self) -> None:
+        """Import torch, on the node only: submitting stays fast. Raises LibraryError."""
+        if any(config.engine == "fast" for config, _ in self.runs):
+            keep_freed_memory()
+        import_libraries()
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
 
     def _check_code(self) -> None:
         """Raises UserError if this is not the code that was submitted: its results would be another code's."""

@@ -44,6 +44,30 @@ def test_a_task_that_was_given_a_gpu_and_cannot_use_it_fails_with_the_reason(
     assert not list(runs.glob("*/result.json"))
 
 
+def test_a_node_that_cannot_import_torch_is_told_and_left_out(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text(
+        "raise ImportError('libcudart.so.12: cannot open shared object')\n"
+    )
+    broken = profile(tmp_path, setup=json.dumps([f"export PYTHONPATH={tmp_path}/broken"]))
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=2", f"profile={broken}", f"packs={tmp_path / 'packs'}", f"runs={runs}")
+    done = submit(*words, "wait=true")
+    assert done.returncode == 1
+    reason = "torch cannot be imported on gpu01: ImportError: libcudart.so.12: cannot open shared object"
+    assert done.stderr.count(f" failed: {reason} (log: ") == 2
+    records = [json.loads(path.read_text()) for path in runs.glob(f"*/{FAILURE}")]
+    assert [(record["kind"], record["node"]) for record in records] == [("node", "gpu01")] * 2
+    told = status(f"runs={runs}").stdout
+    assert f"prepare.runs failed: {reason}; the runs decode the images themselves (log: " in told
+    assert told.count(f"failed: {reason}") == 1
+    again = submit(*words, "retry=failed", "dry_run=true").stdout
+    assert f"2 failed: a node is to blame (avoid_nodes=false uses it again): {reason}" in again
+    assert ", not on gpu01\n" in again
+
+
 def test_a_task_killed_while_it_trains_ends_the_wait(small: tuple[str, ...], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = [word for word in small if not word.startswith("epochs=")]

@@ -1,6 +1,9 @@
 """The runs of one task: what they share, and whether those after a failure are tried."""
 
+import errno
+import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,10 @@ from caltech_exp.interruption import Requests
 from caltech_exp.packs import PackPlace
 from caltech_exp.results import FAILURE, RESULT
 from caltech_exp.splits import DataSet, read_data_set
+from jobs.aggregate_task import AggregateTask
+from jobs.aggregated import AGGREGATED, PREPARED
 from jobs.ending import Ending
+from jobs.pack_task import PackTask
 from jobs.task import TrainTask
 from tests.caltech_exp.tasks import CONFIG, ORIGIN, task
 
@@ -82,3 +88,34 @@ def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
     assert finished == [RESULT]
     assert FAILURE in failed
     assert untouched == []
+
+
+@pytest.fixture
+def local_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Ending) -> Path:
+    """A folder of a submission, and an environment as submitit's on this machine."""
+    assert ending
+    for name, value in (("EXECUTOR", "local"), ("LOCAL_JOB_ID", "77"), ("FOLDER", str(tmp_path))):
+        monkeypatch.setenv(f"SUBMITIT_{name}", value)
+    return tmp_path
+
+
+def test_a_report_whose_process_cannot_be_started_says_why(
+    local_job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "run", full)
+    with pytest.raises(RuntimeError):
+        AggregateTask(str(local_job), str(local_job / "report"), str(local_job), 1.0)()
+    record = json.loads((local_job / AGGREGATED).read_text())
+    assert (record["status"], record["job"]) == ("failed", "77")
+    assert record["reason"] == "OSError: [Errno 12] Cannot allocate memory"
+
+
+def test_a_job_that_cannot_decode_images_says_why(local_job: Path) -> None:
+    with pytest.raises(UserError):
+        PackTask(str(local_job / "no data"), str(local_job), (), 1.0, str(local_job))()
+    record = json.loads((local_job / PREPARED).read_text())
+    assert (record["status"], record["job"]) == ("failed", "77")
+    assert "no data" in record["reason"]
