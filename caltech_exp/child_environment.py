@@ -1,8 +1,8 @@
 """What other programs get of this process's environment: Slurm's commands, git, nvidia-smi, other Pythons.
 
 A variable that the user or an enclosing job has set must not change what the suite asks for. With
-`SCANCEL_STATE=RUNNING` scancel passes over the jobs it is given. `GIT_DIR`, which git sets for its hooks, names another
-repository.
+`SCANCEL_STATE=RUNNING` scancel passes over the jobs it is given. git sets `GIT_DIR` for its hooks, and answers
+about another repository then.
 """
 
 import os

@@ -2,36 +2,49 @@
 
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from caltech_exp.errors import UserError
 from jobs.cluster import ask
 
 AT_ONCE = 500
 """Job ids in one question; a command line has an end."""
+SECONDS = 5.0
+"""How long accounting may take in all. It only explains, and nobody waits a minute for that."""
 WAITING = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
 """The tasks of an array that never started are one job to accounting: `1234_[0-2,4,7-9%4]`."""
 
 
 @dataclass(frozen=True)
 class EndedJob:
-    """How a job ended: Slurm's word for it (`CANCELLED`, `OUT_OF_MEMORY`, `NODE_FAIL`, ...) and where."""
+    """How a job ended: Slurm's word for it (`CANCELLED`, `OUT_OF_MEMORY`, `NODE_FAIL`, ...) and where.
+
+    submitted  when it came into the queue, for the last time if it was requeued; None if that is not said
+    """
 
     id: str
     name: str
     state: str
     node: str
+    submitted: datetime | None = None
 
 
 def ended_jobs(ids: Collection[str], timeout: float) -> dict[str, EndedJob]:
-    """Job id (`1234_5`) -> how it ended last. Empty where there is no sacct or it does not answer."""
+    """Job id (`1234_5`) -> how it ended last. Empty where there is no sacct, or no answer in a few seconds."""
     if not shutil.which("sacct"):
         return {}
     arrays = sorted({job.partition("_")[0] for job in ids})
     found: dict[str, EndedJob] = {}
+    end = time.monotonic() + min(timeout, SECONDS)
     for start in range(0, len(arrays), AT_ONCE):
-        for job in _ask(arrays[start : start + AT_ONCE], timeout):
+        try:
+            jobs = _ask(arrays[start : start + AT_ONCE], max(0.1, end - time.monotonic()))
+        except UserError:  # accounting is switched off, or its daemon is down: nothing here depends on it
+            break
+        for job in jobs:
             found |= {task: replace(job, id=task) for task in _tasks(job.id) if task in ids}
     return found
 
@@ -54,16 +67,21 @@ def _ask(arrays: Sequence[str], timeout: float) -> list[EndedJob]:
         "--noheader",
         "--parsable2",
         "--allocations",
-        "--format=JobID,JobName,State,NodeList",
+        "--format=JobID,JobName,State,NodeList,Submit",
         f"--jobs={','.join(arrays)}",
     ]
-    try:
-        printed = ask(command, timeout)
-    except UserError:  # accounting is switched off, or its daemon is down: nothing here depends on it
-        return []
     jobs = []
-    for line in printed.splitlines():
+    for line in ask(command, timeout, answer=r"^\d").splitlines():
         fields = line.split("|")
-        if len(fields) == 4 and (re.fullmatch(r"\d+(_\d+)?", fields[0]) or WAITING.fullmatch(fields[0])):
-            jobs.append(EndedJob(fields[0], fields[1], fields[2].split()[0] if fields[2] else "", fields[3]))
+        if len(fields) == 5 and (re.fullmatch(r"\d+(_\d+)?", fields[0]) or WAITING.fullmatch(fields[0])):
+            number, name, state, node, submitted = fields
+            jobs.append(EndedJob(number, name, state.split()[0] if state else "", node, _time(submitted)))
     return jobs
+
+
+def _time(text: str) -> datetime | None:
+    """What sacct prints in the time of this machine: `2026-01-31T12:00:00`."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        return None

@@ -21,6 +21,8 @@ from jobs.work import Work
 
 PAGE = "report.md"
 LOOK_SECONDS = 2.0
+PATIENCE_SECONDS = 900.0
+"""How long the queue may leave questions unanswered before waiting is given up."""
 MOST_ABSENT = 2
 """How often a queue must not hold the job before it counts as gone: its record may be seen some seconds later."""
 
@@ -161,17 +163,24 @@ def _told(runs: Path, known: Aggregation) -> str:
 def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
     """Wait until the last aggregation into `report` has ended, and tell how; 0 if the report is there, else 1.
 
-    Raises UserError if the queue does not answer.
+    Raises UserError if the queue does not answer for a quarter of an hour.
     """
     asked = [m for m in sound_manifests(runs) if m.aggregation and m.aggregation.report == str(report)][-1:]
     poll = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOOK_SECONDS
-    since, absent = time.monotonic(), 0
+    since = answered = time.monotonic()
+    absent = 0
     while True:
         (known,) = aggregations(runs, asked, ())
         if known.ended is None and time.monotonic() - since >= poll:
             since = time.monotonic()
-            (known,) = aggregations(runs, asked, study_jobs(asked, command_timeout(profile)))
-            absent = 0 if known.state else absent + 1
+            try:
+                (known,) = aggregations(runs, asked, study_jobs(asked, command_timeout(profile)))
+            except UserError:
+                if since - answered > PATIENCE_SECONDS:
+                    raise
+            else:
+                answered = since
+                absent = 0 if known.state else absent + 1
         if known.ended or absent >= MOST_ABSENT:
             finished = known.ended is not None and known.ended.status == "finished"
             print(_told(runs, known), file=sys.stdout if finished else sys.stderr)

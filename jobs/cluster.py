@@ -17,6 +17,23 @@ NO_CONNECTION = re.compile(
 """In complaints that the controller or the database was not reached (slurm_errno.c)."""
 
 
+ERROR = re.compile(
+    r"error|fatal|fail|timed? ?out|unable|cannot|could not|denied|refused|no such|not (found|respond)",
+    re.IGNORECASE,
+)
+"""In lines on standard error that say why there is no answer. Some versions of Slurm's commands print such a line,
+nothing else, and end with status 0; so do wrappers around them."""
+HARMLESS = re.compile(r"\bwarning\b|\bld\.so\b", re.IGNORECASE)
+"""In lines that have one of these words and come with a good answer: of the shell, or the loader of programs."""
+ENDED = re.compile(
+    r"already (finished|started|completing or completed)|no longer pending|is pending execution|invalid job id"
+    r"|: no error$",
+    re.IGNORECASE,
+)
+"""In what Slurm says of a job that cannot be released or cancelled because it has started or ended, or is released
+already; and, beside such lines, of jobs that could be."""
+
+
 class NoAnswerError(UserError):
     """Slurm cannot be asked, or does not answer."""
 
@@ -31,10 +48,17 @@ def default_profile() -> str:
     return "slurm" if has_sbatch() else "local"
 
 
-def ask(command: Sequence[str], timeout: float) -> str:
+def ask(
+    command: Sequence[str], timeout: float, answer: str = r"\S", ignored: re.Pattern[str] | None = None
+) -> str:
     """Standard output of a Slurm command. Raises NoAnswerError if it fails or takes too long.
 
+    An error on standard error and no answer beside it is a failure too, whatever the exit status. So is an error
+    that says that Slurm was not reached, even beside an answer, which then lacks what was not reached.
+
     timeout  seconds it may take
+    answer   a regular expression that an answer with content matches
+    ignored  in lines on standard error that are no failure
     """
     name = command[0]
     try:
@@ -55,12 +79,20 @@ def ask(command: Sequence[str], timeout: float) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise not_answering(f"{name} did not end within {timeout:g} s") from None
+    complaint = [line for line in map(str.strip, done.stderr.splitlines()) if line]
+    counting = [line for line in complaint if not (ignored and ignored.search(line))]
+    errors = [line for line in counting if ERROR.search(line) and not HARMLESS.search(line)]
     if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
-        reason = reason.removeprefix(f"{name}: error: ")
-        if done.stderr.strip() and not NO_CONNECTION.search(done.stderr):
-            raise NoAnswerError(f"{name} failed: {reason}; mend that and try again")
+        if complaint and not counting:
+            return done.stdout
+        said = errors or counting or done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
+        reason = shown(said[0].removeprefix(f"{name}: error: "))
+        if counting and not NO_CONNECTION.search("\n".join(counting)):
+            raise NoAnswerError(f"{name} failed: {reason}; correct that and try again")
         raise not_answering(f"{name}: {reason}")
+    unreached = [line for line in errors if NO_CONNECTION.search(line)]
+    if unreached or (errors and not re.search(answer, done.stdout, re.MULTILINE)):
+        raise not_answering(f"{name}: {shown((unreached or errors)[0].removeprefix(f'{name}: error: '))}")
     return done.stdout
 
 
@@ -73,7 +105,7 @@ def not_answering(reason: str) -> NoAnswerError:
 def max_array_size(timeout: float) -> int:
     """The most tasks an array can have on the cluster (slurm.conf(5): MaxArraySize, and max_array_tasks where the
     site has set it). Raises UserError if Slurm is down."""
-    config = ask(["scontrol", "show", "config"], timeout)
+    config = ask(["scontrol", "show", "config"], timeout, answer=r"^\w+\s*=")
     limits = re.findall(
         r"^MaxArraySize\s*=\s*(\d+)|^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M
     )
@@ -107,7 +139,7 @@ def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
         "--format=%i|%T|%r|%j|%k",
     ]
     jobs = []
-    for line in ask(command, timeout).splitlines():
+    for line in ask(command, timeout, answer=r"^\d\S*\|").splitlines():
         fields = line.strip().split("|", 4)
         if len(fields) != 5:
             raise NoAnswerError(
@@ -120,8 +152,8 @@ def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
 
 
 def release(ids: Sequence[str], timeout: float) -> None:
-    """Let held jobs of one's own be scheduled again. Raises UserError if Slurm does not do so."""
-    ask(["scontrol", "release", *ids], timeout)
+    """Let held jobs be scheduled again, those that have not ended. Raises UserError if Slurm does not do so."""
+    ask(["scontrol", "release", *ids], timeout, ignored=ENDED)
 
 
 def cancel_jobs(ids: Sequence[str], timeout: float) -> None:
@@ -129,7 +161,7 @@ def cancel_jobs(ids: Sequence[str], timeout: float) -> None:
 
     One request an array, however many of its tasks are named. Raises UserError if Slurm does not do so.
     """
-    ask(["scancel", *grouped(ids)], timeout)
+    ask(["scancel", *grouped(ids)], timeout, ignored=ENDED)
 
 
 def grouped(ids: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
@@ -26,6 +27,8 @@ NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A node's name; failure.json is a file like others, and this goes to sbatch."""
 NOT_NAMED_YET = "allocation"
 """What accounting calls a job for the first seconds after it was cancelled before it ran."""
+CLOCKS_DIFFER = timedelta(minutes=10)
+"""By how much the clocks of the machine that submitted and of Slurm's controller may disagree."""
 OF_A_NODE = ("BOOT_FAIL", "NODE_FAIL")
 ADVICE = {
     "mistake": "trying again will not mend that",
@@ -63,21 +66,34 @@ def why_lost(
     for run in _cancelled_here(runs, last):
         found[run] = _because(states[run], OF_A_JOB["CANCELLED"])
     jobs = {
-        run: (task.job, manifest.job_names[task.array])
+        run: (task.job, manifest.job_names[task.array], manifest.created)
         for run, (manifest, task) in last.items()
         if manifest.executor == "slurm"
     }
     told = {} if told is None else told
-    asked = {job for job, _ in jobs.values()} - told.keys()
+    asked = {job for job, _, _ in jobs.values()} - told.keys()
     if asked:
         told |= ended_jobs(asked, timeout)
-    for run, (job, name) in jobs.items():
+    for run, (job, name, created) in jobs.items():
         ended = told.get(job)
-        if ended and ended.name in (name, NOT_NAMED_YET) and ended.state in OF_A_JOB:
+        if (
+            ended
+            and ended.name in (name, NOT_NAMED_YET)
+            and ended.state in OF_A_JOB
+            and not _older(ended, created)
+        ):
             words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
             node = ended.node if ended.state in OF_A_NODE else ""
             found[run] = replace(_because(states[run], words), node=node)
     return found
+
+
+def _older(ended: EndedJob, created: str) -> bool:
+    """Whether the job was there before the submission: a cluster that was set up again counts from 1 again."""
+    try:
+        return ended.submitted is not None and ended.submitted < datetime.fromisoformat(created) - CLOCKS_DIFFER
+    except (ValueError, TypeError):  # a time that cannot be read, or without its zone
+        return False
 
 
 def _cancelled_here(runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask]]) -> list[str]:

@@ -19,6 +19,8 @@ def states_of(
     timeout: float,
     fingerprint: str | None = None,
     past: Mapping[str, PastRun] | None = None,
+    *,
+    explain: bool = True,
 ) -> dict[str, RunState]:
     """The state of every run of the plan, from its files and the queues its submissions went to.
 
@@ -26,13 +28,14 @@ def states_of(
     timeout      seconds that a Slurm command may take
     fingerprint  of the data set: a result on other data does not count
     past         the study's results on that data (past_runs), where they are known already
+    explain      whether accounting is asked why runs were lost
 
     Raises UserError if Slurm does not answer.
     """
     past = past_runs(runs, fingerprint) if past is None else past
     queue = queued_runs(runs, manifests, timeout, past)
     states = states_in_files(plan, runs, manifests, queue, fingerprint, past)
-    return why_lost(states, runs, manifests, timeout)
+    return why_lost(states, runs, manifests, timeout) if explain else states
 
 
 def states_in_files(

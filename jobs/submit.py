@@ -122,7 +122,8 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile), study_data.fingerprint)
+    manifests, timeout = sound_manifests(runs), command_timeout(profile)
+    states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, explain=False)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)

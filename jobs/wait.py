@@ -12,14 +12,13 @@ from caltech_exp.manifest import SUBMISSIONS
 from caltech_exp.plan import PlannedRun
 from caltech_exp.results import FAILURE, Failure, read_record
 from caltech_exp.states import DONE, RunState, run_state
+from jobs.aggregation import PATIENCE_SECONDS
 from jobs.past_runs import past_runs, run_names
 from jobs.profiles import Profile, SlurmProfile, command_timeout
 from jobs.queued import queued_runs, sound_manifests
 
 FILES_SECONDS = 2.0
 LOCAL_POLL_SECONDS = 2.0
-PATIENCE_SECONDS = 900.0
-"""How long the queue may leave questions unanswered before waiting is given up."""
 
 
 def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str) -> int:

@@ -1,10 +1,11 @@
 """What Slurm's commands answer, and what is said of an answer that is none."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs.cluster import NoAnswerError, cancel_jobs, queued_jobs
+from jobs.cluster import NoAnswerError, cancel_jobs, max_array_size, queued_jobs, release
 from tests.jobs.testbed import path_with
 
 
@@ -13,7 +14,7 @@ from tests.jobs.testbed import path_with
     [
         (
             "scancel: error: Kill job error on job id 5: Access/permission denied",
-            "scancel failed: Kill job error on job id 5: Access/permission denied; mend that and try again",
+            "scancel failed: Kill job error on job id 5: Access/permission denied; correct that and try again",
         ),
         (
             "scancel: error: Kill job error on job id 5: Unable to contact slurm controller (connect failure)",
@@ -47,3 +48,82 @@ def test_a_comment_may_hold_what_parts_the_fields(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", "echo '5_2|PENDING|Priority|scratch.runs|a|b'"))
     (job,) = queued_jobs(["scratch.runs"], 5)
     assert (job.index, job.state, job.comment) == (2, "queued", "a|b")
+
+
+TIMED_OUT = "slurm_load_jobs error: Socket timed out on send/recv operation"
+
+
+@pytest.mark.parametrize(
+    ("printed", "complaint"),
+    [
+        ("", TIMED_OUT),
+        ("JOBID|STATE|REASON|NAME|COMMENT", TIMED_OUT),
+        ("", "squeue: error: Invalid user: me"),
+        ("", "sorry, the batch system is not responding"),
+        ("5_2|PENDING|Priority|scratch.runs|c", "squeue: error: cluster b: Unable to contact slurm controller"),
+    ],
+)
+def test_an_error_without_an_answer_is_no_empty_queue(
+    printed: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", f"echo '{complaint}' >&2\necho '{printed}'"))
+    with pytest.raises(NoAnswerError) as caught:
+        queued_jobs(["scratch.runs"], 5)
+    assert str(caught.value).startswith(
+        f"Slurm does not answer (squeue: {complaint.removeprefix('squeue: error: ')})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("printed", "complaint", "count"),
+    [
+        ("", "", 0),
+        ("", "bash: warning: setlocale: LC_ALL: cannot change locale (C.utf8)", 0),
+        ("5_2|PENDING|Priority|scratch.runs|c", "the /home file system failed last night, see the wiki", 1),
+        ("5_2|PENDING|Priority|scratch.runs|c", "ERROR: ld.so: object x.so cannot be preloaded: ignored.", 1),
+    ],
+)
+def test_a_warning_beside_an_answer_changes_nothing(
+    printed: str, complaint: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"echo '{complaint}' >&2\n" + (f"echo '{printed}'" if printed else "")
+    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", text))
+    assert len(queued_jobs(["scratch.runs"], 5)) == count
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("scontrol", lambda: release(["5"], 5)),
+        ("scontrol", lambda: max_array_size(5)),
+        ("scancel", lambda: cancel_jobs(["5"], 5)),
+    ],
+)
+def test_an_error_with_status_0_is_an_error_of_every_command(
+    command: str, call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_with(tmp_path, command, f"echo '{TIMED_OUT}' >&2"))
+    with pytest.raises(NoAnswerError, match=r"^Slurm does not answer \(.*Socket timed out"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("complaint", "is_done"),
+    [
+        ("6_0: Job has already finished", True),
+        ("Invalid job id specified for job 9\nslurm_suspend error: Invalid job id specified", True),
+        ("6_[1-2]: No error\n6_0: Job has already finished", True),
+        ("6_0: Job has already finished\nAccess/permission denied for job 7", False),
+        ("6_0: Job has already finished\nUnable to contact slurm controller (connect failure) for job 7", False),
+    ],
+)
+def test_tasks_that_have_ended_do_not_keep_others_from_being_released(
+    complaint: str, is_done: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "complaint").write_text(complaint + "\n")
+    monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", f"cat '{tmp_path}/complaint' >&2; exit 1"))
+    if is_done:
+        release(["6_0", "7"], 5)
+    else:
+        with pytest.raises(NoAnswerError, match="for job 7"):
+            release(["6_0", "7"], 5)

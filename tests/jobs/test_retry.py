@@ -1,5 +1,6 @@
 """Why runs have no result, and where they are not tried again."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,19 @@ def test_how_its_job_ended_is_told_of_a_lost_run(
     told = {"12_1": EndedJob("12_1", name, state, "gpu07")}
     found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], 5, told)["r1"]
     assert (found.detail, bad_nodes([found])) == (detail, nodes)
+
+
+@pytest.mark.parametrize(
+    ("submitted", "believed"),
+    [("2026-01-31T11:30:00", False), ("2026-01-31T11:55:00", True), ("2026-02-01T00:00:00", True)],
+)
+def test_a_record_from_before_the_submission_is_another_jobs(
+    submitted: str, believed: bool, tmp_path: Path
+) -> None:
+    ended = EndedJob("12_1", "scratch.study", "NODE_FAIL", "gpu07", datetime.fromisoformat(f"{submitted}+00:00"))
+    manifest = MANIFEST.model_copy(update={"created": "2026-01-31T12:00:00Z"})
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], 5, {"12_1": ended})["r1"]
+    assert (found.detail, found.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
 
 
 @pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])

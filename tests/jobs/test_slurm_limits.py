@@ -90,5 +90,5 @@ def test_whether_a_job_may_be_queued_although_sbatch_failed(reason: str, uncerta
     ],
 )
 def test_the_most_tasks_an_array_may_have(config: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.cluster.ask", lambda _command, _timeout: config)
+    monkeypatch.setattr("jobs.cluster.ask", lambda _command, _timeout, **_: config)
     assert max_array_size(5) == most

@@ -251,7 +251,7 @@ def test_watching_asks_the_queue_once_a_look_and_accounting_once_a_job(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = tmp_path / "asked"
-    path_with(tmp_path, "sacct", f"echo sacct >> {asked}; echo '{JOB}_3|scratch.runs|OUT_OF_MEMORY|gpu07'")
+    path_with(tmp_path, "sacct", f"echo sacct >> {asked}; echo '{JOB}_3|scratch.runs|OUT_OF_MEMORY|gpu07|'")
     monkeypatch.setenv(
         "PATH", path_with(tmp_path, "squeue", f"echo squeue >> {asked}; echo '{JOB}_5|PENDING|R|scratch.runs|'")
     )
