@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from caltech_exp.bootstrap import UntrustedError, check_own_folder
 from caltech_exp.config import RunConfig
 from caltech_exp.sampling import training_steps
 from caltech_exp.splits import DataSet
@@ -89,9 +90,10 @@ def _own_folder(packs: Path) -> Path | None:
     folder = packs / f"compiled-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        check_own_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
-            return folder if folder.stat().st_uid == os.getuid() else None
-    except OSError:
+            return folder
+    except (OSError, UntrustedError):
         return None
 
 

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from caltech_exp.bootstrap import BY_OTHERS, UntrustedError, check_own_folder
 from caltech_exp.errors import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -118,6 +120,40 @@ def lock_or_wait(handle: int, waiting: str = "") -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+
+
+@contextlib.contextmanager
+def closed_to_others() -> Iterator[None]:
+    """Only its owner may write what is made in the block, whatever the umask; for what will be executed."""
+    before = os.umask(0)
+    os.umask(before | BY_OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def make_own_folder(folder: Path) -> None:
+    """Make a folder that its owner alone may write, or see to it that this one is; its parents follow the umask.
+
+    Raises OSError, and UserError where the file system does not keep it closed, or it is another user's.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with closed_to_others(), contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    with contextlib.suppress(OSError):  # looked at below
+        close_to_others(folder)
+    try:
+        check_own_folder(folder)
+    except UntrustedError as error:
+        raise UserError(f"{error.what}; use another runs= folder") from None
+
+
+def close_to_others(path: Path) -> None:
+    """Take the permission to write from everybody but the owner. Raises OSError."""
+    mode = stat.S_IMODE(path.lstat().st_mode)  # a default ACL may have given more than the umask does
+    if mode & BY_OTHERS:
+        path.chmod(mode & ~BY_OTHERS)
 
 
 def umask() -> int:

@@ -6,7 +6,9 @@ into the study on its own, and files beside it are not.
 """
 
 import ast
+import contextlib
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from caltech_exp.bootstrap import UntrustedError, read_own, user_name
 from caltech_exp.config import OWN_NETWORK, PIN
 from caltech_exp.errors import UserError, did_you_mean, shown
-from caltech_exp.files import user_path, write_atomically
+from caltech_exp.files import closed_to_others, make_own_folder, user_path, write_atomically
 
 FOLDER = "networks"
-"""In the study's folder: networks/<first digits of the file's hash>/<file>.py."""
+"""In the study's folder: networks/<user id>/<first digits of the file's hash>/<file>.py."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,61 @@ def find_network(text: str, folder: Path, runs: Path) -> OwnNetwork:
     digest = hashlib.sha256(content).hexdigest()
     if match["digest"] not in (None, digest):
         raise UserError(f"network {text}: the file's SHA-256 is {digest}; bring the right file back")
-    kept = runs / FOLDER / digest[:12] / path.name
-    return OwnNetwork(f"{kept}:{match['function']}{PIN}{digest}", kept, content)
+    return _kept(match["function"], path.name, content, runs)
+
+
+def _kept(function: str, file: str, content: bytes, runs: Path) -> OwnNetwork:
+    digest = hashlib.sha256(content).hexdigest()
+    kept = networks_folder(runs) / digest[:12] / file
+    return OwnNetwork(f"{kept}:{function}{PIN}{digest}", kept, content)
+
+
+def networks_folder(runs: Path) -> Path:
+    """Where this user's networks in a study lie: what a task executes belongs to the user who submitted it."""
+    return runs / FOLDER / str(os.geteuid())
+
+
+def kept_network(model: str, runs: Path) -> OwnNetwork:
+    """The network that a study was last submitted with, from this user's copy of its file.
+
+    Raises UserError if the study holds no such copy: another user brought the file, who is not to decide what this
+    user executes.
+    """
+    match = OWN_NETWORK.fullmatch(model)
+    if match is None or not match["digest"]:
+        raise ValueError(f"{model} is no kept network")
+    recorded = Path(match["path"])
+    places = [networks_folder(runs) / match["digest"][:12] / recorded.name]
+    if (runs / FOLDER) in recorded.parents:  # where earlier versions kept it, or another user
+        places.append(recorded)
+    owners = set()
+    for place in places:
+        with contextlib.suppress(OSError):
+            content, owner = place.read_bytes(), place.lstat().st_uid
+            if hashlib.sha256(content).hexdigest() == match["digest"]:
+                owners.add(owner)
+                if owner == os.geteuid():
+                    return _kept(match["function"], recorded.name, content, runs)
+    what = f"is a file of {user_name(owners.pop())}" if owners else "is not there any more"
+    raise UserError(
+        f"the study's network {match['function']}: {recorded} {what}; give study=FILE with a network file of yours"
+    )
 
 
 def keep_network(network: OwnNetwork) -> None:
-    """Copy the network's file into the study, unless it is there. Raises OSError."""
-    if not network.kept.exists():
-        network.kept.parent.mkdir(parents=True, exist_ok=True)
+    """Copy the network's file into the study, unless it is there as it should be. Raises OSError, UserError."""
+    make_own_folder(network.kept.parent.parent)
+    make_own_folder(network.kept.parent)
+    with contextlib.suppress(OSError, UntrustedError):
+        if read_own(network.kept) == network.content:
+            return
+    with closed_to_others():
         write_atomically(network.kept, network.content)
 
 
 def load_network(model: str) -> Callable[[int], Any]:
-    """The function that a run's `model` names; its file is executed if its content is what was submitted.
+    """The function that a run's `model` names; its file is executed if its content is what was submitted
+    and only the user can have written it.
 
     Executed anew for every run: what it draws at random and what it keeps must not depend on the runs before.
     Raises UserError if the file is not there, is another one than was pinned, or fails.
@@ -78,9 +123,11 @@ def load_network(model: str) -> Callable[[int], Any]:
         raise ValueError(f"{model} is no network of a file")
     path = Path(match["path"])
     try:
-        content = path.read_bytes()
+        content = read_own(path)
     except OSError as error:
         raise UserError(f"network {path} cannot be read ({error.strerror}); bring it back") from None
+    except UntrustedError as error:
+        raise UserError(f"network {error}") from None
     digest = hashlib.sha256(content).hexdigest()
     if match["digest"] not in (None, digest):
         raise UserError(

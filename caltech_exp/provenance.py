@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
 """The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
 SNAPSHOT = "snapshot.json"
-"""In the folder of a snapshot (jobs/snapshot.py): its CodeVersion."""
+"""In the folder of a snapshot (jobs/snapshot.py): its CodeVersion, whose `source` is the name of the folder."""
 GIT_SECONDS = 20.0
 
 
@@ -53,7 +53,8 @@ def code_version() -> CodeVersion:
     a snapshot that somebody has damaged.
     """
     if (CHECKOUT / SNAPSHOT).exists():
-        return CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
+        taken = CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
+        return taken.model_copy(update={"source": CHECKOUT.name})
     commit = _git("rev-parse", "HEAD") if (CHECKOUT / ".git").exists() else None
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return CodeVersion(

@@ -1,11 +1,11 @@
 """One folder of runs: the overrides and the data set they were made with.
 
 RUNS/study.json                         overrides, study file, data set, when it was started, by which code
-RUNS/networks/                          files of the user's own networks (own_network.py)
+RUNS/networks/<user id>/                files of the users' own networks (own_network.py)
 RUNS/<run id>/result.json               see results.py
 RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
 RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
-RUNS/sources/<hash>/                    the source that the tasks of submissions run
+RUNS/sources/<user id>/<hash>/          the source that the tasks of submissions run
 """
 
 import re

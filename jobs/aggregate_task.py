@@ -1,6 +1,6 @@
 """The job after a study's runs: its report. Pickled by submitit.
 
-Reports are not imported here: their command line is called, that of the same source.
+Reports are not imported here: their command line is called, that of the same snapshot.
 """
 
 import signal
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import submitit
 
+from caltech_exp.bootstrap import own_command
 from caltech_exp.child_environment import python_environment
 from caltech_exp.errors import one_line, shown
 from caltech_exp.interruption import Requests
-from caltech_exp.provenance import CHECKOUT
 from jobs.aggregated import AGGREGATED, LONGEST_REASON, reason_of, write_end
 from jobs.ending import Ending
 from jobs.log_limit import limit_logs
@@ -44,12 +44,7 @@ class AggregateTask:
 
     def _aggregate(self) -> str:
         """Call reports/aggregate.py; why it failed, or nothing."""
-        command = [
-            sys.executable,
-            str(CHECKOUT / "reports" / "aggregate.py"),
-            f"runs={self.runs}",
-            f"out={self.report}",
-        ]
+        command = own_command("reports.aggregate", (f"runs={self.runs}", f"out={self.report}"))
         # The data set is the study's, whatever the environment of who submitted names.
         environment = {name: value for name, value in python_environment().items() if name != "CALTECH101_ROOT"}
         done = subprocess.run(

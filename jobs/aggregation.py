@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from caltech_exp.errors import UserError
+from caltech_exp.errors import UserError, one_line, shown
 from caltech_exp.manifest import SUBMISSIONS, Manifest
 from caltech_exp.results import Damaged, read_record
 from jobs import local
 from jobs.aggregated import AGGREGATED, Aggregated
 from jobs.cluster import cancel_jobs
-from jobs.logs import log_path
+from jobs.logs import log_path, refusal
 from jobs.profiles import Profile, SlurmProfile, command_timeout
 from jobs.queued import sound_manifests
 from jobs.study_jobs import StudyJob, study_jobs
@@ -60,10 +60,21 @@ def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[Study
                 report=Path(manifest.aggregation.report),
                 state=state,
                 job=queued.id if queued else manifest.aggregation.job,
-                ended=None if isinstance(record, Damaged) else record,
+                ended=_refused(runs, manifest) if isinstance(record, Damaged) or not record else record,
             )
         )
     return found
+
+
+def _refused(runs: Path, manifest: Manifest) -> Aggregated | None:
+    """How an aggregation ended that did not start: its snapshot is damaged, or a file is another user's."""
+    single = manifest.aggregation
+    why = refusal(runs, manifest, single) if single else None
+    if single is None or why is None:
+        return None
+    log = str(log_path(runs, manifest, single) or "")
+    reason = one_line(shown(why.reason, 500))
+    return Aggregated(status="failed", reason=reason, job=why.job, log=log, when=why.when)
 
 
 def with_report(

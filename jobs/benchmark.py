@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-if __name__ == "__main__":  # this checkout, whichever one is installed
+if __name__ == "__main__" and not __package__:  # as a script: this checkout, whichever one is installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.benchmark.plan import MODELS, PARTS, SHARES, Planned, plan
 from caltech_exp.benchmark.records import Benchmark, Measured, Measurement, Outcome
+from caltech_exp.bootstrap import own_command
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError, unknown
-from caltech_exp.files import folder_if_it_succeeds, user_path, write_atomically
-from caltech_exp.provenance import CHECKOUT, code_version, library_versions
+from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, write_atomically
+from caltech_exp.provenance import code_version, library_versions
 from caltech_exp.splits import DataSet, evenly
 from jobs.benchmark_table import benchmark_table
 from jobs.capacity import device_type
@@ -32,7 +33,7 @@ from jobs.preflight import find_data
 from jobs.profile_paths import packs_folder
 from jobs.profile_words import take_profile_words
 from jobs.profiles import SlurmProfile, load_profile
-from jobs.snapshot import python_path
+from jobs.snapshot import take_snapshot
 
 
 class BenchmarkOptions(BaseModel):
@@ -72,7 +73,7 @@ class BenchmarkJob:
     words: tuple[str, ...]
 
     def __call__(self) -> None:
-        command = [sys.executable, str(CHECKOUT / "jobs" / "benchmark.py"), *self.words]
+        command = own_command("jobs.benchmark", self.words)
         subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ, check=True)  # of this very job
 
 
@@ -156,7 +157,9 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
     }
     job = BenchmarkJob(tuple(f"{name}={value}" for name, value in given.items()))
     with folder_if_it_succeeds(logs):
-        (number,) = queue_array("benchmark", "caltech_exp benchmark", [job], logs, profile)
+        make_own_folder(logs)
+        snapshot = take_snapshot(logs, code_version())
+        (number,) = queue_array("benchmark", "caltech_exp benchmark", [job], logs, profile, snapshot)
     print(f"queued job {number}: figures in {out}, logs in {logs}")
     return 0
 
@@ -184,15 +187,15 @@ def _measure(steps: Sequence[Planned], template: Measurement, images: int) -> Be
 
 
 def _one(measurement: Measurement) -> Outcome:
-    """One measurement by `python -m caltech_exp.benchmark`. Raises UserError with its last line if it fails."""
+    """One measurement by caltech_exp.benchmark. Raises UserError with its last line if it fails."""
     started = measurement.model_copy(update={"started": time.time()})
     done = subprocess.run(
-        [sys.executable, "-m", "caltech_exp.benchmark", started.model_dump_json()],
+        own_command("caltech_exp.benchmark", (started.model_dump_json(),)),
         stdin=subprocess.DEVNULL,
+        env=os.environ,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": python_path(CHECKOUT)},
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -20,10 +20,10 @@ from pydantic import Field, RootModel
 
 from caltech_exp.child_environment import python_environment
 from caltech_exp.errors import UserError
-from caltech_exp.files import write_atomically
+from caltech_exp.files import closed_to_others, write_atomically
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record
-from jobs.snapshot import python_path
+from jobs.snapshot import Snapshot
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -65,12 +65,13 @@ def job_name(index: int) -> str:
     return f"local-{index}"
 
 
-def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
-    """Start the queue process, which outlives this process and its terminal. All of it runs the code in `source`.
+def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
+    """Start the queue process, which outlives this process and its terminal. All of it runs that snapshot.
 
     Raises OSError if `folder` cannot be written, UserError if it is on a file system without locks.
     """
-    (folder / QUEUE).write_bytes(pickle.dumps(queue))
+    with closed_to_others():
+        (folder / QUEUE).write_bytes(pickle.dumps(queue))
     write_state(folder, queue.names, {}, {})
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -84,11 +85,11 @@ def start_queue(folder: Path, queue: LocalQueue, source: Path) -> None:
             ) from None
         with (folder / QUEUE_LOG).open("ab") as log:
             subprocess.Popen(
-                [sys.executable, "-m", "jobs.local_queue", str(folder)],
+                [sys.executable, *snapshot.command("jobs.local_queue", str(folder))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**python_environment(), "PYTHONPATH": python_path(source), "PYTHONSAFEPATH": "1"},
+                env={**python_environment(), "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 pass_fds=(lock,),
             )

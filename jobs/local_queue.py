@@ -1,8 +1,9 @@
-"""The process of a queue on this machine: `python -m jobs.local_queue FOLDER`, started by local.start_queue."""
+"""The process of a queue on this machine: `python ... jobs.local_queue FOLDER`, started by local.start_queue."""
 
 import contextlib
 import os
 import pickle
+import shlex
 import signal
 import sys
 import time
@@ -10,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import submitit
+from submitit.core import utils
 
+from caltech_exp.bootstrap import UntrustedError, check_own_folder, own_command, read_own, refuse
 from jobs.local import AGGREGATION, PREPARATION, QUEUE, LocalQueue, Task, cancelled, is_alive, write_state
+from jobs.task_process import dump_own
 
 NO_TIME_LIMIT_MINUTES = 60 * 24 * 365
 POLL_SECONDS = 0.2
@@ -69,8 +73,10 @@ class _Account:
 
 
 def run_queue(folder: Path) -> None:
-    """Run all tasks of the queue file."""
-    queue: LocalQueue = pickle.loads((folder / QUEUE).read_bytes())
+    """Run all tasks of the queue file. Raises UntrustedError if others could have written it."""
+    check_own_folder(folder)
+    utils.cloudpickle_dump = dump_own
+    queue: LocalQueue = pickle.loads(read_own(folder / QUEUE))
     account = _Account(folder, queue.names)
     if queue.preparation:
         _run(account, {PREPARATION: queue.preparation}, 1, ())
@@ -84,7 +90,7 @@ def run_queue(folder: Path) -> None:
 
 def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[str, ...]) -> None:
     """Run the tasks, at most `slots` at once, each slot on its own GPU where there are any, to their ends."""
-    executor = submitit.LocalExecutor(account.folder)
+    executor = submitit.LocalExecutor(account.folder, python=shlex.join(own_command("jobs.task_process")))
     of_slot: dict[int, str] = {}
     while True:
         account.look()
@@ -110,4 +116,7 @@ if __name__ == "__main__":
     # Whoever started it ignored these for that moment, and ignored signals are inherited.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    run_queue(Path(sys.argv[1]))
+    try:
+        run_queue(Path(sys.argv[1]))
+    except UntrustedError as error:
+        refuse(Path(sys.argv[1]), str(error))

@@ -1,9 +1,15 @@
-"""Where the output of tasks lies, by submitit's names."""
+"""Where the output of tasks lies, by submitit's names, and why a task refused to start."""
 
 from pathlib import Path
 
+from caltech_exp.bootstrap import refusal_name
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
+from caltech_exp.record import StrictRecord
+from caltech_exp.results import read_record
 from jobs.local import submitit_jobs
+
+QUEUE_PROCESS = "queue"
+"""In place of a job id: the queue process of this machine, which starts the tasks."""
 
 
 def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
@@ -12,9 +18,33 @@ def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) ->
     None where submitit's job id is not known: of a task on this machine that has not begun, or of a job whose
     submission died before it heard of it.
     """
-    local = submitit_jobs(runs / SUBMISSIONS / manifest.id) if manifest.executor == "local" else None
-    job = task.job if local is None else local.get(task.job, "")
+    job = _submitit_job(runs, manifest, task)
     return log_of_job(runs, manifest.id, job) if job else None
+
+
+def _submitit_job(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:
+    local = submitit_jobs(runs / SUBMISSIONS / manifest.id) if manifest.executor == "local" else None
+    return task.job if local is None else local.get(task.job, "")
+
+
+class Refusal(StrictRecord):
+    """What a process left that was to run a damaged snapshot or another user's file (bootstrap.refuse)."""
+
+    reason: str
+    job: str
+    host: str = ""
+    when: str = ""
+
+
+def refusal(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Refusal | None:
+    """Why the last start of a task was refused; None if it was not."""
+    job = _submitit_job(runs, manifest, task)
+    if not job and manifest.executor == "local":
+        job = QUEUE_PROCESS
+    if not job or "/" in job:
+        return None
+    found = read_record(runs / SUBMISSIONS / manifest.id / refusal_name(job), Refusal)
+    return found if isinstance(found, Refusal) else None
 
 
 def log_of_job(runs: Path, submission: str, job: str) -> Path:

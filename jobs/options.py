@@ -15,7 +15,7 @@ from caltech_exp.catalog.reading import own_networks
 from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.errors import UserError, shown
 from caltech_exp.files import user_path
-from caltech_exp.own_network import OwnNetwork, find_network
+from caltech_exp.own_network import OwnNetwork, find_network, kept_network
 from caltech_exp.plain_yaml import MOST_CHARACTERS
 from caltech_exp.seeds import parse_seeds
 from caltech_exp.sources import IMAGENET
@@ -139,7 +139,11 @@ def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, l
     """The study file of study=, or the one that the folder was started with, and the networks that it brings."""
     if not options.study:
         study = read_study(runs)
-        return (study.file if study else None), []
+        if study is None or study.file is None:
+            return None, []
+        kept = {name: kept_network(model, runs) for name, model in study.file.networks.items()}
+        named = {name: network.model for name, network in kept.items()}
+        return study.file.model_copy(update={"networks": named}), list(kept.values())
     path = user_path(options.study, "study")
     try:
         with path.open(encoding="utf-8") as opened:

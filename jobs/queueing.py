@@ -16,6 +16,7 @@ from jobs.profiles import LocalProfile, SlurmProfile
 from jobs.retry import avoiding
 from jobs.sbatch_options import OF_TRAINING
 from jobs.slurm_queue import RefusedError, queue_array
+from jobs.snapshot import Snapshot
 from jobs.task import TrainTask
 from jobs.work import Work
 
@@ -32,31 +33,35 @@ class Tasks:
     aggregation: AggregateTask | None
 
 
-def slurm_steps(work: Work, tasks: Tasks, folder: Path, profile: SlurmProfile, source: Path) -> Iterator[Step]:
+def slurm_steps(
+    work: Work, tasks: Tasks, folder: Path, profile: SlurmProfile, snapshot: Snapshot
+) -> Iterator[Step]:
     """Onto Slurm: the preparation, the arrays after it, the aggregation after all of them and what was there."""
     if tasks.preparation:
-        yield partial(_queue_preparation, tasks.preparation, folder, profile, source)
+        yield partial(_queue_preparation, tasks.preparation, folder, profile, snapshot)
     for number, array in enumerate(tasks.arrays):
-        yield partial(_queue_training, array, number, folder, profile, work.avoided, source)
+        yield partial(_queue_training, array, number, folder, profile, work.avoided, snapshot)
     if tasks.aggregation:
-        yield partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, source)
+        yield partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, snapshot)
 
 
-def local_steps(work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, source: Path) -> Iterator[Step]:
+def local_steps(
+    work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot
+) -> Iterator[Step]:
     """On this machine: all at once, by a queue process."""
     yield _name_local_jobs
-    yield partial(_start_local_queue, work, tasks, folder, profile, source)
+    yield partial(_start_local_queue, work, tasks, folder, profile, snapshot)
 
 
 def _queue_preparation(
-    task: PackTask, folder: Path, profile: SlurmProfile, source: Path, manifest: Manifest
+    task: PackTask, folder: Path, profile: SlurmProfile, snapshot: Snapshot, manifest: Manifest
 ) -> Manifest:
     """Runs decode the images by themselves where sbatch refuses a job without a GPU."""
     if manifest.preparation is None:
         return manifest
     name, comment = manifest.preparation.name, job_comment(manifest.id, "preparation")
     try:
-        (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source, unset=OF_TRAINING)
+        (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), snapshot, unset=OF_TRAINING)
     except RefusedError as error:
         print(f"{error} (cpu_jobs in it says where jobs without a GPU run); the first run decodes the images")
         return manifest.model_copy(update={"preparation": None})
@@ -69,13 +74,13 @@ def _queue_training(
     folder: Path,
     profile: SlurmProfile,
     avoided: Sequence[str],
-    source: Path,
+    snapshot: Snapshot,
     manifest: Manifest,
 ) -> Manifest:
     name, comment = manifest.job_names[array], job_comment(manifest.id, array)
     after = [manifest.preparation.job] if manifest.preparation else []
     try:
-        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), source, after)
+        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), snapshot, after)
     except RefusedError as error:
         if avoided:
             nodes = ",".join(avoided)
@@ -91,7 +96,7 @@ def _queue_aggregation(
     waited_for: Sequence[str],
     folder: Path,
     profile: SlurmProfile,
-    source: Path,
+    snapshot: Snapshot,
     manifest: Manifest,
 ) -> Manifest:
     if manifest.aggregation is None:
@@ -99,7 +104,7 @@ def _queue_aggregation(
     name, comment = manifest.aggregation.name, job_comment(manifest.id, "aggregation")
     arrays = (task.job.partition("_")[0] for task in manifest.tasks)
     after = tuple(dict.fromkeys((*arrays, *waited_for)))
-    (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), source, after, OF_TRAINING)
+    (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), snapshot, after, OF_TRAINING)
     return manifest.model_copy(update={"aggregation": manifest.aggregation.model_copy(update={"job": job})})
 
 
@@ -113,7 +118,7 @@ def _name_local_jobs(manifest: Manifest) -> Manifest:
 
 
 def _start_local_queue(
-    work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, source: Path, manifest: Manifest
+    work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot, manifest: Manifest
 ) -> Manifest:
     every = [task for array in tasks.arrays for task in array]
     queue = LocalQueue(
@@ -124,7 +129,7 @@ def _start_local_queue(
         aggregation=tasks.aggregation,
         after=tuple(folder.parent / submission for submission in work.after),
     )
-    start_queue(folder, queue, source)
+    start_queue(folder, queue, snapshot)
     return manifest
 
 

@@ -6,10 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from caltech_exp.errors import one_line, shown
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
+from caltech_exp.results import Failure
 from caltech_exp.states import RunState
 from jobs.accounting import EndedJob, ended_jobs
-from jobs.local import cancelled
+from jobs.local import QUEUE_LOG, cancelled
+from jobs.logs import Refusal, log_path, refusal
 from jobs.profiles import SlurmProfile
 
 OF_A_JOB = {
@@ -48,6 +51,7 @@ def why_lost(
     told: dict[str, EndedJob] | None = None,
 ) -> dict[str, RunState]:
     """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
+    A lost run whose task refused to start has failed.
     Of tasks on this machine it is known which were cancelled.
 
     runs  the study's folder
@@ -65,10 +69,14 @@ def why_lost(
     found = dict(states)
     for run in _cancelled_here(runs, last):
         found[run] = _because(states[run], OF_A_JOB["CANCELLED"])
+    for run, (manifest, task) in last.items():
+        if why := refusal(runs, manifest, task):
+            log = log_path(runs, manifest, task) or runs / SUBMISSIONS / manifest.id / QUEUE_LOG
+            found[run] = _refused(run, why, manifest.id, log)
     jobs = {
         run: (task.job, manifest.job_names[task.array], manifest.created)
         for run, (manifest, task) in last.items()
-        if manifest.executor == "slurm"
+        if manifest.executor == "slurm" and found[run].state == "lost"
     }
     told = {} if told is None else told
     asked = {job for job, _, _ in jobs.values()} - told.keys()
@@ -101,6 +109,23 @@ def _cancelled_here(runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask
     local = {manifest.id for manifest, _ in last.values() if manifest.executor == "local"}
     ended = {one: cancelled(runs / SUBMISSIONS / one) for one in local}
     return [run for run, (manifest, task) in last.items() if task.job in ended.get(manifest.id, ())]
+
+
+def _refused(run: str, why: Refusal, submission: str, log: Path) -> RunState:
+    """The state of a run whose task did not start: its snapshot is damaged, or a file is another user's."""
+    failure = Failure(
+        run_id=run,
+        error=one_line(shown(why.reason, 500)),
+        traceback="",
+        kind="error",
+        submission=submission,
+        job=why.job,
+        host=why.host,
+        node="",
+        log=str(log),
+        when=why.when,
+    )
+    return RunState("failed", one_line(f"{failure.error} (log: {failure.log})"), failure)
 
 
 def _because(state: RunState, words: str) -> RunState:

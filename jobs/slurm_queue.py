@@ -5,6 +5,7 @@ import io
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -15,11 +16,14 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from caltech_exp.child_environment import slurm_environment
 from caltech_exp.errors import UserError
-from caltech_exp.provenance import CHECKOUT
+from caltech_exp.files import closed_to_others, umask
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
 from jobs.sbatch_options import NEVER, full_name, variables
+from jobs.snapshot import Snapshot
+
+TASK_PROCESS = "jobs.task_process"
 
 TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
@@ -87,7 +91,7 @@ def queue_array(
     tasks: Sequence[Callable[[], None]],
     folder: Path,
     profile: SlurmProfile,
-    source: Path = CHECKOUT,
+    snapshot: Snapshot,
     after: Sequence[str] = (),
     unset: Sequence[str] = (),
 ) -> list[str]:
@@ -95,21 +99,27 @@ def queue_array(
 
     Name and comment stand in squeue: by them the jobs are found again if this process dies here.
 
-    source  folder of the code that the tasks run
-    after   ids of jobs and arrays that must have ended first, however they end; one that Slurm no longer knows has
-    unset   options of sbatch that the user's environment may not add, beside those that the profile sets
+    snapshot  the code that the tasks run
+    after     ids of jobs and arrays that must have ended first, however they end; one unknown to Slurm has
+    unset     options of sbatch that the user's environment may not add, beside those that the profile sets
 
     Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
     cannot be called.
     """
-    executor = submitit.SlurmExecutor(folder, python=profile.python, max_num_timeout=TIME_LIMITS)
-    parameters = sbatch_parameters(name, profile, source, after)
+    executor = submitit.SlurmExecutor(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
+    parameters = sbatch_parameters(name, profile, after)
     executor.update_parameters(**parameters, comment=comment)
     options = {*NEVER, *unset, *profile.sbatch, *(name.replace("_", "-") for name in parameters)}
     printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
     seconds = max(profile.command_timeout_seconds, SECONDS_OF_A_TASK * len(tasks))
     try:
-        with _time_limit(seconds), _without(options), contextlib.redirect_stderr(printed), executor.batch():
+        with (
+            closed_to_others(),
+            _time_limit(seconds),
+            _without(options),
+            contextlib.redirect_stderr(printed),
+            executor.batch(),
+        ):
             jobs = [executor.submit(task) for task in tasks]
     except (FailedJobError, _OutOfTimeError) as error:
         if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
@@ -128,9 +138,13 @@ def queue_array(
     return [job.job_id for job in jobs]
 
 
-def sbatch_parameters(
-    name: str, profile: SlurmProfile, source: Path = CHECKOUT, after: Sequence[str] = ()
-) -> dict[str, Any]:
+def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
+    """The shell command that starts a task; submitit adds `-u -m submitit.core._submit FOLDER`."""
+    words = shlex.join(snapshot.command(TASK_PROCESS))
+    return f"{profile.python or shlex.quote(sys.executable)} {words}"
+
+
+def sbatch_parameters(name: str, profile: SlurmProfile, after: Sequence[str] = ()) -> dict[str, Any]:
     """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
     given = {
         "job_name": name,
@@ -149,11 +163,11 @@ def sbatch_parameters(
         "signal_delay_s": profile.signal_delay_seconds,
         "srun_args": profile.srun_args or None,
         "additional_parameters": _further_options(profile),
-        # After the profile's own lines, which may load modules: tasks run the code that submitted them, also where
-        # an editable install names another place, since its finder comes after those of sys.path.
         "setup": [
+            # The user's own, by which a group may share results: sbatch is called with a umask that forbids that.
+            f"umask {umask():04o}",
+            f"export SLURM_UMASK={umask():04o}",
             *profile.setup,
-            f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
             *_AT_THE_END,
             CPUS_OF_THE_STEP,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
-from caltech_exp.files import folder_if_it_succeeds, lock_or_wait
+from caltech_exp.files import folder_if_it_succeeds, lock_or_wait, make_own_folder
 from caltech_exp.manifest import SUBMISSIONS, AggregationJob, Manifest, SingleJob, SubmittedTask, write_manifest
 from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
@@ -29,7 +29,7 @@ from jobs.profiles import Profile, SlurmProfile
 from jobs.queueing import Step, Tasks, local_steps, slurm_steps
 from jobs.retry import avoiding
 from jobs.slurm_queue import UncertainError, check_log_folder
-from jobs.snapshot import Snapshot, check_python_path, take_snapshot
+from jobs.snapshot import Snapshot, take_snapshot
 from jobs.submission_id import submission_id
 from jobs.task import TrainTask
 from jobs.work import Work
@@ -92,7 +92,6 @@ def submit(
     """
     number = submission_id(datetime.now(UTC), (path.name for path in (runs / SUBMISSIONS).iterdir()))
     folder = runs / SUBMISSIONS / number
-    check_python_path(runs)
     # Decided here, not on the node: there a GPU that cannot be used looks like none.
     profile = profile.model_copy(update={"device": device_type(profile)})
     if isinstance(profile, SlurmProfile):
@@ -101,7 +100,7 @@ def submit(
     first_time = not (runs / STUDY).exists()
     manifest = _manifest(number, work, request, profile, snapshot.code)
     try:
-        folder.mkdir()
+        make_own_folder(folder)
         write_environment(folder)
         # Everything on record before anything is queued: whoever finds the jobs can tell what they are.
         _write_study(request, runs, data, snapshot.code)
@@ -176,8 +175,8 @@ def _steps(
         else None,
     )
     if isinstance(profile, SlurmProfile):
-        return slurm_steps(work, tasks, folder, profile, snapshot.folder)
-    return local_steps(work, tasks, folder, profile, snapshot.folder)
+        return slurm_steps(work, tasks, folder, profile, snapshot)
+    return local_steps(work, tasks, folder, profile, snapshot)
 
 
 def _task(

@@ -17,7 +17,6 @@ from caltech_exp.splits import read_data_set
 from jobs.ending import Ending
 from jobs.log_limit import limit_logs
 from jobs.profile_paths import expand_path, use_torch_home_of_submission
-from jobs.snapshot import SOURCES
 
 if TYPE_CHECKING:
     from caltech_exp.execute import TaskContext
@@ -116,9 +115,7 @@ class TrainTask:
         here = code_version()
         if here != self.code:
             raise UserError(
-                f"the task runs caltech_exp {here} from {CHECKOUT}, and {self.code} was submitted: its snapshot "
-                f"{Path(self.folder) / SOURCES / str(self.code.source)} is gone, or PYTHONPATH does not reach the "
-                "task; submit again"
+                f"the task runs caltech_exp {here} from {CHECKOUT}, and {self.code} was submitted; submit again"
             )
 
     def _context(self, origin: Origin, requests: Requests) -> "TaskContext":

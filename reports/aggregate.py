@@ -11,7 +11,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this checkout, whichever one is installed
+    if not __package__:  # as a script: this checkout, whichever one is installed
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -131,7 +131,7 @@ def test_another_place_for_compiled_code_stays(
     assert not (tmp_path / f"compiled-{os.getuid()}").exists()
 
 
-@pytest.mark.parametrize("what", ["a file", "of another user"])
+@pytest.mark.parametrize("what", ["a file", "of another user", "open to a group"])
 def test_where_there_can_be_no_folder_of_ones_own_torch_chooses(
     what: str, asked: Compiled, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +139,10 @@ def test_where_there_can_be_no_folder_of_ones_own_torch_chooses(
     if what == "a file":
         place.touch()
     else:
-        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        place.mkdir()
+        place.chmod(0o775 if what == "open to a group" else 0o755)
+    if what == "of another user":
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
     compiled(nn.Linear(2, 2), LONG, data, GPU, tmp_path)
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
     assert len(asked) == 1

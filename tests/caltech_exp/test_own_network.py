@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import inspect
+import os
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,14 @@ import torch
 from caltech_exp.config import RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.models import build
-from caltech_exp.own_network import OwnNetwork, find_network, keep_network
+from caltech_exp.own_network import (
+    OwnNetwork,
+    find_network,
+    keep_network,
+    kept_network,
+    load_network,
+    networks_folder,
+)
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import read_data_set
 from caltech_exp.train import evaluate, train_step
@@ -262,3 +270,58 @@ def test_nothing_of_a_network_stays_for_the_next_run(tmp_path: Path) -> None:
     first, second = (net.state_dict()["1.weight"] for net in nets)
     assert first.data_ptr() != second.data_ptr()
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077])
+def test_nobody_else_may_write_a_kept_file_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        kept = network(tmp_path).kept
+    finally:
+        os.umask(before)
+    assert kept.parent.parent == networks_folder(tmp_path / "runs")
+    assert [path.stat().st_mode & 0o022 for path in (kept, kept.parent, kept.parent.parent)] == [0, 0, 0]
+
+
+def test_a_kept_file_that_was_changed_is_restored(tmp_path: Path) -> None:
+    kept = network(tmp_path).kept
+    kept.write_text("raise SystemExit('changed')\n")
+    assert network(tmp_path).kept.read_text() == TINY
+    kept.chmod(0o666)
+    assert network(tmp_path).kept.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize("what", ["a group's", "a link"])
+def test_a_file_that_others_may_have_written_is_not_executed(what: str, tmp_path: Path) -> None:
+    found = network(tmp_path)
+    if what == "a link":
+        found.kept.rename(tmp_path / "elsewhere.py")
+        found.kept.symlink_to(tmp_path / "elsewhere.py")
+    else:
+        found.kept.chmod(0o664)
+    reason = "is a link; put the file itself there" if what == "a link" else "can be written by other users; chmod"
+    with pytest.raises(UserError, match=rf"network .*my nets.py {reason}"):
+        load_network(found.model)
+
+
+def test_a_study_goes_on_with_the_file_that_an_earlier_version_kept(tmp_path: Path) -> None:
+    found = network(tmp_path)
+    earlier = tmp_path / "runs" / "networks" / found.kept.parent.name
+    found.kept.parent.rename(earlier)
+    (earlier / found.kept.name).chmod(0o664)
+    _, _, pinned = found.model.partition(":")
+    again = kept_network(f"{earlier / found.kept.name}:{pinned}", tmp_path / "runs")
+    assert again == found
+    keep_network(again)
+    assert build(RunConfig(model=again.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
+
+
+def test_a_file_that_is_gone_or_outside_of_the_study_is_asked_for(tmp_path: Path) -> None:
+    found = network(tmp_path)
+    found.kept.rename(tmp_path / found.kept.name)
+    for place in (found.kept, tmp_path / found.kept.name):
+        _, _, pinned = found.model.partition(":")
+        with pytest.raises(
+            UserError, match=r"the study's network Tiny: .* is not there any more; give study=FILE"
+        ):
+            kept_network(f"{place}:{pinned}", tmp_path / "runs")

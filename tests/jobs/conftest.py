@@ -11,8 +11,10 @@ import pytest
 from caltech_exp import download
 from caltech_exp.pack_index import ALL_PACKS, split_contents
 from caltech_exp.packs import shared_pack
+from caltech_exp.provenance import code_version
 from caltech_exp.splits import read_data_set
 from jobs.prepare import main
+from jobs.snapshot import Snapshot, take_snapshot
 from tests.conftest import NO_NETWORK
 from tests.file_server import FileServer, serving
 from tests.jobs.published import Done, Here, Published, publish
@@ -30,6 +32,12 @@ def small_packs(stand_in: Path) -> Path:
     for split, layout in ALL_PACKS:
         shared_pack(folder, split_contents(data, split, 4, layout))
     return folder
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """This code as tasks run it."""
+    return take_snapshot(tmp_path_factory.mktemp("study"), code_version())
 
 
 @pytest.fixture

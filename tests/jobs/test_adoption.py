@@ -22,6 +22,7 @@ from jobs.adoption import adopt
 from jobs.aggregate_task import AggregateTask
 from jobs.profiles import SlurmProfile
 from jobs.slurm_queue import UncertainError, queue_array
+from jobs.snapshot import Snapshot
 from jobs.task import TrainTask
 from tests.jobs.testbed import path_with
 
@@ -52,7 +53,7 @@ def task(runs: Path, seed: int) -> TrainTask:
 
 
 @pytest.fixture
-def unsure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+def unsure(tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """A submission of three tasks and a report, none of which sbatch confirmed."""
     runs = tmp_path / "runs"
     folder = runs / SUBMISSIONS / NUMBER
@@ -62,7 +63,7 @@ def unsure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     monkeypatch.setenv("PATH", path_with(tmp_path, "sbatch", "echo 'Socket timed out' >&2; exit 1"))
     for tasks in ([task(runs, seed) for seed in SEEDS], [AggregateTask(str(runs), "report", str(folder), 1)]):
         with pytest.raises(UncertainError):
-            queue_array("scratch.runs", "comment", tasks, folder, PROFILE)
+            queue_array("scratch.runs", "comment", tasks, folder, PROFILE, snapshot)
     manifest = Manifest(
         id=NUMBER,
         executor="slurm",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from jobs.local import is_alive
 from jobs.logs import log_path
 from jobs.queued import sound_manifests
+from jobs.snapshot import snapshots_folder
 from tests.conftest import Command, Disk
 from tests.jobs.conftest import manifests
 from tests.jobs.testbed import until
@@ -50,7 +52,7 @@ def test_images_first_report_last_and_again_the_report_alone(
     ]
     assert json.loads((submission / "environment.json").read_text())["packages"]["submitit"]
     code = json.loads(next(runs.glob("*/result.json")).read_text())["code"]
-    assert (runs / "sources" / code["source"] / "jobs" / "task.py").is_file()
+    assert (snapshots_folder(runs) / code["source"] / "jobs" / "task.py").is_file()
 
     small_disk.fill()
     full = submit(*words, f"out={small_disk.path}", "wait=true")
@@ -127,7 +129,7 @@ def test_tasks_whose_queue_was_killed_are_ended_and_nobody_elses(
     )
     mine, other = (next(runs.glob("submissions/2*")) for runs in studies)
     for number in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
-        if command_line(number)[1:] == ["-m", "jobs.local_queue", str(mine)]:
+        if command_line(number)[-2:] == ["jobs.local_queue", str(mine)]:
             os.kill(number, signal.SIGKILL)
     until(lambda: not is_alive(mine))
     ended = cancel(f"runs={tmp_path / 'link'}")
@@ -136,6 +138,26 @@ def test_tasks_whose_queue_was_killed_are_ended_and_nobody_elses(
     until(lambda: cancel(f"runs={tmp_path / 'runs'}").stdout.startswith("nothing to cancel"))
     assert is_alive(other)
     assert "ended 1 job, 1 run" in cancel(f"runs={studies[1]}").stdout
+
+
+def test_a_purge_of_the_snapshot_fails_what_waits_and_the_same_command_goes_on(
+    submit: Command, status: Command, small: tuple[str, ...], one_slot: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*longer(small, 6), f"profile={one_slot}", f"runs={runs}", "seeds=2")
+    assert submit(*words).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
+    (snapshot,) = snapshots_folder(runs).iterdir()
+    shutil.rmtree(snapshot / "caltech_exp")
+    (submission,) = runs.glob("submissions/2*")
+    until(lambda: not is_alive(submission))
+    assert len(list(runs.glob("*/result.json"))) == 1  # what it runs, the first task has in memory
+    told = status(f"runs={runs}", "failed=true").stdout
+    assert f": snapshot {snapshot}: caltech_exp/bootstrap.py is missing or was changed; submit again, " in told
+    again = submit(*words, "wait=true")
+    assert again.returncode == 0, again.stderr
+    assert "2 runs of 1 configuration: 1 finished, 1 failed" in again.stdout
+    assert [path.name for path in snapshots_folder(runs).iterdir()] == [snapshot.name]
 
 
 def command_line(number: int) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.results import FAILURE, PROGRESS
+from jobs.snapshot import snapshots_folder
 from tests.conftest import Command
 from tests.jobs.conftest import SMALL, manifests
 from tests.jobs.testbed import path_with, profile, queue, slurm, until
@@ -294,3 +295,55 @@ def test_a_run_with_a_damaged_result_is_queued_once(
     (runs / name / "result.json").write_text("{")
     assert "nothing to queue" in submit(*words).stdout
     assert len(queue()) == 1
+
+
+def test_a_purged_snapshot_fails_its_jobs_by_name_and_the_same_command_restores_it(
+    submit: Command, status: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}", "aggregate=true", f"out={tmp_path / 'report'}")
+    before = os.umask(0o002)
+    try:
+        assert submit(*words).returncode == 0
+    finally:
+        os.umask(before)
+    (snapshot,) = snapshots_folder(runs).iterdir()
+    (snapshot / "caltech_exp" / "train.py").unlink()
+    release_all()
+    told = status(f"runs={runs}").stdout
+    missing = f"snapshot {snapshot}: caltech_exp/train.py is missing; submit again, which restores it (log: "
+    assert f": {missing}" in told
+    assert f"report: failed: {missing}" in told
+    assert not list(runs.glob("*/result.json"))
+
+    again = submit(*words)
+    assert again.returncode == 0, again.stderr
+    assert "1 run of 1 configuration: 1 failed" in again.stdout
+    release_all()
+    told = status(f"runs={runs}").stdout
+    assert f"report: {tmp_path / 'report' / 'report.md'}, written " in told
+    (result,) = runs.glob("*/result.json")
+    assert json.loads(result.read_text())["code"]["source"] == snapshot.name
+    # What is executed is closed to a group that may write results.
+    first, second = sorted(runs.glob("submissions/2*"))
+    assert {path.stat().st_mode & 0o777 for path in (first, *first.glob("*.pkl"))} == {0o755, 0o644}
+    assert second.stat().st_mode & 0o022 == 0
+
+
+def test_a_task_has_the_umask_of_who_submitted(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    before = os.umask(0o002)
+    try:
+        done = submit(*small, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}", "wait=true")
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    (result,) = runs.glob("*/result.json")
+    assert (result.stat().st_mode & 0o777, result.parent.stat().st_mode & 0o777) == (0o664, 0o775)
+
+
+def release_all() -> None:
+    """Let every job in the queue run, to its end."""
+    for job, _ in queue():
+        slurm("scontrol", "release", job)
+    until(lambda: not queue())

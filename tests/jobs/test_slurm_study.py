@@ -1,6 +1,7 @@
 """One command for a whole study on a real Slurm; what ends it; and the code that its tasks run."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -130,7 +131,7 @@ def test_jobs_run_the_code_that_was_submitted(small: tuple[str, ...], held: Path
     slurm("scontrol", "release", job)
     until(lambda: bool(list(runs.glob("*/result.json"))))
     code = json.loads(next(runs.glob("*/result.json")).read_text())["code"]
-    (snapshot,) = (runs / "sources").iterdir()
+    (snapshot,) = (runs / "sources" / str(os.getuid())).iterdir()
     assert (code["dirty"], code["source"]) == (True, snapshot.name)
     assert (
         code["commit"]
