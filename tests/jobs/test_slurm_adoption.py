@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
         ("sleep 1000", "sbatch did not end within 5 s; it waits where"),
         ("echo hello", "what sbatch said of the array resnet.runs was not understood"),
         ("echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1", "(sbatch: Socket timed out"),
+        ("echo 'cannot write /var/log/jobs: No space left on device' >&2; exit 3", "cannot write /var/log/jobs"),
+        ("exit 1", "sbatch"),
     ],
 )
 @pytest.mark.parametrize("taken", [True, False])

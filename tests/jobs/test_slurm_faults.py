@@ -106,9 +106,12 @@ def test_what_sbatch_refuses_leaves_nothing(
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("exit 1", "sbatch refused the array"),
         (
-            "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1",
+            "echo 'sbatch: error: Batch job submission failed: Unspecified error' >&2; exit 1",
+            "sbatch refused the array",
+        ),
+        (
+            "echo 'Batch job submission failed: Unable to contact slurm controller (connect failure)' >&2; exit 1",
             "Unable to contact slurm controller",
         ),
     ],
@@ -254,7 +257,10 @@ def test_a_preempted_task_saves_in_its_grace_time_and_is_queued_again(
 def test_what_was_queued_before_sbatch_refused_is_told(
     submit: Command, stand_in: Path, held: Path, tmp_path: Path
 ) -> None:
-    path = path_with(tmp_path, "sbatch", f'grep -q resnet "$1" && exit 1; exec {shutil.which("sbatch")} "$@"')
+    refusal = "echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1"
+    path = path_with(
+        tmp_path, "sbatch", f'if grep -q resnet "$1"; then {refusal}; fi; exec {shutil.which("sbatch")} "$@"'
+    )
     words = (
         "section=augmentation,resnet", "seeds=1", "weights=none", *SMALL, f"data={stand_in}", f"profile={held}",
         f"runs={tmp_path / 'runs'}",
