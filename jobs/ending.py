@@ -12,9 +12,13 @@ from typing import Any
 
 from caltech_exp.child_environment import slurm_environment
 from caltech_exp.interruption import Requests
+from jobs.cluster import ERROR
 
 REQUEUE_TRIES = 10
 SECONDS_BETWEEN = 5.0
+REQUEUE_SECONDS = 60.0
+PREEMPTED_TRIES = 3
+"""How often Slurm is asked whether this job is preempted. If it does not answer, the task just ends."""
 QUEUE_AGAIN = 75
 """Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
 ENDED = 128 + signal.SIGTERM
@@ -23,6 +27,8 @@ THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-
 """The job's own id, in shell: `1234_5` in an array. One of its tasks has the id of them all as SLURM_JOB_ID."""
 IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
 """In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
+JOB_STATE = "JobState="
+"""In every answer of `scontrol show job`."""
 
 
 class Ending:
@@ -58,6 +64,10 @@ class Ending:
         sys.exit(ENDED)
 
     def _queue_again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
+        # submitit's own call of scontrol inherits all of the environment, and takes status 0 for success.
+        environment = getattr(getattr(requeue, "__self__", None), "env", None)
+        if environment is not None:
+            environment._requeue = _requeue
         for _ in range(REQUEUE_TRIES):
             try:
                 requeue(signal.SIGUSR2, None)
@@ -73,21 +83,39 @@ def _preempted() -> bool:
     """Whether this is a job of Slurm's in its grace time."""
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":  # one of this machine's may run within a job
         return False
-    command = ["scontrol", "show", "job", _this_job()]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS_BETWEEN,
-            check=False,
-            env=slurm_environment(),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return IN_GRACE.search(done.stdout) is not None
+    for left in reversed(range(PREEMPTED_TRIES)):
+        try:
+            shown = _scontrol("show", "job", _this_job(), seconds=SECONDS_BETWEEN).stdout
+        except FileNotFoundError:  # in a container
+            return False
+        except (OSError, subprocess.SubprocessError):
+            shown = ""
+        if JOB_STATE in shown:
+            return IN_GRACE.search(shown) is not None
+        if left:
+            time.sleep(SECONDS_BETWEEN / PREEMPTED_TRIES)
+    return False
+
+
+def _requeue(_countdown: int) -> None:
+    """Have Slurm queue this task again. Raises OSError or SubprocessError if it does not."""
+    done = _scontrol("requeue", _this_job(), seconds=REQUEUE_SECONDS)
+    complaint = done.stderr.strip()
+    if done.returncode or ERROR.search(complaint):
+        raise subprocess.SubprocessError(complaint or f"scontrol ended with status {done.returncode}")
+
+
+def _scontrol(*words: str, seconds: float) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["scontrol", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=False,
+        env=slurm_environment(),
+    )
 
 
 def _this_job() -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.core.job_environment import SignalHandler
+from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.slurm.slurm import SlurmJobEnvironment
 
 from caltech_exp.interruption import Requests
 from jobs import ending
@@ -15,6 +18,17 @@ from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB, Ending
 from jobs.profiles import SlurmProfile
 from jobs.slurm_queue import sbatch_parameters
 from tests.jobs.testbed import path_with
+
+
+class _Again:
+    """A task that may be queued again, as TrainTask."""
+
+    def __call__(self) -> None:
+        raise NotImplementedError
+
+    def checkpoint(self) -> DelayedSubmission:
+        return DelayedSubmission(self)
+
 
 JOB = "JobId=7 JobName=x\n   JobState={} Reason=None\n   PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={}\n"
 
@@ -101,6 +115,43 @@ def test_a_task_of_an_array_asks_about_itself_and_not_about_all(
     assert ending._preempted()
     told = subprocess.run(["bash", "-c", f"echo {THIS_JOB}"], capture_output=True, text=True, check=True).stdout
     assert told == f"{own}\n"
+
+
+def test_a_controller_that_does_not_answer_at_first_is_asked_again_about_preemption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job").write_text(JOB.format("RUNNING", "2026-01-01T00:00:00"))
+    monkeypatch.setattr(ending, "SECONDS_BETWEEN", 1.0)
+    stub = (
+        f"if [ ! -e {tmp_path}/asked ]; then touch {tmp_path}/asked; "
+        f"echo 'slurm_load_jobs error: Socket timed out' >&2; exit 0; fi; cat {tmp_path}/job"
+    )
+    monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", stub))
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    assert ending._preempted()
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_requeue_that_fails_with_status_0_is_tried_again_without_the_users_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "SECONDS_BETWEEN", 0.01)
+    asked = tmp_path / "asked"
+    stub = (
+        f'echo "$* $SCONTROL_ALL" >>{asked}; '
+        f"if [ $(wc -l <{asked}) = 1 ]; then echo 'Socket timed out on send/recv operation' >&2; fi"
+    )
+    monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", stub))
+    for name, value in {"SLURM_JOB_ID": "7", "SCONTROL_ALL": "1", "SUBMITIT_EXECUTOR": "slurm"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    task = DelayedSubmission(_Again())
+    task.set_timeout(60, 3)
+    paths = JobPaths(tmp_path, "7")
+    handler = SignalHandler(SlurmJobEnvironment(), paths, task)
+    assert end(signal.SIGUSR2, handler.checkpoint_and_try_requeue) == -1
+    assert asked.read_text() == "requeue 7 \nrequeue 7 \n"
+    assert paths.submitted_pickle.exists()
 
 
 @pytest.mark.usefixtures("signals")
