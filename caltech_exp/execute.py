@@ -164,6 +164,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         attempts=lease.attempt,
         images_per_second=trained.images_per_second,
         peak_memory_bytes=trained.peak_memory_bytes,
+        weights_sha256=trained.weights_sha256,
         **account.spent(device),
     )
     lease.check()

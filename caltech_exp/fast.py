@@ -15,7 +15,7 @@ from caltech_exp.compiling import compiled
 from caltech_exp.config import RunConfig
 from caltech_exp.frozen import features_are_fixed, freeze_all_but, trunk_and_classifier
 from caltech_exp.hardware import arithmetic, input_type, send
-from caltech_exp.models import build, trained_parameters
+from caltech_exp.models import build_with_weights, trained_parameters
 from caltech_exp.pack_index import split_contents
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
@@ -45,7 +45,8 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
         resident_images(place, split_contents(data, split, config.max_images, layout, config.resize), device)
         for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
     )
-    net = build(config).to(device).to(memory_format=torch.channels_last)
+    net, initial = build_with_weights(config)
+    net = net.to(device).to(memory_format=torch.channels_last)
     trained = list(trained_parameters(net, config))
     freeze_all_but(net, trained)
     optimizer = optim.SGD(
@@ -88,6 +89,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
         ),
         val=batches(val, val_inputs, order(range(len(val)), most)),
         test=batches(test, test_inputs, order(range(len(test)), most)),
+        initial=initial,
     )
 
 

@@ -61,17 +61,17 @@ def file_system_time(folder: Path) -> float:
         return time.time()
 
 
-def user_path(text: str, key: str) -> Path:
-    """A path given as `key=text`: absolute, with `~` expanded.
+def user_path(text: str, key: str, folder: Path | None = None) -> Path:
+    """A path given as `key=text`: absolute, with `~` expanded; a relative one starts from `folder`, if given.
 
     Raises UserError for one that no file could have: an unknown user's home, too long a name, a folder on the
     way that may not be read.
     """
     try:
-        path = Path(text).expanduser().absolute()
+        path = (Path(folder or "") / Path(text).expanduser()).absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.stat()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a null byte, or no text in UTF-8
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise UserError(f"{key}={text}: {reason}; name another path") from None
     return path

@@ -1,9 +1,8 @@
 """The networks by name: how each is built, given weights, and which of its layers train."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,8 +10,8 @@ from torchvision.models import alexnet, resnet18
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.initial_weights import InitialWeights, load_initial_weights
 from caltech_exp.own_network import load_network
-from caltech_exp.weights import weights_file
 
 
 @dataclass(frozen=True)
@@ -39,31 +38,45 @@ NETWORKS = {
 def build(config: RunConfig) -> nn.Module:
     """The network of a run with its NUM_CLASSES-way head, on the CPU, in float32.
 
-    The head is new (random) unless a given state dict brings one of NUM_CLASSES outputs. Random numbers come
-    from torch's global generator. Raises UserError if the weights are missing, damaged or of another network.
+    Random numbers come from torch's global generator. Raises UserError if the weights are missing, damaged or of
+    another network.
     """
+    return build_with_weights(config)[0]
+
+
+def build_with_weights(config: RunConfig) -> tuple[nn.Module, InitialWeights | None]:
+    """As build; with what it says of the weights that were loaded, None if the network starts from random ones."""
+    net = _build_random(config)
+    return net, load_initial_weights(net, _fixed_head(config), config) if config.pretrained else None
+
+
+def check_weights_fit(config: RunConfig, network: bytes | None = None) -> InitialWeights:
+    """What loading the weights of a pretrained configuration comes to; raises UserError as build does.
+
+    `network` is the content of a network file of the user's own that the study does not keep yet.
+    """
+    # The meta device has names and shapes only, and takes no memory. Other networks may compute with the numbers.
+    with torch.device("meta") if config.model in NETWORKS else nullcontext():
+        net = _build_random(config, network)
+    return load_initial_weights(net, _fixed_head(config), config)
+
+
+def _fixed_head(config: RunConfig) -> str | None:
+    return NETWORKS[config.model].head if config.model in NETWORKS else None
+
+
+def _build_random(config: RunConfig, content: bytes | None = None) -> nn.Module:
     if config.model not in NETWORKS:
-        return _build_own(config)
+        return _build_own(config, content)
     network = NETWORKS[config.model]
     net = network.build()
-    if not config.pretrained:
-        replace_head(net, network)
-        return net
-    path = weights_file(config)
-    state = _read_state_dict(path)
-    head = state.get(f"{network.head}.weight")
-    trained_here = isinstance(head, torch.Tensor) and head.shape[:1] == (NUM_CLASSES,)
-    if trained_here:
-        replace_head(net, network)
-    _load(net, state, path, config)
-    if not trained_here:
-        replace_head(net, network)
+    replace_head(net, network)
     return net
 
 
-def _build_own(config: RunConfig) -> nn.Module:
-    """A network of the user's own; given weights must have been trained here, with its head."""
-    make = load_network(config.model)
+def _build_own(config: RunConfig, content: bytes | None) -> nn.Module:
+    """A network of the user's own, as its function returns it."""
+    make = load_network(config.model, content)
     try:
         net = make(NUM_CLASSES)
     except Exception as error:
@@ -76,9 +89,6 @@ def _build_own(config: RunConfig) -> nn.Module:
         )
     if not list(trained_parameters(net, config)):
         raise UserError(_nothing_to_train(net, config))
-    if config.pretrained:
-        path = weights_file(config)
-        _load(net, _read_state_dict(path), path, config)
     return net
 
 
@@ -86,16 +96,6 @@ def _nothing_to_train(net: nn.Module, config: RunConfig) -> str:
     if any(parameter.requires_grad for parameter in net.parameters()):
         return f"freeze={config.freeze} leaves nothing of {config.model} to train; freeze something else"
     return f"network {config.model} has no parameter with requires_grad, nothing to train; leave some unfrozen"
-
-
-def _load(net: nn.Module, state: dict[str, Any], path: Path, config: RunConfig) -> None:
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(
-            f"weights {path} do not fit {config.model}: {reason}; give weights of that network"
-        ) from None
 
 
 def classifier_of(net: nn.Module, config: RunConfig) -> str:
@@ -139,15 +139,3 @@ def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Paramet
         chosen = config.freeze == "none" or fully_connected == (config.freeze == "conv")
         if chosen and parameter.requires_grad:
             yield parameter
-
-
-def _read_state_dict(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # on damaged bytes torch's unpickler raises nearly anything, an IndexError too
-        raise UserError(f"weights {path} are not a file written by torch.save; give a state dict") from None
-    if not isinstance(state, dict):
-        raise UserError(f"weights {path} hold a {type(state).__name__}, not a state dict; save net.state_dict()")
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
-        raise UserError(f"weights {path} hold more than named tensors; save net.state_dict() alone")
-    return state

@@ -42,7 +42,7 @@ def find_network(text: str, folder: Path, runs: Path) -> OwnNetwork:
     match = OWN_NETWORK.fullmatch(text)
     if match is None:
         raise UserError(f"network {shown(text)!r}: give a file and a function in it, as in nets.py:tiny")
-    path = user_path(str(folder / Path(match["path"]).expanduser()), "network")
+    path = user_path(match["path"], "network", folder)
     try:
         content = path.read_bytes()
         defined = [
@@ -111,10 +111,11 @@ def keep_network(network: OwnNetwork) -> None:
         write_atomically(network.kept, network.content)
 
 
-def load_network(model: str) -> Callable[[int], Any]:
+def load_network(model: str, content: bytes | None = None) -> Callable[[int], Any]:
     """The function that a run's `model` names; its file is executed if its content is what was submitted
     and only the user can have written it.
 
+    `content` is the file's, where the study does not keep it yet: before its first submission.
     Executed anew for every run: what it draws at random and what it keeps must not depend on the runs before.
     Raises UserError if the file is not there, is another one than was pinned, or fails.
     """
@@ -123,7 +124,7 @@ def load_network(model: str) -> Callable[[int], Any]:
         raise ValueError(f"{model} is no network of a file")
     path = Path(match["path"])
     try:
-        content = read_own(path)
+        content = read_own(path) if content is None else content
     except OSError as error:
         raise UserError(f"network {path} cannot be read ({error.strerror}); bring it back") from None
     except UntrustedError as error:

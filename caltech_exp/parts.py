@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from caltech_exp.initial_weights import InitialWeights
+
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Network inputs and labels (int64 [n]), both on the device."""
 
@@ -37,6 +39,7 @@ class Parts:
     forward    `net`, or a compiled form of it, used in training
     optimizer  over the parameters that train
     arithmetic the context of forward passes, with the precision that the run asks for
+    initial    what the network started from, None for random weights
     """
 
     network: str
@@ -47,3 +50,4 @@ class Parts:
     train: Batches
     val: Batches
     test: Batches
+    initial: InitialWeights | None = None

@@ -26,6 +26,7 @@ class Position:
     first_loss        of the first step, known once the first epoch is closed
     confusion         of the last evaluation of the validation set
     epoch_random      the random states in which the open epoch began
+    weights_sha256    of the file that the run started from, None for random weights, or where it is not known
     """
 
     epoch_random: dict[str, Any]
@@ -36,6 +37,7 @@ class Position:
     trained_images: int = 0
     first_loss: float | None = None
     confusion: "Matrix | None" = None
+    weights_sha256: str | None = None
 
 
 def snapshot(
@@ -59,6 +61,7 @@ def snapshot(
         "trained_images": at.trained_images,
         "first_loss": at.first_loss,
         "confusion": None if at.confusion is None else torch.from_numpy(at.confusion),
+        "weights_sha256": at.weights_sha256,
     }
 
 
@@ -82,5 +85,6 @@ def restore(
         trained_images=saved["trained_images"],
         first_loss=saved["first_loss"],
         confusion=None if saved["confusion"] is None else saved["confusion"].numpy(),
+        weights_sha256=saved.get("weights_sha256"),  # not in checkpoints of earlier versions
     )
     return position, saved["random"]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from caltech_exp.config import RunConfig
 from caltech_exp.data import Caltech
-from caltech_exp.models import build, trained_parameters
+from caltech_exp.models import build_with_weights, trained_parameters
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.sampling import training_indices, training_sampler
 from caltech_exp.splits import DataSet, Sample, evenly
@@ -21,14 +21,15 @@ from caltech_exp.transforms import eval_transform, train_transform
 def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
     """DataLoaders, network and optimizer as the template makes them. Raises UserError for damaged weights."""
     train, val, test = loaders(config, data, device)
-    net = build(config).to(device)
+    net, initial = build_with_weights(config)
+    net = net.to(device)
     optimizer = optim.SGD(
         trained_parameters(net, config),
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    return Parts(config.model, net, net, optimizer, nullcontext, train, val, test)
+    return Parts(config.model, net, net, optimizer, nullcontext, train, val, test, initial)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:

@@ -67,7 +67,8 @@ class Result(StrictRecord):
     task left there included, or on a CPU the process's peak resident memory. `attempts` says how often the run was
     taken up; times are those of all attempts that it went on from.
     `code` ended the run, and `earlier_code` is all other code whose checkpoints it went on from, oldest first.
-    `energy_joules` is what the GPU used during the run, where it counts that.
+    `energy_joules` is what the GPU used during the run, where it counts that. `weights_sha256` is of the file that
+    initial weights were loaded from; None for random weights, and in results of earlier versions.
     """
 
     schema_version: Literal[1] = 1
@@ -96,6 +97,7 @@ class Result(StrictRecord):
     images_per_second: FiniteFloat
     peak_memory_bytes: int
     energy_joules: FiniteFloat | None = None
+    weights_sha256: str | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -43,6 +43,7 @@ class Trained:
     test_images: int
     images_per_second: float
     peak_memory_bytes: int
+    weights_sha256: str | None = None
 
 
 def nothing(_snapshot: Callable[[], dict[str, Any]]) -> None:
@@ -74,6 +75,10 @@ def train(
     parts = prepare(config, data, device, packs)
     scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
     at, resume_random = Position(random_states(device)), None
+    if parts.initial:
+        at.weights_sha256 = parts.initial.sha256
+        if parts.initial.note:
+            print(parts.initial.note, flush=True)
     if saved:
         at, resume_random = restore(saved, parts, scheduler, device)
 
@@ -144,6 +149,7 @@ def train(
         test_images=parts.test.images,
         images_per_second=at.trained_images / at.training_seconds,
         peak_memory_bytes=peak_memory(device),
+        weights_sha256=at.weights_sha256,
     )
 
 

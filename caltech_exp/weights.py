@@ -2,14 +2,16 @@
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.config import PIN, RunConfig
-from caltech_exp.digests import file_digest
+from caltech_exp.digests import Digest, file_digest
 from caltech_exp.download import Origin, bring, inside
 from caltech_exp.errors import UserError, did_you_mean
 from caltech_exp.files import user_path
 from caltech_exp.sources import IMAGENET
+from caltech_exp.weights_format import foreign_content
 
 
 def imagenet_path(model: str) -> Path:
@@ -20,29 +22,48 @@ def imagenet_path(model: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits of the file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """64 hex digits of the file's content. Raises OSError."""
+    return file_digest(path, "sha256").digits
 
 
-def pin(path: str) -> str:
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file that was read once: `sha256` is the hash of exactly this content."""
+
+    path: Path
+    content: bytes
+    sha256: str
+
+
+def pin(path: str, folder: Path | None = None) -> str:
     """`net.pth` -> `/absolute/net.pth@sha256:<64 hex>`, so that the run's identity follows the content.
 
-    Raises UserError if there is no such file, or if a hash given along does not fit it.
+    A relative path starts from `folder`, by default the current one. Raises UserError if there is no such file, if
+    a hash given along does not fit it, or if it is no state dict at first sight.
     """
     name, pinned, digest = path.partition(PIN)
-    file = user_path(name, "weights")
+    file = user_path(name, "weights", folder)
+    if file.is_dir():
+        raise UserError(f"weights={name} is a folder; name the file in it")
     if not file.is_file():
         hint = did_you_mean(name, ("none", "imagenet")) if "/" not in name else ""
         hint = hint if hint.startswith("; did") else "; it takes none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
     try:
-        found = sha256(file)
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+            foreign = foreign_content(opened)
     except OSError as error:
         raise UserError(f"weights={name} cannot be read ({error.strerror}); make it readable") from None
     if pinned and digest != found:
-        raise UserError(f"weights={name}: the file's SHA-256 is {found}, not {digest}; bring the right file back")
+        raise UserError(f"weights={name}: {_other_content(found, digest)}")
+    if foreign:
+        raise UserError(f"weights {file} {foreign}")
     return f"{file.resolve()}{PIN}{found}"
+
+
+def _other_content(found: str, pinned: str) -> str:
+    return f"the file's SHA-256 is {found}, not {pinned}; bring the right file back"
 
 
 def imagenet_problem(model: str, *, read: bool = True) -> str | None:
@@ -81,11 +102,27 @@ def fetch_imagenet(model: str, folder: Origin | None = None) -> None:
     bring(origin, path, (source.digest,), advice)
 
 
-def weights_file(config: RunConfig) -> Path:
-    """The file a pretrained configuration starts from, verified by hash. Raises UserError if it is not whole."""
+def read_weights(config: RunConfig) -> WeightsFile:
+    """The file that a pretrained configuration starts from.
+
+    Raises UserError if it is missing, or has other content than the configuration pins (of torchvision's weights:
+    than the file's name promises).
+    """
+    name, pinned, digest = config.weights.partition(PIN)
     if config.weights == "imagenet":
-        problem = imagenet_problem(config.model)
+        problem = imagenet_problem(config.model, read=False)
         if problem:
             raise UserError(f"weights=imagenet: {problem}; fetch it on the login node before the run")
-        return imagenet_path(config.model)
-    return Path(pin(config.weights).partition(PIN)[0])
+        path = imagenet_path(config.model)
+    else:
+        path = user_path(name, "weights")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"weights {path} cannot be read ({error.strerror}); bring the file back") from None
+    found = hashlib.sha256(content).hexdigest()
+    if config.weights == "imagenet" and not IMAGENET[config.model].digest.fits(Digest("sha256", found)):
+        raise UserError(f"weights=imagenet: {damaged_weights(path)}")
+    if pinned and digest != found:
+        raise UserError(f"weights {path}: {_other_content(found, digest)}")
+    return WeightsFile(path, content, found)

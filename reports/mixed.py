@@ -7,7 +7,8 @@ from reports.outcome import Outcome
 
 
 def mixed_origins(results: Sequence[Outcome]) -> list[str]:
-    """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`."""
+    """In what the results differ: some of `code versions`, `library versions`, `devices`, `numbers of images`,
+    `initial weights`."""
     differing: dict[str, set[Any]] = {
         "code versions": {str(code) for result in results for code in (*result.earlier_code, result.code)},
         "library versions": {
@@ -17,6 +18,7 @@ def mixed_origins(results: Sequence[Outcome]) -> list[str]:
         "numbers of images": {
             (result.data.train_images, result.data.val_images, result.data.test_images) for result in results
         },
+        "initial weights": {result.weights_sha256 for result in results if result.weights_sha256},
     }
     return [name for name, found in differing.items() if len(found) > 1]
 

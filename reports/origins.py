@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import PurePath
 
 from caltech_exp.clock import utc_now
+from caltech_exp.config import PIN
 from caltech_exp.provenance import code_version
 from reports.blocks import Block, Listing, Prose, Table
 from reports.collect import Collected
@@ -11,6 +13,7 @@ from reports.counts import ORDER, count_runs
 from reports.figure_blocks import submit_command
 from reports.markup import code, escape
 from reports.places import place
+from reports.vocabulary import network_name
 
 
 def origins_blocks(collected: Collected) -> list[Block]:
@@ -53,6 +56,7 @@ def _facts(collected: Collected) -> Listing:
             f"Wall time of all runs together: {hours:.1f} h",
             _spread("Code", (result.all_code for result in results)),
             *(_spread(name, versions) for name, versions in _libraries(collected).items()),
+            *(_spread(name, digests) for name, digests in _initial_weights(collected).items()),
             _spread("Device", (f"{result.device.name} ({result.device.type})" for result in results)),
             _spread("Host", (result.host for result in results), mixed_matters=False),
         ]
@@ -75,6 +79,18 @@ def _libraries(collected: Collected) -> dict[str, list[str]]:
         for name, version in result.libraries.items():
             versions.setdefault(name, []).append(version)
     return dict(sorted(versions.items()))
+
+
+def _initial_weights(collected: Collected) -> dict[str, list[str]]:
+    """The hash of the weights file that each run loaded, by network and file."""
+    digests: dict[str, list[str]] = {}
+    for result in collected.results():
+        if result.weights_sha256:
+            config = result.config
+            name = PurePath(config.weights.partition(PIN)[0]).name
+            what = f"Initial weights of {network_name(config.model)}, {name}"
+            digests.setdefault(what, []).append(f"SHA-256 {result.weights_sha256}")
+    return dict(sorted(digests.items()))
 
 
 def _spread(what: str, values: Iterable[str], *, mixed_matters: bool = True) -> str:

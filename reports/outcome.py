@@ -68,6 +68,7 @@ class Outcome(NamedTuple):
     images_per_second: float
     peak_memory_bytes: int
     energy_joules: float | None
+    weights_sha256: str | None
     digest: str
 
     @property

@@ -1,5 +1,6 @@
 """How a run ends is always on record."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from caltech_exp.devices import choose_device
 from caltech_exp.errors import UserError
 from caltech_exp.execute import _progress, execute
 from caltech_exp.failures import one_line
+from caltech_exp.interruption import Interrupted
 from caltech_exp.lease import Lease, LeaseLostError, take
 from caltech_exp.leftovers import CHECKPOINT
+from caltech_exp.models import build
 from caltech_exp.pack import Pack, load_pack
 from caltech_exp.pack_index import Contents
 from caltech_exp.packs import PackPlace
@@ -30,6 +33,7 @@ from caltech_exp.results import (
 )
 from caltech_exp.splits import read_data_set
 from caltech_exp.train import Trained, train
+from caltech_exp.weights import pin, sha256
 from tests.caltech_exp.engines import CPU
 from tests.caltech_exp.tasks import CONFIG, ORIGIN, finish, task
 from tests.conftest import Disk
@@ -119,12 +123,12 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
     folder = tmp_path / run_id(broken, 0)
     failure = read_record(folder / FAILURE, Failure)
     assert isinstance(failure, Failure)
-    assert "there is no such file" in failure.error
+    assert "missing.pth cannot be read (No such file or directory); bring the file back" in failure.error
     assert (failure.kind, failure.job, failure.log) == ("mistake", "12_3", "/logs/12_3.out")
     assert "Traceback" in failure.traceback
     assert not (folder / PROGRESS).exists()
     torch.save({}, tmp_path / "missing.pth")
-    with pytest.raises(UserError, match="do not fit resnet18"):
+    with pytest.raises(UserError, match="hold an empty dict"):
         execute(broken, 0, task(tmp_path, data, packs))
 
 
@@ -227,3 +231,32 @@ def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Dis
     small_disk.change("ro")
     with pytest.raises(OSError, match="Read-only file system"):
         execute(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
+
+
+def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    data, file = read_data_set(stand_in), tmp_path / "net.pth"
+    torch.save(build(CONFIG).state_dict(), file)
+    config = CONFIG.but(weights=pin(str(file)))
+    result = finish(config, 0, task(tmp_path, data, packs))
+    assert result.weights_sha256 == sha256(file)
+    assert finish(CONFIG, 0, task(tmp_path, data, packs)).weights_sha256 is None
+    before = result.model_dump(mode="json", exclude={"weights_sha256"})  # of a version without it
+    (tmp_path / result.run_id / RESULT).write_text(json.dumps(before))
+    again = read_result(tmp_path / result.run_id)
+    assert again == result.model_copy(update={"weights_sha256": None})
+
+
+def test_a_run_that_goes_on_names_the_weights_it_began_with(
+    stand_in: Path, tmp_path: Path, packs: PackPlace
+) -> None:
+    file = tmp_path / "net.pth"
+    torch.save(build(CONFIG).state_dict(), file)
+    began = sha256(file)
+    context = task(tmp_path, read_data_set(stand_in), packs)
+    config = CONFIG.but(weights=str(file))  # as a study of an earlier version names it
+    context.requests.stop = True
+    with pytest.raises(Interrupted):
+        execute(config, 0, context)
+    torch.save(build(CONFIG).state_dict(), file)
+    assert sha256(file) != began
+    assert finish(config, 0, task(tmp_path, read_data_set(stand_in), packs)).weights_sha256 == began

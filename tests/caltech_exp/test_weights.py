@@ -13,7 +13,7 @@ from caltech_exp import download, weights
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.digests import Digest
 from caltech_exp.errors import UserError
-from caltech_exp.models import build
+from caltech_exp.models import build, build_with_weights
 from caltech_exp.sources import IMAGENET
 from tests.conftest import NO_NETWORK
 from tests.file_server import serving
@@ -97,11 +97,12 @@ def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, t
 
 def test_pin_follows_the_content(tmp_path: Path) -> None:
     file = tmp_path / "my net.pth"
-    file.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
+    torch.save({"weight": torch.zeros(1)}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weights.pin("my net.pth", tmp_path) == f"{file}{PIN}{digest}"
     assert weights.pin(str(file)) == f"{file}{PIN}{digest}"
     assert weights.pin(f"{file}{PIN}{digest}") == f"{file}{PIN}{digest}"
-    file.write_bytes(b"other weights")
+    torch.save({"weight": torch.ones(1)}, file)
     with pytest.raises(UserError, match="bring the right file back"):
         weights.pin(f"{file}{PIN}{digest}")
 
@@ -111,9 +112,31 @@ def test_pin_follows_the_content(tmp_path: Path) -> None:
     [
         ("imagnet", "there is no such file; did you mean 'imagenet'?"),
         ("/no/such.pth", "it takes none, imagenet or the path of a state dict"),
+        ("/", "is a folder; name the file in it"),
+        ("a\0b", "embedded null byte; name another path"),
+        ("~nobody_of_this_name/net.pth", "name another path"),
     ],
 )
 def test_a_missing_file_is_named(name: str, message: str) -> None:
-    with pytest.raises(UserError, match=f"weights={name}: ") as caught:
+    with pytest.raises(UserError, match="weights=") as caught:
         weights.pin(name)
     assert message in str(caught.value)
+
+
+def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Path) -> None:
+    file = Path(shutil.copy(stand_in_weights / "resnet18.pth", tmp_path))
+    config = RunConfig(model="resnet18", weights=weights.pin(str(file)))
+    read = weights.read_weights(config)
+    assert read.sha256 == hashlib.sha256(read.content).hexdigest() == config.weights.partition(PIN)[2]
+    torch.save({"weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match=r"resnet18\.pth: the file's SHA-256 is .*; bring the right file back"):
+        build(config)
+    file.unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); bring the file back"):
+        build(config)
+
+
+def test_of_torchvisions_weights_the_whole_hash_is_known(cached: Path) -> None:
+    _, initial = build_with_weights(RunConfig(model="resnet18", weights="imagenet"))
+    assert initial is not None
+    assert initial.sha256 == hashlib.sha256(cached.read_bytes()).hexdigest()
