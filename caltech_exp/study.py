@@ -56,6 +56,13 @@ class StudySettings(StrictRecord):
             config = config.but(weights=self.imagenet_weights[config.model])
         return config
 
+    def joined(self, other: "StudySettings") -> "StudySettings":
+        """These settings; if both replace ImageNet weights, with the other's for networks that these leave out."""
+        if not (self.imagenet_weights and other.imagenet_weights):
+            return self
+        weights = {**other.imagenet_weights, **self.imagenet_weights}
+        return self.model_copy(update={"imagenet_weights": weights})
+
     def require_fit(self, tables: Iterable[tuple[Section, Table]]) -> None:
         """Raises UserError that names the first row, as `section.table=row`, that the overrides do not fit.
 
@@ -107,16 +114,28 @@ class StudyFile(StrictRecord):
 
     name      the file's name without .yaml
     networks  name in the file -> what stands for it in the runs' settings (own_network.OwnNetwork.model)
+    weights   the same for weights files (weights.pin); a study of an earlier version leaves them unpinned
     """
 
     name: str = Field(min_length=1)
     text: str
     networks: dict[str, str] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
 
     @property
     def catalog(self) -> Catalog:
         """What it asks. Raises UserError if it is not a sound study file."""
-        return read_catalog(self.text, self.name, f"{self.name}.yaml", self.networks)
+        return read_catalog(self.text, self.name, f"{self.name}.yaml", self.networks, self.weights)
+
+    @property
+    def weights_files(self) -> tuple[str, ...]:
+        """The weights files of its rows, pinned or as they are written. Raises UserError as `catalog` does."""
+        return weights_files(row.config for _, table in self.catalog.tables for row in table.rows)
+
+
+def weights_files(configs: Iterable[RunConfig]) -> tuple[str, ...]:
+    """The weights files that configurations start from, each once."""
+    return tuple(dict.fromkeys(config.weights for config in configs if config.weights not in ("none", "imagenet")))
 
 
 class Study(StrictRecord):
@@ -153,7 +172,8 @@ def require_same(
     here, asked = (f"the study {one.name}" if one else "the report's study" for one in (study.file, file))
     if here != asked:
         raise UserError(f"{runs} holds {here}, and this command is of {asked}; give another runs= folder")
-    if not study.settings.same_results(settings, file.catalog if file else THE_REPORT):
+    asked_catalog = file.catalog if file else THE_REPORT
+    if not study.settings.joined(settings).same_results(settings.joined(study.settings), asked_catalog):
         raise UserError(
             f"{runs} holds a study with {study.settings}, and this command asks for {settings}; "
             "give the same overrides, or another runs= folder"

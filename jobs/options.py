@@ -1,7 +1,7 @@
 """The words of `jobs/submit.py`: options of the command and overrides of the runs, told apart and checked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from caltech_exp.arguments import flags, parse, split_arguments, usage
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.catalog.reading import own_networks
-from caltech_exp.config import NETWORK_NAMES, RunConfig
+from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.errors import UserError, shown
 from caltech_exp.files import user_path
 from caltech_exp.own_network import OwnNetwork, find_network, kept_network
@@ -54,7 +54,8 @@ class SubmitOptions(BaseModel):
     data: str = Field("", description="the Caltech-101 folder; left out: $CALTECH101_ROOT or the profile's")
     packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
     imagenet_weights: str = Field(
-        "", description="folder with alexnet.pth and resnet18.pth to use in place of torchvision's"
+        "",
+        description="folder with alexnet.pth and resnet18.pth, as the rows need them, in place of torchvision's",
     )
     runs_per_task: int = Field(1, ge=1, description="runs that one task trains one after the other")
     retry: Literal["failed"] | None = Field(
@@ -125,9 +126,13 @@ def parse_request(argv: Sequence[str]) -> Request:
     if checked.get("model") not in (None, *NETWORK_NAMES):
         networks.append(find_network(checked["model"], Path.cwd(), runs))
         checked["model"] = networks[-1].model
-    replaced = _imagenet_weights(options.imagenet_weights) if options.imagenet_weights else {}
-    settings = StudySettings(overrides=checked, imagenet_weights=replaced)
+    settings = StudySettings(overrides=checked)
     settings.require_fit(tables)
+    if options.imagenet_weights:
+        configs = [settings.apply(row.config) for _, table in tables for row in table.rows]
+        used = {config.model for config in configs if config.weights == "imagenet"}
+        replaced = _imagenet_weights(options.imagenet_weights, used)
+        settings = settings.model_copy(update={"imagenet_weights": replaced})
     try:
         settings.require_fit(catalog.tables)
     except UserError as error:
@@ -159,7 +164,23 @@ def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, l
         )
     own = {name: find_network(of, path.parent, runs) for name, of in own_networks(text, path.name).items()}
     networks = {name: network.model for name, network in own.items()}
-    return StudyFile(name=path.stem, text=text, networks=networks), list(own.values())
+    file = StudyFile(name=path.stem, text=text, networks=networks)
+    return file.model_copy(update={"weights": _study_weights(file, path, runs)}), list(own.values())
+
+
+def _study_weights(file: StudyFile, path: Path, runs: Path) -> dict[str, str]:
+    """The weights files that the rows of a study file name, pinned to their content of now.
+
+    A study of an earlier version does not pin those it began with: they stay as they are, and so do its runs.
+    """
+    found = file.weights_files
+    study = read_study(runs) if found else None
+    before = study.file.weights_files if study and study.file and study.file.name == file.name else ()
+    unpinned = {name for name in before if PIN not in name}
+    try:
+        return {name: pin(name, path.parent) for name in found if name not in unpinned}
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from None
 
 
 def names(key: str, text: str) -> list[str]:
@@ -175,9 +196,19 @@ def table_names(text: str) -> list[str]:
     return [one.strip() for one in NEXT_TABLE.split(text)] if "=" in text else names("table", text)
 
 
-def _imagenet_weights(folder: str) -> dict[str, str]:
+def _imagenet_weights(folder: str, used: Collection[str]) -> dict[str, str]:
+    """The folder's weights by network; it need not have those of networks that are not used."""
     root = user_path(folder, "imagenet_weights")
-    missing = [f"{model}.pth" for model in IMAGENET if not (root / f"{model}.pth").is_file()]
+    if not root.is_dir():
+        raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
+    missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
     if missing:
         raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} not there; put state dicts there")
-    return {model: pin(str(root / f"{model}.pth")) for model in IMAGENET}
+    pinned = {}
+    for model in IMAGENET:
+        try:
+            pinned[model] = pin(f"{model}.pth", root)
+        except UserError:
+            if model in used:
+                raise
+    return pinned

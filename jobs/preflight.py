@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
 from caltech_exp.cpu import computes_bf16
 from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
+from caltech_exp.own_network import OwnNetwork
 from caltech_exp.splits import DataSet, evenly, read_data_set
-from caltech_exp.study import StudyData, StudySettings
+from caltech_exp.study import StudyData, StudySettings, weights_files
 from caltech_exp.weights import fetch_imagenet, imagenet_problem
 from jobs.capacity import device_type
 from jobs.local_gpus import local_gpus
@@ -101,17 +102,32 @@ def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
             )
 
 
-def check_weights_fit(configs: Iterable[RunConfig]) -> None:
-    """Raises UserError if a weights file is not a state dict of its network. Imports torch if there is one."""
+def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[OwnNetwork]) -> list[str]:
+    """A line on every weights file of which not all is used. Imports torch if there is a weights file.
+
+    networks  those of the user's own that the study may not keep yet
+
+    Raises UserError if a file is not a state dict of its network.
+    """
     given = {(c.model, c.weights): c for c in configs if c.weights not in ("none", "imagenet")}
-    if given:
-        import torch
+    if not given:
+        return []
+    from caltech_exp.models import check_weights_fit
 
-        from caltech_exp.models import build
+    contents = {network.model: network.content for network in networks}
+    notes = [check_weights_fit(config, contents.get(config.model)).note for config in given.values()]
+    return list(dict.fromkeys(filter(None, notes)))
 
-        for config in given.values():
-            with torch.device("meta"):  # names and shapes only, no memory
-                build(config)
+
+def unpinned(configs: Iterable[RunConfig]) -> list[str]:
+    """A line on weights files whose content nobody watches: of a study file, in a study of an earlier version."""
+    files = [file for file in weights_files(configs) if PIN not in file]
+    if not files:
+        return []
+    return [
+        f"weights {', '.join(files)}: this study began before weights were pinned, and its runs keep their ids; "
+        "do not change the file, or start the study again with another runs= folder"
+    ]
 
 
 def slow_arithmetic(configs: Iterable[RunConfig], profile: Profile) -> list[str]:

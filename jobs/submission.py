@@ -97,7 +97,7 @@ def submit(
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)
-    first_time = not (runs / STUDY).exists()
+    study_before = read_study(runs)
     manifest = _manifest(number, work, request, profile, snapshot.code)
     try:
         make_own_folder(folder)
@@ -127,22 +127,26 @@ def submit(
                 cancel_jobs([manifest.preparation.job], profile.command_timeout_seconds)
         shutil.rmtree(folder, ignore_errors=True)
         snapshot.forget()
-        if first_time:
-            (runs / STUDY).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if study_before is None:
+                (runs / STUDY).unlink(missing_ok=True)
+            elif read_study(runs) != study_before:
+                write_study(runs, study_before)
         raise
     return manifest
 
 
 def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersion) -> None:
-    """Record the study when it begins, and its file whenever that has changed since."""
+    """Record the study when it begins, and whenever its file has changed or more ImageNet weights are replaced."""
     for network in request.networks:
         keep_network(network)
     study = read_study(runs)
     if study is None:
         study = Study(settings=request.settings, file=request.file, data=data, created=utc_now(), code=code)
-    elif study.file == request.file:
-        return
-    write_study(runs, study.model_copy(update={"file": request.file}))
+    settings = study.settings.joined(request.settings)
+    changed = study.model_copy(update={"settings": settings, "file": request.file})
+    if changed != read_study(runs):
+        write_study(runs, changed)
 
 
 def _only_queued(manifest: Manifest) -> Manifest | None:

@@ -31,10 +31,11 @@ from jobs.preflight import (
     check_data,
     check_device,
     check_weights,
-    check_weights_fit,
+    check_weights_files,
     describe_data,
     find_data,
     slow_arithmetic,
+    unpinned,
 )
 from jobs.profile_paths import packs_folder, use_torch_home
 from jobs.profiles import Profile, SlurmProfile, command_timeout, load_profile
@@ -104,6 +105,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         *single_lines(work, "would queue"),
         *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
         *cost_lines(arrays, past, profile, images),
+        *unpinned([run.config for run in plan]),
         *slow_arithmetic([run.config for run in open_runs], profile),
         *advice(states.values()),
     ]:
@@ -131,10 +133,12 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     if read_study(runs) is None:
         print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
         check_images(data)
-        check_weights_fit(open_configs)
-
-    for line in slow_arithmetic(open_configs, profile):
-        print(line)
+    for line in [
+        *check_weights_files(open_configs, request.networks),
+        *unpinned([run.config for run in plan]),
+        *slow_arithmetic(open_configs, profile),
+    ]:
+        print(line, flush=True)
     manifest = _queue(request, profile, runs, plan, data, most_tasks)
     if manifest:
         print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")

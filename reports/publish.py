@@ -57,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if published is None:
             write_study(out, without_folders(study))
+        elif (grown := _grown(published, study)) != published:
+            write_study(out, grown)
         new = [one for one in results if one.run_id not in strange and _publish(one, out)]
         add_record(out, left, {folder.name for folder in run_folders(out) if (folder / RESULT).exists()})
     except OSError as error:
@@ -87,6 +89,13 @@ def _publish(result: Result, out: Path) -> bool:
     return True
 
 
+def _grown(published: Study, study: Study) -> Study:
+    """The published study with the rows and the weights that the study has got since."""
+    now = without_folders(study)
+    settings = published.settings.joined(now.settings)
+    return published.model_copy(update={"settings": settings, "file": now.file})
+
+
 def without_folders(study: Study) -> Study:
     """The study's record, with files by name and hash alone and the data set by its fingerprint."""
     settings = StudySettings(
@@ -94,7 +103,10 @@ def without_folders(study: Study) -> Study:
         imagenet_weights={name: _file_name(value) for name, value in study.settings.imagenet_weights.items()},
     )
     file = study.file and study.file.model_copy(
-        update={"networks": {name: _file_name(value) for name, value in study.file.networks.items()}}
+        update={
+            "networks": {name: _file_name(value) for name, value in study.file.networks.items()},
+            "weights": {name: _file_name(value) for name, value in study.file.weights.items()},
+        }
     )
     data = study.data.model_copy(update={"root": ""})
     return study.model_copy(update={"settings": settings, "file": file, "data": data})

@@ -33,17 +33,32 @@ class _Inherited:
     precision: str = ""
 
 
-def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] | None = None) -> Catalog:
+@dataclass(frozen=True)
+class _Files:
+    """What stands for the file's own networks and for weights files in run settings, by the names in the file."""
+
+    networks: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+def read_catalog(
+    text: str,
+    name: str,
+    where: str,
+    networks: Mapping[str, str] | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> Catalog:
     """The catalog that the text of a study file describes.
 
     name      what the study is called: the file's name without .yaml
     where     names the file in errors
-    networks  what stands for the file's own networks in run settings (own_network.pin); as written if left out
+    networks  what stands for the file's own networks in run settings (own_network); as written if left out
+    weights   the same for weights files (weights.pin)
 
     Raises UserError that names the place and what belongs there.
     """
     written = _written(text, where)
-    known = {**written.networks, **(networks or {})}
+    files = _Files({**written.networks, **(networks or {})}, weights or {})
     try:
         seeds = parse_seeds(written.seeds)
     except UserError as error:
@@ -52,9 +67,9 @@ def read_catalog(text: str, name: str, where: str, networks: Mapping[str, str] |
     numbers = _free_numbers(written)
     for key, section in written.sections.items():
         place = f"{where}: section {key}"
-        base = _config(_Inherited(RunConfig()), {**written.settings, **section.settings}, known, place)
+        base = _config(_Inherited(RunConfig()), {**written.settings, **section.settings}, files, place)
         tables = tuple(
-            _table(table_key, table, base, known, f"{place}, table {table_key}", numbers, written.reported_runs)
+            _table(table_key, table, base, files, f"{place}, table {table_key}", numbers, written.reported_runs)
             for table_key, table in section.tables.items()
         )
         sections.append(_section(key, section, tables))
@@ -117,13 +132,13 @@ def _table(
     key: str,
     table: WrittenTable,
     base: _Inherited,
-    networks: Mapping[str, str],
+    files: _Files,
     place: str,
     numbers: Iterator[int],
     reported_runs: int,
 ) -> Table:
-    base = _config(base, table.settings, networks, place)
-    rows = tuple(_rows(table, base, networks, place, reported_runs))
+    base = _config(base, table.settings, files, place)
+    rows = tuple(_rows(table, base, files, place, reported_runs))
     if len(rows) > MOST_ROWS:
         raise UserError(f"{place}: it has {len(rows):,} rows, more than {MOST_ROWS:,}; sweep fewer values")
     first: dict[str, str] = {}
@@ -140,14 +155,12 @@ def _table(
     return Table(key, table.number, title, table.question, heading, rows, figures, table.settings_figure)
 
 
-def _rows(
-    table: WrittenTable, base: _Inherited, networks: Mapping[str, str], place: str, reported_runs: int
-) -> Iterator[Row]:
+def _rows(table: WrittenTable, base: _Inherited, files: _Files, place: str, reported_runs: int) -> Iterator[Row]:
     if isinstance(table.sweep, dict):
         for values in product(*table.sweep.values()):
             label = ", ".join(values)
             settings = dict(zip(table.sweep, values, strict=True))
-            yield Row(label, _config(base, settings, networks, f"{place}, row {label}").config)
+            yield Row(label, _config(base, settings, files, f"{place}, row {label}").config)
         return
     for label, entry in table.rows.items():
         here = f"{place}, row {label}"
@@ -159,21 +172,23 @@ def _rows(
             raise _misplaced(error, here) from None
         settings = {**row.settings, **({table.sweep: label} if table.sweep else {})}
         reported = replace(row.reported, runs=reported_runs) if row.reported else None
-        yield Row(label, _config(base, settings, networks, here).config, reported, row.diverges)
+        yield Row(label, _config(base, settings, files, here).config, reported, row.diverges)
 
 
-def _config(base: _Inherited, settings: Mapping[str, Any], networks: Mapping[str, str], place: str) -> _Inherited:
+def _config(base: _Inherited, settings: Mapping[str, Any], files: _Files, place: str) -> _Inherited:
     changes = dict(settings)
     precision = changes.get("precision", base.precision)
     if precision and changes.get("engine") == "fast":
         changes["precision"] = precision
     if isinstance(changes.get("model"), str):
-        changes["model"] = networks.get(changes["model"], changes["model"])
-        if networks and changes["model"] not in (*NETWORK_NAMES, *networks.values()):
+        changes["model"] = files.networks.get(changes["model"], changes["model"])
+        if files.networks and changes["model"] not in (*NETWORK_NAMES, *files.networks.values()):
             raise UserError(
                 f"{place}: unknown network {shown(changes['model'])!r}"
-                f"{did_you_mean(changes['model'], [*NETWORK_NAMES, *networks])}"
+                f"{did_you_mean(changes['model'], [*NETWORK_NAMES, *files.networks])}"
             )
+    if isinstance(changes.get("weights"), str):
+        changes["weights"] = files.weights.get(changes["weights"], changes["weights"])
     try:
         return _Inherited(base.config.but(**changes), precision) if changes else base
     except ValidationError as error:

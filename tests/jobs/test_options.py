@@ -1,5 +1,6 @@
 """The words of jobs/submit.py."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         (["scratch.lr"], "'scratch.lr' is not of the form key=value; write table=scratch.lr"),
         (["section=all", "profile.partition"], "'profile.partition' has no value; write profile.partition=VALUE"),
         (["section=all", "runs_per_task=0"], "runs_per_task=0: "),
-        (["section=all", "imagenet_weights=/nowhere"], "alexnet.pth and resnet18.pth not there"),
+        (["section=all", "imagenet_weights=/nowhere"], "there is no such folder; give one with state dicts"),
+        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth not there"),
+        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth not there"),
     ],
 )
 def test_wrong_words(words: list[str], message: str) -> None:
@@ -88,6 +91,22 @@ def test_weights_are_pinned(stand_in_weights: Path) -> None:
     pinned = request.settings.imagenet_weights
     assert set(pinned) == {"alexnet", "resnet18"}
     assert all("@sha256:" in reference for reference in pinned.values())
+
+
+def test_only_weights_that_the_rows_use_must_be_there(stand_in_weights: Path, tmp_path: Path) -> None:
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
+    folder = f"imagenet_weights={tmp_path}"
+    for words in (["section=resnet,scratch"], ["section=scratch"], ["section=all", "weights=none"]):
+        assert set(parse_request([*words, folder]).settings.imagenet_weights) == {"resnet18"}
+    (tmp_path / "alexnet.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert set(parse_request(["section=resnet", folder]).settings.imagenet_weights) == {"resnet18"}
+    with pytest.raises(
+        UserError, match=r"alexnet\.pth are a Git LFS pointer, not the file itself; run git lfs pull"
+    ):
+        parse_request(["section=all", folder])
+    (tmp_path / "alexnet.pth").unlink()
+    with pytest.raises(UserError, match=r"alexnet\.pth not there; put state dicts there"):
+        parse_request(["section=transfer", folder])
 
 
 def test_usage_names_every_option_and_setting() -> None:
