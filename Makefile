@@ -4,7 +4,7 @@
 # make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
 # make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
-# make campaign   there too: 20 runs through 40 disturbances, compared bit by bit with 20 undisturbed ones
+# make campaign   there too: 40 disturbances of studies, compared bit by bit with an undisturbed one; n=1000 for more
 # make scale      there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
 
 PYTHON ?= python3
@@ -17,6 +17,11 @@ READY := $(VENV)/.ready
 DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0 precision=fp32
 DEMO_SECTION := all
 DEMO_DATA := build/demo/stand-in
+
+# Of make campaign: how many disturbances, which, and where.
+n ?= 40
+seed ?= 0
+folder ?= build/campaign
 
 .PHONY: setup demo test test-browser test-latex test-slurm campaign scale check format clean
 
@@ -51,12 +56,15 @@ test-latex: setup
 	CI=true $(BIN)/python -m pytest -m latex
 
 test-slurm: setup
+	bash .ci/strace
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m pytest -m slurm
 
+# Interrupted, it goes on where it was; with a larger n it adds to what was done.
 campaign: setup
+	bash .ci/strace
 	bash slurm/testbed/start.sh
-	$(BIN)/python -m tests.jobs.campaign runs=20 disturbances=40 seed=0
+	$(BIN)/python -m tests.jobs.campaign n=$(n) seed=$(seed) "folder=$(folder)"
 
 scale: setup
 	bash slurm/testbed/start.sh
