@@ -150,10 +150,10 @@ def make_own_folder(folder: Path) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """Take the permission to write from everybody but the owner. Raises OSError."""
-    mode = stat.S_IMODE(path.lstat().st_mode)  # a default ACL may have given more than the umask does
-    if mode & BY_OTHERS:
-        path.chmod(mode & ~BY_OTHERS)
+    """Take the permission to write from everybody but the owner; of a link nothing is changed. Raises OSError."""
+    mode = path.lstat().st_mode  # a default ACL may have given more than the umask does
+    if mode & BY_OTHERS and not stat.S_ISLNK(mode):
+        path.chmod(stat.S_IMODE(mode) & ~BY_OTHERS)
 
 
 def umask() -> int:

@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -78,14 +79,16 @@ import caltech_exp, jobs
     return folder
 
 
-def start(taken: Snapshot, *words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def start(
+    taken: Snapshot, *words: str, path: Path | None = None, variables: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     """Run a module of the snapshot in a process of its own, in a folder full of other code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SUBMITIT"))}
     environment |= {"PYTHONPATH": str(path)} if path else {}
     return subprocess.run(
         [sys.executable, *taken.command(*words)],
         cwd=path,
-        env={**environment, "PYTHONSAFEPATH": "1"},
+        env={**environment, "PYTHONSAFEPATH": "1", **variables},
         capture_output=True,
         text=True,
         timeout=120,
@@ -189,6 +192,23 @@ def test_a_damaged_snapshot_is_refused_in_one_line_and_on_record(
     assert message in done.stderr
     record = json.loads((tmp_path / "queue_refused.json").read_text())
     assert f"error: {record['reason']}\n" == done.stderr
+
+
+@pytest.mark.parametrize("what", ["a module", "the bootstrap"])
+@pytest.mark.parametrize(
+    ("job", "variables"),
+    [
+        ("5_3", {"SUBMITIT_EXECUTOR": "slurm", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}),
+        ("5", {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "5"}),
+        ("41", {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "41", "SLURM_JOB_ID": "5"}),
+    ],
+)
+def test_a_refusal_is_on_record_under_the_jobs_id(
+    job: str, variables: dict[str, str], what: str, taken: Snapshot, tmp_path: Path
+) -> None:
+    DAMAGES[what][0](taken.folder)
+    assert start(taken, "jobs.show", str(tmp_path), variables=variables).returncode != 0
+    assert json.loads((tmp_path / f"{job}_refused.json").read_text())["job"] == job
 
 
 @pytest.mark.parametrize("place", ["jobs/show.py", "jobs", ".", ".."])

@@ -18,6 +18,7 @@ import pytest
 
 from caltech_exp.errors import UserError
 from jobs.local import LocalQueue, cancel, cancelled, is_alive, queued_tasks, start_queue, submitit_jobs
+from jobs.local_processes import end_orphans, has_orphans
 from jobs.snapshot import Snapshot
 from jobs.submission import study_lock
 from tests.conftest import Command
@@ -98,6 +99,21 @@ def test_a_slot_runs_one_task_at_a_time(tmp_path: Path, snapshot: Snapshot) -> N
     start_queue(tmp_path, LocalQueue({f"local-{number}": task for number in range(3)}, 1, ()), snapshot)
     until(lambda: not is_alive(tmp_path))
     assert log.read_text().split() == ["start", "end"] * 3
+
+
+@pytest.mark.parametrize("version", ["this one", "before snapshots were checked"])
+def test_tasks_without_their_queue_are_found_and_ended(version: str, snapshot: Snapshot, tmp_path: Path) -> None:
+    words = ("-u", "-m", "submitit.core._submit", str(tmp_path))
+    given = snapshot.command("jobs.task_process", *words) if version == "this one" else words
+    environment = {**os.environ, "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
+    running = subprocess.Popen([sys.executable, *given], env=environment)  # waits for its pickle
+    try:
+        until(lambda: has_orphans(tmp_path))
+        assert not has_orphans(tmp_path.parent)
+        assert end_orphans(tmp_path) == 1
+        assert running.wait(60) == -signal.SIGTERM
+    finally:
+        running.kill()
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_path: Path) -> None:
