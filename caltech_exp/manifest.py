@@ -1,10 +1,12 @@
 """What was submitted into a study: which job trains which runs, by which command and code."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from caltech_exp.bootstrap import user_name
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
@@ -38,6 +40,12 @@ class SingleJob(StrictRecord):
     job: str = ""
 
 
+class PreparationJob(SingleJob):
+    """The job that decodes images first: `packs` are the files that it makes."""
+
+    packs: tuple[str, ...] = ()
+
+
 class AggregationJob(SingleJob):
     """The job that writes the report into the folder `report`."""
 
@@ -47,7 +55,9 @@ class AggregationJob(SingleJob):
 class Manifest(StrictRecord):
     """One submission: what was queued, where, by which command and code.
 
+    tasks       on record from just before sbatch is called for their array; what is not here was never submitted
     preparation, aggregation  the jobs before and after its arrays, where it has them
+    user, uid   who submitted, by name and number; a manifest of before these were recorded is its file's owner's
     """
 
     schema_version: Literal[1] = 1
@@ -55,7 +65,7 @@ class Manifest(StrictRecord):
     executor: Literal["slurm", "local"]
     job_names: tuple[str, ...]
     tasks: tuple[SubmittedTask, ...]
-    preparation: SingleJob | None = None
+    preparation: PreparationJob | None = None
     aggregation: AggregationJob | None = None
     settings: StudySettings
     seeds: tuple[int, ...]
@@ -64,6 +74,18 @@ class Manifest(StrictRecord):
     code: CodeVersion
     host: str
     created: str
+    user: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)] = ""
+    uid: int | None = Field(default=None, ge=0, lt=2**32)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user of this process submitted it."""
+        return self.uid in (None, os.geteuid())
+
+    @property
+    def user_name(self) -> str:
+        """Who submitted, in words."""
+        return self.user or user_name(os.geteuid() if self.uid is None else self.uid)
 
     def single(self, part: SinglePart) -> SingleJob | None:
         """The job that prepares or aggregates, if the submission has one."""
@@ -96,6 +118,19 @@ def write_manifest(runs: Path, manifest: Manifest) -> None:
 
 
 def read_manifests(runs: Path) -> list[Manifest | Damaged]:
-    """Every submission into the study, oldest first."""
-    found = (read_record(path, Manifest) for path in sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
+    """Every submission into the study, oldest first, each with who submitted it."""
+    found = (_read_manifest(path) for path in sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
     return [manifest for manifest in found if manifest is not None]
+
+
+def _read_manifest(path: Path) -> Manifest | Damaged | None:
+    manifest = read_record(path, Manifest)
+    if not isinstance(manifest, Manifest) or manifest.uid is not None:
+        return manifest
+    try:
+        uid = path.stat().st_uid
+    except FileNotFoundError:  # removed since it was read
+        return None
+    except OSError as error:
+        return Damaged(path, error.strerror or str(error))
+    return manifest.model_copy(update={"uid": uid, "user": user_name(uid)})

@@ -1,30 +1,23 @@
-"""Jobs that are queued although sbatch did not say so: they are given their tasks, or cancelled.
+"""Jobs that are queued although sbatch did not say so: they get their tasks, or are cancelled.
 
-submitit puts a task into a file of any name, and names the file after its job once sbatch has told the id. Where
-that did not come about (no answer in time, or the submitting process died), a task that starts waits a minute for
-its file and ends. Such jobs are known by their comment, and the files by the runs that they train.
+A task's file is named after its place in the submission until sbatch prints the id of its job, and after the job
+from then on. Where sbatch prints none (no answer in time, or the submitting process died), a task that starts
+waits a minute for its file and ends. Such jobs are found by their comment, and their files by name: nothing is
+unpickled. Only the user who submitted does this. Another user's files are not touched, and their jobs stay as they
+are.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
-from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.core.utils import JobPaths
 
-from caltech_exp.config import run_id
+from caltech_exp.bootstrap import UntrustedError, read_own
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SinglePart, write_manifest
-from jobs.aggregate_task import AggregateTask
-from jobs.cluster import QueuedJob, cancel_jobs, grouped, queued_jobs
-from jobs.pack_task import PackTask
-from jobs.study_jobs import JobIndex
-from jobs.task import TrainTask
-
-NOT_NAMED_YET = re.compile(r"[0-9a-f]{32}\.pkl")
-"""A task's file before sbatch has told its job's id."""
-
-Key = tuple[str, ...] | SinglePart
-"""What tells a submission's tasks apart: the runs that one trains, or which single job it is."""
+from jobs.cluster import QueuedJob, cancel_jobs, grouped
+from jobs.sbatch import task_file
+from jobs.study_jobs import JobIndex, index_jobs
 
 
 def adopt(
@@ -32,9 +25,9 @@ def adopt(
 ) -> tuple[list[Manifest], list[str]]:
     """The manifests with the ids of jobs that are in the queue and were not known, and what to say of it.
 
-    Such a job's file gets the name that the job looks for. Where there is no such file, the job is cancelled and
-    leaves the manifest: its runs are open again. Call it with the study's lock held; Slurm is asked only if some
-    job of an open run is not known, once.
+    Such a job's file gets the name that the job looks for. Where there is no such file, or its runs were submitted
+    again meanwhile, the job is cancelled and leaves the manifest: its runs are open again. Hold the study's lock.
+    Slurm is asked once, and only if a job of an open run is not known.
 
     done     runs with a result
     timeout  seconds that a Slurm command may take
@@ -43,11 +36,14 @@ def adopt(
     """
     unsure = {manifest.id for manifest in manifests if _lacks_ids(manifest, done)}
     names = {name for manifest in manifests if manifest.id in unsure for name in manifest.all_names}
-    jobs = JobIndex(queued_jobs(names, timeout) if names else ())
+    jobs = index_jobs([manifest for manifest in manifests if manifest.is_own], names, timeout)
+    latest = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
     found, given, cancelled = [], [], []
     for manifest in manifests:
         if manifest.id in unsure:
-            manifest, mine, strays = _with_ids(runs / SUBMISSIONS / manifest.id, manifest, jobs)
+            again = {run for run, submission in latest.items() if submission != manifest.id}
+            folder = runs / SUBMISSIONS / manifest.id
+            manifest, mine, strays = _with_ids(folder, manifest, jobs, again)
             if strays:
                 cancel_jobs(strays, timeout)
             if mine or strays:
@@ -55,15 +51,21 @@ def adopt(
             given += mine
             cancelled += strays
         found.append(manifest)
-    lines = [f"sbatch had queued {', '.join(grouped(given))} without saying so: they have their tasks"] * bool(
-        given
-    )
-    lines += [f"cancelled {', '.join(grouped(cancelled))}: their tasks are not there any more"] * bool(cancelled)
+    lines = []
+    if given:
+        lines.append(
+            f"found {', '.join(grouped(given))} in the queue, which sbatch had not named: they have their tasks"
+        )
+    if cancelled:
+        lines.append(
+            f"cancelled {', '.join(grouped(cancelled))}: "
+            "the files of their tasks are missing, or their runs were submitted again"
+        )
     return found, lines
 
 
 def _lacks_ids(manifest: Manifest, done: Collection[str]) -> bool:
-    if manifest.executor != "slurm":
+    if manifest.executor != "slurm" or not manifest.is_own:
         return False
     open_tasks = [task for task in manifest.tasks if not all(run in done for run in task.runs)]
     # Then its report has nothing to wait for, or is gone. A report submitted alone waits for others' tasks.
@@ -73,21 +75,25 @@ def _lacks_ids(manifest: Manifest, done: Collection[str]) -> bool:
     return any(single and not single.job for single in singles) or any(not task.job for task in open_tasks)
 
 
-def _with_ids(folder: Path, manifest: Manifest, jobs: JobIndex) -> tuple[Manifest, list[str], list[str]]:
-    """The manifest with the ids of its jobs in the queue; which were added, and which have no file."""
-    files: dict[Key, Path] | None = None
+def _with_ids(
+    folder: Path, manifest: Manifest, jobs: JobIndex, again: Collection[str]
+) -> tuple[Manifest, list[str], list[str]]:
+    """The manifest with the ids of its jobs in the queue; which were added, and which are to be cancelled.
+
+    again  runs that were submitted later too
+    """
     given: list[str] = []
     strays: list[str] = []
 
-    def give(job: QueuedJob, key: Key) -> bool:
-        nonlocal files
-        wanted = JobPaths(folder, job.id).submitted_pickle
+    def give(job: QueuedJob, part: int | SinglePart, index: int) -> bool:
+        wanted, file = JobPaths(folder, job.id).submitted_pickle, task_file(folder, part, index)
         if not wanted.exists():  # or whoever submitted died between naming it and writing the manifest
-            files = _unnamed(folder) if files is None else files
-            if key not in files:
+            try:
+                read_own(file)  # a node will run what is in it
+            except (OSError, UntrustedError):
                 strays.append(job.id)
                 return False
-            files.pop(key).rename(wanted)
+            file.rename(wanted)
         given.append(job.id)
         return True
 
@@ -96,28 +102,14 @@ def _with_ids(folder: Path, manifest: Manifest, jobs: JobIndex) -> tuple[Manifes
         job = None if task.job else jobs.of_task(manifest, task)
         if job is None:
             tasks.append(task)
-        elif give(job, task.runs):
+        elif all(run in again for run in task.runs):
+            strays.append(job.id)
+        elif give(job, task.array, task.index):
             tasks.append(task.model_copy(update={"job": job.id}))
     singles = {}
     for part in get_args(SinglePart):
         single = manifest.single(part)
         job = jobs.of_single(manifest, part) if single and not single.job else None
         if single and job:
-            singles[part] = single.model_copy(update={"job": job.id}) if give(job, part) else None
+            singles[part] = single.model_copy(update={"job": job.id}) if give(job, part, 0) else None
     return manifest.model_copy(update={"tasks": tuple(tasks), **singles}), given, strays
-
-
-def _unnamed(folder: Path) -> dict[Key, Path]:
-    """The files of the submission that no job's name is on, by what stands in them; unreadable ones left out."""
-    found: dict[Key, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if NOT_NAMED_YET.fullmatch(path.name):
-            try:
-                task = DelayedSubmission.load(path).function
-            except Exception:  # whatever a pickle of another version, or half of one, raises
-                continue
-            if isinstance(task, TrainTask):
-                found[tuple(run_id(config, seed) for config, seed in task.runs)] = path
-            elif isinstance(task, PackTask | AggregateTask):
-                found["preparation" if isinstance(task, PackTask) else "aggregation"] = path
-    return found

@@ -45,7 +45,7 @@ class Aggregation:
 
 def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[Aggregation]:
     """All that the manifests name, oldest first; `jobs` are the study's in Slurm's queue."""
-    in_slurm = {found.submission: found.job for found in jobs if found.part == "aggregation"}
+    in_slurm = {found.manifest.id: found.job for found in jobs if found.part == "aggregation"}
     found = []
     for manifest in manifests:
         if manifest.aggregation is None:
@@ -109,7 +109,8 @@ def end_replaced(
     report: Path, runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], timeout: float
 ) -> list[str]:
     """End the aggregations of the manifests that wait to write `report`, now that a new one does; what to say."""
-    replaced = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
+    waiting = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
+    replaced = [a for a in waiting if a.manifest.is_own]
     try:
         for aggregation in replaced:
             if aggregation.manifest.executor == "local":
@@ -118,7 +119,10 @@ def end_replaced(
                 cancel_jobs([aggregation.job], timeout)
     except (OSError, UserError) as error:
         return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
-    return [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]
+    lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]
+    return lines + [
+        f"job {a.job} of {a.manifest.user_name} writes the report too" for a in waiting if not a.manifest.is_own
+    ]
 
 
 def _waited_for(
@@ -128,7 +132,7 @@ def _waited_for(
 
     And a line for what is in the other queue, which this one cannot wait for.
     """
-    arrays = tuple(dict.fromkeys(found.whole for found in jobs if found.part == "training"))
+    arrays = tuple(dict.fromkeys(found.job.array for found in jobs if found.part == "training"))
     here = tuple(m.id for m in manifests if m.executor == "local" and local.is_alive(runs / SUBMISSIONS / m.id))
     if isinstance(profile, SlurmProfile):
         return arrays, [f"the report does not wait for runs on this machine: {', '.join(here)}"] if here else []

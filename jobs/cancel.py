@@ -58,12 +58,14 @@ class Target:
     submission: str
     job: str
     runs: tuple[str, ...]
+    user: str
 
 
 @dataclass(frozen=True)
 class Targets:
     """What of a study is to end.
 
+    others    tasks that stay: other users submitted them
     orphaned  submissions on this machine whose tasks have outlived their queue
     shared    tasks that stay: they train a chosen run and others
     """
@@ -72,6 +74,7 @@ class Targets:
     here: tuple[Target, ...]
     orphaned: tuple[Manifest, ...]
     shared: tuple[Target, ...]
+    others: tuple[Target, ...]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,18 +107,20 @@ def _chosen(options: CancelOptions, study: Study, manifests: Sequence[Manifest])
 
 def _targets(runs: Path, manifests: Sequence[Manifest], chosen: set[str] | None, timeout: float) -> Targets:
     """What is in a queue now of everything, or of tasks that train chosen runs only."""
-    on_slurm = [Target(found.submission, found.job.id, found.runs) for found in study_jobs(manifests, timeout)]
+    own = {manifest.id for manifest in manifests if manifest.is_own}
+    slurm = [
+        Target(found.manifest.id, found.job.id, found.runs, found.manifest.user_name)
+        for found in study_jobs(manifests, timeout)
+    ]
     here = [target for manifest in manifests for target in _local_targets(runs, manifest)]
-    if chosen is None:
-        orphaned = tuple(manifest for manifest in manifests if _is_orphaned(runs, manifest))
-        return Targets(tuple(on_slurm), tuple(here), orphaned, ())
-    touched = [target for target in (*on_slurm, *here) if chosen & set(target.runs)]
-    whole = [target for target in touched if chosen.issuperset(target.runs)]
+    touched = [target for target in (*slurm, *here) if chosen is None or chosen & set(target.runs)]
+    whole = [target for target in touched if chosen is None or chosen.issuperset(target.runs)]
     return Targets(
-        on_slurm=tuple(target for target in on_slurm if target in whole),
-        here=tuple(target for target in here if target in whole),
-        orphaned=(),
-        shared=tuple(target for target in touched if target not in whole),
+        on_slurm=tuple(target for target in slurm if target in whole and target.submission in own),
+        here=tuple(target for target in here if target in whole and target.submission in own),
+        orphaned=tuple(m for m in manifests if chosen is None and m.id in own and _is_orphaned(runs, m)),
+        shared=tuple(target for target in touched if target not in whole and target.submission in own),
+        others=tuple(target for target in touched if target.submission not in own),
     )
 
 
@@ -130,7 +135,11 @@ def _tell(targets: Targets, runs: Path, verb: str = "would end") -> None:
         print(f"{verb} what is left of {manifest.id}, whose queue process is gone")
     for target in targets.shared:
         print(f"left {target.job} of {target.submission}: it trains other runs too")
-    if not (targets.on_slurm or targets.here or targets.orphaned or targets.shared):
+    for user in sorted({target.user for target in targets.others}):
+        theirs = [target for target in targets.others if target.user == user]
+        jobs = ", ".join(grouped([target.job for target in theirs]))
+        print(f"left {_count(theirs)} of {user}, who alone may end them: {jobs}")
+    if not (targets.on_slurm or targets.here or targets.orphaned or targets.shared or targets.others):
         print(f"nothing to cancel: no job of {runs} is in a queue")
 
 
@@ -153,7 +162,7 @@ def _local_targets(runs: Path, manifest: Manifest) -> list[Target]:
         return []
     states = local.queued_tasks(runs / SUBMISSIONS / manifest.id)
     trains = {task.job: task.runs for task in manifest.tasks}
-    return [Target(manifest.id, name, trains.get(name, ())) for name in states]
+    return [Target(manifest.id, name, trains.get(name, ()), manifest.user_name) for name in states]
 
 
 def _is_orphaned(runs: Path, manifest: Manifest) -> bool:

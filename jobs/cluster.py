@@ -1,6 +1,8 @@
 """Questions to Slurm: is it there, how large may an array be, which of my jobs are queued?"""
 
+import pwd
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Collection, Sequence
@@ -114,13 +116,22 @@ def max_array_size(timeout: float) -> int:
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in Slurm's queue; an array task's id is `1234_5`, and `reason` says why it waits."""
+    """A job in Slurm's queue; an array task's id is `1234_5`, and `reason` says why it waits.
+
+    uid  whose it is
+    """
 
     id: str
     state: Literal["queued", "running"]
     reason: str
     name: str
     comment: str
+    uid: int
+
+    @property
+    def array(self) -> str:
+        """The id of its array, or its own where it is in none."""
+        return self.id.partition("_")[0]
 
     @property
     def index(self) -> int:
@@ -128,27 +139,48 @@ class QueuedJob:
         return int(self.id.partition("_")[2] or 0)
 
 
-def queued_jobs(names: Collection[str], timeout: float) -> list[QueuedJob]:
-    """Every job of these names in the queue, whoever's it is. Raises UserError if Slurm does not answer."""
+JOB_ID = re.compile(r"\d+(?:_\d+)?")
+FIELDS = ("%i", "%T", "%U", "%r", "%j", "%k")
+"""What squeue is asked of each job: id, state, user number, reason, name, comment."""
+
+
+def queued_jobs(names: Collection[str], uids: Collection[int], timeout: float) -> list[QueuedJob]:
+    """Every job of these names and of these users in the queue. Raises UserError if Slurm does not answer.
+
+    Names and comments are free text, other people's too. So the fields are divided by a word that nobody knows
+    beforehand, and no comment can look like the next job. What is still no job is skipped.
+    """
+    mark = f"|{secrets.token_hex(8)}|"
     command = [
         "squeue",
         "--noheader",
         "--array",
         "--all",
         f"--name={','.join(sorted(names))}",
-        "--format=%i|%T|%r|%j|%k",
+        *_of_users(uids),
+        f"--format={mark.join(['', *FIELDS, ''])}",
     ]
+    answer = ask(command, timeout, answer=re.escape(mark) + r"\d")
+    first, *words = answer.split(mark)
+    if not words and first.strip():
+        line = shown(repr(first.strip().splitlines()[0]))
+        raise NoAnswerError(f"squeue printed {line}, which is no job; look at `{' '.join(command)}`")
     jobs = []
-    for line in ask(command, timeout, answer=r"^\d\S*\|").splitlines():
-        fields = line.strip().split("|", 4)
-        if len(fields) != 5:
-            raise NoAnswerError(
-                f"squeue printed {shown(repr(line))}, which is no job; look at `{' '.join(command)}`"
-            )
-        job, state, reason, name, comment = fields
-        running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
-        jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment))
+    step = len(FIELDS) + 1  # with what is between two jobs: a line break
+    for start in range(0, len(words) - len(FIELDS), step):
+        job, state, uid, reason, name, comment = words[start : start + len(FIELDS)]
+        if JOB_ID.fullmatch(job) and uid.isdecimal() and int(uid) in uids and name in names:
+            running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+            jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment, int(uid)))
     return jobs
+
+
+def _of_users(uids: Collection[int]) -> list[str]:
+    """The option that has Slurm list only these users' jobs; none if squeue would refuse a user as unknown."""
+    try:
+        return [f"--user={','.join(sorted(pwd.getpwuid(uid).pw_name for uid in uids))}"]
+    except (KeyError, OverflowError):
+        return []
 
 
 def release(ids: Sequence[str], timeout: float) -> None:

@@ -11,8 +11,8 @@ PackItem = tuple[str, int, Layout, int]
 """What pack_index.split_contents takes: split, at most how many images (0 for all), layout, resize."""
 
 
-def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> tuple[PackItem, ...]:
-    """The packs that runs of these configurations use and that are not in `folder`.
+def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+    """The packs that runs of these configurations use and that are not in `folder`, each with its index file.
 
     Whether one that is there is sound is checked when it is opened. Raises UserError for an image that is gone.
     """
@@ -23,8 +23,5 @@ def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> 
         for split, layout in ALL_PACKS
         if augmented or layout != "resized"  # which is for random crops
     )
-    return tuple(item for item in items if not _is_there(item, data, folder))
-
-
-def _is_there(item: PackItem, data: DataSet, folder: Path) -> bool:
-    return index_file(folder, split_contents(data, *item).name).exists()
+    files = {item: index_file(folder, split_contents(data, *item).name) for item in items}
+    return {item: file for item, file in files.items() if not file.exists()}

@@ -10,8 +10,8 @@ from caltech_exp.manifest import SUBMISSIONS, Manifest, read_manifests
 from caltech_exp.results import Damaged
 from caltech_exp.states import InQueue
 from jobs import local
-from jobs.cluster import QueuedJob, queued_jobs
-from jobs.study_jobs import JobIndex
+from jobs.cluster import QueuedJob
+from jobs.study_jobs import index_jobs
 
 
 def sound_manifests(runs: Path) -> list[Manifest]:
@@ -63,7 +63,7 @@ def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: 
     of_slurm = [m for m in manifests if m.executor == "slurm" and open_tasks[m.id]]
     names = {name for manifest in of_slurm for name in manifest.job_names}
     names |= {manifest.preparation.name for manifest in of_slurm if manifest.preparation}
-    jobs = JobIndex(queued_jobs(names, timeout) if of_slurm else ())
+    jobs = index_jobs(of_slurm, names, timeout)
     found: dict[str, InQueue] = {}
     reasons: Counter[str] = Counter()
     preparation = None

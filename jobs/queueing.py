@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from caltech_exp.manifest import Manifest, job_comment
+from caltech_exp.manifest import Manifest, SinglePart, job_comment
 from jobs.aggregate_task import AggregateTask
 from jobs.capacity import tasks_at_once
 from jobs.cpu_jobs import cpu_profile
@@ -20,8 +21,16 @@ from jobs.snapshot import Snapshot
 from jobs.task import TrainTask
 from jobs.work import Work
 
-Step = Callable[[Manifest], Manifest]
-"""Queues something and adds its job ids to the manifest. Raises UserError if the queue does not take it."""
+
+@dataclass(frozen=True)
+class Step:
+    """`queue` queues a part of a submission and adds its job ids to the manifest, or raises UserError.
+
+    part  what goes on record before that: an array by its number, a single job, or everything; None for nothing
+    """
+
+    part: int | SinglePart | Literal["everything"] | None
+    queue: Callable[[Manifest], Manifest]
 
 
 @dataclass(frozen=True)
@@ -38,19 +47,20 @@ def slurm_steps(
 ) -> Iterator[Step]:
     """Onto Slurm: the preparation, the arrays after it, the aggregation after all of them and what was there."""
     if tasks.preparation:
-        yield partial(_queue_preparation, tasks.preparation, folder, profile, snapshot)
+        yield Step("preparation", partial(_queue_preparation, tasks.preparation, folder, profile, snapshot))
     for number, array in enumerate(tasks.arrays):
-        yield partial(_queue_training, array, number, folder, profile, work.avoided, snapshot)
+        yield Step(number, partial(_queue_training, array, number, folder, profile, work, snapshot))
     if tasks.aggregation:
-        yield partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, snapshot)
+        queue = partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, snapshot)
+        yield Step("aggregation", queue)
 
 
 def local_steps(
     work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot
 ) -> Iterator[Step]:
     """On this machine: all at once, by a queue process."""
-    yield _name_local_jobs
-    yield partial(_start_local_queue, work, tasks, folder, profile, snapshot)
+    yield Step("everything", _name_local_jobs)
+    yield Step(None, partial(_start_local_queue, work, tasks, folder, profile, snapshot))
 
 
 def _queue_preparation(
@@ -61,7 +71,9 @@ def _queue_preparation(
         return manifest
     name, comment = manifest.preparation.name, job_comment(manifest.id, "preparation")
     try:
-        (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), snapshot, unset=OF_TRAINING)
+        (job,) = queue_array(
+            name, comment, [task], folder, cpu_profile(profile), snapshot, unset=OF_TRAINING, part="preparation"
+        )
     except RefusedError as error:
         print(f"{error} (cpu_jobs in it says where jobs without a GPU run); the first run decodes the images")
         return manifest.model_copy(update={"preparation": None})
@@ -73,14 +85,14 @@ def _queue_training(
     array: int,
     folder: Path,
     profile: SlurmProfile,
-    avoided: Sequence[str],
+    work: Work,
     snapshot: Snapshot,
     manifest: Manifest,
 ) -> Manifest:
-    name, comment = manifest.job_names[array], job_comment(manifest.id, array)
-    after = [manifest.preparation.job] if manifest.preparation else []
+    name, comment, avoided = manifest.job_names[array], job_comment(manifest.id, array), work.avoided
+    after = [*work.preparing, *([manifest.preparation.job] if manifest.preparation else [])]
     try:
-        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), snapshot, after)
+        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), snapshot, after, part=array)
     except RefusedError as error:
         if avoided:
             nodes = ",".join(avoided)
@@ -104,7 +116,9 @@ def _queue_aggregation(
     name, comment = manifest.aggregation.name, job_comment(manifest.id, "aggregation")
     arrays = (task.job.partition("_")[0] for task in manifest.tasks)
     after = tuple(dict.fromkeys((*arrays, *waited_for)))
-    (job,) = queue_array(name, comment, [task], folder, cpu_profile(profile), snapshot, after, OF_TRAINING)
+    (job,) = queue_array(
+        name, comment, [task], folder, cpu_profile(profile), snapshot, after, OF_TRAINING, part="aggregation"
+    )
     return manifest.model_copy(update={"aggregation": manifest.aggregation.model_copy(update={"job": job})})
 
 

@@ -1,25 +1,20 @@
 """Queue arrays on Slurm through submitit."""
 
-import contextlib
-import io
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 from caltech_exp.child_environment import slurm_environment
-from caltech_exp.errors import UserError
+from caltech_exp.errors import UserError, shown
 from caltech_exp.files import closed_to_others, umask
+from jobs.cluster import queued_jobs
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
 from jobs.profiles import SlurmProfile
 from jobs.refusals import may_be_queued, remedy
+from jobs.sbatch import Answer, BatchScript, call_sbatch
 from jobs.sbatch_options import NEVER, full_name, variables
 from jobs.snapshot import Snapshot
 
@@ -27,9 +22,6 @@ TASK_PROCESS = "jobs.task_process"
 
 TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
-
-SECONDS_OF_A_TASK = 0.1
-"""To write and to rename the file of one task, on a slow disk; it is done in the same breath as calling sbatch."""
 
 
 def check_log_folder(folder: Path) -> None:
@@ -94,48 +86,67 @@ def queue_array(
     snapshot: Snapshot,
     after: Sequence[str] = (),
     unset: Sequence[str] = (),
+    part: int | str = 0,
 ) -> list[str]:
     """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
 
-    Name and comment stand in squeue: by them the jobs are found again if this process dies here.
+    Name and comment are shown by squeue. By them the job is found in the queue where sbatch does not print its id,
+    now or by the next command (jobs/adoption.py).
 
     snapshot  the code that the tasks run
     after     ids of jobs and arrays that must have ended first, however they end; one unknown to Slurm has
     unset     options of sbatch that the user's environment may not add, beside those that the profile sets
+    part      the array's number in its submission, or which single job it is; the tasks' files are named after it
 
     Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
     cannot be called.
     """
-    executor = submitit.SlurmExecutor(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
+    script = BatchScript(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
     parameters = sbatch_parameters(name, profile, after)
-    executor.update_parameters(**parameters, comment=comment)
+    script.update_parameters(**parameters, comment=comment)
+    # sbatch puts a variable of the environment above what the script says.
     options = {*NEVER, *unset, *profile.sbatch, *(name.replace("_", "-") for name in parameters)}
-    printed = io.StringIO()  # submitit prints sbatch's complaint; the error below carries it
-    seconds = max(profile.command_timeout_seconds, SECONDS_OF_A_TASK * len(tasks))
+    seconds = profile.command_timeout_seconds
     try:
-        with (
-            closed_to_others(),
-            _time_limit(seconds),
-            _without(options),
-            contextlib.redirect_stderr(printed),
-            executor.batch(),
-        ):
-            jobs = [executor.submit(task) for task in tasks]
-    except (FailedJobError, _OutOfTimeError) as error:
-        if isinstance(error, _OutOfTimeError) or isinstance(error.__cause__, _OutOfTimeError):
-            raise UncertainError(
-                f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
-            ) from None
-        reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        if may_be_queued(reason):
-            raise UncertainError(f"Slurm does not answer (sbatch: {reason})") from None
-        raise RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}") from None
-    except FailedSubmissionError as error:
-        reason = " ".join(str(error).split())
-        raise UncertainError(f"what sbatch said of the array {name} was not understood ({reason})") from None
+        with closed_to_others():
+            path = script.write(tasks, part)
+            answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
     except OSError as error:
         raise UserError(f"sbatch could not be called for the array {name}: {error}") from None
-    return [job.job_id for job in jobs]
+    job = answer.job
+    if job is None:
+        failure = _why_not(name, answer, seconds)
+        job = _find_job(name, comment, seconds) if isinstance(failure, UncertainError) else None
+        if job is None:
+            raise failure
+    return script.name_files(path, part, job)
+
+
+def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | RefusedError:
+    """What it means that sbatch named no job."""
+    if answer.status is None:
+        return UncertainError(
+            f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
+        )
+    if answer.status == 0:
+        said = shown(" ".join(answer.output.split()) or "nothing", 300)
+        return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
+    reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
+    if not reason:
+        return UncertainError(f"sbatch failed with exit status {answer.status} and did not say why")
+    if may_be_queued(reason):
+        return UncertainError(f"Slurm does not answer (sbatch: {reason})")
+    return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+
+
+def _find_job(name: str, comment: str, timeout: float) -> str | None:
+    """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
+    try:
+        jobs = queued_jobs({name}, {os.getuid()}, timeout)
+    except UserError:
+        return None
+    found = {job.array for job in jobs if job.comment == comment}
+    return found.pop() if len(found) == 1 else None
 
 
 def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
@@ -198,40 +209,3 @@ def _further_options(profile: SlurmProfile) -> dict[str, Any]:
     given = {name: value for name, value in profile.sbatch.items() if value is not False}
     said = {full_name(name) for name in given} & {"requeue", "no-requeue"}
     return given if said or profile.sbatch.get("requeue") is False else {**given, "requeue": True}
-
-
-@contextlib.contextmanager
-def _without(options: Iterable[str]) -> Iterator[None]:
-    """With the environment of a Slurm command, without the user's variables for these options of sbatch.
-
-    sbatch puts a variable above what the batch script says.
-    """
-    before, wanted = dict(os.environ), slurm_environment(variables(options))
-    for name in before.keys() - wanted.keys():
-        del os.environ[name]
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-class _OutOfTimeError(Exception):
-    pass
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after `seconds`, again every second until it ends: submitit waits for sbatch forever."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise _OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -1,7 +1,9 @@
 """The jobs of a study in Slurm's queue, told from its manifests."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from caltech_exp.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
@@ -13,47 +15,54 @@ class StudyJob:
     """A job of the study in Slurm's queue; `runs` are those it trains, in a part that trains any."""
 
     job: QueuedJob
-    submission: str
+    manifest: Manifest
     part: Literal["training"] | SinglePart
     runs: tuple[str, ...] = ()
 
-    @property
-    def whole(self) -> str:
-        """The id of its array, or its own where it is in none."""
-        return self.job.id.partition("_")[0]
-
 
 class JobIndex:
-    """Jobs in the queue by what a manifest knows of them.
+    """Jobs in the queue by what a manifest knows of them. Only jobs of its user and of its names count.
 
-    First by the comment, which no other submission has, and which is there too where the process that submitted
-    died before it knew the id. Then, at a site that puts comments of its own, by id and name; an id alone says
-    nothing, since a cluster set up anew counts from 1 again.
+    First by the id and the comment. Then by the comment, which no other submission has, and which is there too
+    where the process that submitted died before it knew the id. Then, at a site that puts comments of its own, by
+    id and name; an id alone says nothing, since a cluster that was set up again counts from 1 again.
     """
 
     def __init__(self, jobs: Iterable[QueuedJob]) -> None:
-        self._by_id: dict[tuple[str, str], QueuedJob] = {}
-        self._by_comment: dict[tuple[str, int], QueuedJob] = {}
+        self._by_id: dict[tuple[int, str, str], QueuedJob] = {}
+        self._by_comment: dict[tuple[int, str, str, int], QueuedJob] = {}
         for job in jobs:
-            self._by_comment[job.comment, job.index] = job
-            if not job.comment.startswith(COMMENT):
-                self._by_id[job.id, job.name] = job
+            self._by_comment[job.uid, job.name, job.comment, job.index] = job
+            self._by_id[job.uid, job.name, job.id] = job
 
     def of_task(self, manifest: Manifest, task: SubmittedTask) -> QueuedJob | None:
         """The job that is a task of the manifest."""
-        comment = job_comment(manifest.id, task.array)
-        return self._by_comment.get((comment, task.index)) or self._by_id.get(
-            (task.job, manifest.job_names[task.array])
-        )
+        name, comment = manifest.job_names[task.array], job_comment(manifest.id, task.array)
+        return self._find(manifest, name, comment, task.index, task.job)
 
     def of_single(self, manifest: Manifest, part: SinglePart) -> QueuedJob | None:
         """The job that prepares or aggregates for the manifest."""
         single = manifest.single(part)
-        if single is None:
-            return None
-        return self._by_comment.get((job_comment(manifest.id, part), 0)) or self._by_id.get(
-            (single.job, single.name)
-        )
+        return self._find(manifest, single.name, job_comment(manifest.id, part), 0, single.job) if single else None
+
+    def _find(self, manifest: Manifest, name: str, comment: str, index: int, known: str) -> QueuedJob | None:
+        uid = os.geteuid() if manifest.uid is None else manifest.uid
+        by_id = self._by_id.get((uid, name, known))
+        if by_id and by_id.comment == comment:
+            return by_id
+        by_comment = self._by_comment.get((uid, name, comment, index))
+        if by_comment:
+            return by_comment
+        return by_id if by_id and not by_id.comment.startswith(COMMENT) else None
+
+
+def index_jobs(manifests: Sequence[Manifest], names: Collection[str], timeout: float) -> JobIndex:
+    """The jobs of these names that the manifests' users have in the queue. Slurm is asked if there is a name.
+
+    Raises UserError if it does not answer.
+    """
+    uids = {os.geteuid() if manifest.uid is None else manifest.uid for manifest in manifests}
+    return JobIndex(queued_jobs(names, uids, timeout) if names else ())
 
 
 def study_jobs(manifests: Sequence[Manifest], timeout: float) -> list[StudyJob]:
@@ -62,17 +71,22 @@ def study_jobs(manifests: Sequence[Manifest], timeout: float) -> list[StudyJob]:
     Raises UserError if it does not answer.
     """
     of_slurm = [manifest for manifest in manifests if manifest.executor == "slurm"]
-    names = {name for manifest in of_slurm for name in manifest.all_names}
-    index = JobIndex(queued_jobs(names, timeout) if names else ())
+    index = index_jobs(of_slurm, {name for manifest in of_slurm for name in manifest.all_names}, timeout)
     found = []
     for manifest in of_slurm:
         for part in get_args(SinglePart):
             if job := index.of_single(manifest, part):
-                found.append(StudyJob(job, manifest.id, part))
+                found.append(StudyJob(job, manifest, part))
         for task in manifest.tasks:
             if job := index.of_task(manifest, task):
-                found.append(StudyJob(job, manifest.id, "training", task.runs))
+                found.append(StudyJob(job, manifest, "training", task.runs))
     return found
+
+
+def packs_on_their_way(jobs: Iterable[StudyJob]) -> dict[Path, str]:
+    """A pack's file -> the id of the job in the queue that makes it."""
+    preparing = ((found.job.id, found.manifest.preparation) for found in jobs if found.part == "preparation")
+    return {Path(file): job for job, preparation in preparing if preparation for file in preparation.packs}
 
 
 def held_after_failed_launch(jobs: Iterable[StudyJob]) -> list[str]:

@@ -10,10 +10,18 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from caltech_exp.bootstrap import user_name
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.files import folder_if_it_succeeds, lock_or_wait, make_own_folder
-from caltech_exp.manifest import SUBMISSIONS, AggregationJob, Manifest, SingleJob, SubmittedTask, write_manifest
+from caltech_exp.manifest import (
+    SUBMISSIONS,
+    AggregationJob,
+    Manifest,
+    PreparationJob,
+    SubmittedTask,
+    write_manifest,
+)
 from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
 from caltech_exp.provenance import CodeVersion
@@ -98,16 +106,19 @@ def submit(
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)
     study_before = read_study(runs)
-    manifest = _manifest(number, work, request, profile, snapshot.code)
+    planned = _manifest(number, work, request, profile, snapshot.code)
+    manifest = planned.model_copy(update={"tasks": (), "preparation": None, "aggregation": None})
     try:
         make_own_folder(folder)
         write_environment(folder)
-        # Everything on record before anything is queued: whoever finds the jobs can tell what they are.
         _write_study(request, runs, data, snapshot.code)
-        write_manifest(runs, manifest)
         for step in _steps(work, folder, request, profile, runs, data, snapshot):
+            # On record just before it is queued: whoever finds the jobs can tell what they are, and what is not on
+            # record was never submitted.
+            manifest = _with_part(manifest, planned, step)
+            write_manifest(runs, manifest)
             with _uninterrupted():
-                before, manifest = manifest, step(manifest)
+                before, manifest = manifest, step.queue(manifest)
                 if manifest != before:
                     write_manifest(runs, manifest)
     except UncertainError:  # all stays on record, as if this process had died here
@@ -149,6 +160,18 @@ def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersio
         write_study(runs, changed)
 
 
+def _with_part(manifest: Manifest, planned: Manifest, step: Step) -> Manifest:
+    """The manifest with what the step queues, which has no job id yet."""
+    if step.part is None:
+        return manifest
+    if step.part == "everything":
+        return planned
+    if isinstance(step.part, int):
+        array = tuple(task for task in planned.tasks if task.array == step.part)
+        return manifest.model_copy(update={"tasks": (*manifest.tasks, *array)})
+    return manifest.model_copy(update={step.part: planned.single(step.part)})
+
+
 def _only_queued(manifest: Manifest) -> Manifest | None:
     """The manifest without what did not come into the queue; None if neither runs nor a report did."""
     tasks = tuple(task for task in manifest.tasks if task.job)
@@ -173,7 +196,9 @@ def _steps(
             tuple(_task(folder.name, group, profile, runs, packs, data, snapshot.code) for group in array.tasks)
             for array in work.arrays
         ),
-        preparation=PackTask(data.root, packs, work.packs, profile.log_mb, str(folder)) if work.packs else None,
+        preparation=PackTask(data.root, packs, tuple(work.packs), profile.log_mb, str(folder))
+        if work.packs
+        else None,
         aggregation=AggregateTask(str(runs), str(work.report), str(folder), profile.log_mb)
         if work.report
         else None,
@@ -224,7 +249,11 @@ def _manifest(number: str, work: Work, request: Request, profile: Profile, code:
         executor=profile.executor,
         job_names=tuple(array.name for array in work.arrays),
         tasks=tuple(tasks),
-        preparation=SingleJob(name=work.preparation_name) if work.packs else None,
+        preparation=PreparationJob(
+            name=work.preparation_name, packs=tuple(str(file) for file in work.packs.values())
+        )
+        if work.packs
+        else None,
         aggregation=AggregationJob(name=work.aggregation_name, report=str(report)) if report else None,
         settings=request.settings,
         seeds=request.seeds,
@@ -233,4 +262,6 @@ def _manifest(number: str, work: Work, request: Request, profile: Profile, code:
         code=code,
         host=socket.gethostname(),
         created=utc_now(),
+        user=user_name(os.geteuid()),
+        uid=os.geteuid(),
     )

@@ -5,7 +5,6 @@ Without Slurm the same runs are queued on this machine. `--help` lists every opt
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout, whichever one is installed
@@ -25,6 +24,7 @@ from jobs.aggregation import check_report_folder, end_replaced, wait_for_report,
 from jobs.arrays import Array, make_arrays
 from jobs.cluster import default_profile, max_array_size, release
 from jobs.cost_text import cost_lines
+from jobs.missing_packs import PackItem
 from jobs.options import USAGE, Request, parse_request
 from jobs.past_runs import past_runs
 from jobs.preflight import (
@@ -44,8 +44,8 @@ from jobs.retry import advice, avoiding, bad_nodes
 from jobs.run_states import states_of
 from jobs.sbatch_options import variables_line
 from jobs.show import plan_table, queue_lines, summary
-from jobs.study_jobs import StudyJob, held_after_failed_launch, study_jobs
-from jobs.work import Work, packs_first, single_lines
+from jobs.study_jobs import StudyJob, held_after_failed_launch, packs_on_their_way, study_jobs
+from jobs.work import Work, packs_of, single_lines, with_packs
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,12 +68,14 @@ def main(argv: Sequence[str]) -> int:
 def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
     """Print the plan and what stands in the way of queueing it; write nothing."""
     problems = []
+    manifests: Sequence[Manifest] = ()
     most_tasks = None
     images = None
     past = past_runs(runs, None, keep=False)
     states = {run.id: RunState("pending") for run in plan}
     try:
-        states = states_of(plan, runs, sound_manifests(runs), command_timeout(profile), past=past)
+        manifests = sound_manifests(runs)
+        states = states_of(plan, runs, manifests, command_timeout(profile), past=past)
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
@@ -88,7 +90,10 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
         _require_same_study(runs, request, describe_data(data))
-        work = replace(work, packs=packs_first(arrays, data, packs_folder(request.options.packs, profile)))
+        packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
+        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
+        jobs = study_jobs(manifests, command_timeout(profile)) if making else []
+        work = with_packs(work, packs, packs_on_their_way(jobs))
     except UserError as error:
         problems.append(str(error))
     try:
@@ -166,8 +171,7 @@ def _queue(
     from jobs.adoption import adopt  # submitit is not needed to plan
     from jobs.submission import study_lock, submit
 
-    code, study_data = code_version(), describe_data(data)
-    packs, report = packs_folder(request.options.packs, profile), request.report
+    code, study_data, report = code_version(), describe_data(data), request.report
     with study_lock(runs):
         _require_same_study(runs, request, study_data)
         past, timeout = past_runs(runs, study_data.fingerprint), command_timeout(profile)
@@ -178,9 +182,12 @@ def _queue(
                 remove_after_result(runs / run.id)  # of a process that died just after its result
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
         in_queue = any(state.state == "queued" for state in states.values())
-        jobs = study_jobs(manifests, timeout) if report or in_queue else []
+        packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
+        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
+        jobs = study_jobs(manifests, timeout) if report or in_queue or making else []
         lines += _release_held(jobs, timeout)
-        work = Work(runs.name, tuple(arrays), packs_first(arrays, data, packs), avoided=_avoided(request, states))
+        work = Work(runs.name, tuple(arrays), avoided=_avoided(request, states))
+        work = with_packs(work, packs, packs_on_their_way(jobs) if making else {})
         if report:
             work, said = with_report(work, report, runs, manifests, jobs, profile)
             lines += said
@@ -199,9 +206,15 @@ def _queue(
     return manifest
 
 
+def _may_be_made(packs: Mapping[PackItem, Path], manifests: Sequence[Manifest]) -> bool:
+    """Whether an earlier submission queued a job that makes one of these packs."""
+    made = {file for manifest in manifests if manifest.preparation for file in manifest.preparation.packs}
+    return any(str(file) in made for file in packs.values())
+
+
 def _release_held(jobs: Sequence[StudyJob], timeout: float) -> list[str]:
-    """Let jobs run that Slurm holds because it once failed to start them; a line that says so."""
-    held = held_after_failed_launch(jobs)
+    """Let the user's jobs run that Slurm holds because it once failed to start them; a line that says so."""
+    held = held_after_failed_launch(found for found in jobs if found.manifest.is_own)
     if not held:
         return []
     release(held, timeout)

@@ -1,7 +1,7 @@
 """What one submission queues, and how it is told."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caltech_exp.splits import DataSet
@@ -13,7 +13,8 @@ from jobs.missing_packs import PackItem, missing_packs
 class Work:
     """What one submission queues.
 
-    packs    to be made before the arrays; none if all are there
+    packs    to be made before the arrays, each with its file; none if all are there
+    preparing  ids of jobs in the queue that make packs which the arrays use, and which they wait for
     report   folder of the report to be written after all of them; None for no report
     after    what of the study is in a queue already and is waited for with the report: ids of Slurm's jobs and
              arrays, or of submissions on this machine
@@ -22,7 +23,8 @@ class Work:
 
     study: str
     arrays: tuple[Array, ...] = ()
-    packs: tuple[PackItem, ...] = ()
+    packs: Mapping[PackItem, Path] = field(default_factory=dict)
+    preparing: tuple[str, ...] = ()
     report: Path | None = None
     after: tuple[str, ...] = ()
     avoided: tuple[str, ...] = ()
@@ -39,18 +41,29 @@ class Work:
         return bool(self.arrays or self.report)
 
 
-def packs_first(arrays: Sequence[Array], data: DataSet, folder: Path) -> tuple[PackItem, ...]:
-    """The packs to make before the arrays: those missing in `folder`. None for a single task: it makes its own.
+def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+    """The packs that the arrays use and that are not in `folder`. Raises UserError for an image that is gone."""
+    configs = (run.config for array in arrays for task in array.tasks for run in task)
+    return missing_packs(configs, data, folder)
 
-    Raises UserError for an image that is gone.
+
+def with_packs(work: Work, packs: Mapping[PackItem, Path], on_their_way: Mapping[Path, str]) -> Work:
+    """The work with those of the missing packs that no job in the queue makes. A single task makes its own.
+
+    on_their_way  a pack's file -> the id of the job that makes it
     """
-    tasks = [task for array in arrays for task in array.tasks]
-    return missing_packs((run.config for task in tasks for run in task), data, folder) if len(tasks) > 1 else ()
+    preparing = dict.fromkeys(on_their_way[file] for file in packs.values() if file in on_their_way)
+    left = {item: file for item, file in packs.items() if file not in on_their_way}
+    if sum(len(array.tasks) for array in work.arrays) < 2:
+        left = {}
+    return replace(work, packs=left, preparing=tuple(preparing))
 
 
 def single_lines(work: Work, verb: str) -> Sequence[str]:
     """What is or would be queued beside the arrays, a line each."""
     lines = []
+    if work.preparing:
+        lines.append(f"the runs wait for job {', '.join(work.preparing)}, which decodes their images")
     if work.packs and work.arrays:
         count = f"{len(work.packs)} pack{'s' if len(work.packs) > 1 else ''} of images"
         lines.append(f"{verb} {work.preparation_name}: {count}, before the runs")

@@ -36,7 +36,7 @@ RECORD = 'env >"$0.env"; cat >"$0.input"; exit 1'
 
 
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {
-    "squeue": ("squeue", lambda: queued_jobs({"n"}, 5)),
+    "squeue": ("squeue", lambda: queued_jobs({"n"}, {os.geteuid()}, 5)),
     "scancel": ("scancel", lambda: cancel_jobs(["5"], 5)),
     "scontrol release": ("scontrol", lambda: release(["5"], 5)),
     "scontrol show config": ("scontrol", lambda: max_array_size(5)),

@@ -1,12 +1,14 @@
 """What Slurm's commands answer, and what is said of an answer that is none."""
 
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobs.cluster import NoAnswerError, cancel_jobs, max_array_size, queued_jobs, release
-from tests.jobs.testbed import path_with
+from tests.jobs.testbed import path_with, show_queue
 
 
 @pytest.mark.parametrize(
@@ -40,14 +42,40 @@ def test_what_is_no_job_in_squeues_answer_is_told(
 ) -> None:
     monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", f"echo '{line}'"))
     with pytest.raises(NoAnswerError) as caught:
-        queued_jobs(["scratch.runs"], 5)
+        queued_jobs(["scratch.runs"], [os.geteuid()], 5)
     assert str(caught.value).startswith(f"squeue printed '{line}', which is no job; look at `squeue --noheader")
 
 
-def test_a_comment_may_hold_what_parts_the_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", "echo '5_2|PENDING|Priority|scratch.runs|a|b'"))
-    (job,) = queued_jobs(["scratch.runs"], 5)
-    assert (job.index, job.state, job.comment) == (2, "queued", "a|b")
+def test_lines_that_do_not_fit_are_skipped_and_other_peoples_jobs_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar, a line break, a whole forged line, and bytes that are no text, in what people wrote into comments."""
+    own = os.geteuid()
+    forged = f"a|b\n7_0|RUNNING|{own}|None|scratch.runs|caltech_exp x/0\n||"
+    records = [
+        ("5_2", "PENDING", own, "Priority", "scratch.runs", "a|b"),
+        ("5_3", "PENDING", own, "Priority", "scratch.runs", forged),
+        ("6_0", "RUNNING", own + 1, "None", "scratch.runs", "caltech_exp x/0"),
+        ("6_1", "RUNNING", own, "None", "another.runs", "caltech_exp x/0"),
+        ("6_[0-9]", "RUNNING", own, "None", "scratch.runs", "caltech_exp x/0"),
+        ("6_2", "RUNNING", "", "None", "scratch.runs", "caltech_exp x/0"),
+        ("9", "RUNNING", own, "None", "scratch.runs", "\udcff"),
+    ]
+    script = "".join(
+        "".join(f'printf %s "$mark"{shlex.quote(str(field))}\n' for field in record) + 'printf "%s\\n" "$mark"\n'
+        for record in records
+    )
+    find_mark = "for word; do case $word in --format=*) mark=${word#--format=}; mark=${mark%%\\%*};; esac; done"
+    program = tmp_path / "bin" / "squeue"
+    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", ""))
+    program.write_bytes(f"#!/bin/sh\necho a banner\n{find_mark}\n{script}".encode(errors="surrogateescape"))
+    jobs = queued_jobs(["scratch.runs"], [own], 5)
+    assert [(job.id, job.index, job.array, job.state) for job in jobs] == [
+        ("5_2", 2, "5", "queued"),
+        ("5_3", 3, "5", "queued"),
+        ("9", 0, "9", "running"),
+    ]
+    assert [job.comment for job in jobs[:2]] == ["a|b", forged]
 
 
 TIMED_OUT = "slurm_load_jobs error: Socket timed out on send/recv operation"
@@ -66,9 +94,11 @@ TIMED_OUT = "slurm_load_jobs error: Socket timed out on send/recv operation"
 def test_an_error_without_an_answer_is_no_empty_queue(
     printed: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", f"echo '{complaint}' >&2\necho '{printed}'"))
+    lines = [printed] if printed.startswith("5") else []
+    before = f"echo '{complaint}' >&2\necho '{printed}'"
+    monkeypatch.setenv("PATH", show_queue(tmp_path, *lines, before=before))
     with pytest.raises(NoAnswerError) as caught:
-        queued_jobs(["scratch.runs"], 5)
+        queued_jobs(["scratch.runs"], [os.geteuid()], 5)
     assert str(caught.value).startswith(
         f"Slurm does not answer (squeue: {complaint.removeprefix('squeue: error: ')})"
     )
@@ -86,9 +116,9 @@ def test_an_error_without_an_answer_is_no_empty_queue(
 def test_a_warning_beside_an_answer_changes_nothing(
     printed: str, complaint: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = f"echo '{complaint}' >&2\n" + (f"echo '{printed}'" if printed else "")
-    monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", text))
-    assert len(queued_jobs(["scratch.runs"], 5)) == count
+    lines = [printed] if printed else []
+    monkeypatch.setenv("PATH", show_queue(tmp_path, *lines, before=f"echo '{complaint}' >&2"))
+    assert len(queued_jobs(["scratch.runs"], [os.geteuid()], 5)) == count
 
 
 @pytest.mark.parametrize(

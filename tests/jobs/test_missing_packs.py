@@ -19,12 +19,12 @@ def test_each_resize_has_packs_of_its_own_and_random_crops_whole_images(stand_in
     as_they_are = missing_packs([CONFIG, CONFIG.but(resize=0)], data, tmp_path)
     assert {item[3] for item in as_they_are} == {0, 256}
     assert len(as_they_are) == 6
-    assert missing_packs([CONFIG.but(engine="reference")], data, tmp_path) == ()
+    assert missing_packs([CONFIG.but(engine="reference")], data, tmp_path) == {}
 
 
 def test_what_is_there_is_not_asked_for(stand_in: Path, tmp_path: Path) -> None:
     data = read_data_set(stand_in)
     for item in missing_packs([CONFIG], data, tmp_path):
         shared_pack(tmp_path, split_contents(data, *item))
-    assert missing_packs([CONFIG], data, tmp_path) == ()
+    assert missing_packs([CONFIG], data, tmp_path) == {}
     assert len(missing_packs([CONFIG.but(resize=0)], data, tmp_path)) == 3

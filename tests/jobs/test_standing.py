@@ -17,7 +17,7 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.lease import take
-from caltech_exp.manifest import SingleJob, write_manifest
+from caltech_exp.manifest import PreparationJob, write_manifest
 from caltech_exp.plan import expand
 from caltech_exp.states import RunState
 from caltech_exp.study import StudySettings
@@ -36,7 +36,7 @@ from tests.jobs.paper_study import (
     write_progress,
     write_result,
 )
-from tests.jobs.testbed import path_with
+from tests.jobs.testbed import path_with, show_queue
 
 STATES = ("finished", "running", "failed", "lost", "damaged", "queued")
 
@@ -45,7 +45,7 @@ STATES = ("finished", "running", "failed", "lost", "damaged", "queued")
 def slurm_path(tmp_path: Path) -> str:
     """A PATH where Slurm holds task 5 of the paper study's array, and has no accounting."""
     path_with(tmp_path, "sacct", "exit 1")
-    return path_with(tmp_path, "squeue", f"echo '{JOB}_5|PENDING|Resources|scratch.runs|'")
+    return show_queue(tmp_path, f"{JOB}_5|PENDING|Resources|scratch.runs|")
 
 
 @pytest.fixture
@@ -117,14 +117,14 @@ def test_a_pipe_gets_a_line_per_run_and_no_control_codes(status: Command, runs: 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_what_waits_and_for_what(state: str, status: Command, runs: Path, tmp_path: Path) -> None:
     (manifest,) = sound_manifests(runs)
-    first = SingleJob(name="prepare.runs", job="4710")
+    first = PreparationJob(name="prepare.runs", job="4710")
     write_manifest(runs, manifest.model_copy(update={"preparation": first}))
     path_with(tmp_path, "sacct", "exit 1")
     lines = [
         f"4710|{state}|QOSMinGRES|prepare.runs|",
         *(f"{JOB}_{n}|PENDING|Dependency|scratch.runs|" for n in (3, 5)),
     ]
-    path = path_with(tmp_path, "squeue", f"printf '%s\\n' '{chr(10).join(lines)}'")
+    path = show_queue(tmp_path, *lines)
     text, whole = told(status, runs, path), json.loads(told(status, runs, path, "json=true"))
     assert "\nwaiting: 2 for Dependency\n" in text
     assert whole["waiting"] == {"Dependency": 2}
@@ -252,9 +252,8 @@ def test_watching_asks_the_queue_once_a_look_and_accounting_once_a_job(
 ) -> None:
     asked = tmp_path / "asked"
     path_with(tmp_path, "sacct", f"echo sacct >> {asked}; echo '{JOB}_3|scratch.runs|OUT_OF_MEMORY|gpu07|'")
-    monkeypatch.setenv(
-        "PATH", path_with(tmp_path, "squeue", f"echo squeue >> {asked}; echo '{JOB}_5|PENDING|R|scratch.runs|'")
-    )
+    queue = show_queue(tmp_path, f"{JOB}_5|PENDING|R|scratch.runs|", before=f"echo squeue >> {asked}")
+    monkeypatch.setenv("PATH", queue)
     known: dict[str, object] = {}
     for _ in range(3):
         now = look(runs, 10, known)  # type: ignore[arg-type]

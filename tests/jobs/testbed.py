@@ -40,6 +40,23 @@ def path_with(folder: Path, command: str, script: str) -> str:
     return f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
 
 
+def show_queue(folder: Path, *lines: str, before: str = "") -> str:
+    """A PATH on which squeue shows jobs, each given as `id|state|reason|name|comment` or with `|uid` after that.
+
+    before  a script that runs first, such as one that counts how often squeue is asked
+    """
+    own = [line if line.count("|") == 5 else f"{line}|{os.geteuid()}" for line in lines]
+    listed = folder / "queue"
+    listed.write_text("".join(f"{line}\n" for line in own))
+    script = f"""{before}
+for word; do case $word in --format=*) format=${{word#--format=}};; esac; done
+mark=${{format%%\\%*}}
+while IFS='|' read -r id state reason name comment uid; do
+  printf '%s' "$mark$id$mark$state$mark$uid$mark$reason$mark$name$mark$comment$mark"; echo
+done <'{listed}'"""
+    return path_with(folder, "squeue", script)
+
+
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for a condition; AssertionError, with what Slurm's queue holds, if it does not come about in time."""
     deadline = time.monotonic() + seconds
