@@ -4,16 +4,14 @@ A line with a digest of all that follows, then the content. The file counts only
 code that reads it is the code that wrote it. Otherwise it is as if there were none.
 """
 
-import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from caltech_exp.files import umask
+from caltech_exp.files import look_again, new_file
 
 
 class Stamp(NamedTuple):
@@ -27,7 +25,7 @@ class Stamp(NamedTuple):
 def stamp(path: str | Path) -> Stamp | None:
     """The file's stamp, None if there is no such file or it cannot be looked at."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (12,000 runs notice a Path for each)
+        found = look_again(lambda: os.stat(path))  # noqa: PTH116 (12,000 runs notice a Path for each)
     except OSError:
         return None
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
@@ -49,17 +47,9 @@ def save_content(path: Path, content: bytes | memoryview, readers: Iterable[Modu
     In one step, but without waiting for the disk: what a crash leaves of it has a wrong digest.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(f"{_head(content, readers)}\n".encode())
-            file.write(content)
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with new_file(path, flush=False) as file:
+        file.write(f"{_head(content, readers)}\n".encode())
+        file.write(content)
 
 
 def _head(content: bytes | memoryview, readers: Iterable[ModuleType]) -> str:

@@ -8,7 +8,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
-from caltech_exp.files import new_file
+from caltech_exp.files import look_again, new_file
 
 MARK = b"caltech_exp checkpoint 1 sha256 "
 """Begins the file's last bytes; the checksum, in 64 hex digits, follows. Before it stands what torch.save
@@ -55,7 +55,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
     Raises OSError if the file cannot be read now: it may be whole, and is not to be written over.
     """
     try:
-        content = path.read_bytes()
+        content = look_again(path.read_bytes)
     except FileNotFoundError:
         return None
     if len(content) < TRAILER or content[-TRAILER:-64] != MARK:

@@ -1,46 +1,106 @@
-"""Paths a user names, files that are whole or not there, folders that stay only if something came into them."""
+"""Paths a user names, files that are whole or not there, folders that stay only if something came into them.
+
+Network and other file systems differ in what they can do; what differs is dealt with here.
+"""
 
 import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from caltech_exp.bootstrap import BY_OTHERS, UntrustedError, check_own_folder
 from caltech_exp.errors import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without locks answer."""
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
+"""What file systems answer that cannot flush a folder."""
+STALE_LOOKS = 5
+STALE_SECONDS = 0.1
+
+Found = TypeVar("Found")
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """A file to write that takes the name `path` in one step when the block ends; a reader never sees a part.
 
     Until then it is `.<name>.<random>` in the same folder. If the block fails (OSError: disk full, no permission)
-    it is removed, and what was there stays.
+    it is removed, and what was there stays. Without `flush` a machine that crashes may leave less than the whole.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # Not tempfile's: its permissions would have to be changed, which some file systems refuse.
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(path)
+            if flush:
+                os.fsync(file.fileno())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a file system that is away; the reason is told
+            temporary.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    if flush:
+        flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in `folder` on disk, where its file system can do that. Raises OSError for a broken disk."""
     try:
-        os.fsync(folder)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+
+
+def look_again(look: Callable[[], Found]) -> Found:
+    """What `look` returns. Where a file was replaced or removed meanwhile NFS says ESTALE: then it looks again.
+
+    Raises OSError, ESTALE only if that stays.
+    """
+    for _ in range(STALE_LOOKS):
+        try:
+            return look()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        time.sleep(STALE_SECONDS)
+    return look()
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, looked up again where NFS says ESTALE. Raises OSError."""
+    return look_again(lambda: os.listdir(folder))  # noqa: PTH208 (names, and all of them at once)
+
+
+def has_exclusive_creation(folder: Path) -> bool:
+    """Whether the file system of `folder` creates no file that is there already. Raises OSError.
+
+    All that keeps two processes from training one run rests on it.
+    """
+    probe = folder / f".exclusive.{secrets.token_hex(8)}"
+    create = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    os.close(os.open(probe, create, 0o644))
+    try:
+        os.close(os.open(probe, create, 0o644))
+    except FileExistsError:
+        return True
     finally:
-        os.close(folder)
+        probe.unlink(missing_ok=True)
+    return False
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

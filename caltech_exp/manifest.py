@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from caltech_exp.bootstrap import user_name
+from caltech_exp.files import look_again
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
@@ -119,7 +120,8 @@ def write_manifest(runs: Path, manifest: Manifest) -> None:
 
 def read_manifests(runs: Path) -> list[Manifest | Damaged]:
     """Every submission into the study, oldest first, each with who submitted it."""
-    found = (_read_manifest(path) for path in sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
+    paths = look_again(lambda: sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
+    found = (_read_manifest(path) for path in paths)
     return [manifest for manifest in found if manifest is not None]
 
 
@@ -128,7 +130,7 @@ def _read_manifest(path: Path) -> Manifest | Damaged | None:
     if not isinstance(manifest, Manifest) or manifest.uid is not None:
         return manifest
     try:
-        uid = path.stat().st_uid
+        uid = look_again(path.stat).st_uid
     except FileNotFoundError:  # removed since it was read
         return None
     except OSError as error:

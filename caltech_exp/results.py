@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from caltech_exp.config import FiniteFloat, RunConfig, run_id
 from caltech_exp.confusion import Confusion
 from caltech_exp.errors import one_line, shown
-from caltech_exp.files import write_atomically
+from caltech_exp.files import look_again, write_atomically
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 
@@ -175,7 +175,7 @@ def write_record(folder: Path, name: str, record: BaseModel) -> Path:
 def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
     """The record in `path`, None if there is no such file, Damaged if it is anything else than that record."""
     try:
-        text = path.read_bytes()
+        text = look_again(path.read_bytes)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -201,3 +201,9 @@ def read_result(folder: Path) -> Result | Damaged | None:
     if isinstance(result, Result) and not (result.run_id == folder.name == run_id(result.config, result.seed)):
         return Damaged(folder / RESULT, f"holds run {run_id(result.config, result.seed)}, not {folder.name}")
     return result
+
+
+def read_finished(folder: Path, fingerprint: str) -> Result | None:
+    """The result in a run's folder, None if there is none that counts for the data set with that fingerprint."""
+    known = read_result(folder)
+    return known if isinstance(known, Result) and known.data.fingerprint == fingerprint else None

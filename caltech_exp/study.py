@@ -19,6 +19,7 @@ from caltech_exp.arguments import explain
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
+from caltech_exp.files import names_in
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
@@ -192,4 +193,4 @@ def write_study(runs: Path, study: Study) -> None:
 def run_folders(runs: Path) -> Iterator[Path]:
     """The folders of all runs that wrote anything, in the order of their names."""
     if runs.is_dir():
-        yield from sorted(path for path in runs.iterdir() if RUN_FOLDER.fullmatch(path.name))
+        yield from sorted(runs / name for name in names_in(runs) if RUN_FOLDER.fullmatch(name))

@@ -13,7 +13,13 @@ from pathlib import Path
 from caltech_exp.bootstrap import user_name
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
-from caltech_exp.files import folder_if_it_succeeds, lock_or_wait, make_own_folder
+from caltech_exp.files import (
+    folder_if_it_succeeds,
+    has_exclusive_creation,
+    lock_or_wait,
+    make_own_folder,
+    names_in,
+)
 from caltech_exp.manifest import (
     SUBMISSIONS,
     AggregationJob,
@@ -98,7 +104,12 @@ def submit(
     Raises UserError if the queue takes neither runs nor a report, and then leaves nothing behind; if it takes
     some, or may have (UncertainError), that is recorded before the error is raised.
     """
-    number = submission_id(datetime.now(UTC), (path.name for path in (runs / SUBMISSIONS).iterdir()))
+    if not has_exclusive_creation(runs):
+        raise UserError(
+            f"runs folder {runs}: its file system creates a file a second time (O_EXCL does not hold), so two "
+            "tasks could train one run; use runs= on another file system"
+        )
+    number = submission_id(datetime.now(UTC), names_in(runs / SUBMISSIONS))
     folder = runs / SUBMISSIONS / number
     # Decided here, not on the node: there a GPU that cannot be used looks like none.
     profile = profile.model_copy(update={"device": device_type(profile)})

@@ -8,11 +8,8 @@ code that reads results is the code that wrote it, and both hold for all parts b
 if it were not there.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +22,7 @@ from pydantic_core import from_json
 from caltech_exp import config, confusion, record, results
 from caltech_exp.cache_file import Stamp
 from caltech_exp.config import RunConfig
+from caltech_exp.files import new_file
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.results import DataRecord, Device
 from reports import outcome, recall
@@ -84,15 +82,8 @@ def save(path: Path, known: Known) -> None:
     """Write `known` for the next `load`, in one step, but without waiting for the disk: what a crash leaves of it
     has a wrong checksum. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_written(known))
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with new_file(path, flush=False) as file:
+        file.write(_written(known))
 
 
 def add(path: Path, known: Known) -> None:

@@ -1,6 +1,7 @@
 """What the tests of all packages share: data sets, and the command lines run as a user runs them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -132,6 +133,17 @@ def small_disk(tmp_path: Path) -> Iterator[Disk]:
         pytest.skip("a full disk can be tested only by root, where tmpfs can be mounted")
     yield Disk(path)
     subprocess.run(["umount", "--lazy", str(path)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def strace() -> str:
+    """The program that kills a process at its n-th system call of a kind, or has that call fail."""
+    found = shutil.which("strace")
+    if not found:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs strace")
+        pytest.skip("faults of system calls need strace: apt install strace")
+    return found
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """Writers killed at every system call that matters: a reader finds what was there before, or all that is new."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
@@ -20,17 +18,6 @@ CALLS = ("openat", "write", "lseek", "fsync", "chmod,fchmod,fchmodat", "rename,r
 RECORD = Progress(
     run_id="r", epoch=1, epochs=9, images_per_second=1.0, submission="s", job="j", host="h", when="w"
 )
-
-
-@pytest.fixture
-def strace() -> str:
-    """The program that kills a process at its n-th system call of a kind."""
-    found = shutil.which("strace")
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs strace")
-        pytest.skip("killing a process at a system call needs strace: apt install strace")
-    return found
 
 
 def dies_at(strace: str, calls: str, number: int, write: Callable[[], object], log: Path) -> bool:

@@ -3,13 +3,14 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.splits import IMAGES
 from jobs.local_gpus import local_gpus
-from tests.conftest import Command
+from tests.conftest import CHECKOUT, Command
 from tests.jobs.conftest import SMALL, manifests
 
 
@@ -162,6 +163,23 @@ def test_a_runs_folder_that_cannot_be(
     assert f"{runs}" in done.stderr
     assert "Traceback" not in done.stderr
     assert file.read_text() == "mine"
+
+
+TWICE = """
+import os, runpy, sys
+create = os.open
+os.open = lambda path, flags, *rest, **more: create(path, flags & ~os.O_EXCL, *rest, **more)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script of Python where the file system creates files that are there."""
+
+
+def test_a_file_system_that_creates_a_file_twice_is_refused(small: tuple[str, ...], untouched: Path) -> None:
+    script = str(CHECKOUT / "jobs" / "submit.py")
+    command = [sys.executable, "-c", TWICE, script, *small, "profile=demo", f"runs={untouched}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    one_line_error(done, f"runs folder {untouched}: its file system creates a file a second time")
 
 
 def test_a_dry_run_lists_the_whole_report_and_writes_nothing(submit: Command, untouched: Path) -> None:
