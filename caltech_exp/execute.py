@@ -1,5 +1,6 @@
 """Run one run and leave a record of how it ended: result.json, or failure.json."""
 
+import contextlib
 import socket
 import statistics
 import time
@@ -18,15 +19,15 @@ from caltech_exp.confusion import Matrix, encode
 from caltech_exp.cuda_versions import cuda_versions
 from caltech_exp.devices import describe_device
 from caltech_exp.energy import energy_joules
-from caltech_exp.failures import record_failure
+from caltech_exp.failures import one_line, record_failure
 from caltech_exp.interruption import Requests
 from caltech_exp.keeper import Keeper
-from caltech_exp.lease import Lease, LeaseLostError, held, read_sign, take
+from caltech_exp.lease import Lease, LeaseLostError, ReplacedError, held, read_sign, take
 from caltech_exp.leftovers import remove_after_result, remove_half_written
 from caltech_exp.lineage import earlier_code, recorded
 from caltech_exp.packs import PackPlace
 from caltech_exp.provenance import Origin, library_versions
-from caltech_exp.results import FAILURE, RESULT, DataRecord, Epoch, Progress, Result, read_result, write_record
+from caltech_exp.results import FAILURE, RESULT, DataRecord, Epoch, Progress, Result, read_finished, write_record
 from caltech_exp.splits import DataSet
 from caltech_exp.train import Trained, train
 
@@ -69,37 +70,59 @@ def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None
     """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
     It goes on from the run's checkpoint, if there is one. None if another process trains the run, which is then
-    left to that one. Any exception is recorded in failure.json and raised again; keeper.Interrupted is no failure.
+    left to that one. An exception is recorded in failure.json, unless the run is another's by then, and raised
+    again; keeper.Interrupted is no failure, nor is lease.ReplacedError: this process's job runs elsewhere now.
     """
     name = run_id(config, seed)
     folder = context.runs / name
-    if known := _finished(folder, context.data):
+    if known := read_finished(folder, context.data.fingerprint):
         return known
     try:
-        lease = take(folder, context.origin.job)
+        lease = _take(folder, context.origin.job)
         if lease is None:
             sign = read_sign(folder)
             who = f"job {sign.holder.job} on {sign.holder.host}" if sign and sign.holder else "another process"
             print(f"run {name}: left to {who}, which trains it", flush=True)
             return None
         with held(lease):
-            # Whoever held it before may have ended just now.
-            result = _finished(folder, context.data) or _train(config, seed, folder, lease, context)
-            remove_after_result(folder)
-            return result
+            return _carry_out(config, seed, folder, lease, context)
+    except ReplacedError:
+        raise
     except LeaseLostError as error:
         print(f"run {name}: {error}", flush=True)
         return None
-    except Exception as error:
-        record_failure(context.runs, name, error, context.origin)
-        raise
     finally:
         context.requests.heard = False
 
 
-def _finished(folder: Path, data: DataSet) -> Result | None:
-    known = read_result(folder)
-    return known if isinstance(known, Result) and known.data.fingerprint == data.fingerprint else None
+def _take(folder: Path, job: str) -> Lease | None:
+    """As `take`. Whoever cannot take a run writes nothing into its folder: the log says why."""
+    try:
+        return take(folder, job)
+    except OSError as error:
+        print(f"run {folder.name} failed, and that cannot be written down: {one_line(error)}", flush=True)
+        raise
+
+
+def _carry_out(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
+    """Train the run, or record why that failed; its lease is held."""
+    try:
+        # Whoever held it before may have ended just now.
+        result = read_finished(folder, context.data.fingerprint)
+        result = result or _train(config, seed, folder, lease, context)
+    except LeaseLostError:
+        raise
+    except Exception as error:
+        try:
+            lease.confirm()
+        except LeaseLostError as lost:
+            raise LeaseLostError(f"{lost}; here it failed: {one_line(error)}") from error
+        record_failure(context.runs, folder.name, error, context.origin)
+        raise
+    with contextlib.suppress(LeaseLostError):
+        lease.confirm()
+        remove_after_result(folder)
+    return result
 
 
 def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
@@ -167,7 +190,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         weights_sha256=trained.weights_sha256,
         **account.spent(device),
     )
-    lease.check()
+    lease.confirm()
     write_record(folder, RESULT, result)
     print(f"run {folder.name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
     return result

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
+from caltech_exp.lease import LeaseLostError, held, take
+from caltech_exp.leftovers import remove_after_result
 from caltech_exp.provenance import Origin
-from caltech_exp.results import FAILURE, PROGRESS, Failure, FailureKind, write_record
+from caltech_exp.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished, write_record
 
 OF_A_NODE = (
     "CUDA driver initialization failed",
@@ -148,7 +150,10 @@ def _gpu_is_almost_full() -> bool:
 
 
 def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
-    """Leave failure.json in the folder of run `name`, and no progress; on a full disk, a line in the log."""
+    """Leave failure.json in the folder of run `name`, and no progress; on a full disk, a line in the log.
+
+    Only for who holds the run's lease.
+    """
     failure = Failure(
         run_id=name,
         error=one_line(error),
@@ -167,6 +172,28 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
     except (OSError, MemoryError) as full:
         with contextlib.suppress(OSError):  # the log may lie on the same disk
             print(f"run {name} failed, and that cannot be written down ({full}): {failure.error}", flush=True)
+
+
+def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: Origin, fingerprint: str) -> None:
+    """Record that a run failed before it was trained: not if it is finished, or another process trains it.
+
+    fingerprint  of the data set that it is to be trained on
+    """
+    folder = runs / name
+    try:
+        lease = take(folder, origin.job, waiting=False)
+        if lease is None:
+            print(f"run {name}: left as it is, another process trains it or did so a moment ago", flush=True)
+            return
+        with held(lease):
+            if read_finished(folder, fingerprint):
+                remove_after_result(folder)
+            else:
+                record_failure(runs, name, error, origin)
+    except LeaseLostError as lost:
+        print(f"run {name}: {lost}", flush=True)
+    except (OSError, MemoryError) as reason:
+        print(f"run {name} failed, and that cannot be written down ({reason}): {one_line(error)}", flush=True)
 
 
 def one_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
 from caltech_exp.interruption import Interrupted, Requests
-from caltech_exp.lease import Lease
+from caltech_exp.lease import Lease, ReplacedError
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.results import PROGRESS, Progress, write_record
 
@@ -55,9 +55,12 @@ class Keeper:
     def between(self, snapshot: Callable[[], Snapshot]) -> None:
         """Between two steps: save if it is time to, or asked for.
 
-        Raises Interrupted if this process was asked to stop, LeaseLostError if another trains the run.
+        Raises Interrupted if this process was asked to stop, LeaseLostError if another trains the run or will.
         """
         self.lease.check()
+        if self.lease.is_asked:
+            self._save(snapshot)
+            raise ReplacedError("Slurm has started this job again, and the new process goes on with the run")
         if self.requests.stop:
             self._save(snapshot)
             raise Interrupted
@@ -65,6 +68,7 @@ class Keeper:
             self._save(snapshot)
 
     def _save(self, snapshot: Callable[[], Snapshot]) -> None:
+        self.lease.confirm()
         start = time.monotonic()
         try:
             write_checkpoint(self.folder / CHECKPOINT, self._record(snapshot()))
@@ -78,7 +82,11 @@ class Keeper:
         return {"kin": self.kin, "codes": self.codes, **self.account(), **snapshot}
 
     def note(self, progress: Progress) -> None:
-        """Let others read how far the run is; that this may fail on a full disk is no reason to stop."""
+        """Let others read how far the run is; that this may fail on a full disk is no reason to stop.
+
+        Raises LeaseLostError if another trains the run.
+        """
+        self.lease.confirm()
         try:
             write_record(self.folder, PROGRESS, progress)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from caltech_exp.lease import lease_files
+from caltech_exp.lease import REQUEST, lease_files
 from caltech_exp.results import FAILURE, PROGRESS
 
 CHECKPOINT = "checkpoint.pt"
@@ -15,9 +15,12 @@ def remove_half_written(folder: Path) -> None:
 
 
 def remove_after_result(folder: Path) -> None:
-    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases."""
+    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases.
+
+    Only for who holds its lease.
+    """
     remove_half_written(folder)
-    for name in (CHECKPOINT, PROGRESS, FAILURE):
+    for name in (CHECKPOINT, PROGRESS, FAILURE, REQUEST):
         (folder / name).unlink(missing_ok=True)
     for path in lease_files(folder):
         path.unlink(missing_ok=True)

@@ -57,10 +57,14 @@ class Ending:
 
     def now(self) -> None:
         """End the task. Raises SystemExit, or submitit's UncompletedJobError where it is not to run again."""
-        # torch raises an error when a DataLoader worker ends, and all of them end with the task now.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _let_workers_end()
         if callable(self._requeue) and (self._number == signal.SIGUSR2 or _preempted()):
             self._queue_again(self._requeue)
+        sys.exit(ENDED)
+
+    def leave(self) -> None:
+        """End the task, which Slurm has started elsewhere: it is not queued again. Raises SystemExit."""
+        _let_workers_end()
         sys.exit(ENDED)
 
     def _queue_again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
@@ -77,6 +81,11 @@ class Ending:
             except (subprocess.SubprocessError, OSError) as error:  # slurmctld may be away for a moment
                 print(f"not queued again yet: {error}", flush=True)
                 time.sleep(SECONDS_BETWEEN)
+
+
+def _let_workers_end() -> None:
+    """torch raises an error when a DataLoader worker ends, and all of them end with the task."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _preempted() -> bool:

@@ -15,6 +15,8 @@ TASK = b"submitit.core._submit"
 def end_orphans(folder: Path) -> int:
     """Tell the tasks of a submission to end (SIGTERM); how many processes were told."""
     told = 0
+    if not hasattr(os, "pidfd_open"):  # not Linux, where these tasks run
+        return told
     for pid in _numbers():
         try:
             pinned = os.pidfd_open(pid)
@@ -37,7 +39,12 @@ def has_orphans(folder: Path) -> bool:
 
 
 def _numbers() -> Iterator[int]:
-    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    """Of the processes of this machine; none where /proc does not tell (macOS)."""
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208
+    except OSError:
+        names = []
+    return (int(name) for name in names if name.isdigit())
 
 
 def _is_task(pid: int, folder: Path) -> bool:

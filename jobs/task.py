@@ -10,8 +10,9 @@ import submitit
 from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
-from caltech_exp.failures import import_libraries, record_failure
+from caltech_exp.failures import import_libraries, record_failure_of_free_run
 from caltech_exp.interruption import Interrupted, Requests
+from caltech_exp.lease import ReplacedError
 from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.splits import read_data_set
 from jobs.ending import Ending
@@ -66,7 +67,8 @@ class TrainTask:
             context = self._context(origin, requests)
         except Exception as error:
             for config, seed in self.runs:
-                record_failure(Path(self.folder), run_id(config, seed), error, origin)
+                name = run_id(config, seed)
+                record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
             raise
         self._train(context, ending)
 
@@ -85,6 +87,9 @@ class TrainTask:
                 execute(config, seed, context)
             except Interrupted:
                 ending.now()
+            except ReplacedError as error:
+                print(f"run {run_id(config, seed)}: {error}", flush=True)
+                ending.leave()
             except Exception as error:
                 if len(self.runs) == 1:
                     raise

@@ -1,6 +1,8 @@
 """How a run ends is always on record."""
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from caltech_exp.errors import UserError
 from caltech_exp.execute import _progress, execute
 from caltech_exp.failures import one_line
 from caltech_exp.interruption import Interrupted
-from caltech_exp.lease import Lease, LeaseLostError, take
+from caltech_exp.keeper import Keeper
+from caltech_exp.lease import REQUEST, Lease, LeaseLostError, ReplacedError, lease_files, read_sign, take
 from caltech_exp.leftovers import CHECKPOINT
 from caltech_exp.models import build
 from caltech_exp.pack import Pack, load_pack
@@ -260,3 +263,92 @@ def test_a_run_that_goes_on_names_the_weights_it_began_with(
     torch.save(build(CONFIG).state_dict(), file)
     assert sha256(file) != began
     assert finish(config, 0, task(tmp_path, read_data_set(stand_in), packs)).weights_sha256 == began
+
+
+def taken_by_another(folder: Path) -> None:
+    """The run's lease becomes another process's, as after this one slept."""
+    last = lease_files(folder)[-1]
+    last.write_text(re.sub('"token": "[0-9a-f]+"', '"token": "another"', last.read_text()))
+
+
+def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / run_id(CONFIG, 0)
+
+    def fails(*_: object) -> None:
+        taken_by_another(folder)
+        raise ValueError("of the one that slept")
+
+    monkeypatch.setattr("caltech_exp.execute.train", fails)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert not (folder / FAILURE).exists()
+    printed = capsys.readouterr().out
+    assert "another process took the run; here it failed: ValueError: of the one that slept" in printed
+    assert lease_files(folder)[0].stat().st_mtime > 0  # the other's
+
+
+def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+
+    def slow(*given: Any) -> Trained:
+        trained = train(given[0], given[1], given[2], given[3], given[4], lambda *_: None)
+        taken_by_another(folder)
+        with pytest.raises(LeaseLostError):
+            given[5](trained.epochs, None)
+        return trained
+
+    monkeypatch.setattr("caltech_exp.execute.train", slow)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert [path.name for path in folder.iterdir()] == ["lease.000001.json"]
+
+
+def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+    between = Keeper.between
+
+    def asleep(keeper: Keeper, snapshot: Callable[[], dict[str, Any]]) -> None:
+        taken_by_another(folder)
+        between(keeper, snapshot)
+
+    monkeypatch.setattr(Keeper, "between", asleep)
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), checkpoint_seconds=0.0)
+    assert execute(CONFIG, 0, context) is None
+    assert not {RESULT, FAILURE, CHECKPOINT} & {path.name for path in folder.iterdir()}
+
+
+def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, longer = read_data_set(stand_in), CONFIG.but(epochs=3, max_images=8)
+    whole = finish(longer, 0, task(tmp_path / "undisturbed", data, packs))
+    folder = tmp_path / "runs" / whole.run_id
+    note = Keeper.note
+
+    def asked(keeper: Keeper, progress: Progress) -> None:
+        sign = read_sign(folder)
+        assert sign is not None
+        assert sign.holder is not None
+        if progress.epoch == 1 and sign.number == 1:
+            (folder / REQUEST).write_text(sign.holder.token)
+        note(keeper, progress)
+
+    monkeypatch.setattr(Keeper, "note", asked)
+    context = task(tmp_path / "runs", data, packs)
+    with pytest.raises(ReplacedError, match="Slurm has started this job again"):
+        execute(longer, 0, context)
+    assert {path.name for path in folder.iterdir()} == {CHECKPOINT, PROGRESS, REQUEST, "lease.000001.json"}
+    sign = read_sign(folder)
+    assert sign is not None
+    assert sign.beat == 0  # given back
+    result = finish(longer, 0, context)
+    assert result.attempts == 2
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in result.epochs] == [
+        (epoch.train_loss, epoch.val_loss) for epoch in whole.epochs
+    ]
+    assert [path.name for path in folder.iterdir()] == [RESULT]

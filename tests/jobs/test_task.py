@@ -12,13 +12,15 @@ import pytest
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
+from caltech_exp.execute import execute
 from caltech_exp.interruption import Requests
+from caltech_exp.lease import take
 from caltech_exp.packs import PackPlace
 from caltech_exp.results import FAILURE, RESULT
 from caltech_exp.splits import DataSet, read_data_set
 from jobs.aggregate_task import AggregateTask
 from jobs.aggregated import AGGREGATED, PREPARED
-from jobs.ending import Ending
+from jobs.ending import ENDED, Ending
 from jobs.pack_task import PackTask
 from jobs.task import TrainTask
 from tests.caltech_exp.tasks import CONFIG, ORIGIN, task
@@ -88,6 +90,59 @@ def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
     assert finished == [RESULT]
     assert FAILURE in failed
     assert untouched == []
+
+
+def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    calls: list[object] = []
+    before = [signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD)]
+    try:
+        signal.signal(
+            signal.SIGUSR2, lambda *given: calls.append(given)
+        )  # submitit's: it has the task queued again
+        data, two = read_data_set(stand_in), ((CONFIG, 0), (CONFIG, 1))
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        new = take(tmp_path / run_id(CONFIG, 0), ORIGIN.job)
+        assert new is not None
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+        with pytest.raises(SystemExit) as caught:
+            tasks_runs(*two, folder=tmp_path, data=data, packs=packs)._train(
+                task(tmp_path, data, packs), Ending(Requests())
+            )
+    finally:
+        for number, handler in zip((signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD), before, strict=True):
+            signal.signal(number, handler)
+    assert (caught.value.code, calls) == (ENDED, [])
+    assert f"run {run_id(CONFIG, 0)}: Slurm has started job {ORIGIN.job} again, on " in capsys.readouterr().out
+    assert not (tmp_path / run_id(CONFIG, 1)).exists()
+    new.release()
+
+
+def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_has(
+    local_job: Path, stand_in: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, runs = read_data_set(stand_in), local_job / "runs"
+    finished, trained, died, free = ((CONFIG, seed) for seed in range(4))
+    assert execute(*finished, task(runs, data, packs))
+    elsewhere = take(runs / run_id(*trained), "99_0")
+    assert elsewhere is not None
+    former = take(runs / run_id(*died), "98_0")
+    assert former is not None
+    former.release()
+    given = tasks_runs(finished, trained, died, free, folder=runs, data=data, packs=packs)
+    with pytest.raises(UserError, match="no data"):
+        replace(given, data=str(local_job / "no data"))()
+    assert files(runs, finished, trained, died, free) == [
+        [RESULT], ["lease.000001.json"], [FAILURE, "lease.000001.json", "lease.000002.json"],
+        [FAILURE, "lease.000001.json"],
+    ]  # fmt: skip
+    assert f"run {run_id(*trained)}: left as it is, another process trains it" in capsys.readouterr().out
+    elsewhere.confirm()
+    elsewhere.release()
+    # Those that failed are free for the next task.
+    assert execute(*free, task(runs, data, packs))
 
 
 @pytest.fixture
