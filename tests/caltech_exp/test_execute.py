@@ -170,7 +170,7 @@ def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(monkeypatch: pytes
             "damaged image",
         ),
         (ValueError("first\nsecond"), "ValueError: second"),
-        (RuntimeError(), "RuntimeError: "),
+        (RuntimeError(), "RuntimeError"),
     ],
 )
 def test_errors_in_one_line(error: Exception, line: str) -> None:
