@@ -14,6 +14,8 @@ AT_ONCE = 500
 """Job ids in one question; a command line has an end."""
 SECONDS = 5.0
 """How long accounting may take in all. It only explains, and nobody waits a minute for that."""
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""One node; `None assigned` is none."""
 WAITING = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
 """The tasks of an array that never started are one job to accounting: `1234_[0-2,4,7-9%4]`."""
 
@@ -49,6 +51,18 @@ def ended_jobs(ids: Collection[str], timeout: float) -> dict[str, EndedJob]:
     return found
 
 
+def last_nodes(ids: Collection[str], timeout: float) -> dict[str, str]:
+    """Job id -> the node that it was last on, for jobs that accounting knows a node of."""
+    if not shutil.which("sacct"):
+        return {}
+    arrays = sorted({job.partition("_")[0] for job in ids})[:AT_ONCE]
+    try:
+        jobs = _ask(arrays, min(timeout, SECONDS), "--duplicates")  # a requeued job has a record for each start
+    except UserError:
+        return {}
+    return {job.id: job.node for job in jobs if job.id in ids and NODE.fullmatch(job.node)}
+
+
 def _tasks(shown: str) -> Iterator[str]:
     """The ids of a job, or of all tasks of an array that it stands for."""
     waiting = WAITING.fullmatch(shown)
@@ -61,9 +75,10 @@ def _tasks(shown: str) -> Iterator[str]:
             yield f"{waiting[1]}_{index}"
 
 
-def _ask(arrays: Sequence[str], timeout: float) -> list[EndedJob]:
+def _ask(arrays: Sequence[str], timeout: float, *options: str) -> list[EndedJob]:
     command = [
         "sacct",
+        *options,
         "--noheader",
         "--parsable2",
         "--allocations",

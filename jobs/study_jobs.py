@@ -87,11 +87,3 @@ def packs_on_their_way(jobs: Iterable[StudyJob]) -> dict[Path, str]:
     """A pack's file -> the id of the job in the queue that makes it."""
     preparing = ((found.job.id, found.manifest.preparation) for found in jobs if found.part == "preparation")
     return {Path(file): job for job, preparation in preparing if preparation for file in preparation.packs}
-
-
-def held_after_failed_launch(jobs: Iterable[StudyJob]) -> list[str]:
-    """Ids of those that Slurm could not start and holds since, as after its controller died.
-
-    They would wait for ever. Jobs that a person holds are not among them.
-    """
-    return sorted({found.job.id for found in jobs if "requeued held" in found.job.reason})

@@ -22,8 +22,9 @@ from caltech_exp.states import DONE, RunState
 from caltech_exp.study import StudyData, read_study, require_same
 from jobs.aggregation import check_report_folder, end_replaced, wait_for_report, with_report
 from jobs.arrays import Array, make_arrays
-from jobs.cluster import default_profile, max_array_size, release
+from jobs.cluster import default_profile, max_array_size
 from jobs.cost_text import cost_lines
+from jobs.held import release_held
 from jobs.missing_packs import PackItem
 from jobs.options import USAGE, Request, parse_request
 from jobs.past_runs import past_runs
@@ -44,7 +45,7 @@ from jobs.retry import advice, avoiding, bad_nodes
 from jobs.run_states import states_of
 from jobs.sbatch_options import variables_line
 from jobs.show import plan_table, queue_lines, summary
-from jobs.study_jobs import StudyJob, held_after_failed_launch, packs_on_their_way, study_jobs
+from jobs.study_jobs import packs_on_their_way, study_jobs
 from jobs.work import Work, packs_of, single_lines, with_packs
 
 
@@ -185,7 +186,7 @@ def _queue(
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
         jobs = study_jobs(manifests, timeout) if report or in_queue or making else []
-        lines += _release_held(jobs, timeout)
+        lines += release_held(jobs, runs, timeout)
         work = Work(runs.name, tuple(arrays), avoided=_avoided(request, states))
         work = with_packs(work, packs, packs_on_their_way(jobs) if making else {})
         if report:
@@ -210,15 +211,6 @@ def _may_be_made(packs: Mapping[PackItem, Path], manifests: Sequence[Manifest]) 
     """Whether an earlier submission queued a job that makes one of these packs."""
     made = {file for manifest in manifests if manifest.preparation for file in manifest.preparation.packs}
     return any(str(file) in made for file in packs.values())
-
-
-def _release_held(jobs: Sequence[StudyJob], timeout: float) -> list[str]:
-    """Let the user's jobs run that Slurm holds because it once failed to start them; a line that says so."""
-    held = held_after_failed_launch(found for found in jobs if found.manifest.is_own)
-    if not held:
-        return []
-    release(held, timeout)
-    return [f"released {', '.join(held)}: Slurm held them because it could not start them once"]
 
 
 def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
