@@ -138,8 +138,3 @@ def is_refusal(complaint: str) -> bool:
     text = " ".join(complaint.lower().split())
     _, asked, reason = text.rpartition(SUBMISSION_FAILED)
     return reason.startswith(OF_CONTROLLER) if asked else OF_SBATCH.search(text) is not None
-
-
-def may_be_queued(reason: str) -> bool:
-    """Whether the job may have been taken although sbatch failed."""
-    return not is_refusal(reason)

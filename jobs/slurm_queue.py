@@ -10,12 +10,12 @@ from typing import Any
 from caltech_exp.child_environment import slurm_environment
 from caltech_exp.errors import UserError, shown
 from caltech_exp.files import closed_to_others, umask
-from jobs.cluster import queued_jobs
+from jobs.cluster import NO_CONNECTION, queued_jobs
 from jobs.ending import ENDED, QUEUE_AGAIN, THIS_JOB
 from jobs.profiles import SlurmProfile
-from jobs.refusals import may_be_queued, remedy
+from jobs.refusals import is_refusal, remedy
 from jobs.sbatch import Answer, BatchScript, call_sbatch
-from jobs.sbatch_options import NEVER, full_name, variables
+from jobs.sbatch_options import NEVER, full_name, of_profile, variables
 from jobs.snapshot import Snapshot
 
 TASK_PROCESS = "jobs.task_process"
@@ -105,7 +105,7 @@ def queue_array(
     parameters = sbatch_parameters(name, profile, after)
     script.update_parameters(**parameters, comment=comment)
     # sbatch puts a variable of the environment above what the script says.
-    options = {*NEVER, *unset, *profile.sbatch, *(name.replace("_", "-") for name in parameters)}
+    options = {*NEVER, *unset, *of_profile(profile)}
     seconds = profile.command_timeout_seconds
     try:
         with closed_to_others():
@@ -119,7 +119,10 @@ def queue_array(
         job = _find_job(name, comment, seconds) if isinstance(failure, UncertainError) else None
         if job is None:
             raise failure
-    return script.name_files(path, part, job)
+    try:
+        return script.name_files(path, part, job)
+    except OSError as error:
+        raise UncertainError(f"job {job} is queued, but its files could not be renamed ({error})") from None
 
 
 def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | RefusedError:
@@ -132,11 +135,12 @@ def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | Refu
         said = shown(" ".join(answer.output.split()) or "nothing", 300)
         return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
     reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
-    if not reason:
-        return UncertainError(f"sbatch failed with exit status {answer.status} and did not say why")
-    if may_be_queued(reason):
+    if is_refusal(reason):
+        return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+    if NO_CONNECTION.search(reason):
         return UncertainError(f"Slurm does not answer (sbatch: {reason})")
-    return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+    said = shown(reason, 300) if reason else "and did not say why"
+    return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {said}")
 
 
 def _find_job(name: str, comment: str, timeout: float) -> str | None:

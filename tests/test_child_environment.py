@@ -5,18 +5,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from caltech_exp import provenance
 from caltech_exp.child_environment import WHERE_SLURM_IS, python_environment
-from caltech_exp.provenance import code_version
+from caltech_exp.provenance import CodeVersion, code_version
 from jobs import local_gpus
 from jobs.accounting import ended_jobs
 from jobs.cluster import cancel_jobs, max_array_size, queued_jobs, release
 from jobs.ending import _preempted
 from jobs.environment import describe_environment
+from jobs.profiles import SlurmProfile
+from jobs.slurm_queue import queue_array
+from jobs.snapshot import Snapshot
 from tests.jobs.testbed import path_with
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +39,14 @@ RECORD = 'env >"$0.env"; cat >"$0.input"; exit 1'
 """A program that keeps its environment and its input beside itself."""
 
 
+def queue() -> None:
+    folder, code = Path("logs").resolve(), CodeVersion(version="0", commit=None, dirty=None)
+    profile = SlurmProfile(executor="slurm", device="cpu")
+    queue_array("n", "c", [partial(print)], folder, profile, Snapshot(folder, code, digest="0", new=False))
+
+
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {
+    "sbatch": ("sbatch", queue),
     "squeue": ("squeue", lambda: queued_jobs({"n"}, {os.geteuid()}, 5)),
     "scancel": ("scancel", lambda: cancel_jobs(["5"], 5)),
     "scontrol release": ("scontrol", lambda: release(["5"], 5)),
@@ -54,6 +65,7 @@ def test_no_variable_changes_what_a_command_is_asked(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, ask = CALLS[call]
+    path_with(tmp_path, "srun", "exit 1")
     monkeypatch.setenv("PATH", path_with(tmp_path, command, RECORD))
     for name, value in {**OF_SLURM, **OF_GIT, **KEPT, "SUBMITIT_EXECUTOR": "slurm"}.items():
         monkeypatch.setenv(name, value)

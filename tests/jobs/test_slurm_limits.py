@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cluster import max_array_size
-from jobs.refusals import may_be_queued, remedy
+from jobs.refusals import is_refusal, remedy
 from tests.conftest import Command
 from tests.jobs.conftest import manifests
 from tests.jobs.testbed import path_with, profile, queue
@@ -98,7 +98,7 @@ def test_what_to_do_about_a_refusal(reason: str, words: str) -> None:
     ],
 )
 def test_whether_a_job_may_be_queued_although_sbatch_failed(reason: str, uncertain: bool) -> None:
-    assert may_be_queued(reason) == uncertain
+    assert is_refusal(reason) == (not uncertain)
 
 
 @pytest.mark.parametrize(
