@@ -106,7 +106,7 @@ def read_weights(config: RunConfig) -> WeightsFile:
     """The file that a pretrained configuration starts from.
 
     Raises UserError if it is missing, or has other content than the configuration pins (of torchvision's weights:
-    than the file's name promises).
+    than the file's name promises). Raises OSError if the disk does not give it.
     """
     name, pinned, digest = config.weights.partition(PIN)
     if config.weights == "imagenet":
@@ -118,7 +118,7 @@ def read_weights(config: RunConfig) -> WeightsFile:
         path = user_path(name, "weights")
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"weights {path} cannot be read ({error.strerror}); bring the file back") from None
     found = hashlib.sha256(content).hexdigest()
     if config.weights == "imagenet" and not IMAGENET[config.model].digest.fits(Digest("sha256", found)):

@@ -171,16 +171,25 @@ def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, l
 def _study_weights(file: StudyFile, path: Path, runs: Path) -> dict[str, str]:
     """The weights files that the rows of a study file name, pinned to their content of now.
 
-    A study of an earlier version does not pin those it began with: they stay as they are, and so do its runs.
+    One that is gone stays pinned as it was last submitted. A study of an earlier version does not pin those it
+    began with: they stay as they are, and so do its runs.
     """
     found = file.weights_files
     study = read_study(runs) if found else None
-    before = study.file.weights_files if study and study.file and study.file.name == file.name else ()
-    unpinned = {name for name in before if PIN not in name}
-    try:
-        return {name: pin(name, path.parent) for name in found if name not in unpinned}
-    except UserError as error:
-        raise UserError(f"{path.name}: {error}") from None
+    before = study.file if study and study.file and study.file.name == file.name else None
+    unpinned = {name for name in before.weights_files if PIN not in name} if before else set()
+    pinned = {}
+    for name in found:
+        if name in unpinned:
+            continue
+        try:
+            pinned[name] = pin(name, path.parent)
+        except UserError as error:
+            gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
+            if not (gone and before and name in before.weights):
+                raise UserError(f"{path.name}: {error}") from None
+            pinned[name] = before.weights[name]
+    return pinned
 
 
 def names(key: str, text: str) -> list[str]:

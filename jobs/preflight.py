@@ -115,7 +115,10 @@ def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[OwnNetw
     from caltech_exp.models import check_weights_fit
 
     contents = {network.model: network.content for network in networks}
-    notes = [check_weights_fit(config, contents.get(config.model)).note for config in given.values()]
+    try:
+        notes = [check_weights_fit(config, contents.get(config.model)).note for config in given.values()]
+    except OSError as error:
+        raise UserError(f"weights cannot be read now ({error.strerror or error}); submit again later") from None
     return list(dict.fromkeys(filter(None, notes)))
 
 

@@ -1,5 +1,6 @@
 """Weights files: pinned by content, cached where torch.hub looks, refused when damaged."""
 
+import errno
 import hashlib
 import shutil
 from dataclasses import replace
@@ -13,8 +14,10 @@ from caltech_exp import download, weights
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.digests import Digest
 from caltech_exp.errors import UserError
+from caltech_exp.failures import kind_of
 from caltech_exp.models import build, build_with_weights
 from caltech_exp.sources import IMAGENET
+from jobs.preflight import check_weights_files
 from tests.conftest import NO_NETWORK
 from tests.file_server import serving
 
@@ -134,6 +137,22 @@ def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Pat
     file.unlink()
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); bring the file back"):
         build(config)
+
+
+def test_a_disk_that_does_not_give_them_is_no_mistake(
+    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(model="resnet18", weights=weights.pin(str(stand_in_weights / "resnet18.pth")))
+
+    def broken(_path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(OSError, match="Stale file handle") as caught:
+        build(config)
+    assert kind_of(caught.value) == "node"
+    with pytest.raises(UserError, match=r"weights cannot be read now \(Stale file handle\); submit again later"):
+        check_weights_files([config], [])
 
 
 def test_of_torchvisions_weights_the_whole_hash_is_known(cached: Path) -> None:

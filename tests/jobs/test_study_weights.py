@@ -97,8 +97,13 @@ def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
     assert [none, other] == [before[0], before[2]]
     assert changed != before[1]
     (there / "net.pth").unlink()  # the folder's record is enough for all that trains nothing
-    again = parse_request(["section=all", f"runs={there / 'runs'}"])
-    assert ids(again) == before
+    for again in (parse_request(["section=all", f"runs={there / 'runs'}"]), asked(there)):
+        assert ids(again) == before
+    configs = [run.config for run in expand(again.tables, again.seeds, again.settings)]
+    with pytest.raises(
+        UserError, match=r"net\.pth cannot be read \(No such file or directory\); bring the file back"
+    ):
+        check_weights_files(configs, again.networks)
     assert [row.config.id for _, table in without_folders(study).catalog.tables for row in table.rows] == before
     assert str(there) not in json.dumps(without_folders(study).model_dump(mode="json"))
 
@@ -237,3 +242,21 @@ def test_a_submission_with_weights_writes_nothing_to_standard_error(
     assert submit(*words, "wait=true").returncode == 0
     (result,) = (tmp_path / "runs").glob("*/result.json")
     assert json.loads(result.read_text())["weights_sha256"] == sha256(stand_in_weights / "resnet18.pth")
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("empty_queue")
+def test_weights_of_a_submission_that_slurm_refused_do_not_bind_the_study(
+    stand_in: Path, stand_in_weights: Path, submit: Command, held: Path, tmp_path: Path
+) -> None:
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
+    words = (f"imagenet_weights={tmp_path}", *SMALL, "seeds=1", f"data={stand_in}", f"profile={held}", "runs=runs")
+    assert submit("table=resnet.batch_256", *words).returncode == 0
+    record = tmp_path / "runs" / "study.json"
+    before = record.read_text()
+    shutil.copy(stand_in_weights / "alexnet.pth", tmp_path)
+    refused = submit("table=transfer.lr=1e-3", *words, "profile.partition=nowhere")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert record.read_text() == before
+    assert submit("table=transfer.lr=1e-3", *words).returncode == 0
+    assert set(json.loads(record.read_text())["settings"]["imagenet_weights"]) == {"alexnet", "resnet18"}

@@ -26,6 +26,22 @@ def test_one_origin(folder: StudyFolder, page: Page) -> None:
     assert "Submissions" not in text  # without their manifests, as where a study was published
 
 
+def test_initial_weights_are_named_by_their_hash(folder: StudyFolder, page: Page) -> None:
+    folder.start()
+    imagenet = row_config("transfer.lr", "1e-3")
+    digests = ("a" * 64, "a" * 64, None)  # the last of an earlier version
+    folder.add(*(make_result(imagenet, seed, weights_sha256=digest) for seed, digest in enumerate(digests)))
+    text = page(folder)
+    assert f"- Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64}\n" in provenance(text)
+    assert "mixed" not in text
+    folder.add(make_result(imagenet, 2, weights_sha256="b" * 64))
+    text = page(folder)
+    assert f"AlexNet, imagenet: **mixed:** SHA-256 {'a' * 64} (2 runs), SHA-256 {'b' * 64} (1 run)" in provenance(
+        text
+    )
+    assert "mixed initial weights" in text.partition("## Provenance")[0]
+
+
 def test_submissions_are_counted(folder: StudyFolder, page: Page) -> None:
     folder.start()
     folder.submit("not a run id")

@@ -7,7 +7,7 @@ import pytest
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.errors import UserError
 from caltech_exp.results import RESULT, Result, read_result
-from caltech_exp.study import StudySettings, read_study, run_folders
+from caltech_exp.study import STUDY, StudySettings, read_study, run_folders
 from reports.aggregate import main as aggregate
 from reports.collect import collect
 from reports.counts import count_line
@@ -47,6 +47,22 @@ def test_what_is_there_stays_and_what_is_new_is_added(
     assert "1 result published" in capsys.readouterr().out.splitlines()[-1]
     assert (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes() == first
     assert len(list(run_folders(tmp_path / "copy"))) == 2
+
+
+def test_what_a_study_asks_since_is_published_too(folder: StudyFolder, tmp_path: Path) -> None:
+    first = StudySettings(imagenet_weights={"resnet18": PINNED})
+    folder = StudyFolder(folder.path, first)
+    folder.start()
+    publish(folder, tmp_path / "copy")
+    both = StudySettings(imagenet_weights={"alexnet": PINNED, "resnet18": PINNED})
+    (folder.path / STUDY).unlink()
+    folder = StudyFolder(folder.path, both)
+    folder.start()
+    folder.add(make_result(both.apply(row_config("transfer.lr", "1e-3")), 0))
+    publish(folder, tmp_path / "copy")
+    published = collect(tmp_path / "copy")
+    assert len(published.results()) == 1
+    assert set(published.settings.imagenet_weights) == {"alexnet", "resnet18"}
 
 
 def test_no_folder_of_the_machine_is_in_the_copy(folder: StudyFolder, tmp_path: Path) -> None:
