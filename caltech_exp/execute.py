@@ -1,7 +1,6 @@
 """Run one run and leave a record of how it ended: result.json, or failure.json."""
 
 import contextlib
-import socket
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +22,10 @@ from caltech_exp.failures import one_line, record_failure
 from caltech_exp.interruption import Requests
 from caltech_exp.keeper import Keeper
 from caltech_exp.lease import Lease, LeaseLostError, ReplacedError, held, read_sign, take
-from caltech_exp.leftovers import remove_after_result, remove_half_written
+from caltech_exp.leftovers import newer_record, remove_after_result, remove_half_written
 from caltech_exp.lineage import earlier_code, recorded
 from caltech_exp.packs import PackPlace
+from caltech_exp.process import host_name
 from caltech_exp.provenance import Origin, library_versions
 from caltech_exp.results import FAILURE, RESULT, DataRecord, Epoch, Progress, Result, read_finished, write_record
 from caltech_exp.splits import DataSet
@@ -69,14 +69,18 @@ class _Account:
 def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None:
     """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
-    It goes on from the run's checkpoint, if there is one. None if another process trains the run, which is then
-    left to that one. An exception is recorded in failure.json, unless the run is another's by then, and raised
-    again; keeper.Interrupted is no failure, nor is lease.ReplacedError: this process's job runs elsewhere now.
+    It goes on from the run's checkpoint, if there is one. None if another process trains the run, or a newer
+    version of caltech_exp has left a record of it: then the run is left to that one. An exception is recorded in
+    failure.json, unless the run is another's by then, and raised again; keeper.Interrupted is no failure, nor is
+    lease.ReplacedError: this process's job runs elsewhere now.
     """
     name = run_id(config, seed)
     folder = context.runs / name
     if known := read_finished(folder, context.data.fingerprint):
         return known
+    if newer := newer_record(folder):
+        print(f"run {name}: nothing is trained: {newer.complaint('')}", flush=True)
+        return None
     try:
         lease = _take(folder, context.origin.job)
         if lease is None:
@@ -183,7 +187,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         code=here,
         earlier_code=earlier,
         job=context.origin.job,
-        host=socket.gethostname(),
+        host=host_name(),
         attempts=lease.attempt,
         images_per_second=trained.images_per_second,
         peak_memory_bytes=trained.peak_memory_bytes,
@@ -225,7 +229,7 @@ def _progress(
         seconds_left=left,
         submission=origin.submission,
         job=origin.job,
-        host=socket.gethostname(),
+        host=host_name(),
         when=utc_now(),
     )
 

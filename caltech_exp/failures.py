@@ -16,7 +16,8 @@ from pathlib import Path
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError
 from caltech_exp.lease import LeaseLostError, held, take
-from caltech_exp.leftovers import remove_after_result
+from caltech_exp.leftovers import newer_record, remove_after_result
+from caltech_exp.process import host_name
 from caltech_exp.provenance import Origin
 from caltech_exp.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished, write_record
 
@@ -161,7 +162,7 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
         kind=kind_of(error),
         submission=origin.submission,
         job=origin.job,
-        host=socket.gethostname(),
+        host=host_name(),
         node=os.environ.get("SLURMD_NODENAME", ""),
         log=origin.log,
         when=utc_now(),
@@ -175,11 +176,16 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
 
 
 def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: Origin, fingerprint: str) -> None:
-    """Record that a run failed before it was trained: not if it is finished, or another process trains it.
+    """Record that a run failed before it was trained.
+
+    Not if it is finished, another process trains it, or a newer version of caltech_exp has left a record of it.
 
     fingerprint  of the data set that it is to be trained on
     """
     folder = runs / name
+    if newer := newer_record(folder):
+        print(f"run {name} failed ({one_line(error)}); it is left as it is: {newer.complaint('')}", flush=True)
+        return
     try:
         lease = take(folder, origin.job, waiting=False)
         if lease is None:

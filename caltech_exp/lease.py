@@ -24,7 +24,6 @@ import errno
 import os
 import re
 import secrets
-import socket
 import stat
 import threading
 import time
@@ -34,8 +33,8 @@ from pathlib import Path
 
 from caltech_exp.clock import boot_seconds, utc_now
 from caltech_exp.files import look_again, names_in, write_atomically
-from caltech_exp.process import is_alive, machine, start_of
-from caltech_exp.record import StrictRecord
+from caltech_exp.process import host_name, is_alive, machine, start_of
+from caltech_exp.record import HostName, JobId, StrictRecord
 from caltech_exp.results import read_record
 
 HEARTBEAT_SECONDS = 15.0
@@ -70,8 +69,8 @@ class Holder(StrictRecord):
     restarts how often Slurm had started the job again
     """
 
-    job: str
-    host: str
+    job: JobId
+    host: HostName
     machine: str
     pid: int
     started: int
@@ -309,7 +308,7 @@ def _create(folder: Path, number: int, job: str, token: str) -> bool:
     """Whether this process, and no other, made lease `number`. Raises OSError for a full disk and the like."""
     holder = Holder(
         job=job,
-        host=socket.gethostname(),
+        host=host_name(),
         machine=machine(),
         pid=os.getpid(),
         started=start_of(os.getpid()) or 0,
@@ -333,7 +332,7 @@ def _create(folder: Path, number: int, job: str, token: str) -> bool:
 
 def _lives(holder: Holder) -> bool | None:
     """Whether the holder's process lives; None if it is not of this machine, or that cannot be known."""
-    if not holder.machine or (holder.machine, holder.host) != (machine(), socket.gethostname()):
+    if not holder.machine or (holder.machine, holder.host) != (machine(), host_name()):
         return None
     return is_alive(holder.pid, holder.started)
 

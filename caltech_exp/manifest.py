@@ -1,7 +1,8 @@
 """What was submitted into a study: which job trains which runs, by which command and code."""
 
 import os
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -9,13 +10,15 @@ from pydantic import Field, StringConstraints, model_validator
 from caltech_exp.bootstrap import user_name
 from caltech_exp.files import look_again
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.record import StrictRecord
+from caltech_exp.record import FileName, HostName, JobId, PlainName, RecordedPath, StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
 from caltech_exp.study import StudySettings
 
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
-FileName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$", max_length=255)]
+LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
+JobName = Annotated[str, StringConstraints(pattern=r"^[^,\x00-\x1f\x7f]+$", max_length=1024)]
+"""As squeue is asked for it, between commas."""
 
 
 class SubmittedTask(StrictRecord):
@@ -27,7 +30,7 @@ class SubmittedTask(StrictRecord):
 
     array: int = Field(ge=0)
     index: int = Field(ge=0)
-    job: str
+    job: JobId
     runs: tuple[FileName, ...]
 
 
@@ -37,8 +40,8 @@ SinglePart = Literal["preparation", "aggregation"]
 class SingleJob(StrictRecord):
     """A job of a submission that trains nothing: its name in squeue, and its id as in SubmittedTask."""
 
-    name: str
-    job: str = ""
+    name: JobName
+    job: JobId = ""
 
 
 class PreparationJob(SingleJob):
@@ -50,21 +53,22 @@ class PreparationJob(SingleJob):
 class AggregationJob(SingleJob):
     """The job that writes the report into the folder `report`."""
 
-    report: str
+    report: RecordedPath
 
 
 class Manifest(StrictRecord):
     """One submission: what was queued, where, by which command and code.
 
+    id  the name of its folder
     tasks       on record from just before sbatch is called for their array; what is not here was never submitted
     preparation, aggregation  the jobs before and after its arrays, where it has them
     user, uid   who submitted, by name and number; a manifest of before these were recorded is its file's owner's
     """
 
     schema_version: Literal[1] = 1
-    id: str
+    id: PlainName
     executor: Literal["slurm", "local"]
-    job_names: tuple[str, ...]
+    job_names: tuple[JobName, ...]
     tasks: tuple[SubmittedTask, ...]
     preparation: PreparationJob | None = None
     aggregation: AggregationJob | None = None
@@ -73,7 +77,7 @@ class Manifest(StrictRecord):
     profile: dict[str, Any]
     command: tuple[str, ...]
     code: CodeVersion
-    host: str
+    host: HostName
     created: str
     user: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)] = ""
     uid: int | None = Field(default=None, ge=0, lt=2**32)
@@ -119,7 +123,10 @@ def write_manifest(runs: Path, manifest: Manifest) -> None:
 
 
 def read_manifests(runs: Path) -> list[Manifest | Damaged]:
-    """Every submission into the study, oldest first, each with who submitted it."""
+    """Every submission into the study, oldest first, each with who submitted it.
+
+    One whose id is not its folder's name is Damaged.
+    """
     paths = look_again(lambda: sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
     found = (_read_manifest(path) for path in paths)
     return [manifest for manifest in found if manifest is not None]
@@ -127,6 +134,8 @@ def read_manifests(runs: Path) -> list[Manifest | Damaged]:
 
 def _read_manifest(path: Path) -> Manifest | Damaged | None:
     manifest = read_record(path, Manifest)
+    if isinstance(manifest, Manifest) and manifest.id != path.parent.name:
+        return Damaged(path, f"holds submission {manifest.id}, not {path.parent.name}")
     if not isinstance(manifest, Manifest) or manifest.uid is not None:
         return manifest
     try:
@@ -136,3 +145,12 @@ def _read_manifest(path: Path) -> Manifest | Damaged | None:
     except OSError as error:
         return Damaged(path, error.strerror or str(error))
     return manifest.model_copy(update={"uid": uid, "user": user_name(uid)})
+
+
+def recorded_log(runs: Path, submission: str, log: str) -> Path | None:
+    """The log that a record names: the file of that name in the submission's folder, wherever the study lies now.
+
+    None if it is no log's name. Any user who may write a record could name any file.
+    """
+    name = PurePath(log).name
+    return runs / SUBMISSIONS / submission / name if LOG.fullmatch(name) else None

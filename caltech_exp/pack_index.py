@@ -17,6 +17,7 @@ from PIL import features
 from pydantic import Field
 
 from caltech_exp.config import RESIZE
+from caltech_exp.errors import UserError
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record
 from caltech_exp.splits import IMAGES, DataSet, Sample, damaged_image, evenly
@@ -130,11 +131,14 @@ def index_file(folder: Path, name: str) -> Path:
 def read_index(folder: Path, name: str, contents: Contents) -> PackIndex | str:
     """The index of the pack `name` in `folder`, or why the pack cannot be used, in a few words.
 
-    Its pixels are read and checked byte by byte, and its images are looked at: none may have changed.
+    Its pixels are read and checked byte by byte, and its images are looked at: none may have changed. Raises
+    UserError if a newer version of caltech_exp made it.
     """
     index = read_record(index_file(folder, name), PackIndex)
     if index is None:
         return "not there"
+    if isinstance(index, Damaged) and index.is_newer:
+        raise UserError(f"{index.complaint('')}, or name another folder by packs=")
     if isinstance(index, Damaged):
         return f"its index is damaged: {index.reason}"
     count = len(contents.samples)

@@ -1,7 +1,14 @@
 """How processes of one machine know each other: by number, and by when they started."""
 
 import os
+import re
+import socket
 from pathlib import Path
+
+
+def host_name() -> str:
+    """This machine's name, as a record holds it (record.HostName)."""
+    return re.sub(r"[^\w.:()-]", "_", socket.gethostname())[:255]
 
 
 def machine() -> str:

@@ -1,5 +1,6 @@
 """What passes from running to reporting: one JSON file a run, with a versioned schema."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -11,7 +12,7 @@ from caltech_exp.confusion import Confusion
 from caltech_exp.errors import one_line, shown
 from caltech_exp.files import look_again, write_atomically
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.record import StrictRecord
+from caltech_exp.record import HostName, JobId, PlainName, RecordedPath, StrictRecord
 
 SCHEMA_VERSION = 1
 RESULT = "result.json"
@@ -89,8 +90,8 @@ class Result(StrictRecord):
     libraries: dict[str, str]
     code: CodeVersion
     earlier_code: tuple[CodeVersion, ...] = ()
-    job: str
-    host: str
+    job: JobId
+    host: HostName
     started: str
     wall_seconds: FiniteFloat
     attempts: int = 1
@@ -120,6 +121,7 @@ class Failure(StrictRecord):
     kind  mistake (of the user: trying again will not mend it), gpu_memory and memory (too little of it), node (its
           GPU or disk is broken), or error
     node  where, as Slurm calls it; empty without Slurm
+    log   where it lay for the task; to be opened as manifest.recorded_log says
     """
 
     schema_version: Literal[1] = 1
@@ -127,11 +129,11 @@ class Failure(StrictRecord):
     error: str
     traceback: str
     kind: FailureKind
-    submission: str
-    job: str
-    host: str
-    node: str
-    log: str
+    submission: PlainName
+    job: JobId
+    host: HostName
+    node: HostName
+    log: RecordedPath
     when: str
 
 
@@ -147,21 +149,36 @@ class Progress(StrictRecord):
     epochs: int
     images_per_second: float | None
     seconds_left: float | None = None
-    submission: str
-    job: str
-    host: str
+    submission: PlainName
+    job: JobId
+    host: HostName
     when: str
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file that should hold a record and does not; its run counts as missing. The reason is one line."""
+    """A file that should hold a record and does not; its run counts as missing. The reason is one line.
+
+    is_newer  whether a newer version of caltech_exp wrote it: then it is left as it is
+    """
 
     path: Path
     reason: str
+    is_newer: bool = False
 
     def __post_init__(self) -> None:  # it repeats what stands in the file
         object.__setattr__(self, "reason", one_line(shown(self.reason, 300)))
+
+    def complaint(self, remedy: str) -> str:
+        """The file and what is wrong with it, with what to do about a damaged one."""
+        if self.is_newer:
+            return f"{self.path} was {self.reason}"
+        return f"{self.path} is damaged ({self.reason}); {remedy}"
+
+
+def newer(path: Path, sign: str) -> Damaged:
+    """What is said of a file that a newer version wrote, known by `sign`."""
+    return Damaged(path, f"made by a newer version of caltech_exp ({sign}); this version reads 1; update", True)
 
 
 def write_record(folder: Path, name: str, record: BaseModel) -> Path:
@@ -173,7 +190,11 @@ def write_record(folder: Path, name: str, record: BaseModel) -> Path:
 
 
 def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
-    """The record in `path`, None if there is no such file, Damaged if it is anything else than that record."""
+    """The record in `path`, None if there is no such file, Damaged if it is anything else than that record.
+
+    A newer version wrote it if its schema version is higher, or if nothing is wrong with it but fields that this
+    version does not know.
+    """
     try:
         text = look_again(path.read_bytes)
     except (FileNotFoundError, NotADirectoryError):
@@ -185,14 +206,29 @@ def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        first = errors[0]
         place = shown(".".join(str(part) for part in first["loc"]))
+        if (version := _schema_version(text)) > SCHEMA_VERSION:
+            return newer(path, f"schema {shown(version)}")
+        if all(one["type"] == "extra_forbidden" for one in errors):
+            return newer(path, f"with {place}")
         if place == "schema_version":
             return Damaged(path, f"schema version {shown(first['input'])}, this code reads {SCHEMA_VERSION}")
         if first["type"] == "json_invalid":
             return Damaged(path, f"it is not whole JSON ({first['ctx']['error']})")
         reason = first["msg"].removeprefix("Value error, ")
         return Damaged(path, f"{place}: {reason}" if place else reason)
+
+
+def _schema_version(text: bytes) -> int:
+    """What a record says of its own version; 0 where it says nothing."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return 0
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    return version if isinstance(version, int) else 0
 
 
 def read_result(folder: Path) -> Result | Damaged | None:

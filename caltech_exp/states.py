@@ -8,6 +8,8 @@ from typing import Literal
 
 from caltech_exp.errors import one_line
 from caltech_exp.lease import Holder, Sign, read_sign
+from caltech_exp.leftovers import newer_record
+from caltech_exp.manifest import recorded_log
 from caltech_exp.results import (
     FAILURE,
     PROGRESS,
@@ -20,7 +22,7 @@ from caltech_exp.results import (
     read_result,
 )
 
-State = Literal["pending", "queued", "running", "finished", "diverged", "failed", "lost", "damaged"]
+State = Literal["pending", "queued", "running", "finished", "diverged", "failed", "lost", "damaged", "newer"]
 DONE: tuple[State, ...] = ("finished", "diverged")
 
 
@@ -43,6 +45,7 @@ class RunState:
               did so trains its other runs
     lost      was submitted or training, and neither a queue nor a process has it any more
     damaged   its result file cannot be read; counts as missing
+    newer     a newer version of caltech_exp has left a record of it; the run is left to that version
 
     `progress` is that of a run in training, `silent_seconds` the time since its last sign of life; `holder`
     trains it, or did so last, where that is known; `node` is to blame for the run's end, if any node is.
@@ -89,13 +92,16 @@ def run_state(
         return RunState(
             "running", _signs_of_life(sign, known, silent), progress=known, silent_seconds=silent, holder=holder
         )
+    if newer := newer_record(folder):
+        return RunState("newer", f"{newer.path.name}: {newer.reason}", holder=holder)
     task = queue.get(folder.name) if queue is not None else None
     if isinstance(result, Damaged):
         return RunState("queued" if task else "damaged", f"{result.path.name}: {result.reason}")
     failure = read_record(folder / FAILURE, Failure) if task is None or task.running else None
     # In a task that waits, or of another submission, the run has yet to be tried again.
     if isinstance(failure, Failure) and (task is None or failure.submission == task.submission):
-        detail = one_line(f"{failure.error} (log: {failure.log})")
+        log = recorded_log(folder.parent, failure.submission, failure.log)
+        detail = one_line(f"{failure.error} (log: {log})" if log else failure.error)
         node = failure.node if failure.kind == "node" else ""
         return RunState("failed", detail, failure, node=node, in_task=task is not None)
     if task:

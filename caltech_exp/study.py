@@ -159,7 +159,7 @@ def read_study(runs: Path) -> Study | None:
     """The study in the folder `runs`, None if it holds none. Raises UserError if its record is damaged."""
     study = read_record(runs / STUDY, Study)
     if isinstance(study, Damaged):
-        raise UserError(f"{study.path} is damaged ({study.reason}); restore it, or use another runs= folder")
+        raise UserError(study.complaint("restore it, or use another runs= folder"))
     return study
 
 

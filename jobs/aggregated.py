@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from caltech_exp import errors
 from caltech_exp.clock import utc_now
 from caltech_exp.failures import one_line
-from caltech_exp.record import StrictRecord
+from caltech_exp.record import JobId, RecordedPath, StrictRecord
 from caltech_exp.results import write_record
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class Aggregated(StrictRecord):
     schema_version: Literal[1] = 1
     status: Literal["finished", "failed"]
     reason: str
-    job: str
-    log: str
+    job: JobId
+    log: RecordedPath
     when: str
 
 

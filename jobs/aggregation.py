@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caltech_exp.errors import UserError, one_line, shown
-from caltech_exp.manifest import SUBMISSIONS, Manifest
+from caltech_exp.manifest import SUBMISSIONS, Manifest, recorded_log
 from caltech_exp.results import Damaged, read_record
 from jobs import local
 from jobs.aggregated import AGGREGATED, Aggregated
@@ -34,6 +34,7 @@ class Aggregation:
     state  `queued` or `running` while a queue holds it, else empty
     job    its id
     ended  how it ended, where it told
+    unread  why that record cannot be read, where it cannot
     """
 
     manifest: Manifest
@@ -41,6 +42,7 @@ class Aggregation:
     state: str
     job: str
     ended: Aggregated | None
+    unread: str = ""
 
 
 def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[Aggregation]:
@@ -61,6 +63,7 @@ def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[Study
                 state=state,
                 job=queued.id if queued else manifest.aggregation.job,
                 ended=_refused(runs, manifest) if isinstance(record, Damaged) or not record else record,
+                unread=record.complaint("look at the log beside it") if isinstance(record, Damaged) else "",
             )
         )
     return found
@@ -157,7 +160,7 @@ def report_line(runs: Path, manifests: Sequence[Manifest], timeout: float) -> st
     known = aggregations(runs, asked, ())
     if known and known[0].ended is None:
         known = aggregations(runs, asked, study_jobs(asked, timeout))
-    return _told(runs, known[0]) if known else ""
+    return one_line(_told(runs, known[0])) if known else ""
 
 
 def _told(runs: Path, known: Aggregation) -> str:
@@ -165,11 +168,14 @@ def _told(runs: Path, known: Aggregation) -> str:
     if known.ended and known.ended.status == "finished":
         return f"report: {page}, written {known.ended.when}"
     if known.ended:
-        return f"report: failed: {known.ended.reason} (log: {known.ended.log})"
+        log = recorded_log(runs, known.manifest.id, known.ended.log)
+        return f"report: failed: {known.ended.reason}{f' (log: {log})' if log else ''}"
     if known.state == "queued":
         return f"report: waits for the runs; {page} is to come"
     if known.state == "running":
         return f"report: {page} is being written"
+    if known.unread:
+        return f"report: {known.unread}"
     single = known.manifest.aggregation
     log = log_path(runs, known.manifest, single) if single else None
     return f"report: its job was cancelled or died{f' (log: {log})' if log and log.exists() else ''}"
@@ -198,6 +204,6 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
                 absent = 0 if known.state else absent + 1
         if known.ended or absent >= MOST_ABSENT:
             finished = known.ended is not None and known.ended.status == "finished"
-            print(_told(runs, known), file=sys.stdout if finished else sys.stderr)
+            print(one_line(_told(runs, known)), file=sys.stdout if finished else sys.stderr)
             return 0 if finished else 1
         time.sleep(LOOK_SECONDS)

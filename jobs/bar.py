@@ -27,6 +27,7 @@ LOOKS = {
     "failed": Look("×", "x", "bold red"),
     "lost": Look("?", "?", "bold magenta"),
     "damaged": Look("!", "!", "bold red"),
+    "newer": Look("^", "^", "bold yellow"),
 }
 
 

@@ -3,7 +3,6 @@
 Runs in training save where they are, and the command that submitted them goes on from there. `--help` lists more.
 """
 
-import socket
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -20,6 +19,7 @@ from caltech_exp.errors import UserError
 from caltech_exp.files import user_path
 from caltech_exp.manifest import SUBMISSIONS, Manifest
 from caltech_exp.plan import expand
+from caltech_exp.process import host_name
 from caltech_exp.study import Study, read_study
 from jobs import local
 from jobs.cluster import cancel_jobs, grouped
@@ -169,7 +169,7 @@ def _is_orphaned(runs: Path, manifest: Manifest) -> bool:
     folder = runs / SUBMISSIONS / manifest.id
     return (
         manifest.executor == "local"
-        and manifest.host == socket.gethostname()
+        and manifest.host == host_name()
         and not local.is_alive(folder)
         and has_orphans(folder)
     )

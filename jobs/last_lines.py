@@ -1,6 +1,7 @@
 """Why a run has no result: the last lines that it left."""
 
 import os
+import stat
 from pathlib import Path
 
 from caltech_exp.errors import one_line, shown
@@ -28,9 +29,14 @@ def last_lines(now: Standing, run: PlannedRun) -> list[str]:
 
 
 def tail(path: Path) -> list[str]:
-    """The last lines of a file that are not empty; none if it cannot be read."""
+    """The last lines of a file that are not empty; none if it cannot be read.
+
+    Others may write into the folder of a study: a link there may name any file, and a pipe would never end.
+    """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return []
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:

@@ -21,7 +21,7 @@ from pydantic import Field, RootModel
 from caltech_exp.child_environment import python_environment
 from caltech_exp.errors import UserError
 from caltech_exp.files import closed_to_others, write_atomically
-from caltech_exp.record import StrictRecord
+from caltech_exp.record import JobId, StrictRecord
 from caltech_exp.results import Damaged, read_record
 from jobs.snapshot import Snapshot
 
@@ -115,12 +115,12 @@ def is_alive(folder: Path) -> bool:
 class _State(StrictRecord):
     """What queue.json holds: names of tasks, and submitit's job ids by name of all that were started."""
 
-    waiting: tuple[str, ...] = ()
-    running: tuple[str, ...] = ()
-    jobs: dict[str, str] = Field(default_factory=dict)
+    waiting: tuple[JobId, ...] = ()
+    running: tuple[JobId, ...] = ()
+    jobs: dict[JobId, JobId] = Field(default_factory=dict)
 
 
-class _Cancelled(RootModel[frozenset[str]]):
+class _Cancelled(RootModel[frozenset[JobId]]):
     """What cancelled.json holds: names of tasks."""
 
 
@@ -134,8 +134,10 @@ def queued_tasks(folder: Path) -> dict[str, str]:
     state = _read_state(folder)
     if isinstance(state, Damaged):
         raise UserError(
-            f"{state.path} is damaged ({state.reason}), so what this machine's queue holds cannot be told; "
-            "its process writes the file anew when a task begins or ends: try again then"
+            state.complaint(
+                "what this machine's queue holds is unknown until its process writes the file again, when a task "
+                "begins or ends: try again then"
+            )
         )
     return {**dict.fromkeys(state.waiting, "queued"), **dict.fromkeys(state.running, "running")}
 

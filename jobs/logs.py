@@ -4,7 +4,7 @@ from pathlib import Path
 
 from caltech_exp.bootstrap import refusal_name
 from caltech_exp.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
-from caltech_exp.record import StrictRecord
+from caltech_exp.record import HostName, JobId, StrictRecord
 from caltech_exp.results import read_record
 from jobs.local import submitit_jobs
 
@@ -31,8 +31,8 @@ class Refusal(StrictRecord):
     """What a process left that was to run a damaged snapshot or another user's file (bootstrap.refuse)."""
 
     reason: str
-    job: str
-    host: str = ""
+    job: JobId
+    host: HostName = ""
     when: str = ""
 
 

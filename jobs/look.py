@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caltech_exp.config import split_run_id
 from caltech_exp.errors import UserError, one_line
-from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask
+from caltech_exp.manifest import SUBMISSIONS, Manifest, SubmittedTask, recorded_log
 from caltech_exp.plan import PlannedRun, expand
 from caltech_exp.results import read_record
 from caltech_exp.states import RunState
@@ -77,7 +77,8 @@ def unprepared_line(runs: Path, manifests: Sequence[Manifest]) -> str:
     if not isinstance(ended, Aggregated) or ended.status == "finished":
         return ""
     then = "the runs decode the images themselves"
-    return one_line(f"{last.preparation.name} failed: {ended.reason}; {then} (log: {ended.log})")
+    log = recorded_log(runs, last.id, ended.log)
+    return one_line(f"{last.preparation.name} failed: {ended.reason}; {then}{f' (log: {log})' if log else ''}")
 
 
 def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:
@@ -124,7 +125,8 @@ def logs_of(
 def _candidates(runs: Path, manifest: Manifest, task: SubmittedTask, state: RunState) -> list[Path]:
     """Where the run's log may lie if this task was the last to have it, likeliest first."""
     if state.failure:
-        return [Path(state.failure.log)]
+        log = recorded_log(runs, state.failure.submission, state.failure.log)
+        return [log] if log else []
     of_holder = [log_of_job(runs, manifest.id, state.holder.job)] if state.holder else []
     if state.state == "running" and of_holder:
         return of_holder

@@ -22,10 +22,8 @@ def sound_manifests(runs: Path) -> list[Manifest]:
     found = read_manifests(runs)
     for manifest in found:
         if isinstance(manifest, Damaged):
-            raise UserError(
-                f"{manifest.path} is damaged ({manifest.reason}), so what it queued cannot be told; "
-                f"remove {manifest.path.parent} once no job of it is left"
-            )
+            remedy = f"what it queued is unknown: remove {manifest.path.parent} once no job of it is left"
+            raise UserError(manifest.complaint(remedy))
     return [manifest for manifest in found if isinstance(manifest, Manifest)]
 
 

@@ -135,7 +135,7 @@ def _because(state: RunState, words: str) -> RunState:
 def advice(states: Iterable[RunState]) -> list[str]:
     """A line for every kind of failure among the states: how many, what it means, and the first one's error.
 
-    And one for lost runs: how many, and what is known of the first one.
+    And one each for lost runs and those of a newer version: how many, and what is known of the first one.
     """
     states, lines = list(states), []
     failed = [state for state in states if state.state == "failed"]
@@ -145,6 +145,9 @@ def advice(states: Iterable[RunState]) -> list[str]:
             lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
     if still := sum(state.in_task for state in failed):
         lines.append(f"{still} failed in tasks that have not ended yet, nor are queued again before that")
+    newer = [state for state in states if state.state == "newer"]
+    if newer:
+        lines.append(f"{len(newer)} left as they are: {newer[0].detail}")
     lost = [state for state in states if state.state == "lost"]
     if lost:
         lines.append(": ".join(filter(None, (f"{len(lost)} lost", lost[0].detail))))

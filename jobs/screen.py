@@ -13,7 +13,7 @@ from caltech_exp.plan import PlannedRun
 from jobs.bar import LOOKS, bar
 from jobs.last_lines import last_lines
 from jobs.logs import shortest
-from jobs.standing import WITHOUT_RESULT, Standing
+from jobs.standing import LISTED, WITHOUT_RESULT, Standing
 from jobs.standing_text import at, clock, end_lines, unasked
 
 SHORT = {
@@ -25,6 +25,7 @@ SHORT = {
     "failed": "fail",
     "lost": "lost",
     "damaged": "dam",
+    "newer": "new",
 }
 """Headings where the whole words have no room."""
 MOST_RUNS = 20
@@ -79,10 +80,10 @@ def picture(
     parts += [_table(now, console), _legend(now, console)]
     running = now.in_state("running")
     parts += _listed(running, most_runs, [_running(now, run, console) for run in running[:most_runs]])
-    bad = now.in_state(*WITHOUT_RESULT)
+    bad = now.in_state(*LISTED)
     most = len(bad) if failures else min(most_runs, 5)
     parts += _listed(bad, most, [_bad(now, run, failures) for run in bad[:most]])
-    if bad and not failures:
+    if now.in_state(*WITHOUT_RESULT) and not failures:
         parts.append(Text("failed=true shows why runs have no result, submit.py retry=failed tries them again"))
     return Group(*parts)
 

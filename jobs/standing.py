@@ -15,6 +15,8 @@ from jobs.forecast import Paces, ended_after, left_of, lengths
 from jobs.queued import Queue
 
 WITHOUT_RESULT = ("failed", "lost", "damaged")
+LISTED = (*WITHOUT_RESULT, "newer")
+"""The states of runs that have ended, or were left, without a result that counts; the last are not tried again."""
 
 
 @dataclass(frozen=True)

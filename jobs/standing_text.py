@@ -8,7 +8,7 @@ from caltech_exp.errors import one_line
 from caltech_exp.plan import PlannedRun
 from jobs.bar import LOOKS
 from jobs.last_lines import last_lines
-from jobs.standing import WITHOUT_RESULT, Standing
+from jobs.standing import LISTED, WITHOUT_RESULT, Standing
 
 NOT_KNOWN = "not known yet; it is once a run of each network has finished an epoch"
 
@@ -35,7 +35,11 @@ def as_text(now: Standing, *, failures: bool) -> str:
     running = [line_of(now, run) for run in now.in_state("running")]
     parts += ["\n".join(running)] if running else []
     bad = now.in_state(*WITHOUT_RESULT)
-    lines = [line for run in bad for line in (line_of(now, run), *(last_lines(now, run) if failures else ()))]
+    lines = [
+        line
+        for run in now.in_state(*LISTED)
+        for line in (line_of(now, run), *(last_lines(now, run) if failures else ()))
+    ]
     parts += ["\n".join(lines)] if lines else []
     parts += [*end_lines(now)]
     if bad and not failures:

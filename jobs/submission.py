@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from caltech_exp.manifest import (
 )
 from caltech_exp.own_network import keep_network
 from caltech_exp.plan import PlannedRun
+from caltech_exp.process import host_name
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study import STUDY, Study, StudyData, read_study, write_study
 from jobs.aggregate_task import AggregateTask
@@ -271,7 +271,7 @@ def _manifest(number: str, work: Work, request: Request, profile: Profile, code:
         profile=of_training.model_dump(mode="json"),
         command=tuple(sys.argv),
         code=code,
-        host=socket.gethostname(),
+        host=host_name(),
         created=utc_now(),
         user=user_name(os.geteuid()),
         uid=os.geteuid(),

@@ -215,7 +215,7 @@ def _may_be_made(packs: Mapping[PackItem, Path], manifests: Sequence[Manifest]) 
 
 def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
     """The runs to queue."""
-    left = (*DONE, "queued", "running", *(("pending", "damaged") if request.options.retry else ()))
+    left = (*DONE, "queued", "running", "newer", *(("pending", "damaged") if request.options.retry else ()))
     # One that failed in a task that still runs may be tried again by it, should it be preempted.
     return [run for run in plan if states[run.id].state not in left and not states[run.id].in_task]
 

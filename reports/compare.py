@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     options = read_options(CompareOptions, argv)
     first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
     for damaged in (*first.damaged, *second.damaged):
-        print(printable(f"damaged, left out: {damaged.path}: {damaged.reason}"), file=sys.stderr)
+        print(printable(f"left out: {damaged.complaint('submit its run again')}"), file=sys.stderr)
     pairs = pair_by_seed(first.results, second.results)
     if not pairs:
         raise UserError(

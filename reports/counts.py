@@ -7,7 +7,17 @@ from reports.collect import Collected, RowRuns
 from reports.published import NOT_COUNTED
 
 NOT_SUBMITTED = "not submitted"
-_STATES: tuple[State, ...] = ("finished", "diverged", "failed", "damaged", "lost", "running", "queued", "pending")
+_STATES: tuple[State, ...] = (
+    "finished",
+    "diverged",
+    "failed",
+    "damaged",
+    "newer",
+    "lost",
+    "running",
+    "queued",
+    "pending",
+)
 ORDER: tuple[str, ...] = (*_STATES, NOT_COUNTED, NOT_SUBMITTED)
 WORDS = {"pending": "started, without a trace"}
 """States that their name alone would not explain here."""

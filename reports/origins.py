@@ -104,14 +104,25 @@ def _spread(what: str, values: Iterable[str], *, mixed_matters: bool = True) -> 
 
 
 def _unreadable(collected: Collected) -> list[Listing]:
-    """Files that should hold a record and do not."""
-    lines = [f"{code(damaged.path)}: {escape(damaged.reason)}" for damaged in collected.damaged]
+    """Files that should hold a record and do not, and those of a newer version of caltech_exp."""
+    return [
+        *_files(collected, "damaged", "Damaged files, which count as missing:"),
+        *_files(collected, "newer", "Files of a newer version of caltech_exp, which are left out:"),
+    ]
+
+
+def _files(collected: Collected, state: str, head: str) -> list[Listing]:
+    lines = [
+        f"{code(one.path)}: {escape(one.reason)}"
+        for one in collected.damaged
+        if ("newer" if one.is_newer else "damaged") == state
+    ]
     lines += [
         f"{code(place(collected.folder / run.id))}: {escape(run.detail)}"
         for run in (*collected.all_runs(), *collected.strays)
-        if run.state == "damaged"
+        if run.state == state
     ]
-    return [Listing(tuple(lines), "Damaged files, which count as missing:")] if lines else []
+    return [Listing(tuple(lines), head)] if lines else []
 
 
 def _strays(collected: Collected) -> list[Listing]:

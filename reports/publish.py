@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     for name in strange:
         print(f"left out: {name} was trained on another data set")
     for damaged in (one for one in found if isinstance(one, Damaged)):
-        print(f"left out: {damaged.path} is damaged ({damaged.reason})")
+        print(f"left out: {damaged.complaint('submit its run again')}")
     return 0
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from caltech_exp.errors import one_line
-from caltech_exp.manifest import FileName, Manifest
-from caltech_exp.record import StrictRecord
+from caltech_exp.errors import UserError, one_line
+from caltech_exp.manifest import Manifest
+from caltech_exp.record import FileName, StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
 from caltech_exp.states import run_state
 from caltech_exp.study import run_folders
@@ -27,7 +27,7 @@ _FOLDERS = re.compile(r"(?<![\w./])/+(?:[^\s/'\":]+/)+")
 class Unfinished(StrictRecord):
     """The state that a run without a result was in, and why in one line, without folders of the machine."""
 
-    state: Literal["pending", "queued", "running", "failed", "lost", "damaged", "not counted"]
+    state: Literal["pending", "queued", "running", "failed", "lost", "damaged", "newer", "not counted"]
     detail: str = ""
 
 
@@ -60,7 +60,13 @@ def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) 
 
 
 def add_record(out: Path, new: Published, done: Collection[str]) -> None:
-    """Add `new` to the record in `out`; the runs `done` have results there and need no state. Raises OSError."""
+    """Add `new` to the record in `out`; the runs `done` have results there and need no state.
+
+    Raises OSError, and UserError if a newer version of caltech_exp wrote the record that is there.
+    """
+    there = read_published(out)
+    if isinstance(there, Damaged) and there.is_newer:
+        raise UserError(there.complaint(""))
     before = _sound(out)
     runs = {name: one for name, one in {**before.runs, **new.runs}.items() if name not in done}
     record = Published(seeds=tuple(sorted({*before.seeds, *new.seeds})), runs=dict(sorted(runs.items())))

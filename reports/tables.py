@@ -30,7 +30,7 @@ CAPTION = (
     "95 % CI: Student's confidence interval of the mean."
 )
 DIVERGES = "diverges in the report"
-EXPLAINED = ("failed", "damaged", "lost", NOT_COUNTED)
+EXPLAINED = ("failed", "damaged", "newer", "lost", NOT_COUNTED)
 """States whose reason is listed under the table."""
 
 

@@ -51,10 +51,6 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda folder, name: index_file(folder, name).write_text('{"run_id": "0123456789-s0"}'),
         "its index is damaged",
     ),
-    "index of a later version": (
-        lambda folder, name: index_file(folder, name).write_text('{"schema_version": 2}'),
-        "its index is damaged: schema version 2",
-    ),
     "index of an impossible size": (blow_up_an_image, ""),
     "index of fewer images": (forget_the_last_image, "its index is of other images"),
 }

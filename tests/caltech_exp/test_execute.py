@@ -199,6 +199,24 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (RESULT, b'{"schema_version": 2}'),
+        (CHECKPOINT, b"all else" + b"caltech_exp checkpoint 2 sha256 " + b"0" * 64),
+    ],
+)
+def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
+    name: str, content: bytes, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert f"{folder / name} was made by a newer version of caltech_exp (" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: content}
+
+
 def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
     stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -465,7 +465,7 @@ def test_a_lease_of_an_older_version_is_read(tmp_path: Path) -> None:
 
 
 def test_a_machine_cloned_while_it_ran_is_another_one(tmp_path: Path) -> None:
-    lease_of(tmp_path, host="the one it was cloned from")
+    lease_of(tmp_path, host="the-one-it-was-cloned-from")
     sign = read_sign(tmp_path)
     assert sign is not None
     assert sign.alive is None

@@ -74,6 +74,14 @@ def test_a_damaged_pack_is_made_anew(
     assert packs_and_leftovers(tmp_path) == [f"{contents.name}.json", f"{contents.name}.u8"]
 
 
+def test_a_pack_of_a_newer_version_stays_as_it_is(contents: Contents, tmp_path: Path) -> None:
+    shared_pack(tmp_path, contents)
+    index_file(tmp_path, contents.name).write_text('{"schema_version": 2}')
+    with pytest.raises(UserError, match=r"made by a newer version of caltech_exp \(schema 2\); .* by packs=$"):
+        shared_pack(tmp_path, contents)
+    assert index_file(tmp_path, contents.name).read_text() == '{"schema_version": 2}'
+
+
 def test_a_whole_pack_is_opened_as_it_is(
     contents: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def change(**values: Any) -> Callable[[str], str]:
         (lambda _: "[]", "object"),
         (lambda _: "{}", "run_id"),
         (lambda _: "\x00\xff", "json"),
-        (change(schema_version=2), "schema version 2, this code reads 1"),
+        (change(schema_version=0), "schema version 0, this code reads 1"),
         (change(val_accuracy=1.5), "val_accuracy"),
         (change(seed=1), "holds run"),
         (change(extra=1), "extra"),
@@ -112,3 +112,52 @@ def test_damage_is_named(damage: Callable[[str], str], reason: str, result: Resu
     assert isinstance(damaged, Damaged)
     assert damaged.path == path
     assert reason.lower() in damaged.reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        ({"schema_version": 2}, "schema 2"),
+        ({"schema_version": 2, "epochs": "of another form"}, "schema 2"),
+        ({"schema_version": 10**12}, "schema 1000000000000"),
+        ({"learned": 1}, "with learned"),
+        ({"device": {"type": "cpu", "name": "cpu", "sockets": 2}}, "with device.sockets"),
+    ],
+)
+def test_a_record_of_a_newer_version_is_told_as_that(
+    change: dict[str, object], sign: str, result: Result, tmp_path: Path
+) -> None:
+    folder = tmp_path / result.run_id
+    folder.mkdir()
+    (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
+    found = read_result(folder)
+    assert isinstance(found, Damaged)
+    assert found.is_newer
+    assert found.complaint("restore it") == (
+        f"{folder / RESULT} was made by a newer version of caltech_exp ({sign}); this version reads 1; update"
+    )
+
+
+@pytest.mark.parametrize("change", [{"schema_version": "2"}, {"schema_version": 0}, {"learned": 1, "seed": "x"}])
+def test_a_damaged_record_is_of_no_newer_version(
+    change: dict[str, object], result: Result, tmp_path: Path
+) -> None:
+    folder = tmp_path / result.run_id
+    folder.mkdir()
+    (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
+    found = read_result(folder)
+    assert isinstance(found, Damaged)
+    assert not found.is_newer
+    assert found.complaint("restore it").endswith("); restore it")
+
+
+@pytest.mark.parametrize(
+    "change", [{"job": "../../etc/x"}, {"job": "-all"}, {"job": "1" * 65}, {"host": "a\nb"}, {"host": "../x"}]
+)
+def test_a_result_whose_job_or_host_cannot_be_is_damaged(
+    change: dict[str, object], result: Result, tmp_path: Path
+) -> None:
+    folder = tmp_path / result.run_id
+    folder.mkdir()
+    (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
+    assert isinstance(read_result(folder), Damaged)

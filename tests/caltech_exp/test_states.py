@@ -1,11 +1,16 @@
 """The state of a run from its files and the queue."""
 
+import json
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from caltech_exp.failures import record_failure_of_free_run
 from caltech_exp.lease import lease_files, take
+from caltech_exp.leftovers import CHECKPOINT
+from caltech_exp.provenance import Origin, code_version
 from caltech_exp.results import FAILURE, PROGRESS, RESULT, Failure, Progress, write_record
 from caltech_exp.states import InQueue, run_state
 
@@ -22,7 +27,7 @@ FAILURE_RECORD = Failure(
     job="1_0",
     host="n",
     node="n",
-    log="l",
+    log="/where/the/node/sees/it/1_0_0_log.out",
     when="noon",
 )
 
@@ -91,7 +96,10 @@ def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
 
 def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
-    assert run_state(tmp_path / NAME, {}, True).detail == "no GPU (log: l)"
+    log = tmp_path / "submissions" / "s" / "1_0_0_log.out"
+    assert run_state(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"log": "/etc/shadow"}))
+    assert run_state(tmp_path / NAME, {}, True).detail == "no GPU"
 
 
 def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Path) -> None:
@@ -99,3 +107,41 @@ def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Pa
     assert run_state(tmp_path / NAME, {NAME: RUNS}, True).in_task
     assert not run_state(tmp_path / NAME, {}, True).in_task
     assert not run_state(tmp_path / NAME, None, True).in_task
+
+
+NEWER = {
+    RESULT: b'{"schema_version": 2, "anything": []}',
+    FAILURE: b'{"schema_version": 2}',
+    PROGRESS: json.dumps({**PROGRESS_RECORD.model_dump(), "learned": 1}).encode(),
+    "lease.000001.json": b'{"schema_version": 3}',
+    CHECKPOINT: b"content" + b"caltech_exp checkpoint 2 sha256 " + b"0" * 64,
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+@pytest.mark.parametrize("queue", [None, {}, {NAME: RUNS}])
+def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
+    name: str, queue: dict[str, InQueue] | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / name).write_bytes(NEWER[name])
+    os.utime(folder / name, (0, 0))
+    state = run_state(folder, queue, True)
+    assert state.state == "newer"
+    assert state.detail.startswith(f"{name}: made by a newer version of caltech_exp (")
+    assert state.detail.endswith("); this version reads 1; update")
+    record_failure_of_free_run(tmp_path, NAME, ValueError("bad"), Origin("s", "1_0", "l", code_version()), "0")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: NEWER[name]}
+
+
+def test_a_run_that_a_newer_version_trains_now_is_running(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "lease.000001.json").write_bytes(NEWER["lease.000001.json"])
+    assert run_state(tmp_path / NAME, {}, True).state == "running"
+
+
+def test_half_a_checkpoint_is_of_no_newer_version(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / CHECKPOINT).write_bytes(NEWER[CHECKPOINT][:-1])
+    assert run_state(tmp_path / NAME, {}, True).state == "lost"

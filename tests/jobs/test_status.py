@@ -46,7 +46,8 @@ def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...
     write_record(folder, "failure.json", failure)
     assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
     told = status(f"runs={runs}", "failed=true").stdout
-    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: /logs/1_0.out)" in told
+    log = runs / "submissions" / "s" / "1_0.out"
+    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: {log})" in told
     assert "      line 1\n" in told
 
 

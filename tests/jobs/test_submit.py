@@ -241,6 +241,31 @@ def test_a_damaged_manifest_is_not_submitted_past(submit: Command, small: tuple[
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["submissions"]
 
 
+def test_what_a_newer_version_wrote_is_not_submitted_over(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true")
+    assert submit(*words).returncode == 0
+    (result,), (manifest,) = runs.glob("*/result.json"), runs.glob("submissions/*/manifest.json")
+    study = runs / "study.json"
+    for path, state in ((result, "1 newer"), (manifest, ""), (study, "")):
+        before = path.read_text()
+        path.write_text(before.replace('"schema_version": 1', '"schema_version": 2', 1))
+        changed, done = path.read_bytes(), submit(*words)
+        if state:
+            assert (done.returncode, "nothing to queue" in done.stdout, state in done.stdout) == (1, True, True)
+            assert " newer: result.json: made by a newer version of caltech_exp (schema 2); " in done.stderr
+            assert "1 left as they are: result.json: made by a newer version of caltech_exp" in done.stdout
+        else:
+            one_line_error(
+                done, f"{path} was made by a newer version of caltech_exp (schema 2); this version reads 1;"
+            )
+        assert path.read_bytes() == changed
+        path.write_text(before)
+    assert len(list(runs.glob("submissions/2*"))) == 1
+
+
 def test_one_run_that_fails_does_not_take_the_others_along(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
