@@ -18,10 +18,10 @@ if __name__ == "__main__" and not __package__:  # as a script: this checkout, wh
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from caltech_exp import bootstrap
 from caltech_exp.arguments import read_options, run_command_line, usage
 from caltech_exp.benchmark.plan import MODELS, PARTS, SHARES, Planned, plan
 from caltech_exp.benchmark.records import Benchmark, Measured, Measurement, Outcome
-from caltech_exp.bootstrap import own_command
 from caltech_exp.clock import utc_now
 from caltech_exp.errors import UserError, unknown
 from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, write_atomically
@@ -32,7 +32,7 @@ from jobs.capacity import device_type
 from jobs.preflight import find_data
 from jobs.profile_paths import packs_folder
 from jobs.profile_words import take_profile_words
-from jobs.profiles import SlurmProfile, load_profile
+from jobs.profiles import LocalProfile, Profile, SlurmProfile, load_profile
 from jobs.snapshot import take_snapshot
 
 
@@ -73,7 +73,7 @@ class BenchmarkJob:
     words: tuple[str, ...]
 
     def __call__(self) -> None:
-        command = own_command("jobs.benchmark", self.words)
+        command = bootstrap.own_command("jobs.benchmark", self.words)
         subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ, check=True)  # of this very job
 
 
@@ -81,7 +81,10 @@ def main(argv: Sequence[str]) -> int:
     """Measure here, or queue the same as a job. Raises UserError for anything the user can mend."""
     profile_words, words = take_profile_words(argv)
     options = read_options(BenchmarkOptions, words)
-    profile = load_profile(options.profile or "local", profile_words)
+    if bootstrap.running:  # as a job, which has no profiles beside it and was given all that its profile says
+        profile: Profile = LocalProfile(executor="local")
+    else:
+        profile = load_profile(options.profile or "local", profile_words)
     data = find_data(options.data, profile)
     models, parts = _chosen("model", options.models, MODELS), _chosen("part", options.parts, PARTS)
     images = _images(options, data, parts)
@@ -190,7 +193,7 @@ def _one(measurement: Measurement) -> Outcome:
     """One measurement by caltech_exp.benchmark. Raises UserError with its last line if it fails."""
     started = measurement.model_copy(update={"started": time.time()})
     done = subprocess.run(
-        own_command("caltech_exp.benchmark", (started.model_dump_json(),)),
+        bootstrap.own_command("caltech_exp.benchmark", (started.model_dump_json(),)),
         stdin=subprocess.DEVNULL,
         env=os.environ,
         capture_output=True,

@@ -97,7 +97,7 @@ def test_measurements_keep_what_the_user_has_on_pythonpath(
     own.mkdir()
     (own / "sitecustomize.py").write_text(f"import sys\nprint(*sys.orig_argv, file=open({str(seen)!r}, 'a'))\n")
     benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(own))
-    assert " -m caltech_exp.benchmark " in seen.read_text()
+    assert " caltech_exp.benchmark {" in seen.read_text()
 
 
 @pytest.mark.slurm

@@ -99,6 +99,7 @@ def start(
 def test_nothing_but_the_snapshot_answers_for_its_packages(taken: Snapshot, live: Path) -> None:
     done = start(taken, "jobs.show", "a b", "c", path=live)
     assert (done.stdout, done.stderr) == ("snapshot __init__.py ['a b', 'c']\n", "")
+    assert start(taken, "jobs.show", "a" * 5000).stdout.startswith("snapshot ")
     missing = start(taken, "jobs.later", path=live)
     assert missing.returncode != 0
     assert "a module of the live checkout" not in missing.stdout
