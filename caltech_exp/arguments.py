@@ -1,6 +1,7 @@
 """Command lines of the form `key=value`, checked against declared options, with one-line errors."""
 
 import difflib
+import errno
 import io
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -151,7 +152,10 @@ def _plain(value: object) -> str:
 
 
 def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoReturn:
-    """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted."""
+    """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted.
+
+    A file server that has lost a file for longer than `look_again` tries (ESTALE) is told in one line too.
+    """
     argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -171,4 +175,13 @@ def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoR
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        print(
+            f"error: {error.filename or 'a file'}: the file server does not find it now ({error.strerror}); "
+            "give the same command again",
+            file=sys.stderr,
+        )
+        status = EXIT_USER_ERROR
     raise SystemExit(status)

@@ -130,7 +130,7 @@ def user_path(text: str, key: str, folder: Path | None = None) -> Path:
     try:
         path = (Path(folder or "") / Path(text).expanduser()).absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()
+            look_again(path.stat)
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: a null byte, or no text in UTF-8
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise UserError(f"{key}={text}: {reason}; name another path") from None

@@ -19,7 +19,7 @@ from caltech_exp.arguments import explain
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.errors import UserError
-from caltech_exp.files import names_in
+from caltech_exp.files import look_again, names_in
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.record import StrictRecord
 from caltech_exp.results import Damaged, read_record, write_record
@@ -192,5 +192,5 @@ def write_study(runs: Path, study: Study) -> None:
 
 def run_folders(runs: Path) -> Iterator[Path]:
     """The folders of all runs that wrote anything, in the order of their names."""
-    if runs.is_dir():
+    if look_again(runs.is_dir):
         yield from sorted(runs / name for name in names_in(runs) if RUN_FOLDER.fullmatch(name))

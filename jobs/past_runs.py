@@ -7,7 +7,6 @@ again.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
@@ -18,6 +17,7 @@ from typing import Literal, cast
 from caltech_exp import config, confusion, record, results
 from caltech_exp.cache_file import Stamp, load_content, save_content, stamp
 from caltech_exp.config import OWN_NETWORK, RunConfig
+from caltech_exp.files import look_again, names_in
 from caltech_exp.in_processes import in_processes
 from caltech_exp.results import RESULT, Result, read_result
 from caltech_exp.study import RUN_FOLDER
@@ -88,7 +88,7 @@ def past_runs(runs: Path, fingerprint: str | None, *, keep: bool = True) -> dict
 
 def run_names(runs: Path) -> list[str]:
     """The runs that left a folder: study.run_folders without a Path for each, which 10,000 runs notice."""
-    return sorted(filter(RUN_FOLDER.fullmatch, os.listdir(runs))) if runs.is_dir() else []  # noqa: PTH208
+    return sorted(filter(RUN_FOLDER.fullmatch, names_in(runs))) if look_again(runs.is_dir) else []
 
 
 def shortened(result: Result) -> PastRun:

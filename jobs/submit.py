@@ -12,7 +12,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from caltech_exp.arguments import run_command_line
 from caltech_exp.errors import EXIT_INTERRUPTED, UserError
-from caltech_exp.files import user_path
+from caltech_exp.files import look_again, user_path
 from caltech_exp.leftovers import remove_after_result
 from caltech_exp.manifest import Manifest
 from caltech_exp.plan import PlannedRun, expand
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     profile = load_profile(request.options.profile or default_profile(), request.profile)
     use_torch_home(profile)
     runs = user_path(request.options.runs, "runs")
-    if runs.exists() and not runs.is_dir():
+    if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; name another")
     plan = expand(request.tables, request.seeds, request.settings)
     if request.options.dry_run:

@@ -293,3 +293,19 @@ def test_data_changed_after_submission_is_refused(
     (data / "train.txt").write_text("\n".join(train[2:]) + "\n")
     done = submit(*words, "seeds=2", "profile=demo", f"data={data}", f"runs={runs}")
     one_line_error(done, "holds a study of the generated stand-in")
+
+
+@pytest.mark.parametrize(("when", "status"), [("1..2", 0), ("3..5", 0), ("4+1", 2)])
+def test_a_folder_that_the_file_server_loses_is_looked_up_again_or_named(
+    when: str, status: int, strace: str, stand_in: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    faults = ["-f", "-qq", "-o", "/dev/null", "-P", str(runs), "-e", f"inject=%file:error=ESTALE:when={when}"]
+    words = ["section=resnet", "weights=none", *SMALL, "profile=local", f"data={stand_in}", f"runs={runs}"]
+    command = [sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *words, "dry_run=true"]
+    done = subprocess.run([strace, *faults, *command], capture_output=True, text=True, timeout=300, check=False)
+    if status:
+        one_line_error(done, f"{runs}: the file server does not find it now (Stale file handle); give the same")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
