@@ -23,8 +23,8 @@ TESTBED = Path(os.environ.get("CALTECH_EXP_TESTBED", "/var/tmp/caltech-exp-testb
 
 EXPIRED_SECONDS = 100
 """A stop after which a process no longer knows that it holds its run (lease.EXPIRE_SECONDS is 90)."""
-TAKEN_OVER_SECONDS = 205
-"""A stop after which another machine has taken the run (lease.TAKE_OVER_SECONDS is 180), and trains it."""
+TAKEN_OVER_SECONDS = 330
+"""The longest stop that ends when another process has taken the run (lease.TAKE_OVER_SECONDS is 180)."""
 
 # Of a task's process.
 
@@ -63,7 +63,15 @@ def suspend_past_take_over(scene: Scene, dice: random.Random) -> str | None:
     if not scene.stop(pid, TAKEN_OVER_SECONDS):
         return None
     _succeeds("scontrol", "requeue", job)
-    return f"on {OTHER_HOST}, for {TAKEN_OVER_SECONDS} s, and {job} requeued"
+
+    def wake_once_succeeded() -> None:
+        if scene.watcher.is_succeeded(pid):
+            scene.after(3, lambda: scene.go_on(pid))
+        elif pid in scene.stopped:
+            scene.after(2, wake_once_succeeded)
+
+    scene.after(2, wake_once_succeeded)
+    return f"on {OTHER_HOST}, and {job} requeued"
 
 
 def requeue_beside_itself(scene: Scene, dice: random.Random) -> str | None:

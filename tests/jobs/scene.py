@@ -2,7 +2,7 @@
 
 Everything is in one folder:
 
-    live/       the user's checkout: what submits, and what is edited while tasks wait
+    live/       the user's checkout: what submits, and what is edited while tasks wait; pristine/ as it was
     venv/       a Python in which live/ is installed as `pip install -e` does it; libraries/ those it has
     data/       the stand-in data set; packs/ its decoded images; net.py and study.yaml the study's file
     next/       how the next task starts: a file named after the way; used/ the files that tasks have used up
@@ -228,14 +228,16 @@ class Scene:
         return {pid: job for pid, job in self.tasks().items() if pid in holders and pid not in self.stopped}
 
     def survivors(self, way: str) -> dict[int, str]:
-        """Those that train and that Slurm's kill does not reach, by how they were started."""
+        """Those that train in a job that runs, and that Slurm's kill does not reach, by how they were started."""
         started = {path.name.removeprefix(f"{way}.") for path in (self.folder / "used").glob(f"{way}.*")}
         found = {}
         for path in (self.folder / "used").glob("pid.*"):
             if path.name.removeprefix("pid.") in started:
                 with contextlib.suppress(OSError, ValueError):
                     found[int(path.read_text())] = ""
-        return {pid: job for pid, job in self.training().items() if pid in found}
+        training = {pid: job for pid, job in self.training().items() if pid in found}
+        running = set(self.running()) if training else ()
+        return {pid: job for pid, job in training.items() if job in running}
 
     def arrange(self, way: str, content: str = "") -> None:
         """The next task starts that way."""
@@ -316,6 +318,7 @@ def prepare(folder: Path, epochs: int) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)  # the second user looks at it too
+    _copy_code(CHECKOUT, folder / "pristine")
     restore(folder)
     seen = subprocess.run([*as_second_user(), "test", "-r", str(folder / "live")], check=False).returncode == 0
     assert seen, f"the second user, {NOBODY}, cannot read {folder}: use a folder that others may enter"
@@ -351,11 +354,15 @@ def prepare(folder: Path, epochs: int) -> None:
 
 
 def restore(folder: Path) -> None:
-    """The user's checkout as it was."""
+    """The user's checkout as it was, whatever has become of this one meanwhile."""
+    _copy_code(folder / "pristine", folder / "live")
+
+
+def _copy_code(source: Path, target: Path) -> None:
     for package in PACKAGES:
-        shutil.rmtree(folder / "live" / package, ignore_errors=True)
+        shutil.rmtree(target / package, ignore_errors=True)
         left_out = shutil.ignore_patterns("__pycache__", "reproduction", ".*")
-        shutil.copytree(CHECKOUT / package, folder / "live" / package, ignore=left_out)
+        shutil.copytree(source / package, target / package, ignore=left_out)
 
 
 def _make_environment(folder: Path) -> None:

@@ -26,6 +26,8 @@ def test_a_stopped_holder_may_be_succeeded_and_must_end_when_it_wakes_up() -> No
     watcher.alive = {(10, 1): 300.0, (11, 1): 310.0}
     watcher.stopped_at = {("run", 2): 5.0}
     assert not watcher.overlaps()
+    assert watcher.is_succeeded(10)
+    assert not watcher.is_succeeded(11)
     watcher.stopped_at = {("run", 2): 60.0}
     assert watcher.overlaps() == ["run: the holder of lease 1 woke up and went on beside 2"]
 

@@ -72,6 +72,14 @@ class Watcher:
             and (run, number) not in self.given_back
         }
 
+    def is_succeeded(self, pid: int) -> bool:
+        """Whether another process has taken a run from that one."""
+        holders = dict(self.holders)
+        return any(
+            holder[0] == pid and holders.get((run, number + 1), holder)[:2] != holder[:2]
+            for (run, number), holder in holders.items()
+        )
+
     def watch(self) -> None:
         while not self.stopped.wait(0.04):
             self.look()
