@@ -5,9 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from caltech_exp.catalog import Section, Table
+from caltech_exp.config import RunConfig
 from caltech_exp.plan import PlannedRun
 from caltech_exp.states import DONE, RunState
+from caltech_exp.study import StudySettings
 from jobs.arrays import Array
+
+MOST_MERGED = 4
+"""Lines about rows that overrides make the same run."""
 
 
 def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], arrays: Sequence[Array]) -> str:
@@ -47,3 +53,59 @@ def queue_lines(arrays: Sequence[Array], verb: str, where: str) -> list[str]:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def merged_lines(
+    tables: Sequence[tuple[Section, Table]], settings: StudySettings, seeds: Sequence[int]
+) -> list[str]:
+    """A warning where the settings make rows the same run that differ in the tables; few lines for many tables."""
+    rows_of_run: dict[str, list[tuple[str, RunConfig]]] = {}
+    for section, table in tables:
+        for row in table.rows:
+            place = f"{section.name}.{table.name}"
+            rows_of_run.setdefault(settings.apply(row.config).id, []).append((place, row.config))
+    merged: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for rows in rows_of_run.values():
+        configs = [config for _, config in rows]
+        if len({config.id for config in configs}) > 1:
+            places = tuple(dict.fromkeys(place for place, _ in rows))
+            merged.setdefault((_cause(configs, settings), places), []).append(len(rows))
+    lines = [
+        f"warning: {_makes(cause)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
+        for (cause, places), counts in merged.items()
+    ]
+    if len(lines) <= MOST_MERGED:
+        return lines
+    rest = list(merged.items())[MOST_MERGED - 1 :]
+    places = tuple(dict.fromkeys(place for (_, places), _ in rest for place in places))
+    counts = [count for _, counts in rest for count in counts]
+    causes = str(settings.model_copy(update={"imagenet_weights": {}}))
+    last = f"warning: {_makes(causes)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
+    return [*lines[: MOST_MERGED - 1], last]
+
+
+def _cause(configs: Sequence[RunConfig], settings: StudySettings) -> str:
+    """Those of the overrides in which the configurations differ without them."""
+    differing = {
+        name: value
+        for name, value in settings.overrides.items()
+        if len({getattr(config, name) for config in configs}) > 1
+    }
+    return str(settings.model_copy(update={"overrides": differing or settings.overrides, "imagenet_weights": {}}))
+
+
+def _makes(cause: str) -> str:
+    return f"{cause} {'make' if ' ' in cause else 'makes'}"
+
+
+def _rows(count: int, places: Sequence[str], tables: Sequence[tuple[Section, Table]]) -> str:
+    """`the 5 rows of scratch.lr`, `7 of the 11 rows of scratch.lr and scratch.epochs`"""
+    of = f"{', '.join(places[:-1])} and {places[-1]}" if len(places) > 1 else places[0]
+    whole = sum(len(table.rows) for section, table in tables if f"{section.name}.{table.name}" in places)
+    if count == whole:
+        return f"the {count} rows of {of}"
+    return f"{count} of the {whole} rows of {of}"
+
+
+def _runs(count: int, seeds: Sequence[int]) -> str:
+    return f"{'one run' if count == 1 else f'{count} runs'}{' per seed' if len(seeds) > 1 else ''}"

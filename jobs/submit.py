@@ -44,7 +44,7 @@ from jobs.queued import sound_manifests
 from jobs.retry import advice, avoiding, bad_nodes
 from jobs.run_states import states_of
 from jobs.sbatch_options import variables_line
-from jobs.show import plan_table, queue_lines, summary
+from jobs.show import merged_lines, plan_table, queue_lines, summary
 from jobs.study_jobs import packs_on_their_way, study_jobs
 from jobs.work import Work, packs_of, single_lines, with_packs
 
@@ -112,6 +112,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
         *cost_lines(arrays, past, profile, images),
         *unpinned([run.config for run in plan]),
+        *merged_lines(request.tables, request.settings, request.seeds),
         *slow_arithmetic([run.config for run in open_runs], profile),
         *advice(states.values()),
     ]:
@@ -142,6 +143,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     for line in [
         *check_weights_files(open_configs, request.networks),
         *unpinned([run.config for run in plan]),
+        *merged_lines(request.tables, request.settings, request.seeds),
         *slow_arithmetic(open_configs, profile),
     ]:
         print(line, flush=True)
