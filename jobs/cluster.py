@@ -139,7 +139,7 @@ class QueuedJob:
         return int(self.id.partition("_")[2] or 0)
 
 
-JOB_ID = re.compile(r"\d+(?:_\d+)?")
+JOB_ID = re.compile(r"[0-9]+(?:_[0-9]+)?")
 FIELDS = ("%i", "%T", "%U", "%r", "%j", "%k")
 """What squeue is asked of each job: id, state, user number, reason, name, comment."""
 

@@ -17,22 +17,14 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import DelayedSubmission, JobPaths
 
-SENTENCE = re.compile(r"\bSubmitted batch job (\d+)\b")
+from jobs.refusals import is_refusal
+
+SENTENCE = re.compile(r"\bSubmitted batch job ([0-9]+)\b")
 """What sbatch prints; ` on cluster NAME` may follow."""
-BARE_ID = re.compile(r"(\d+)(?:;\S+)?")
+BARE_ID = re.compile(r"([0-9]+)(?:;\S+)?")
 """A line of `sbatch --parsable`, which some sites' wrappers print: the id, and the cluster if it says one."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS_TO_DIE = 5.0
-
-
-def read_job_id(printed: str) -> str | None:
-    """The id of the job that sbatch names, whatever else is printed; None if it names no job, or several."""
-    printed = COLOURS.sub("", printed)
-    found = set(SENTENCE.findall(printed))
-    if not found:
-        lines = (BARE_ID.fullmatch(line.strip()) for line in printed.splitlines())
-        found = {line[1] for line in lines if line}
-    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -45,11 +37,15 @@ class Answer:
 
     @property
     def job(self) -> str | None:
-        """The id of the job, which counts whatever the status is: a wrapper may fail after sbatch took the job."""
-        if number := read_job_id(self.output):
-            return number
-        named = SENTENCE.search(self.complaint)
-        return named[1] if named else None
+        """The id of the job that is named, whatever else is printed; None if no job is, or several are.
+
+        It counts whatever the status is: a wrapper may fail after sbatch took the job.
+        """
+        found = set(SENTENCE.findall(f"{self.output}\n{self.complaint}"))
+        if not found and not (self.status and is_refusal(self.complaint)):  # then a number is something else
+            lines = (BARE_ID.fullmatch(COLOURS.sub("", line).strip()) for line in self.output.splitlines())
+            found = {line[1] for line in lines if line}
+        return found.pop() if len(found) == 1 else None
 
 
 def call_sbatch(script: Path, seconds: float, environment: Mapping[str, str]) -> Answer:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, NO_NETWORK
+from tests.jobs.testbed import profile, queue, slurm, until
 
 GROUP = 54321
 STUDY = """
@@ -55,6 +57,7 @@ class User:
                 "HOME": str(self.home),
                 "OMP_NUM_THREADS": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
+                **{name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ},
                 **NO_NETWORK,
             },
             umask=self.umask,
@@ -159,3 +162,55 @@ def test_each_user_runs_what_is_their_own(users: tuple[User, User], place: Path)
     refused = submit(ann, runs, "study=mine.yaml", "section=own", "seeds=9,")
     assert refused.returncode == 2
     assert f"sources/{ann.number} belongs to user {bob.number}, not to user {ann.number}" in refused.stderr
+
+
+@pytest.fixture
+def testbed() -> Iterator[None]:
+    """Whoever's jobs are left in the testbed's queue are cancelled when the test ends."""
+    assert re.search(r"^ClusterName\s*=\s*testbed$", slurm("scontrol", "show", "config"), re.MULTILINE)
+    yield
+    if left := {job.partition("_")[0] for job, _ in queue()}:
+        slurm("scancel", *left)
+    until(lambda: not queue(), 30)
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("testbed")
+def test_on_slurm_the_others_jobs_count_as_queued_and_are_left_to_them(
+    users: tuple[User, User], place: Path
+) -> None:
+    ann, bob = users
+    runs, held = place / "team" / "runs", profile(place, sbatch="{hold: true}")
+
+    def submitted(user: User, *words: str) -> str:
+        given = (f"runs={runs}", f"data={place / 'data'}", f"packs={user.home / 'packs'}", f"profile={held}")
+        done = user.command("jobs/submit.py", *given, "study=mine.yaml", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "queued own.runs: 1 task" in submitted(ann, "table=own.rates=0.1")
+    ((hers, _),) = queue()
+    submission = next(runs.glob("submissions/2*"))
+    # As if the process that submitted had died before it heard from sbatch.
+    manifest = json.loads((submission / "manifest.json").read_text())
+    manifest["tasks"][0]["job"] = ""
+    (submission / "manifest.json").write_text(json.dumps(manifest))
+    (submission / f"{hers}_submitted.pkl").rename(submission / "0-0.pkl")
+    files = sorted(path.name for path in submission.iterdir())
+
+    second = submitted(bob, "section=own")
+    assert "1 queued, 1 pending" in second
+    assert "queued own.runs: 1 task" in second
+    assert "nothing to queue" in submitted(bob, "section=own")
+    assert sorted(path.name for path in submission.iterdir()) == files
+    ended = bob.command("jobs/cancel.py", f"runs={runs}")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("ended 1 job, 1 run on Slurm: ")
+    assert f"left 1 job, 1 run of user {ann.number}, who alone may end them: {hers}\n" in ended.stdout
+    until(lambda: [job for job, _ in queue()] == [hers], 30)
+
+    assert f"found {hers} in the queue" in submitted(ann, "table=own.rates=0.1")
+    assert (submission / f"{hers}_submitted.pkl").exists()
+    ended = ann.command("jobs/cancel.py", f"runs={runs}")
+    assert ended.stdout == f"ended 1 job, 1 run on Slurm: {hers}\n", ended.stderr
+    until(lambda: not queue(), 30)
