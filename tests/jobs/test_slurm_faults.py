@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.leftovers import CHECKPOINT
+from caltech_exp.process import start_of
 from caltech_exp.results import FAILURE, PROGRESS
 from jobs.snapshot import snapshots_folder
 from tests.conftest import Command
@@ -156,6 +157,44 @@ def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
     assert done.returncode == 0, done.stderr
     assert "1 queued" in done.stdout or "1 running" in done.stdout
     assert len(list(runs.glob("*/result.json"))) == 1
+
+
+SURVIVOR = """\
+#!/bin/bash
+# Python of the tasks. The first one lives on in a session of its own, which Slurm's signals do not reach.
+case " $* " in *" {folder}/"*submissions*) ;; *) exec {python} "$@" ;; esac
+if mkdir {folder}/first 2>/dev/null; then
+  setsid --fork sh -c 'echo $$ >"$0"; exec "$@"' {folder}/pid {python} "$@" </dev/null >>{folder}/former.log 2>&1
+  until [ -s {folder}/pid ]; do sleep 0.1; done
+  while kill -0 "$(cat {folder}/pid)" 2>/dev/null; do sleep 0.5; done
+  exit 0
+fi
+exec {python} "$@"
+"""
+
+
+def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
+    small: tuple[str, ...], submit: Command, tmp_path: Path
+) -> None:
+    runs, script = tmp_path / "runs", tmp_path / "python"
+    script.write_text(SURVIVOR.format(folder=tmp_path, python=sys.executable))
+    script.chmod(0o755)
+    words = [word for word in small if not word.startswith("epochs=")]
+    given = (*words, "epochs=400", "seeds=1", f"profile={profile(tmp_path, python=script)}", f"runs={runs}")
+    assert submit(*given).returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    ((job, _),) = queue()
+    slurm("scontrol", "requeue", job)
+    (log,) = runs.glob("submissions/*/*_0_log.out")
+    until(lambda: "goes on from its checkpoint" in log.read_text())
+    assert "the former process of this job still trains it on" in log.read_text()
+    until(lambda: "the new process goes on with the run" in (tmp_path / "former.log").read_text())
+    former = int((tmp_path / "pid").read_text())
+    until(lambda: start_of(former) is None)
+    assert slurm("scontrol", "show", "job", job).count("Restarts=1 ") == 1  # it was not queued again once more
+    assert "JobState=RUNNING" in slurm("scontrol", "show", "job", job)
+    assert "1 running" in submit(*given, "dry_run=true").stdout
+    assert not list(runs.glob(f"*/{FAILURE}"))
 
 
 def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
