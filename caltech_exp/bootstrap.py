@@ -10,6 +10,7 @@ their names. PYTHONPATH stays what the user made it. Processes of multiprocessin
 Only the standard library is imported here: nothing else is trusted yet.
 """
 
+import errno
 import hashlib
 import importlib.abc
 import importlib.machinery
@@ -23,16 +24,20 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PACKAGES = ("caltech_exp", "jobs", "reports")
 INDEX = "files.sha256"
 """Lists every file of a snapshot as sha256sum(1) does. The start of its own SHA-256 is the snapshot's name."""
 NAME_DIGITS = 16
 THIS = "caltech_exp/bootstrap.py"
+STALE_LOOKS = 5
+STALE_SECONDS = 0.1
 BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+Found = TypeVar("Found")
 
 LINE = f"""\
 import hashlib,json,os,sys,types
@@ -254,11 +259,30 @@ def list_files(folder: Path) -> list[str]:
     return found
 
 
+def look_again(look: Callable[[], Found]) -> Found:
+    """What `look` returns. Where a file was replaced or removed meanwhile NFS says ESTALE: then it looks again.
+
+    Raises OSError, ESTALE only if that stays.
+    """
+    for _ in range(STALE_LOOKS):
+        try:
+            return look()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        time.sleep(STALE_SECONDS)
+    return look()
+
+
 def read_own(path: Path) -> bytes:
     """The content of a file that is to be executed or unpickled.
 
     Raises OSError, and UntrustedError for a link, another user's file, or one that others may write.
     """
+    return look_again(lambda: _read_own(path))
+
+
+def _read_own(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -11,21 +11,18 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from caltech_exp.bootstrap import BY_OTHERS, UntrustedError, check_own_folder
+from caltech_exp.bootstrap import look_again as look_again  # for all who read files
 from caltech_exp.errors import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without locks answer."""
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 """What file systems answer that cannot flush a folder."""
-STALE_LOOKS = 5
-STALE_SECONDS = 0.1
-
-Found = TypeVar("Found")
 
 
 @contextlib.contextmanager
@@ -64,21 +61,6 @@ def flush_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno not in NOT_OFFERED:
             raise
-
-
-def look_again(look: Callable[[], Found]) -> Found:
-    """What `look` returns. Where a file was replaced or removed meanwhile NFS says ESTALE: then it looks again.
-
-    Raises OSError, ESTALE only if that stays.
-    """
-    for _ in range(STALE_LOOKS):
-        try:
-            return look()
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-        time.sleep(STALE_SECONDS)
-    return look()
 
 
 def names_in(folder: Path) -> list[str]:

@@ -280,7 +280,7 @@ def held(lease: Lease) -> Iterator[Lease]:
 
 def lease_files(folder: Path) -> list[Path]:
     """The leases of the run in `folder`, the first one first."""
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(folder / name for name in names_in(folder) if _NAME.fullmatch(name))
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -3,8 +3,10 @@
 import contextlib
 import re
 import stat
+from fnmatch import fnmatch
 from pathlib import Path
 
+from caltech_exp.files import names_in
 from caltech_exp.lease import REQUEST, Holder, lease_files
 from caltech_exp.results import (
     FAILURE,
@@ -57,8 +59,9 @@ def _checkpoint_version(path: Path) -> int:
 
 def remove_half_written(folder: Path) -> None:
     """Remove the temporary files of writers that were killed. Only for who holds the run's lease."""
-    for path in folder.glob(".*.*"):
-        path.unlink(missing_ok=True)
+    for name in names_in(folder):
+        if fnmatch(name, ".*.*"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def remove_after_result(folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_record(strace: str, tmp_path: Path) -> None:
         remove_half_written(folder)
         assert [path.name for path in folder.iterdir()] == [PROGRESS]
 
-    new = RECORD.model_copy(update={"epoch": 2, "job": "j" * 100_000})
+    new = RECORD.model_copy(update={"epoch": 2, "when": "w" * 100_000})
     deaths = kill_everywhere(strace, lambda: write_record(folder, PROGRESS, new), check, tmp_path / "log")
     assert (
         deaths >= 8

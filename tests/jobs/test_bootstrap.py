@@ -1,5 +1,6 @@
 """How a job's process starts: on the code of its snapshot, every file of it, or not at all."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -111,6 +112,21 @@ def test_processes_of_a_pool_run_the_same_code(method: str, taken: Snapshot, liv
     done = start(taken, "jobs.pool", method, path=live)
     assert (done.stdout, done.stderr) == ("snapshot\n", "")
     assert not (taken.folder / "jobs").exists()
+
+
+def test_a_file_that_is_restored_as_it_is_read_is_read_again(
+    taken: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = iter([True, False, True, True])
+    opened = os.open
+
+    def stale(path: Path, flags: int) -> int:
+        if next(fails, False):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", stale)
+    assert len(bootstrap.verified_files(taken.folder)) > 1
 
 
 def test_compiled_code_is_neither_read_nor_written(taken: Snapshot, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What goes wrong on a real Slurm: refusals, kills, hangs, and commands that die half-way."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -181,20 +183,24 @@ def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
     script.chmod(0o755)
     words = [word for word in small if not word.startswith("epochs=")]
     given = (*words, "epochs=400", "seeds=1", f"profile={profile(tmp_path, python=script)}", f"runs={runs}")
-    assert submit(*given).returncode == 0
-    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
-    ((job, _),) = queue()
-    slurm("scontrol", "requeue", job)
-    (log,) = runs.glob("submissions/*/*_0_log.out")
-    until(lambda: "goes on from its checkpoint" in log.read_text())
-    assert "the former process of this job still trains it on" in log.read_text()
-    until(lambda: "the new process goes on with the run" in (tmp_path / "former.log").read_text())
-    former = int((tmp_path / "pid").read_text())
-    until(lambda: start_of(former) is None)
-    assert slurm("scontrol", "show", "job", job).count("Restarts=1 ") == 1  # it was not queued again once more
-    assert "JobState=RUNNING" in slurm("scontrol", "show", "job", job)
-    assert "1 running" in submit(*given, "dry_run=true").stdout
-    assert not list(runs.glob(f"*/{FAILURE}"))
+    try:
+        assert submit(*given).returncode == 0
+        until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+        ((job, _),) = queue()
+        slurm("scontrol", "requeue", job)
+        (log,) = runs.glob("submissions/*/*_0_log.out")
+        until(lambda: "goes on from its checkpoint" in log.read_text())
+        assert "the former process of this job still trains it on" in log.read_text()
+        until(lambda: "the new process goes on with the run" in (tmp_path / "former.log").read_text())
+        former = int((tmp_path / "pid").read_text())
+        until(lambda: start_of(former) is None)
+        assert slurm("scontrol", "show", "job", job).count("Restarts=1 ") == 1  # it was not queued again once more
+        assert "JobState=RUNNING" in slurm("scontrol", "show", "job", job)
+        assert "1 running" in submit(*given, "dry_run=true").stdout
+        assert not list(runs.glob(f"*/{FAILURE}"))
+    finally:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
