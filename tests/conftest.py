@@ -149,52 +149,52 @@ def strace() -> str:
 @pytest.fixture
 def submit(tmp_path: Path) -> Command:
     """Run `python jobs/submit.py` with the given words; environment changes as keywords, None to unset."""
-    return _command("jobs/submit.py", tmp_path)
+    return command_line("jobs/submit.py", tmp_path)
 
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> Command:
     """Run `python jobs/benchmark.py`, as `submit` does."""
-    return _command("jobs/benchmark.py", tmp_path)
+    return command_line("jobs/benchmark.py", tmp_path)
 
 
 @pytest.fixture
 def compare(tmp_path: Path) -> Command:
     """Run `python reports/compare.py`, as `submit` does."""
-    return _command("reports/compare.py", tmp_path)
+    return command_line("reports/compare.py", tmp_path)
 
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Command:
     """Run `python jobs/prepare.py`, as `submit` does."""
-    return _command("jobs/prepare.py", tmp_path)
+    return command_line("jobs/prepare.py", tmp_path)
 
 
 @pytest.fixture
 def simulate(tmp_path: Path) -> Command:
     """Run `python reports/simulate.py`, as `submit` does."""
-    return _command("reports/simulate.py", tmp_path)
+    return command_line("reports/simulate.py", tmp_path)
 
 
 @pytest.fixture
 def status(tmp_path: Path) -> Command:
     """Run `python jobs/status.py`, as `submit` does."""
-    return _command("jobs/status.py", tmp_path)
+    return command_line("jobs/status.py", tmp_path)
 
 
 @pytest.fixture
 def cancel(tmp_path: Path) -> Command:
     """Run `python jobs/cancel.py`, as `submit` does."""
-    return _command("jobs/cancel.py", tmp_path)
+    return command_line("jobs/cancel.py", tmp_path)
 
 
 @pytest.fixture
 def aggregate(tmp_path: Path) -> Command:
     """Run `python reports/aggregate.py`, as `submit` does."""
-    return _command("reports/aggregate.py", tmp_path)
+    return command_line("reports/aggregate.py", tmp_path)
 
 
-def _command(script: str, folder: Path) -> Command:
+def command_line(script: str, folder: Path) -> Command:
     def run(*words: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
         changed = {
             "CALTECH101_ROOT": None,
