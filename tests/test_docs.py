@@ -157,3 +157,14 @@ def test_every_link_in_the_docs_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
             if "://" not in target:
                 assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_every_promise_about_faults_names_tests_that_exist() -> None:
+    files = {path.stem for path in (CHECKOUT / "tests").rglob("test_*.py")} | {"campaign"}
+    lines = (CHECKOUT / "docs" / "faults.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("| ") and line.count(" | ") == 3]
+    assert len(table) > 60
+    for line in table[1:]:
+        named = re.findall(r"`(test_\w+)`|(campaign)", line.rpartition(" | ")[2])
+        assert named, line
+        assert {first or second for first, second in named} <= files, line
