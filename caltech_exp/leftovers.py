@@ -65,10 +65,7 @@ def remove_half_written(folder: Path) -> None:
 
 
 def remove_after_result(folder: Path) -> None:
-    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases.
-
-    Only for who holds its lease.
-    """
+    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases."""
     remove_half_written(folder)
     for name in (CHECKPOINT, PROGRESS, FAILURE, REQUEST):
         (folder / name).unlink(missing_ok=True)
