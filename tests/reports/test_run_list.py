@@ -34,7 +34,8 @@ def test_what_became_of_each_run(folder: StudyFolder) -> None:
     assert first.where == "H200 (cuda), gpu1, job 1_0"
     assert first.logs == "submissions/first"
     assert (second.val, second.test) == ("–", "–")
-    assert third.detail == "RuntimeError: CUDA out of memory (log: log.out)"
+    log = folder.path / "submissions" / "first" / "log.out"
+    assert third.detail == f"RuntimeError: CUDA out of memory (log: {log})"
     assert found.missing == (4,)
 
 

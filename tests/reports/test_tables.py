@@ -104,7 +104,9 @@ def test_failed_damaged_and_queued_runs_are_said_and_explained(folder: StudyFold
     cells = line_of(text, "scratch.lr", "1e-2")
     assert cells[1] == "0.300"
     assert cells[-1] == "1 of 4 runs; 1 failed; 1 damaged; 1 queued"
-    assert f"- `{names[1]}` failed: RuntimeError: CUDA out of memory (log: log.out)" in text
+    failed = next(line for line in text.splitlines() if line.startswith(f"- `{names[1]}` failed: "))
+    assert "RuntimeError: CUDA out of memory (log: " in failed
+    assert failed.endswith("log.out)")
     assert f"- `{names[2]}` damaged: result.json: it is not whole JSON" in text
 
 
