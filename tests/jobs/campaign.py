@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ class Campaign:
         dice = random.Random(f"{self.decks.seed} study {study}")
         while left and len(scene.results()) < self.seeds:
             scene.act()
-            administer()
+            cluster.administer()
             self._look_for_doubles(scene, broken)
             if not scene.edited and (not scene.jobs() or time.monotonic() - submitted > 15):
                 scene.submit_until_accepted()
@@ -233,7 +234,7 @@ class Campaign:
             if time.monotonic() > deadline:
                 raise BrokenPromiseError(f"runs did not end within {STUDY_SECONDS:g} s")
             scene.act()
-            administer()
+            cluster.administer()
             self._look_for_doubles(scene, broken)
             if not scene.edited and not scene.jobs():
                 scene.submit_until_accepted()
@@ -278,13 +279,6 @@ def comparable(result: dict[str, Any]) -> dict[str, Any]:
     if "config" in kept:
         kept["config"]["model"] = kept["config"]["model"].rpartition("/")[2]
     return dict(kept)
-
-
-def administer() -> None:
-    """What is an administrator's to do: a controller that came back may start a job twice, and then drains the
-    node."""
-    if any(word in slurm("sinfo", "--noheader", "--format=%T") for word in ("drain", "down")):
-        subprocess.run(["scontrol", "update", "NodeName=gpu01", "State=RESUME"], capture_output=True, check=False)
 
 
 def _manifests(scene: Scene) -> list[Path]:
@@ -340,11 +334,8 @@ def versions() -> dict[str, str]:
         text=True,
         check=False,
     )
-    return {
-        "code": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "slurm": slurm("sinfo", "-V").strip(),
-    }
+    python, torch = platform.python_version(), version("torch")
+    return {"code": commit.stdout.strip(), "python": python, "torch": torch, "slurm": slurm("sinfo", "-V").strip()}
 
 
 def broken_promises(record: Record) -> Counter[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import CHECKOUT
-from tests.jobs.scene import OTHER_HOST, Scene, restore
+from tests.jobs.scene import OTHER_HOST, Scene, restore, slurm
 
 Disturbance = Callable[[Scene, random.Random], str | None]
 
@@ -315,5 +315,17 @@ def kill_daemon(daemon: str) -> None:
 
 
 def start_daemons() -> None:
+    """Start what is missing. The script waits for a node that takes jobs, and one may have been drained."""
     script = ["bash", str(CHECKOUT / "slurm/testbed/start.sh")]
-    subprocess.run(script, check=True, capture_output=True, timeout=180)
+    for _ in range(3):
+        if subprocess.run(script, check=False, capture_output=True, timeout=180).returncode == 0:
+            return
+        administer()
+    subprocess.run(script, check=True, timeout=180)
+
+
+def administer() -> None:
+    """What is an administrator's to do: a controller that came back may start a job twice, and then drains the
+    node."""
+    if any(word in slurm("sinfo", "--noheader", "--format=%T") for word in ("drain", "down")):
+        _succeeds("scontrol", "update", "NodeName=gpu01", "State=RESUME")
