@@ -8,7 +8,6 @@ import errno
 import importlib
 import os
 import resource
-import socket
 import sys
 import traceback
 from pathlib import Path
@@ -61,7 +60,7 @@ class LibraryError(Exception):
     """A library cannot be imported in this task."""
 
     def __init__(self, name: str, error: Exception) -> None:
-        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        node = os.environ.get("SLURMD_NODENAME") or host_name()
         super().__init__(f"{name} cannot be imported on {node}: {one_line(error)}{_remedy(error)}")
 
 
@@ -163,7 +162,7 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
         submission=origin.submission,
         job=origin.job,
         host=host_name(),
-        node=os.environ.get("SLURMD_NODENAME", ""),
+        node=host_name(os.environ.get("SLURMD_NODENAME", "")),
         log=origin.log,
         when=utc_now(),
     )

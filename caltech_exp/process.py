@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 
-def host_name() -> str:
-    """This machine's name, as a record holds it (record.HostName)."""
-    return re.sub(r"[^\w.:()-]", "_", socket.gethostname())[:255]
+def host_name(name: str | None = None) -> str:
+    """A machine's name as a record holds it (record.HostName): this one's where none is given."""
+    return re.sub(r"[^\w.:()-]", "_", socket.gethostname() if name is None else name)[:255]
 
 
 def machine() -> str:

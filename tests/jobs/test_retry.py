@@ -16,7 +16,7 @@ from tests.jobs.test_study_jobs import MANIFEST
 def failed(kind: FailureKind, node: str = "") -> RunState:
     failure = Failure(
         run_id="0123456789-s0", error="the error", traceback="", kind=kind, submission="s", job="1_0", host="h",
-        node=node, log="l", when="noon",
+        node="", log="l", when="noon",
     )  # fmt: skip
     return RunState("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
 

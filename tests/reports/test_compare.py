@@ -67,8 +67,9 @@ def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path
     done = compare(f"first={first}", f"second={second}")
     assert done.returncode == 0
     first_line, second_line = sorted(done.stderr.splitlines(), key=lambda line: str(newer) in line)
-    assert first_line.startswith(f"damaged, left out: {broken}: it is not whole JSON")
-    assert second_line == f"damaged, left out: {newer}: schema version 2, this code reads 1"
+    assert first_line.startswith(f"left out: {broken} is damaged (it is not whole JSON")
+    made = "made by a newer version of caltech_exp (schema 2); this version reads 1; update"
+    assert second_line == f"left out: {newer} was {made}"
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     assert line.split("|")[2].strip() == "1"
 
