@@ -280,7 +280,8 @@ def held(lease: Lease) -> Iterator[Lease]:
 
 def lease_files(folder: Path) -> list[Path]:
     """The leases of the run in `folder`, the first one first."""
-    return sorted(folder / name for name in names_in(folder) if _NAME.fullmatch(name))
+    found = {int(match[1]): folder / match[0] for match in map(_NAME.fullmatch, names_in(folder)) if match}
+    return [found[number] for number in sorted(found)]
 
 
 def _path(folder: Path, number: int) -> Path:

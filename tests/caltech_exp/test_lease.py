@@ -617,3 +617,10 @@ def test_where_no_thread_can_be_started_steps_renew_the_lease(
     assert held.number == 2
     held.release()
     assert lease_files(tmp_path)[1].stat().st_mtime == 0
+
+
+def test_the_files_of_leases_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ("lease.000002.json", "lease.999999.json", "lease.1000000.json")
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in lease_files(tmp_path)] == list(names)
