@@ -17,7 +17,7 @@ def fail(folder: Path, **what: str) -> None:
     """Leave a failure in the folder of a run."""
     failure = {
         "run_id": folder.name, "error": "no", "traceback": "", "kind": "error", "submission": "s", "job": "1",
-        "host": "h", "node": "", "log": "l", "when": "noon", **what,
+        "host": "h", "node": "", "log": "/elsewhere/1_0_log.out", "when": "noon", **what,
     }  # fmt: skip
     folder.mkdir()
     (folder / FAILURE).write_text(json.dumps(failure))
@@ -40,7 +40,7 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     assert "would queue resnet.runs: 2 tasks, 2 runs" in dry
     assert "not on gpu01" in dry
     why = "a node is to blame (avoid_nodes=false uses it again): RuntimeError: CUDA error: uncorrectable ECC error"
-    assert f"1 failed: {why} (log: l)" in dry
+    assert f"1 failed: {why} (log: {runs / 'submissions' / 's' / '1_0_log.out'})" in dry
     assert "gpu01" not in submit(*words, "seeds=5", "avoid_nodes=false", "dry_run=true").stdout
     assert len(queue()) == 1
     done = submit(*words, "seeds=5", "retry=failed")
