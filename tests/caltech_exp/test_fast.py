@@ -8,7 +8,8 @@ from torch import nn
 
 from caltech_exp.config import RunConfig
 from caltech_exp.fast import evaluation_batch
-from caltech_exp.models import build
+from caltech_exp.initial_weights import InitialWeights
+from caltech_exp.models import build_with_weights
 from caltech_exp.packs import PackPlace
 from caltech_exp.splits import DataSet, read_data_set
 from caltech_exp.train import evaluate, train, train_step
@@ -160,11 +161,12 @@ def test_frozen_parameters_get_no_gradient(
 ) -> None:
     nets: list[nn.Module] = []
 
-    def keep(config: RunConfig) -> nn.Module:
-        nets.append(build(config))
-        return nets[-1]
+    def keep(config: RunConfig) -> tuple[nn.Module, InitialWeights | None]:
+        net, initial = build_with_weights(config)
+        nets.append(net)
+        return net, initial
 
-    monkeypatch.setattr("caltech_exp.fast.build", keep)
+    monkeypatch.setattr("caltech_exp.fast.build_with_weights", keep)
     losses(prepare(FP32.but(model=model, freeze=freeze, max_images=16), generated, packs), 1)
     (net,) = nets
     for name, parameter in net.named_parameters():

@@ -13,7 +13,8 @@ import torch
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.errors import UserError
 from caltech_exp.fast import EVAL_BATCH
-from caltech_exp.models import build
+from caltech_exp.initial_weights import InitialWeights
+from caltech_exp.models import build_with_weights
 from caltech_exp.packs import PackPlace
 from caltech_exp.parts import Batch, Batches, Parts
 from caltech_exp.splits import IMAGES, DataSet, Sample, read_data_set
@@ -203,13 +204,13 @@ def test_frozen_layers_stay_as_they_were(
 ) -> None:
     nets = []
 
-    def keep(config: RunConfig) -> torch.nn.Module:
-        net = build(config)
+    def keep(config: RunConfig) -> tuple[torch.nn.Module, InitialWeights | None]:
+        net, initial = build_with_weights(config)
         before = {name: value.detach().clone() for name, value in net.named_parameters()}
         nets.append((net, before))
-        return net
+        return net, initial
 
-    monkeypatch.setattr(f"caltech_exp.{short.engine}.build", keep)
+    monkeypatch.setattr(f"caltech_exp.{short.engine}.build_with_weights", keep)
     run(short.but(model=model, freeze=freeze, epochs=1, max_images=8), data, packs)
     ((net, before),) = nets
     changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
