@@ -122,10 +122,10 @@ def jump_clock(scene: Scene, dice: random.Random) -> str | None:
 
 def stale_task(scene: Scene, dice: random.Random) -> str | None:
     """ESTALE answers some of a task's system calls on the study's files (a file server that came back)."""
-    if list((scene.folder / "used").glob("estale.*")):
-        for path in (scene.folder / "used").glob("estale.*"):
+    for path in (scene.folder / "used").glob("strace.*"):
+        if (calls := path.read_text().count("ESTALE")) > 0:
             path.unlink()
-        return "a task"
+            return f"{calls} calls of {path.name.split('.')[1]} so far"
     first, step = dice.randint(1, 12), dice.randint(7, 40)
     scene.arrange("estale", "\n".join(stale_calls(scene, f"{first}+{step}")) + "\n")
     return None
@@ -141,8 +141,7 @@ def stale_calls(scene: Scene, when: str) -> list[str]:
         leases = [f"lease.{number:06}.json" for number in range(1, 30)]
         files += [folder, *(folder / file for file in (*names, *leases))]
     paths = [word for path in files for word in ("-P", str(path))]
-    log = str(scene.folder / "strace.log")
-    return ["-f", "-qq", "-o", log, *paths, "-e", "trace=%file", "-e", f"inject=%file:error=ESTALE:when={when}"]
+    return ["-f", "-qq", *paths, "-e", "trace=%file", "-e", f"inject=%file:error=ESTALE:when={when}"]
 
 
 # Of Slurm's.

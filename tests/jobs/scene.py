@@ -95,7 +95,7 @@ if take clock; then
 fi
 if take estale; then
   mapfile -t inject <"$used/estale.$job.$$"
-  exec strace -D "${{inject[@]}}" "$python" "$@"
+  exec strace -D -o "$used/strace.$job.$$" "${{inject[@]}}" "$python" "$@"
 fi
 exec "$python" "$@"
 """

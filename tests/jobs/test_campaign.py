@@ -10,8 +10,8 @@ import pytest
 from tests.jobs import campaign, disturbances
 from tests.jobs.campaign import KINDS, Decks, Record, Shape
 
-SHORT = 12
-LEAST = 6
+SHORT = 10
+LEAST = 5
 """A machine that is fast or lucky ends the study before all of them came about."""
 LONG = (disturbances.suspend, disturbances.suspend_past_take_over, disturbances.time_limit)
 """These wait for minutes."""
