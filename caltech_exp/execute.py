@@ -19,6 +19,7 @@ from caltech_exp.cuda_versions import cuda_versions
 from caltech_exp.devices import describe_device
 from caltech_exp.energy import energy_joules
 from caltech_exp.failures import one_line, record_failure
+from caltech_exp.files import remove
 from caltech_exp.interruption import Requests
 from caltech_exp.keeper import Keeper
 from caltech_exp.lease import Lease, LeaseLostError, ReplacedError, held, read_sign, take
@@ -133,7 +134,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
     device, data = context.device, context.data
     print(f"run {folder.name}: {config.model_dump_json()} seed {seed} on {device}", flush=True)
     remove_half_written(folder)
-    (folder / FAILURE).unlink(missing_ok=True)
+    remove(folder / FAILURE)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     account = _Account(utc_now(), 0.0, 0.0, time.perf_counter(), energy_joules(device))

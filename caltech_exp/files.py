@@ -68,6 +68,11 @@ def names_in(folder: Path) -> list[str]:
     return look_again(lambda: os.listdir(folder))  # noqa: PTH208 (names, and all of them at once)
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there, looked up again where NFS says ESTALE. Raises OSError."""
+    look_again(lambda: path.unlink(missing_ok=True))
+
+
 def has_exclusive_creation(folder: Path) -> bool:
     """Whether the file system of `folder` creates no file that is there already. Raises OSError.
 

@@ -6,7 +6,7 @@ import stat
 from fnmatch import fnmatch
 from pathlib import Path
 
-from caltech_exp.files import names_in
+from caltech_exp.files import names_in, remove
 from caltech_exp.lease import REQUEST, Holder, lease_files
 from caltech_exp.results import (
     FAILURE,
@@ -61,13 +61,19 @@ def remove_half_written(folder: Path) -> None:
     """Remove the temporary files of writers that were killed. Only for who holds the run's lease."""
     for name in names_in(folder):
         if fnmatch(name, ".*.*"):
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
 
 
 def remove_after_result(folder: Path) -> None:
-    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases."""
-    remove_half_written(folder)
+    """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases.
+
+    What cannot be removed stays, and the run is finished all the same. Whoever finds the result tries again.
+    """
+    with contextlib.suppress(OSError):
+        remove_half_written(folder)
     for name in (CHECKPOINT, PROGRESS, FAILURE, REQUEST):
-        (folder / name).unlink(missing_ok=True)
-    for path in lease_files(folder):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove(folder / name)
+    with contextlib.suppress(OSError):
+        for path in lease_files(folder):
+            remove(path)
