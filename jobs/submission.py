@@ -1,6 +1,7 @@
 """One submission: from open runs to queued tasks and a manifest, or to nothing at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -66,7 +67,8 @@ def study_lock(runs: Path) -> Iterator[None]:
     """Hold the study's submission lock: two submissions at once cannot both queue the same run.
 
     Folders that had to be made for it are removed again if the block ends with an error and left no study.
-    Raises UserError if the folder cannot be written, in the block too (disk full, no permission).
+    Raises UserError if the folder cannot be written, in the block too (disk full, no permission). Raises
+    OSError where the file server does not find it now (ESTALE).
     """
     try:
         with folder_if_it_succeeds(runs / SUBMISSIONS):
@@ -80,6 +82,8 @@ def study_lock(runs: Path) -> Iterator[None]:
             finally:
                 os.close(lock)
     except OSError as error:
+        if error.errno == errno.ESTALE:  # run_command_line says so; another folder would be of no help
+            raise
         raise UserError(f"runs folder {runs} cannot be written ({error.strerror}); use another runs=") from None
 
 

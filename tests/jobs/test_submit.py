@@ -309,3 +309,17 @@ def test_a_folder_that_the_file_server_loses_is_looked_up_again_or_named(
         one_line_error(done, f"{runs}: the file server does not find it now (Stale file handle); give the same")
     else:
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_lock_that_the_file_server_loses_is_no_reason_for_another_folder(
+    strace: str, stand_in: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    lock = runs / "submissions" / ".lock"
+    faults = ["-f", "-qq", "-o", "/dev/null", "-P", str(lock), "-e", "inject=openat:error=ESTALE"]
+    words = ["table=resnet.batch_256", "weights=none", *SMALL, "profile=local", f"data={stand_in}", f"runs={runs}"]
+    command = [sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *words]
+    done = subprocess.run([strace, *faults, *command], capture_output=True, text=True, timeout=300, check=False)
+    one_line_error(
+        done, f"{lock}: the file server does not find it now (Stale file handle); give the same command"
+    )
