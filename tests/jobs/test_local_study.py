@@ -71,7 +71,8 @@ def test_a_study_is_ended_half_way_and_goes_on(
     submit: Command, cancel: Command, status: Command, small: tuple[str, ...], one_slot: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    words = (*longer(small), f"profile={one_slot}", f"runs={runs}", "aggregate=true", "out=the report")
+    # Of an epoch every half second, and three commands before the end: they may take long on a busy machine.
+    words = (*longer(small, 40), f"profile={one_slot}", f"runs={runs}", "aggregate=true", "out=the report")
     assert submit(*words, "seeds=2").returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
     assert cancel(f"runs={runs}", "dry_run=true").stdout == "would end 3 jobs, 2 runs on this machine\n"
