@@ -154,7 +154,7 @@ def _plain(value: object) -> str:
 def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoReturn:
     """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted.
 
-    A file server that has lost a file for longer than `look_again` tries (ESTALE) is told in one line too.
+    One line also says that a file server does not find a file for longer than `look_again` tries (ESTALE).
     """
     argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):

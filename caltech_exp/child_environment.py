@@ -7,7 +7,7 @@ about another repository then.
 
 import os
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 WHERE_SLURM_IS = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 """What Slurm's commands need of SLURM_*: its configuration, the cluster, and a token where a site wants one. Any
@@ -52,16 +52,26 @@ def ask_tool(command: Sequence[str], seconds: float, **variables: str) -> str | 
     """
     environment = {name: os.environ[name] for name in OF_TOOLS if name in os.environ} | variables
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=True,
-            env=environment,
-        )
+        done = run_program(command, seconds, environment)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return None if done.returncode else done.stdout
+
+
+def run_program(
+    command: Sequence[str], seconds: float, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """What a program prints and how it ends. It gets no input, and nothing of the environment but what is given.
+
+    Raises OSError if it cannot be started, subprocess.TimeoutExpired if it takes longer than `seconds`.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=seconds,
+        check=False,
+        env=environment,
+    )

@@ -43,7 +43,7 @@ def new_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # on a file system that is away; the reason is told
+        with contextlib.suppress(OSError):  # the file system is away; the first error says so
             temporary.unlink()
         raise
     if flush:
@@ -172,7 +172,7 @@ def lock_or_wait(handle: int, waiting: str = "") -> None:
 @contextlib.contextmanager
 def closed_to_others() -> Iterator[None]:
     """Only its owner may write what is made in the block, whatever the umask; for what will be executed."""
-    before = os.umask(0)
+    before = os.umask(BY_OTHERS)  # not 0, not even for a moment
     os.umask(before | BY_OTHERS)
     try:
         yield

@@ -67,7 +67,7 @@ def remove_half_written(folder: Path) -> None:
 def remove_after_result(folder: Path) -> None:
     """Remove what a run with a result no longer needs: checkpoint, progress, an earlier try's failure, leases.
 
-    What cannot be removed stays, and the run is finished all the same. Whoever finds the result tries again.
+    What cannot be removed stays; the run is finished. The next process that finds the result tries again.
     """
     with contextlib.suppress(OSError):
         remove_half_written(folder)

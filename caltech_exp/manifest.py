@@ -83,14 +83,19 @@ class Manifest(StrictRecord):
     uid: int | None = Field(default=None, ge=0, lt=2**32)
 
     @property
+    def owner(self) -> int:
+        """The number of the user who submitted it: this process's for one that is not written yet."""
+        return os.geteuid() if self.uid is None else self.uid
+
+    @property
     def is_own(self) -> bool:
         """Whether the user of this process submitted it."""
-        return self.uid in (None, os.geteuid())
+        return self.owner == os.geteuid()
 
     @property
     def user_name(self) -> str:
         """Who submitted, in words."""
-        return self.user or user_name(os.geteuid() if self.uid is None else self.uid)
+        return self.user or user_name(self.owner)
 
     def single(self, part: SinglePart) -> SingleJob | None:
         """The job that prepares or aggregates, if the submission has one."""

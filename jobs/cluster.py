@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from caltech_exp.child_environment import slurm_environment
+from caltech_exp.child_environment import run_program, slurm_environment
 from caltech_exp.errors import UserError, shown
 
 NO_CONNECTION = re.compile(
@@ -64,17 +64,8 @@ def ask(
     """
     name = command[0]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            # Or sacct cuts `1234_[0,2,4,...]` after 64 characters.
-            env={**slurm_environment(), "SLURM_BITSTR_LEN": "0"},
-        )
+        # Or sacct cuts `1234_[0,2,4,...]` after 64 characters.
+        done = run_program(command, timeout, {**slurm_environment(), "SLURM_BITSTR_LEN": "0"})
     except FileNotFoundError:
         raise NoAnswerError(
             f"{name} is not on this machine; submit from a login node, or use profile=local"

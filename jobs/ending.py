@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from caltech_exp.child_environment import slurm_environment
+from caltech_exp.child_environment import run_program, slurm_environment
 from caltech_exp.interruption import Requests
 from jobs.cluster import ERROR
 
@@ -115,16 +115,7 @@ def _requeue(_countdown: int) -> None:
 
 
 def _scontrol(*words: str, seconds: float) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["scontrol", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=seconds,
-        check=False,
-        env=slurm_environment(),
-    )
+    return run_program(["scontrol", *words], seconds, slurm_environment())
 
 
 def _this_job() -> str:

@@ -146,7 +146,7 @@ def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | Refu
 def _find_job(name: str, comment: str, timeout: float) -> str | None:
     """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
     try:
-        jobs = queued_jobs({name}, {os.getuid()}, timeout)
+        jobs = queued_jobs({name}, {os.geteuid()}, timeout)
     except UserError:
         return None
     found = {job.array for job in jobs if job.comment == comment}

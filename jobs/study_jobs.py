@@ -1,6 +1,5 @@
 """The jobs of a study in Slurm's queue, told from its manifests."""
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +45,10 @@ class JobIndex:
         return self._find(manifest, single.name, job_comment(manifest.id, part), 0, single.job) if single else None
 
     def _find(self, manifest: Manifest, name: str, comment: str, index: int, known: str) -> QueuedJob | None:
-        uid = os.geteuid() if manifest.uid is None else manifest.uid
-        by_id = self._by_id.get((uid, name, known))
+        by_id = self._by_id.get((manifest.owner, name, known))
         if by_id and by_id.comment == comment:
             return by_id
-        by_comment = self._by_comment.get((uid, name, comment, index))
+        by_comment = self._by_comment.get((manifest.owner, name, comment, index))
         if by_comment:
             return by_comment
         return by_id if by_id and not by_id.comment.startswith(COMMENT) else None
@@ -61,7 +59,7 @@ def index_jobs(manifests: Sequence[Manifest], names: Collection[str], timeout: f
 
     Raises UserError if it does not answer.
     """
-    uids = {os.geteuid() if manifest.uid is None else manifest.uid for manifest in manifests}
+    uids = {manifest.owner for manifest in manifests}
     return JobIndex(queued_jobs(names, uids, timeout) if names else ())
 
 

@@ -166,13 +166,14 @@ def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersio
     """Record the study when it begins, and whenever its file has changed or more ImageNet weights are replaced."""
     for network in request.networks:
         keep_network(network)
-    study = read_study(runs)
-    if study is None:
+    before = read_study(runs)
+    if before is None:
         study = Study(settings=request.settings, file=request.file, data=data, created=utc_now(), code=code)
-    settings = study.settings.joined(request.settings)
-    changed = study.model_copy(update={"settings": settings, "file": request.file})
-    if changed != read_study(runs):
-        write_study(runs, changed)
+    else:
+        settings = before.settings.joined(request.settings)
+        study = before.model_copy(update={"settings": settings, "file": request.file})
+    if study != before:
+        write_study(runs, study)
 
 
 def _with_part(manifest: Manifest, planned: Manifest, step: Step) -> Manifest:
