@@ -1,6 +1,6 @@
 # make demo       the whole way through at demo scale, on this machine, in minutes
 # make test       all tests but those that need Slurm
-# make check      format, lint and types, changing nothing
+# make check      format, lint, types and the ladder of imports, changing nothing
 # make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
 # make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
@@ -64,16 +64,17 @@ test-slurm: setup
 campaign: setup
 	bash .ci/strace
 	bash slurm/testbed/start.sh
-	$(BIN)/python -m tests.jobs.campaign n=$(n) seed=$(seed) "folder=$(folder)"
+	$(BIN)/python -m tests.tools.campaign n=$(n) seed=$(seed) "folder=$(folder)"
 
 scale: setup
 	bash slurm/testbed/start.sh
-	$(BIN)/python -m tests.jobs.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
+	$(BIN)/python -m tests.tools.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff format .

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from caltech_exp.errors import did_you_mean
+from caltech_exp.cli import did_you_mean
 
 NUM_CLASSES = 102
 """Outputs of the networks' last layer: 101 classes and one unused, as in the report (Figure 4)."""

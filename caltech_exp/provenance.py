@@ -1,19 +1,22 @@
 """Which code and which libraries computed a result."""
 
+import contextlib
 import platform
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import caltech_exp
+from caltech_exp.bootstrap import command
 from caltech_exp.child_environment import ask_tool
-from caltech_exp.record import StrictRecord
+from caltech_exp.records import StrictRecord
 
 LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
 """The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
 SNAPSHOT = "snapshot.json"
-"""In the folder of a snapshot (jobs/snapshot.py): its CodeVersion, whose `source` is the name of the folder."""
+"""In a snapshot (submission/snapshot.py): its CodeVersion, whose `source` is the name of the folder."""
 GIT_SECONDS = 20.0
 
 
@@ -88,3 +91,29 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of the source.
+
+    digest  SHA-256 of the file by which its processes start (caltech_exp/bootstrap.py)
+    new     whether this submission made it
+    """
+
+    folder: Path
+    code: CodeVersion
+    digest: str
+    new: bool
+
+    def command(self, module: str, *arguments: str) -> tuple[str, ...]:
+        """What follows the name of Python to run a module of the snapshot."""
+        return command(self.folder, self.digest, module, arguments)
+
+    def forget(self) -> None:
+        """Remove it if this submission made it, and the folders around it that are empty then."""
+        if self.new:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.folder.parent.rmdir()
+                self.folder.parent.parent.rmdir()

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from caltech_exp.arguments import run_command_line
-from caltech_exp.errors import UserError
+from caltech_exp.cli import UserError, run_command_line
+from caltech_exp.data.splits import BACKGROUND, IMAGES, STAND_IN_MARK
 from caltech_exp.files import user_path
-from caltech_exp.splits import BACKGROUND, IMAGES, STAND_IN_MARK
 
 CLASSES = (
     "Faces", "Faces_easy", "Leopards", "Motorbikes", "accordion", "airplanes", "anchor", "ant", "barrel", "bass",
@@ -79,7 +78,7 @@ def write_stand_in_weights(folder: Path) -> None:
     """Write alexnet.pth and resnet18.pth, untrained, 1000-way, as torchvision's weight files are laid out."""
     import torch
 
-    from caltech_exp.models import NETWORKS
+    from caltech_exp.models.networks import NETWORKS
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in NETWORKS.items():

@@ -1,86 +1,12 @@
 """One screen on how a study stands: `python jobs/status.py [runs=DIR] [watch=true]`."""
 
 import sys
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-if __name__ == "__main__":  # this checkout, whichever one is installed
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
-
-from caltech_exp.arguments import read_options, run_command_line, usage
-from caltech_exp.errors import EXIT_INTERRUPTED, UserError
-from caltech_exp.files import user_path
-from jobs.look import latest_profile, look
-from jobs.profiles import SlurmProfile
-from jobs.queued import sound_manifests
-from jobs.standing_json import as_json
-from jobs.standing_text import as_text
-
-LOCAL_SECONDS = 5.0
-"""How often watch=true looks at a study on this machine."""
-
-
-class StatusOptions(BaseModel):
-    """What `jobs/status.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    runs: str = Field("runs", description="folder of the study")
-    watch: bool = Field(False, description="look again and again, in place, until all runs have ended")
-    seconds: float | None = Field(
-        None,
-        ge=5,
-        le=86_400,
-        description="how often watch=true looks, from 5; left out: the profile's poll_seconds",
-    )
-    failed: bool = Field(False, description="also the last lines of each run that failed or was lost")
-    json_: bool = Field(False, alias="json", description="print JSON instead")
-    timeout: float = Field(60, gt=0, le=3600, description="how long a Slurm command may take, seconds")
-
-
-USAGE = usage(
-    "python jobs/status.py [runs=DIR] [watch=true] [failed=true] [json=true]\n\n"
-    "How many runs of each table are queued, running, finished, failed and so on, where their logs are, and the\n"
-    "expected end. Tables with colours on a terminal (NO_COLOR is heard), plain lines in a pipe.",
-    StatusOptions,
-)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print how the study stands. Raises UserError if there is none, or a record of it is damaged."""
-    options = read_options(StatusOptions, argv)
-    runs = user_path(options.runs, "runs")
-    if options.watch and options.json_:
-        raise UserError("watch=true and json=true: JSON is printed once; keep one")
-    console = Console(highlight=False)
-    if options.json_:
-        print(as_json(look(runs, options.timeout), failures=options.failed))
-    elif options.watch:
-        from jobs.watch import watch
-
-        look_remembering = partial(look, runs, options.timeout, {})
-        try:
-            watch(look_remembering, console, options.seconds or _poll_seconds(runs), failures=options.failed)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
-    elif console.is_terminal:
-        from jobs.screen import fitted
-
-        console.print(fitted(look(runs, options.timeout), console, failures=options.failed))
-    else:
-        print(as_text(look(runs, options.timeout), failures=options.failed))
-    return 0
-
-
-def _poll_seconds(runs: Path) -> float:
-    """How often the profile of the last submission asks the queue."""
-    profile = latest_profile(sound_manifests(runs))
-    return max(5.0, profile.poll_seconds) if isinstance(profile, SlurmProfile) else LOCAL_SECONDS
-
-
 if __name__ == "__main__":
-    sys.exit(run_command_line(main, USAGE))
+    # This checkout, whichever one is installed; and no file beside this one in place of a module of Python's.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from caltech_exp.cli import run_command_line
+    from caltech_exp.commands.status import USAGE, main
+
+    run_command_line(main, USAGE)

@@ -10,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp import provenance
+from caltech_exp import machine, provenance
 from caltech_exp.child_environment import WHERE_SLURM_IS, python_environment
-from caltech_exp.provenance import CodeVersion, code_version
-from jobs import local_gpus
-from jobs.accounting import ended_jobs
-from jobs.cluster import cancel_jobs, max_array_size, queued_jobs, release
-from jobs.ending import _preempted
-from jobs.environment import describe_environment
-from jobs.profiles import SlurmProfile
-from jobs.slurm_queue import queue_array
-from jobs.snapshot import Snapshot
-from tests.jobs.testbed import path_with
+from caltech_exp.executors.slurm import queue_array
+from caltech_exp.executors.slurm_queries import cancel_jobs, ended_jobs, max_array_size, queued_jobs, release
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.provenance import CodeVersion, Snapshot, code_version
+from caltech_exp.submission.signal_handler import _preempted
+from caltech_exp.submission.snapshot import describe_environment
+from tests.tools.testbed import path_with
 
 ROOT = Path(__file__).resolve().parents[1]
 OF_SLURM = {
@@ -55,7 +52,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "sacct": ("sacct", lambda: ended_jobs({"5"}, 5)),
     "git": ("git", code_version),
     "nvidia-smi, driver": ("nvidia-smi", describe_environment),
-    "nvidia-smi, GPUs": ("nvidia-smi", local_gpus._count_of_nvidia_smi.__wrapped__),
+    "nvidia-smi, GPUs": ("nvidia-smi", machine._count_of_nvidia_smi.__wrapped__),
 }
 """Each command of another program that the packages call, and what calls it."""
 

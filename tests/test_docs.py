@@ -29,8 +29,8 @@ SMALL = {
     "jobs/benchmark.py": (
         "data=STAND_IN models=resnet18 parts=epoch batch_size=2 max_images=4 workers=0 epochs=1 precision=fp32"
     ),
-    "reports/simulate.py": "seeds=1",
-    "reports/benchmark_growth.py": "seeds=1 rounds=1 folder=growth",
+    "tests/tools/simulate.py": "seeds=1",
+    "tests/tools/report_growth.py": "seeds=1 rounds=1 folder=growth",
     "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
     "reports/publish.py": "",
 }  # fmt: skip
@@ -86,7 +86,7 @@ def commands() -> Iterator[Command]:
     for file in DOCS:
         text = re.sub(r"```(yaml|python|json)\n.*?```", "", file.read_text(), flags=re.DOTALL)
         blocks = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-        inline = re.findall(r"`(python (?:jobs|reports)/[^`]*)`", " ".join(text.split()))
+        inline = re.findall(r"`(python (?:jobs|reports|tests)/[^`]*)`", " ".join(text.split()))
         for line in [*blocks, *inline]:
             command = re.sub(r"\s+#.*", "", line).removeprefix("$ ")
             if re.match(r"(python|make|bash|squeue|pip|sbatch|scancel) ?", command) and command not in seen:
@@ -101,7 +101,7 @@ COMMANDS = list(commands())
 def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     """Where a reader gives the commands: with the files that the docs speak of."""
     place = tmp_path_factory.mktemp("reader")
-    for name in ("jobs", "reports"):
+    for name in ("jobs", "reports", "tests"):
         (place / name).symlink_to(CHECKOUT / name)
     (place / "nets.py").write_text(NETS)
     examples = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs" / "studies.md").read_text(), re.DOTALL)
@@ -168,3 +168,12 @@ def test_every_promise_about_faults_names_tests_that_exist() -> None:
         named = re.findall(r"`(test_\w+)`|(campaign)", line.rpartition(" | ")[2])
         assert named, line
         assert {first or second for first, second in named} <= files, line
+
+
+def test_the_main_path_of_the_architecture_page_exists() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text().partition("## The main path")[2]
+    steps = re.findall(r"^\d+\. `([^`]+)`(?:, `(\w+)`)?:", text, re.MULTILINE)
+    assert len(steps) == 10
+    for file, name in steps:
+        source = (CHECKOUT / file).read_text()
+        assert not name or re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), f"{file}: {name}"

@@ -2,9 +2,9 @@
 
 import sys
 
-from caltech_exp.allocator import keep_freed_memory
 from caltech_exp.benchmark.records import Costs, Measurement, Outcome
-from caltech_exp.errors import UserError
+from caltech_exp.cli import UserError
+from caltech_exp.machine import keep_freed_memory
 
 
 def main(text: str) -> str:
@@ -13,10 +13,8 @@ def main(text: str) -> str:
         keep_freed_memory()  # as a task does, before torch is imported
     import torch
 
-    from caltech_exp.benchmark.epochs import epoch_costs
-    from caltech_exp.benchmark.losses import first_losses
-    from caltech_exp.benchmark.phases import augment_costs, phase_costs
-    from caltech_exp.devices import choose_device, describe_device
+    from caltech_exp.benchmark.measure import augment_costs, epoch_costs, first_losses, phase_costs
+    from caltech_exp.training.device import choose_device, describe_device
 
     if measurement.threads:
         torch.set_num_threads(measurement.threads)

@@ -2,18 +2,8 @@
 
 from pathlib import Path
 
-from caltech_exp.catalog.model import (
-    REPORT,
-    Catalog,
-    DatasetFigure,
-    Figure,
-    Quoted,
-    Reported,
-    Row,
-    Section,
-    Table,
-)
-from caltech_exp.catalog.reading import read_catalog
+from caltech_exp.catalog.loader import read_catalog
+from caltech_exp.catalog.model import REPORT, Catalog, DatasetFigure, Figure, Quoted, Reported, Row, Section, Table
 from caltech_exp.config import RunConfig
 
 _FILE = Path(__file__).with_name("report.yaml")

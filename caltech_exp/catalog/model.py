@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from caltech_exp.cli import UserError, unknown
 from caltech_exp.config import RunConfig
-from caltech_exp.errors import UserError, unknown
 
 REPORT = "report"
 """The name of the catalog that is the report itself."""

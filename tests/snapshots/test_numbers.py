@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from caltech_exp.checkpoint import read_checkpoint, write_checkpoint
-from caltech_exp.devices import describe_device
 from caltech_exp.standin import write_stand_in
+from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
+from caltech_exp.training.device import describe_device
 from tests.conftest import command_line
 
 HERE = Path(__file__).parent

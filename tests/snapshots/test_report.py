@@ -15,7 +15,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.conftest import command_line
 
     folder = tmp_path_factory.mktemp("simulated")
-    assert command_line("reports/simulate.py", folder)(f"out={folder / 'study'}").returncode == 0
+    assert command_line("tests/tools/simulate.py", folder)(f"out={folder / 'study'}").returncode == 0
     done = command_line("reports/aggregate.py", folder)(f"runs={folder / 'study'}", f"out={folder / 'report'}")
     assert done.returncode == 0, done.stderr
     return folder / "report"

@@ -10,7 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tests.conftest import CHECKOUT, Command
 
-TINY = f"{CHECKOUT / 'tests' / 'caltech_exp' / 'tiny_network.py'}:tiny"
+TINY = f"{CHECKOUT / 'tests' / 'tools' / 'tiny_network.py'}:tiny"
 NUMBERS = re.compile(r"\b\d+(\.\d+)? (s|min|h|hours|images/s|MB|kB)\b")
 MEASURED = (
     "job",

@@ -1,0 +1,1 @@
+"""The commands a user types: their options and their main functions."""

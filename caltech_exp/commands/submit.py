@@ -1,0 +1,259 @@
+"""python jobs/submit.py section=transfer: expand the section's tables into Slurm arrays.
+
+Without Slurm the same runs are queued on this machine. `--help` lists every option and setting.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from caltech_exp.bootstrap import look_again
+from caltech_exp.cli import EXIT_INTERRUPTED, UserError, run_command_line
+from caltech_exp.data.pack_format import PackItem
+from caltech_exp.data.splits import DataSet, check_images
+from caltech_exp.executors.slurm_queries import default_profile, max_array_size
+from caltech_exp.files import user_path
+from caltech_exp.monitoring.held_jobs import release_held
+from caltech_exp.monitoring.queued_runs import packs_on_their_way, sound_manifests, study_jobs
+from caltech_exp.monitoring.report_job import wait_for_report
+from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, states_of
+from caltech_exp.profiles.paths import packs_folder, use_torch_home
+from caltech_exp.profiles.profile import Profile, SlurmProfile, command_timeout, load_profile
+from caltech_exp.profiles.sbatch_options import variables_line
+from caltech_exp.provenance import code_version
+from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.plan import PlannedRun, expand
+from caltech_exp.study.results_cache import past_runs
+from caltech_exp.study.run_status import DONE, RunState, remove_after_result
+from caltech_exp.study.study import StudyData, read_study, require_same
+from caltech_exp.submission.cost import cost_lines
+from caltech_exp.submission.preflight import (
+    check_data,
+    check_device,
+    check_weights,
+    check_weights_files,
+    describe_data,
+    find_data,
+    slow_arithmetic,
+    unpinned,
+)
+from caltech_exp.submission.report_job import check_report_folder, end_replaced, with_report
+from caltech_exp.submission.request import USAGE, Request, parse_request
+from caltech_exp.submission.submission import (
+    Array,
+    Work,
+    make_arrays,
+    merged_lines,
+    packs_of,
+    plan_table,
+    queue_lines,
+    single_lines,
+    summary,
+    with_packs,
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
+    request = parse_request(argv)
+    profile = load_profile(request.options.profile or default_profile(), request.profile)
+    use_torch_home(profile)
+    runs = user_path(request.options.runs, "runs")
+    if look_again(runs.exists) and not look_again(runs.is_dir):
+        raise UserError(f"runs={runs} is not a folder; name another")
+    plan = expand(request.tables, request.seeds, request.settings)
+    if request.options.dry_run:
+        return dry_run(request, profile, runs, plan)
+    if not plan and not request.report:
+        print(summary(plan, {}))
+        return 0
+    return submit_plan(request, profile, runs, plan)
+
+
+def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
+    """Print the plan and what stands in the way of queueing it; write nothing."""
+    problems = []
+    manifests: Sequence[Manifest] = ()
+    most_tasks = None
+    images = None
+    past = past_runs(runs, None, keep=False)
+    states = {run.id: RunState("pending") for run in plan}
+    try:
+        manifests = sound_manifests(runs)
+        states = states_of(plan, runs, manifests, command_timeout(profile), past=past)
+        most_tasks = _most_tasks(profile)
+    except UserError as error:
+        problems.append(str(error))
+    open_runs = _open_runs(plan, states, request)
+    arrays = _arrays(open_runs, runs, request, most_tasks)
+    work = Work(runs.name, tuple(arrays), report=request.report, avoided=_avoided(request, states))
+    try:
+        if request.report:
+            check_report_folder(request.report)
+        check_device(profile)
+        data = find_data(request.options.data, profile)
+        images = len(data.train_val)
+        check_data([run.config for run in open_runs], data, request.settings)
+        _require_same_study(runs, request, describe_data(data))
+        packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
+        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
+        jobs = study_jobs(manifests, command_timeout(profile)) if making else []
+        work = with_packs(work, packs, packs_on_their_way(jobs))
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        check_weights([run.config for run in open_runs], fetch=False)
+    except UserError as error:
+        problems.append(str(error))
+    if plan:
+        print(plan_table(plan, states, arrays))
+        print()
+    print(summary(plan, states))
+    if plan:
+        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, work))))
+    for line in [
+        *single_lines(work, "would queue"),
+        *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
+        *cost_lines(arrays, past, profile, images),
+        *unpinned([run.config for run in plan]),
+        *merged_lines(request.tables, request.settings, request.seeds),
+        *slow_arithmetic([run.config for run in open_runs], profile),
+        *advice(states.values()),
+    ]:
+        print(line)
+    for problem in problems:
+        print(f"before that: {problem}")
+    return 0
+
+
+def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
+    """Check everything, queue the open runs, and wait for them if asked to."""
+    # First what tells the most in the least time; nothing is written until all of it holds.
+    if request.report:
+        check_report_folder(request.report)
+    check_device(profile)
+    data = find_data(request.options.data, profile)
+    study_data = describe_data(data)
+    _require_same_study(runs, request, study_data)
+    manifests, timeout = sound_manifests(runs), command_timeout(profile)
+    states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, explain=False)
+    open_configs = [run.config for run in _open_runs(plan, states, request)]
+    check_data(open_configs, data, request.settings)
+    most_tasks = _most_tasks(profile)
+    check_weights(open_configs, fetch=True)
+    if read_study(runs) is None:
+        print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
+        check_images(data)
+    for line in [
+        *check_weights_files(open_configs, request.networks),
+        *unpinned([run.config for run in plan]),
+        *merged_lines(request.tables, request.settings, request.seeds),
+        *slow_arithmetic(open_configs, profile),
+    ]:
+        print(line, flush=True)
+    manifest = _queue(request, profile, runs, plan, data, most_tasks)
+    if manifest:
+        print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")
+    if not request.options.wait:
+        return 0
+    from caltech_exp.monitoring.watch import wait_for
+
+    try:
+        status = wait_for(plan, runs, profile, study_data.fingerprint)
+        return wait_for_report(request.report, runs, profile) or status if request.report else status
+    except KeyboardInterrupt:
+        print("no longer waiting; the runs go on, and the same command waits again", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _queue(
+    request: Request,
+    profile: Profile,
+    runs: Path,
+    plan: Sequence[PlannedRun],
+    data: DataSet,
+    most_tasks: int | None,
+) -> Manifest | None:
+    """Queue what is still open once the study's lock is held; None if nothing is."""
+    from caltech_exp.submission.launch import study_lock, submit
+    from caltech_exp.submission.recovery import adopt  # submitit is not needed to plan
+
+    code, study_data, report = code_version(), describe_data(data), request.report
+    with study_lock(runs):
+        _require_same_study(runs, request, study_data)
+        past, timeout = past_runs(runs, study_data.fingerprint), command_timeout(profile)
+        manifests, lines = adopt(runs, sound_manifests(runs), past, timeout)
+        states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, past)
+        for run in plan:
+            if states[run.id].state in DONE:
+                remove_after_result(runs / run.id)  # of a process that died just after its result
+        arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
+        in_queue = any(state.state == "queued" for state in states.values())
+        packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
+        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
+        jobs = study_jobs(manifests, timeout) if report or in_queue or making else []
+        lines += release_held(jobs, runs, timeout)
+        work = Work(runs.name, tuple(arrays), avoided=_avoided(request, states))
+        work = with_packs(work, packs, packs_on_their_way(jobs) if making else {})
+        if report:
+            work, said = with_report(work, report, runs, manifests, jobs, profile)
+            lines += said
+        manifest = submit(work, request, profile, runs, study_data, code) if work else None
+        if work.report:
+            lines += end_replaced(work.report, runs, manifests, jobs, timeout)
+    print(summary(plan, states))
+    for line in (
+        *queue_lines(arrays, "queued", _where(request, profile, work)),
+        *single_lines(work, "queued"),
+        *lines,
+        *cost_lines(arrays, past, profile, study_data.train_val_images),
+        *advice(states.values()),
+    ):
+        print(line)
+    return manifest
+
+
+def _may_be_made(packs: Mapping[PackItem, Path], manifests: Sequence[Manifest]) -> bool:
+    """Whether an earlier submission queued a job that makes one of these packs."""
+    made = {file for manifest in manifests if manifest.preparation for file in manifest.preparation.packs}
+    return any(str(file) in made for file in packs.values())
+
+
+def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
+    """The runs to queue."""
+    left = (*DONE, "queued", "running", "newer", *(("pending", "damaged") if request.options.retry else ()))
+    # One that failed in a task that still runs may be tried again by it, should it be preempted.
+    return [run for run in plan if states[run.id].state not in left and not states[run.id].in_task]
+
+
+def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:
+    study = read_study(runs)
+    if study is not None:
+        require_same(study, request.settings, data, runs, request.file)
+
+
+def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None) -> list[Array]:
+    return make_arrays(open_runs, runs.name, request.options.runs_per_task, most_tasks)
+
+
+def _most_tasks(profile: Profile) -> int | None:
+    """The most tasks of an array: the cluster's limit, or the profile's where that is lower."""
+    if not isinstance(profile, SlurmProfile):
+        return None
+    most = max_array_size(command_timeout(profile))
+    return min(most, profile.max_array_size or most)
+
+
+def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...]:
+    """The nodes that the runs are to keep off."""
+    return bad_nodes(states.values()) if request.options.avoid_nodes else ()
+
+
+def _where(request: Request, profile: Profile, work: Work) -> str:
+    name = f"profile {request.options.profile or profile.executor}{request.profile}"
+    excluded = avoiding(profile, work.avoided).exclude if isinstance(profile, SlurmProfile) else None
+    return f"{name}, not on {excluded}" if excluded else name
+
+
+if __name__ == "__main__":
+    sys.exit(run_command_line(main, USAGE))

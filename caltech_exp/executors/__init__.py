@@ -1,0 +1,1 @@
+"""Where tasks run: Slurm, through submitit, and a queue on this machine."""

@@ -1,0 +1,223 @@
+"""Queue arrays on Slurm through submitit."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from caltech_exp.child_environment import slurm_environment
+from caltech_exp.cli import UserError, shown
+from caltech_exp.executors.sbatch import Answer, BatchScript, call_sbatch, is_refusal, remedy
+from caltech_exp.executors.slurm_queries import NO_CONNECTION, queued_jobs
+from caltech_exp.files import closed_to_others, umask
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.profiles.sbatch_options import NEVER, full_name, of_profile, variables
+from caltech_exp.provenance import Snapshot
+
+QUEUE_AGAIN = 75
+"""Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
+ENDED = 128 + signal.SIGTERM
+"""Exit status of a task that was told to end."""
+THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+"""The job's own id, in shell: `1234_5` in an array. One of its tasks has the id of them all as SLURM_JOB_ID."""
+
+
+TASK_PROCESS = "caltech_exp.executors.task_process"
+
+TIME_LIMITS = 1000
+"""How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
+
+
+def check_log_folder(folder: Path) -> None:
+    """Raises UserError for a folder that sbatch cannot write logs to by its name."""
+    bad = sorted(set("%\\\n\r") & set(str(folder)))
+    if bad:
+        raise UserError(
+            f"runs folder {str(folder)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log paths; "
+            "use another name"
+        )
+
+
+_AT_THE_END = (
+    "caltech_exp_keep() { caltech_exp_theirs=${3-}; }",
+    'eval "caltech_exp_keep $(trap -p EXIT)"',
+    "caltech_exp_end() {",
+    "  set +e",
+    '  if [ -n "$caltech_exp_theirs" ]; then (trap "$caltech_exp_theirs" EXIT; exit "$1"); fi',
+    f"  case $1 in {QUEUE_AGAIN}) scontrol requeue {THIS_JOB};; {ENDED}) "
+    f'scontrol show job {THIS_JOB} | grep -q "PreemptTime=[0-9]" && scontrol requeue {THIS_JOB};; esac',
+    "}",
+    "trap 'caltech_exp_end $?' EXIT",
+    '[ -z "$caltech_exp_theirs" ] || [ -n "$(trap -p TERM)" ] || trap : TERM',
+)
+"""What a batch script does at its end. It runs the trap on EXIT that `setup` has set, if any. Then it has the task
+queued again where the task could not do that itself, in a container without scontrol
+(submission/signal_handler.py).
+
+The user's trap comes first, since being queued again ends the batch script. It runs in a subshell, so that an
+`exit` in it ends nothing else. Only with a trap on TERM does a shell wait for the task before it ends: the user's
+trap must not remove what the task uses while it saves where it is.
+"""
+
+
+CPUS_OF_THE_STEP = (
+    'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; '
+    "else unset SRUN_CPUS_PER_TASK; fi"
+)
+"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core. The
+value of a job that submitted this one must not stay."""
+
+
+class RefusedError(UserError):
+    """sbatch does not take a job as it was asked for."""
+
+
+class UncertainError(UserError):
+    """sbatch did not say whether the jobs are queued: they may be, and are known by their comment."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; jobs may be queued or not: nothing is removed, and the same command finds those that are "
+            "and queues the rest"
+        )
+
+
+def queue_array(
+    name: str,
+    comment: str,
+    tasks: Sequence[Callable[[], None]],
+    folder: Path,
+    profile: SlurmProfile,
+    snapshot: Snapshot,
+    after: Sequence[str] = (),
+    unset: Sequence[str] = (),
+    part: int | str = 0,
+) -> list[str]:
+    """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
+
+    Name and comment are shown by squeue. By them the job is found in the queue where sbatch does not print its id,
+    now or by the next command (caltech_exp/submission/recovery.py).
+
+    snapshot  the code that the tasks run
+    after     ids of jobs and arrays that must have ended first, however they end; one unknown to Slurm has
+    unset     options of sbatch that the user's environment may not add, beside those that the profile sets
+    part      the array's number in its submission, or which single job it is; the tasks' files are named after it
+
+    Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
+    cannot be called.
+    """
+    script = BatchScript(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
+    parameters = sbatch_parameters(name, profile, after)
+    script.update_parameters(**parameters, comment=comment)
+    # sbatch puts a variable of the environment above what the script says.
+    options = {*NEVER, *unset, *of_profile(profile)}
+    seconds = profile.command_timeout_seconds
+    try:
+        with closed_to_others():
+            path = script.write(tasks, part)
+            answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
+    except OSError as error:
+        raise UserError(f"sbatch could not be called for the array {name}: {error}") from None
+    job = answer.job
+    if job is None:
+        failure = _why_not(name, answer, seconds)
+        job = _find_job(name, comment, seconds) if isinstance(failure, UncertainError) else None
+        if job is None:
+            raise failure
+    try:
+        return script.name_files(path, part, job)
+    except OSError as error:
+        raise UncertainError(f"job {job} is queued, but its files could not be renamed ({error})") from None
+
+
+def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | RefusedError:
+    """What it means that sbatch named no job."""
+    if answer.status is None:
+        return UncertainError(
+            f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
+        )
+    if answer.status == 0:
+        said = shown(" ".join(answer.output.split()) or "nothing", 300)
+        return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
+    reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
+    if is_refusal(reason):
+        return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+    if NO_CONNECTION.search(reason):
+        return UncertainError(f"Slurm does not answer (sbatch: {reason})")
+    said = shown(reason, 300) if reason else "and did not say why"
+    return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {said}")
+
+
+def _find_job(name: str, comment: str, timeout: float) -> str | None:
+    """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
+    try:
+        jobs = queued_jobs({name}, {os.geteuid()}, timeout)
+    except UserError:
+        return None
+    found = {job.array for job in jobs if job.comment == comment}
+    return found.pop() if len(found) == 1 else None
+
+
+def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
+    """The shell command that starts a task; submitit adds `-u -m submitit.core._submit FOLDER`."""
+    words = shlex.join(snapshot.command(TASK_PROCESS))
+    return f"{profile.python or shlex.quote(sys.executable)} {words}"
+
+
+def sbatch_parameters(name: str, profile: SlurmProfile, after: Sequence[str] = ()) -> dict[str, Any]:
+    """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
+    given = {
+        "job_name": name,
+        "time": profile.time_minutes,
+        "array_parallelism": profile.max_parallel,
+        "cpus_per_task": profile.cpus_per_task,
+        "gpus_per_node": profile.gpus_per_node,
+        "gres": profile.gres,
+        "mem": None if profile.mem_gb is None else f"{round(profile.mem_gb * 1024)}M",
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "exclude": profile.exclude,
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
+        "signal_delay_s": profile.signal_delay_seconds,
+        "srun_args": profile.srun_args or None,
+        "additional_parameters": _further_options(profile),
+        "setup": [
+            # The user's own, by which a group may share results: sbatch is called with a umask that forbids that.
+            f"umask {umask():04o}",
+            f"export SLURM_UMASK={umask():04o}",
+            *profile.setup,
+            "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
+            *_AT_THE_END,
+            CPUS_OF_THE_STEP,
+            "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
+        ],
+    }
+    shell = ("setup", "srun_args")
+    parameters = {
+        key: value if key in shell else _for_sbatch(value) for key, value in given.items() if value is not None
+    }
+    if profile.sbatch.get("wckey") is False:
+        parameters["wckey"] = None  # or submitit writes one
+    return parameters
+
+
+def _for_sbatch(value: Any) -> Any:
+    """The value with backslashes doubled: sbatch reads `\\` as an escape within single quotes too, unlike a shell.
+
+    (Slurm's src/sbatch/opt.c, _get_argument.)
+    """
+    if isinstance(value, dict):
+        return {name: _for_sbatch(entry) for name, entry in value.items()}
+    return value.replace("\\", "\\\\") if isinstance(value, str) else value
+
+
+def _further_options(profile: SlurmProfile) -> dict[str, Any]:
+    """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
+    given = {name: value for name, value in profile.sbatch.items() if value is not False}
+    said = {full_name(name) for name in given} & {"requeue", "no-requeue"}
+    return given if said or profile.sbatch.get("requeue") is False else {**given, "requeue": True}

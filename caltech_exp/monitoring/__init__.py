@@ -1,0 +1,1 @@
+"""What became of the runs: their states, their logs, the expected end."""

@@ -1,0 +1,1 @@
+"""Where and how to run: profiles, and the options of sbatch."""

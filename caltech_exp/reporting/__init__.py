@@ -1,0 +1,1 @@
+"""The report: tables, figures, report.md and report.html."""

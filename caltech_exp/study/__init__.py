@@ -1,0 +1,1 @@
+"""A study on the disk: its plan, its records, and who trains which run."""

@@ -1,0 +1,195 @@
+"""One folder of runs: the overrides and the data set they were made with.
+
+RUNS/study.json                         overrides, study file, data set, when it was started, by which code
+RUNS/networks/<user id>/                files of the users' own networks (own_network.py)
+RUNS/<run id>/result.json               see results.py
+RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
+RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
+RUNS/sources/<user id>/<hash>/          the source that the tasks of submissions run
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from caltech_exp.bootstrap import look_again
+from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog
+from caltech_exp.cli import UserError, explain
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.files import names_in
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.records import Damaged, StrictRecord, read_record, write_record
+
+STUDY = "study.json"
+RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
+
+
+class StudySettings(StrictRecord):
+    """What a study changes in every row of the report.
+
+    overrides         run settings by name, validated
+    imagenet_weights  network -> pinned state dict used in place of torchvision's ImageNet weights
+    """
+
+    overrides: dict[str, int | float | str] = Field(default_factory=dict)
+    imagenet_weights: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("overrides")
+    @classmethod
+    def _valid_settings(cls, overrides: dict[str, int | float | str]) -> dict[str, int | float | str]:
+        try:
+            RunConfig.model_validate(overrides)
+        except ValidationError as error:
+            raise ValueError(str(explain(error, RunConfig.model_fields))) from None
+        return overrides
+
+    def apply(self, config: RunConfig, row: str = "a row") -> RunConfig:
+        """A row's configuration with this study's overrides. Raises UserError, with `row`, if they do not fit."""
+        try:
+            config = config.but(**self.overrides) if self.overrides else config
+        except ValidationError as error:
+            raise explain(error, RunConfig.model_fields, f"{row} with {self}") from None
+        if config.weights == "imagenet" and config.model in self.imagenet_weights:
+            config = config.but(weights=self.imagenet_weights[config.model])
+        return config
+
+    def joined(self, other: "StudySettings") -> "StudySettings":
+        """These settings; if both replace ImageNet weights, with the other's for networks that these leave out."""
+        if not (self.imagenet_weights and other.imagenet_weights):
+            return self
+        weights = {**other.imagenet_weights, **self.imagenet_weights}
+        return self.model_copy(update={"imagenet_weights": weights})
+
+    def require_fit(self, tables: Iterable[tuple[Section, Table]]) -> None:
+        """Raises UserError that names the first row, as `section.table=row`, that the overrides do not fit.
+
+        Of all tables, not of those alone that are submitted: status and report show the others too.
+        """
+        for section, table in tables:
+            for row in table.rows:
+                self.apply(row.config, f"{section.name}.{table.name}={row.label}")
+
+    def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
+        """Whether the two ask for the same runs, row by row of the catalog."""
+        rows = [row.config for _, table in catalog.tables for row in table.rows]
+        return all(self.apply(config).id == other.apply(config).id for config in rows)
+
+    def __str__(self) -> str:
+        words = [f"{name}={_plain(value)}" for name, value in self.overrides.items()]
+        words += [f"imagenet_weights[{model}]={_plain(file)}" for model, file in self.imagenet_weights.items()]
+        return " ".join(words) or "no overrides"
+
+
+def _plain(value: object) -> str:
+    """A value as a user would type it; the hash of a pinned file shortened to 12 digits."""
+    path, pinned, digest = str(value).partition(PIN)
+    return f"{path}{PIN}{digest[:12]}" if pinned else path
+
+
+class StudyData(StrictRecord):
+    """The data set of a study: names of the classes by label, images of the split files without the background.
+
+    `simulated` marks a study whose results were drawn at random (tests/tools/simulate.py), not trained.
+    """
+
+    root: str
+    fingerprint: str
+    stand_in: bool
+    simulated: bool = False
+    classes: tuple[str, ...]
+    train_val_images: int
+    test_images: int
+
+    def __str__(self) -> str:
+        kind = "generated stand-in" if self.stand_in else "data set"
+        place = f" {self.root}" if self.root else ""
+        return f"{kind}{place} ({self.train_val_images:,} + {self.test_images:,} images, {self.fingerprint})"
+
+
+class StudyFile(StrictRecord):
+    """A study file of the user's own, as it was when something was last submitted from it.
+
+    name      the file's name without .yaml
+    networks  name in the file -> what stands for it in the runs' settings (own_network.OwnNetwork.model)
+    weights   the same for weights files (weights.pin); a study of an earlier version leaves them unpinned
+    """
+
+    name: str = Field(min_length=1)
+    text: str
+    networks: dict[str, str] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What it asks. Raises UserError if it is not a sound study file."""
+        return read_catalog(self.text, self.name, f"{self.name}.yaml", self.networks, self.weights)
+
+    @property
+    def weights_files(self) -> tuple[str, ...]:
+        """The weights files of its rows, pinned or as they are written. Raises UserError as `catalog` does."""
+        return weights_files(row.config for _, table in self.catalog.tables for row in table.rows)
+
+
+def weights_files(configs: Iterable[RunConfig]) -> tuple[str, ...]:
+    """The weights files that configurations start from, each once."""
+    return tuple(dict.fromkeys(config.weights for config in configs if config.weights not in ("none", "imagenet")))
+
+
+class Study(StrictRecord):
+    """`file` is None where the study is the report's."""
+
+    schema_version: Literal[1] = 1
+    settings: StudySettings
+    file: StudyFile | None = None
+    data: StudyData
+    created: str
+    code: CodeVersion
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the study asks. Raises UserError as StudyFile.catalog does."""
+        return self.file.catalog if self.file else THE_REPORT
+
+
+def read_study(runs: Path) -> Study | None:
+    """The study in the folder `runs`, None if it holds none. Raises UserError if its record is damaged."""
+    study = read_record(runs / STUDY, Study)
+    if isinstance(study, Damaged):
+        raise UserError(study.complaint("restore it, or use another runs= folder"))
+    return study
+
+
+def require_same(
+    study: Study, settings: StudySettings, data: StudyData, runs: Path, file: StudyFile | None = None
+) -> None:
+    """Raises UserError, with both named, if `runs` was started with other overrides, data, or another study file.
+
+    The same file may have changed since: rows and tables are added as a study goes on.
+    """
+    here, asked = (f"the study {one.name}" if one else "the report's study" for one in (study.file, file))
+    if here != asked:
+        raise UserError(f"{runs} holds {here}, and this command is of {asked}; give another runs= folder")
+    asked_catalog = file.catalog if file else THE_REPORT
+    if not study.settings.joined(settings).same_results(settings.joined(study.settings), asked_catalog):
+        raise UserError(
+            f"{runs} holds a study with {study.settings}, and this command asks for {settings}; "
+            "give the same overrides, or another runs= folder"
+        )
+    if study.data.fingerprint != data.fingerprint:
+        raise UserError(
+            f"{runs} holds a study of the {study.data}, and this command names the {data}; "
+            "give the same data=, or another runs= folder"
+        )
+
+
+def write_study(runs: Path, study: Study) -> None:
+    write_record(runs, STUDY, study)
+
+
+def run_folders(runs: Path) -> Iterator[Path]:
+    """The folders of all runs that wrote anything, in the order of their names."""
+    if look_again(runs.is_dir):
+        yield from sorted(runs / name for name in names_in(runs) if RUN_FOLDER.fullmatch(name))

@@ -1,0 +1,86 @@
+"""The report job of a submission: what it waits for, and which earlier one it replaces."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from caltech_exp.cli import UserError
+from caltech_exp.executors import local
+from caltech_exp.executors.slurm_queries import cancel_jobs
+from caltech_exp.monitoring.queued_runs import StudyJob
+from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
+from caltech_exp.profiles.profile import Profile, SlurmProfile
+from caltech_exp.study.manifest import SUBMISSIONS, Manifest
+from caltech_exp.submission.submission import Work
+
+
+def with_report(
+    work: Work,
+    report: Path,
+    runs: Path,
+    manifests: Sequence[Manifest],
+    jobs: Sequence[StudyJob],
+    profile: Profile,
+) -> tuple[Work, list[str]]:
+    """The work with an aggregation into `report`, and what to say of it.
+
+    Without one, if the work has no runs and one is in a queue that waits for all that were submitted before.
+    """
+    known = aggregations(runs, manifests, jobs)
+    if not work.arrays and (there := _on_its_way(known, manifests, report)):
+        return work, [f"the report is on its way already: {there.manifest.id}, job {there.job}, {report / PAGE}"]
+    after, lines = _waited_for(runs, manifests, jobs, profile)
+    return replace(work, report=report, after=after), lines
+
+
+def _on_its_way(known: Sequence[Aggregation], manifests: Sequence[Manifest], report: Path) -> Aggregation | None:
+    since = [manifest.id for manifest in manifests if manifest.tasks]
+    for aggregation in reversed(known):
+        waits_for_all = not since or since[-1] <= aggregation.manifest.id
+        if aggregation.state and aggregation.report == report and waits_for_all:
+            return aggregation
+    return None
+
+
+def end_replaced(
+    report: Path, runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], timeout: float
+) -> list[str]:
+    """End the aggregations of the manifests that wait to write `report`, now that a new one does; what to say."""
+    waiting = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
+    replaced = [a for a in waiting if a.manifest.is_own]
+    try:
+        for aggregation in replaced:
+            if aggregation.manifest.executor == "local":
+                local.cancel(runs / SUBMISSIONS / aggregation.manifest.id, [local.AGGREGATION])
+            else:
+                cancel_jobs([aggregation.job], timeout)
+    except (OSError, UserError) as error:
+        return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
+    lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]
+    return lines + [
+        f"job {a.job} of {a.manifest.user_name} writes the report too" for a in waiting if not a.manifest.is_own
+    ]
+
+
+def _waited_for(
+    runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], profile: Profile
+) -> tuple[tuple[str, ...], list[str]]:
+    """What of the study is in the profile's queue now, as Work.after has it.
+
+    And a line for what is in the other queue, which this one cannot wait for.
+    """
+    arrays = tuple(dict.fromkeys(found.job.array for found in jobs if found.part == "training"))
+    here = tuple(m.id for m in manifests if m.executor == "local" and local.is_alive(runs / SUBMISSIONS / m.id))
+    if isinstance(profile, SlurmProfile):
+        return arrays, [f"the report does not wait for runs on this machine: {', '.join(here)}"] if here else []
+    return here, [f"the report does not wait for runs on Slurm: {', '.join(arrays)}"] if arrays else []
+
+
+def check_report_folder(report: Path) -> None:
+    """Raises UserError if the report could not be written there from this machine."""
+    place = next(path for path in (report, *report.parents) if path.exists())
+    if not place.is_dir():
+        raise UserError(f"out={report}: {place} is a file; give another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"out={report}: {place} cannot be written; give another folder")

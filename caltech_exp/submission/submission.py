@@ -1,0 +1,250 @@
+"""What one submission queues: arrays of tasks, packs to make first, its id, and its summary as text."""
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+from tabulate import tabulate
+
+from caltech_exp.catalog import Section, Table
+from caltech_exp.config import RunConfig
+from caltech_exp.data.pack_format import ALL_PACKS, PackItem, index_file, split_contents
+from caltech_exp.data.splits import DataSet
+from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.run_status import DONE, RunState
+from caltech_exp.study.study import StudySettings
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Array:
+    """Tasks to be queued together, each a group of runs of one section; `name` is shown by squeue."""
+
+    name: str
+    tasks: tuple[tuple[PlannedRun, ...], ...]
+
+
+def make_arrays(runs: Sequence[PlannedRun], study: str, runs_per_task: int, most_tasks: int | None) -> list[Array]:
+    """One array per section, named `section.study`; several where it would exceed `most_tasks` tasks."""
+    arrays = []
+    for section, group in groupby(runs, key=lambda run: run.section):
+        tasks = _chunks(tuple(group), runs_per_task)
+        name = queue_name(section, study)
+        arrays += [Array(name, part) for part in _chunks(tasks, most_tasks or len(tasks))]
+    return arrays
+
+
+def queue_name(part: str, study: str) -> str:
+    """`part.study`, as squeue shows a job."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{part}.{study}")
+
+
+def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:
+    return tuple(items[start : start + size] for start in range(0, len(items), size))
+
+
+def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+    """The packs that runs of these configurations use and that are not in `folder`, each with its index file.
+
+    Whether one that is there is sound is checked when it is opened. Raises UserError for an image that is gone.
+    """
+    asked = {(c.max_images, c.resize, c.augment != "none") for c in configs if c.engine == "fast"}
+    items = dict.fromkeys(
+        (split, most, layout, resize)
+        for most, resize, augmented in sorted(asked)
+        for split, layout in ALL_PACKS
+        if augmented or layout != "resized"  # which is for random crops
+    )
+    files = {item: index_file(folder, split_contents(data, *item).name) for item in items}
+    return {item: file for item, file in files.items() if not file.exists()}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one submission queues.
+
+    packs    to be made before the arrays, each with its file; none if all are there
+    preparing  ids of jobs in the queue that make packs which the arrays use, and which they wait for
+    report   folder of the report to be written after all of them; None for no report
+    after    what of the study is in a queue already and is waited for with the report: ids of Slurm's jobs and
+             arrays, or of submissions on this machine
+    avoided  nodes that the arrays are to keep off, since runs failed there
+    """
+
+    study: str
+    arrays: tuple[Array, ...] = ()
+    packs: Mapping[PackItem, Path] = field(default_factory=dict)
+    preparing: tuple[str, ...] = ()
+    report: Path | None = None
+    after: tuple[str, ...] = ()
+    avoided: tuple[str, ...] = ()
+
+    @property
+    def preparation_name(self) -> str:
+        return queue_name("prepare", self.study)
+
+    @property
+    def aggregation_name(self) -> str:
+        return queue_name("aggregate", self.study)
+
+    def __bool__(self) -> bool:
+        return bool(self.arrays or self.report)
+
+
+def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+    """The packs that the arrays use and that are not in `folder`. Raises UserError for an image that is gone."""
+    configs = (run.config for array in arrays for task in array.tasks for run in task)
+    return missing_packs(configs, data, folder)
+
+
+def with_packs(work: Work, packs: Mapping[PackItem, Path], on_their_way: Mapping[Path, str]) -> Work:
+    """The work with those of the missing packs that no job in the queue makes. A single task makes its own.
+
+    on_their_way  a pack's file -> the id of the job that makes it
+    """
+    preparing = dict.fromkeys(on_their_way[file] for file in packs.values() if file in on_their_way)
+    left = {item: file for item, file in packs.items() if file not in on_their_way}
+    if sum(len(array.tasks) for array in work.arrays) < 2:
+        left = {}
+    return replace(work, packs=left, preparing=tuple(preparing))
+
+
+def single_lines(work: Work, verb: str) -> Sequence[str]:
+    """What is or would be queued beside the arrays, a line each."""
+    lines = []
+    if work.preparing:
+        lines.append(f"the runs wait for job {', '.join(work.preparing)}, which decodes their images")
+    if work.packs and work.arrays:
+        count = f"{len(work.packs)} pack{'s' if len(work.packs) > 1 else ''} of images"
+        lines.append(f"{verb} {work.preparation_name}: {count}, before the runs")
+    if work.report:
+        when = "after the runs" if work.arrays or work.after else "now"
+        lines.append(f"{verb} {work.aggregation_name}: {when}, report in {work.report / 'report.md'}")
+    return lines
+
+
+MOST_MERGED = 4
+"""Lines about rows that overrides make the same run."""
+
+
+def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], arrays: Sequence[Array]) -> str:
+    """One line per run: id, the table rows it serves, state, and the array and task it would be queued as."""
+    places = {
+        run.id: f"{array.name}[{index}]"
+        for array in arrays
+        for index, group in enumerate(array.tasks)
+        for run in group
+    }
+    rows = [
+        (run.id, ", ".join(run.serves), run.seed, states[run.id].state, places.get(run.id, "-")) for run in plan
+    ]
+    return tabulate(rows, headers=("run", "tables (row)", "seed", "state", "array task"), disable_numparse=True)
+
+
+def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunState]) -> str:
+    """`120 runs of 40 configurations: 118 pending, 2 finished`"""
+    if not plan:
+        return "no runs: this section has figures of the data set only; python reports/aggregate.py draws them"
+    counts = Counter(states[run.id].state for run in plan)
+    configurations = len({run.config.id for run in plan})
+    parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return f"{_plural(len(plan), 'run')} of {_plural(configurations, 'configuration')}: {parts}"
+
+
+def queue_lines(arrays: Sequence[Array], verb: str, where: str) -> list[str]:
+    """What is or would be queued, a line per array."""
+    if not arrays:
+        return [f"nothing to queue: every run is {' or '.join(DONE)} or in the queue"]
+    return [
+        f"{verb} {array.name}: {_plural(len(array.tasks), 'task')}, "
+        f"{_plural(sum(len(group) for group in array.tasks), 'run')}, {where}"
+        for array in arrays
+    ]
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def merged_lines(
+    tables: Sequence[tuple[Section, Table]], settings: StudySettings, seeds: Sequence[int]
+) -> list[str]:
+    """A warning where the settings make rows the same run that differ in the tables; few lines for many tables."""
+    rows_of_run: dict[str, list[tuple[str, RunConfig]]] = {}
+    for section, table in tables:
+        for row in table.rows:
+            place = f"{section.name}.{table.name}"
+            rows_of_run.setdefault(settings.apply(row.config).id, []).append((place, row.config))
+    merged: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for rows in rows_of_run.values():
+        configs = [config for _, config in rows]
+        if len({config.id for config in configs}) > 1:
+            places = tuple(dict.fromkeys(place for place, _ in rows))
+            merged.setdefault((_cause(configs, settings), places), []).append(len(rows))
+    lines = [
+        f"warning: {_makes(cause)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
+        for (cause, places), counts in merged.items()
+    ]
+    if len(lines) <= MOST_MERGED:
+        return lines
+    rest = list(merged.items())[MOST_MERGED - 1 :]
+    places = tuple(dict.fromkeys(place for (_, places), _ in rest for place in places))
+    counts = [count for _, counts in rest for count in counts]
+    causes = str(settings.model_copy(update={"imagenet_weights": {}}))
+    last = f"warning: {_makes(causes)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
+    return [*lines[: MOST_MERGED - 1], last]
+
+
+def _cause(configs: Sequence[RunConfig], settings: StudySettings) -> str:
+    """Those of the overrides in which the configurations differ without them."""
+    differing = {
+        name: value
+        for name, value in settings.overrides.items()
+        if len({getattr(config, name) for config in configs}) > 1
+    }
+    return str(settings.model_copy(update={"overrides": differing or settings.overrides, "imagenet_weights": {}}))
+
+
+def _makes(cause: str) -> str:
+    return f"{cause} {'make' if ' ' in cause else 'makes'}"
+
+
+def _rows(count: int, places: Sequence[str], tables: Sequence[tuple[Section, Table]]) -> str:
+    """`the 5 rows of scratch.lr`, `7 of the 11 rows of scratch.lr and scratch.epochs`"""
+    of = f"{', '.join(places[:-1])} and {places[-1]}" if len(places) > 1 else places[0]
+    whole = sum(len(table.rows) for section, table in tables if f"{section.name}.{table.name}" in places)
+    if count == whole:
+        return f"the {count} rows of {of}"
+    return f"{count} of the {whole} rows of {of}"
+
+
+def _runs(count: int, seeds: Sequence[int]) -> str:
+    return f"{'one run' if count == 1 else f'{count} runs'}{' per seed' if len(seeds) > 1 else ''}"
+
+
+ID = re.compile(r"(\d{8}T\d{6})-([0-9a-f]{4})", re.ASCII)
+TIME = "%Y%m%dT%H%M%S"
+DIGITS = 0x10000
+FIRST, NEXT = DIGITS * 15 // 16, 256
+"""From how many numbers the first of a second is drawn, and each after it: that leaves room for more of them."""
+
+
+def submission_id(now: datetime, others: Iterable[str]) -> str:
+    """`20260131T235959-1a2b`, which sorts after the study's `others`: the latest submission counts.
+
+    Also where several are of one second, or the clock of another login node was ahead.
+    """
+    when, number = now.strftime(TIME), secrets.randbelow(FIRST)
+    last = ID.fullmatch(max(filter(ID.fullmatch, others), default=""))
+    if last and last[1] >= when:
+        when, number = last[1], int(last[2], 16) + 1 + secrets.randbelow(NEXT)
+        if number >= DIGITS:
+            when, number = (datetime.strptime(when, TIME) + timedelta(seconds=1)).strftime(TIME), 0
+    return f"{when}-{number:04x}"

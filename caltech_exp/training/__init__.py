@@ -1,0 +1,1 @@
+"""One run: the loop, the two engines, checkpoints, the device."""

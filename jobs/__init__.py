@@ -1,1 +1,0 @@
-"""Command lines that plan, submit and watch runs; the only place that imports submitit."""

@@ -1,0 +1,61 @@
+"""Whole epochs, as the training loop runs them."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from caltech_exp.benchmark.measure import epoch_costs, rate_after_first
+from caltech_exp.benchmark.records import Measurement
+from caltech_exp.config import RunConfig
+
+CONFIG = RunConfig(model="resnet18", batch_size=4, max_images=8, epochs=2, precision="fp32")
+
+
+def measurement_of(data: Path, packs: Path, started: float) -> Measurement:
+    return Measurement(
+        kind="epochs",
+        config=CONFIG,
+        data=str(data),
+        packs=str(packs),
+        device="cpu",
+        threads=None,
+        started=started,
+    )
+
+
+def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Path) -> None:
+    started = time.time()
+    measurement = measurement_of(stand_in, tmp_path, started)
+    costs = epoch_costs(measurement, torch.device("cpu"))
+    passed = time.time() - started
+    # The first step is part of the start and of the first epoch.
+    assert costs.start_seconds + costs.epoch_seconds <= passed
+    assert costs.images_per_second > 0
+    assert costs.peak_memory_bytes > 100 * 2**20
+
+
+def test_what_the_first_step_and_epoch_do_once_counts_as_start(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiles(*given: Any) -> None:
+        note, between = given[-2:]
+        note([], None)
+        for epochs, rate in ((1, 5.0), (2, 8.0)):
+            time.sleep(0.3 if epochs == 1 else 0.0)
+            between(dict)
+            note([None] * epochs, rate)
+
+    monkeypatch.setattr("caltech_exp.benchmark.measure.train", compiles)
+    costs = epoch_costs(measurement_of(stand_in, tmp_path, time.time()), torch.device("cpu"))
+    assert costs.start_seconds > 0.3
+    assert costs.epoch_seconds < 0.3
+    assert costs.images_per_second == pytest.approx(1 / (2 / 8 - 1 / 5))
+
+
+def test_a_rate_without_the_first_epoch() -> None:
+    # 100 images an epoch in 20, 5, 10 and 10 seconds: what training tells after each.
+    assert rate_after_first([100 / 20, 200 / 25, 300 / 35, 400 / 45]) == pytest.approx(300 / 25)
+    assert rate_after_first([5.0]) == 5.0

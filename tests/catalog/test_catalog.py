@@ -1,0 +1,169 @@
+"""The catalog against the report's own text, and the numbers that follow from it."""
+
+import os
+import re
+from collections import Counter
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.catalog import TEMPLATE, THE_REPORT
+from caltech_exp.cli import UserError
+from caltech_exp.study.plan import expand
+from caltech_exp.study.study import StudySettings
+from tests.conftest import CHECKOUT
+
+TABLES = THE_REPORT.select()
+
+
+def test_whole_report_is_40_configurations_and_120_runs() -> None:
+    runs = expand(TABLES, (0, 1, 2), StudySettings())
+    assert len({run.config.id for run in runs}) == 40
+    assert len({run.id for run in runs}) == len(runs) == 120
+
+
+def test_rows_that_share_a_run_are_those_the_design_names() -> None:
+    shared = [set(run.serves) for run in expand(TABLES, (0,), StudySettings()) if len(run.serves) > 1]
+    assert shared == [
+        {"scratch.template=template", "scratch.lr=1e-3"},
+        {"scratch.lr=5e-2", "scratch.epochs=30"},
+        {"scratch.epochs=60", "scratch.step_size=20"},
+        {"transfer.lr=1e-2", "transfer.step_size=50"},
+        {"transfer.step_size=30", "transfer.batch_size=256"},
+    ]
+
+
+def test_sections_stand_in_the_reports_order() -> None:
+    assert [section.name for section in THE_REPORT.sections] == [
+        "data",
+        "scratch",
+        "transfer",
+        "augmentation",
+        "resnet",
+    ]
+
+
+def test_figures_1_to_20_are_all_there_once() -> None:
+    numbers = [figure.number for section in THE_REPORT.sections for figure in section.dataset_figures]
+    for _, table in TABLES:
+        numbers += [figure.number for figure in table.figures]
+        numbers += [table.settings_figure] if table.settings_figure else []
+    assert Counter(numbers) == Counter(range(1, 21))
+
+
+def test_every_figure_draws_a_row_of_its_table() -> None:
+    for _, table in TABLES:
+        for figure in table.figures:
+            assert table.row(figure.row).config is not None
+
+
+def test_template_is_figure_4() -> None:
+    assert TEMPLATE.model_dump() == {
+        "model": "alexnet", "weights": "none", "freeze": "none", "augment": "none", "lr": 1e-3, "momentum": 0.9,
+        "weight_decay": 5e-5, "batch_size": 256, "epochs": 30, "step_size": 20, "gamma": 0.1, "max_images": 0,
+        "max_per_class": 0, "sampling": "shuffle",
+        "last_batch": "drop", "resize": 256, "normalization": "weights",
+        "workers": 4, "engine": "fast", "precision": "bf16",
+    }  # fmt: skip
+
+
+def test_one_row_diverges() -> None:
+    assert [(s.name, t.name, r.label) for s, t in TABLES for r in t.rows if r.diverges] == [
+        ("transfer", "diverging", "LR = 5e-2")
+    ]
+
+
+def test_select_narrows_to_tables_in_the_reports_order() -> None:
+    names = [f"{s.name}.{t.name}" for s, t in THE_REPORT.select([], ["transfer.lr", "scratch.lr"])]
+    assert names == ["scratch.lr", "transfer.lr"]
+
+
+def test_a_single_row_is_selected_by_its_label() -> None:
+    chosen = THE_REPORT.select([], ["scratch.lr=5e-2", "scratch.epochs", "scratch.lr=1e-3"])
+    assert [(t.name, [row.label for row in t.rows]) for _, t in chosen] == [
+        ("lr", ["1e-3", "5e-2"]),
+        ("epochs", ["20", "30", "40", "50", "60"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sections", "tables", "message"),
+    [
+        ([], ["scratch.lr=5e-3"], "unknown row of scratch.lr '5e-3'; did you mean '5e-2'?"),
+        (["trasnfer"], [], "unknown section 'trasnfer'; did you mean 'transfer'?"),
+        ([], ["scratch.lrr"], "unknown table 'scratch.lrr'; did you mean 'scratch.lr'?"),
+        (["resnet"], ["scratch.lr"], "table 'scratch.lr' is not in section resnet"),
+    ],
+)
+def test_select_names_what_is_wrong(sections: list[str], tables: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        THE_REPORT.select(sections, tables)
+
+
+@pytest.fixture(scope="module")
+def report_text() -> str:
+    """The report, from beside the data of CALTECH101_ROOT or beside the checkout; CI fails without it."""
+    data = os.environ.get("CALTECH101_ROOT")
+    places = [Path(data).parent / "report"] if data else []
+    for place in (*places, CHECKOUT.parent / "shared" / "report"):
+        if files := sorted(place.glob("*.txt")):
+            return "\n".join(file.read_text() for file in files)
+    if os.environ.get("CI"):
+        pytest.fail("CI needs the report's text: beside the data of CALTECH101_ROOT, or in ../shared/report")
+    pytest.skip("the report's text is neither beside this checkout nor beside the data of CALTECH101_ROOT")
+
+
+def reported_tables(text: str) -> list[list[tuple[str, float, float]]]:
+    """Every table of the report's text in order: [(label, mu, sigma)]."""
+    row = re.compile(r"^(\S+)\t\$\\mu = ([\d.]+), \\sigma = ([\d.]+)\$$")
+    tables: list[list[tuple[str, float, float]]] = []
+    for line in text.splitlines():
+        if line.endswith("\tValidation Accuracy"):
+            tables.append([])
+        elif match := row.match(line):
+            tables[-1].append((match[1], float(match[2]), float(match[3])))
+    return tables
+
+
+def test_every_reported_value_is_the_reports(report_text: str) -> None:
+    found = reported_tables(report_text)
+    assert sum(map(len, found)) == 33
+    ours = [
+        [(row.label, row.reported.mean, row.reported.std) for row in table.rows if row.reported]
+        for _, table in TABLES
+    ]
+    assert [rows for rows in ours if rows] == found
+
+
+def test_every_caption_with_settings_is_the_reports(report_text: str) -> None:
+    text = report_text.replace("$", "")
+    for _, table in TABLES:
+        for figure in table.figures:
+            match = re.search(rf"^Figure {figure.number} (.*)$", text, re.MULTILINE)
+            assert match is not None, figure
+            settings = re.search(r"LR = .*", match[1])
+            if settings:
+                assert settings[0] in figure.caption, figure
+
+
+def test_the_captions_settings_are_the_rows(report_text: str) -> None:
+    names = {"LR": "lr", "BATCH_SIZE": "batch_size", "NUM_EPOCHS": "epochs", "STEP_SIZE": "step_size"}
+    text = report_text.replace("$", "")
+    checked = 0
+    for _, table in TABLES:
+        for figure in table.figures:
+            caption = re.search(rf"^Figure {figure.number} (.*)$", text, re.MULTILINE)
+            assert caption is not None
+            for name, value in re.findall(r"(LR|BATCH_SIZE|NUM_EPOCHS|STEP_SIZE) = ([\de.-]+)", caption[1]):
+                assert getattr(table.row(figure.row).config, names[name]) == float(value), figure
+                checked += 1
+    assert checked == 4 * 11
+
+
+def test_every_quoted_value_is_in_the_reports_text(report_text: str) -> None:
+    for _, table in TABLES:
+        for figure in table.figures:
+            quoted = figure.quoted
+            for value in astuple(quoted) if quoted else ():
+                assert value is None or re.search(rf"\b{value:g}0?\b", report_text), (figure, value)

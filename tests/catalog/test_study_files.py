@@ -1,0 +1,164 @@
+"""Study files: what they ask is understood, and every mistake is named by its place."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from caltech_exp.catalog import THE_REPORT, Catalog, Reported, read_catalog
+from caltech_exp.cli import UserError
+from caltech_exp.config import RunConfig
+from tests.tools.bad_inputs import Reader, damaged_text, generated
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+REPORT = CHECKOUT / "caltech_exp" / "catalog" / "report.yaml"
+TABLE = "sections: {a: {tables: {b: %s}}}"
+
+
+def read(text: str) -> Catalog:
+    return read_catalog(text, "mine", "mine.yaml")
+
+
+def test_every_example_of_the_docs_is_a_study() -> None:
+    text = (CHECKOUT / "docs" / "studies.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 2
+    for study in examples:
+        assert read(study).tables
+
+
+def test_the_report_is_a_study_file_like_any_other() -> None:
+    again = read_catalog(REPORT.read_text(), THE_REPORT.name, "again.yaml")
+    assert again == THE_REPORT
+    assert THE_REPORT.is_report
+    assert not read(REPORT.read_text()).is_report
+
+
+def test_settings_are_inherited_and_labels_stay_as_they_were_typed() -> None:
+    study = read("""
+title: Mine
+seeds: 0,5
+settings: {epochs: 7, batch_size: 64}
+sections:
+  first:
+    settings: {batch_size: 32, momentum: 0.5}
+    tables:
+      lr: {settings: {momentum: 0.25}, sweep: lr, rows: {1e-3: 0.1 ± 0.02, 5e-2: , 010: {epochs: 9}}}
+""")
+    ((section, table),) = study.tables
+    assert (study.title, study.seeds, section.title, table.title, table.heading) == (
+        "Mine",
+        (0, 5),
+        "First",
+        "LR",
+        "LR",
+    )
+    base = RunConfig(epochs=7, batch_size=32, momentum=0.25)
+    assert [(row.label, row.config, row.reported) for row in table.rows] == [
+        ("1e-3", base.but(lr=1e-3), Reported(0.1, 0.02)),
+        ("5e-2", base.but(lr=5e-2), None),
+        ("010", base.but(lr=10.0, epochs=9), None),
+    ]
+
+
+def test_a_sweep_of_two_settings_is_every_pair() -> None:
+    study = read(TABLE % "{sweep: {augment: [none, crop], lr: [1e-3, 1e-2]}}")
+    ((_, table),) = study.tables
+    assert table.heading == "Augment, LR"
+    assert [(row.label, row.config.augment, row.config.lr) for row in table.rows] == [
+        ("none, 1e-3", "none", 1e-3),
+        ("none, 1e-2", "none", 1e-2),
+        ("crop, 1e-3", "crop", 1e-3),
+        ("crop, 1e-2", "crop", 1e-2),
+    ]
+
+
+@pytest.mark.parametrize("outer", ["", "engine: fast", "engine: reference"])
+def test_a_precision_holds_for_every_engine_that_is_swept(outer: str) -> None:
+    settings = f"{{precision: fp32, {outer}}}"
+    ((_, swept),) = read(TABLE % f"{{settings: {settings}, sweep: {{engine: [fast, reference]}}}}").tables
+    assert [(row.config.engine, row.config.precision) for row in swept.rows] == [
+        ("fast", "fp32"),
+        ("reference", "fp32"),
+    ]
+
+
+def test_figures_get_the_numbers_that_are_free() -> None:
+    study = read("""
+sections:
+  a:
+    tables:
+      few: {sweep: {lr: [1, 2]}}
+      chosen: {sweep: {epochs: [1, 2]}, figures: [{row: 2, number: 4, caption: mine}]}
+      many: {sweep: {batch_size: [1, 2, 3, 4, 5, 6, 7]}}
+""")
+    figures = {table.name: [(f.number, f.row, f.caption) for f in table.figures] for _, table in study.tables}
+    assert figures == {"few": [(5, "1", "1"), (6, "2", "2")], "chosen": [(4, "2", "mine")], "many": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "mine.yaml has no sections; write `sections:` with tables below"),
+        ("a: [", "mine.yaml is not YAML: "),
+        ("sections: {a: &x 1, b: *x}", "aliases are not read; write the value out"),
+        ("sections: !!map {}", "tags are not read"),
+        ("sections: {a: 1, a: 2}", "a name stands there twice"),
+        ("[" * 500, "it is nested more than 20 levels deep; write it flat"),
+        ("[" * 3000, "mine.yaml is not YAML: "),  # who refuses it first depends on the version of libyaml
+        ("x" * 100_001, "mine.yaml is longer than 100,000 characters"),
+        ("title: x", "mine.yaml: sections is missing; give it"),
+        ("sections: {}", "mine.yaml: sections: "),
+        ("sectoins: {}", "mine.yaml: unknown entry 'sectoins'; did you mean 'sections'?"),
+        ("sections: {a: {}}", "mine.yaml: sections: a: a section has tables; give it one"),
+        ("sections: {A: {tables: {}}}", "mine.yaml: sections: A=A: "),
+        ("sections: {all: {tables: {b: {sweep: {lr: [1]}}}}}", "give the section another name"),
+        ("sections: {a: {tabels: {}}}", "mine.yaml: sections.a: unknown entry 'tabels'; did you mean 'tables'?"),
+        (TABLE % "{rowz: {}}", "mine.yaml: sections.a.tables.b: unknown entry 'rowz'; did you mean 'rows'?"),
+        (TABLE % "{}", "a table has rows or a sweep; give one"),
+        (TABLE % "{sweep: {lr: []}}", "sweep takes a setting and its values"),
+        (TABLE % "{sweep: {lr: [1]}, rows: {x: {}}}", "leave rows out, or sweep one setting"),
+        (TABLE % "{sweep: {epohcs: [1]}}", "table b, row 1: unknown setting 'epohcs'; did you mean 'epochs'?"),
+        (TABLE % "{sweep: lr, rows: {high: }}", "mine.yaml: section a, table b, row high: lr=high: "),
+        (TABLE % "{rows: {x: {lr: -1}}}", "row x: lr=-1: input should be greater than 0 (initial learning rate"),
+        (TABLE % "{rows: {x: {reported: 0.5}}}", "a reported value is mean ± std, both from 0 to 1"),
+        (TABLE % "{rows: {x: {reported: 44.6 ± 1.6}}}", "a reported value is mean ± std, both from 0 to 1"),
+        (TABLE % "{rows: {x: {}, y: {}}}", "rows 'x' and 'y' are one run; keep one of them"),
+        (TABLE % "{rows: {x: {}}, figures: [{row: z}]}", "figures: unknown row 'z'; known: x"),
+        (TABLE % "{rows: {x: }, figures: [{row: x, number: 3}, {row: x, number: 3}]}", "there are two figures 3"),
+        (TABLE % "{settings: {colour: red}, rows: {x: {}}}", "section a, table b: unknown setting 'colour'"),
+        (TABLE % "{rows: {x: {model: alexnte}}}", "there is no such network; did you mean 'alexnet'?"),
+        ("networks: {tiny: n.py:f}\n" + TABLE % "{rows: {x: {model: tinny}}}", "unknown network 'tinny'"),
+        (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes how many"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_by_its_place(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert message in str(caught.value)
+
+
+def test_whatever_the_text_it_is_understood_or_refused(tmp_path: Path) -> None:
+    """300 study files: the report's, damaged, and texts of any kind."""
+    reader = Reader(tmp_path)
+    small = TABLE % "{sweep: {lr: [1e-3], augment: [crop]}, figures: [{row: 1e-3, number: 2}], title: 'é'}"
+    texts = damaged_text(st.sampled_from([small, REPORT.read_text()[:2500]]))
+
+    @generated(300)
+    @given(texts | st.text())
+    @example("\ud800")
+    @example("a: \x00")
+    @example("? [a]\n: 1")
+    @example(TABLE % "{rows: {x: {lr: [1]}}}")
+    @example(TABLE % "{rows: {x: {lr: {}}}}")
+    @example(TABLE % "{rows: {x: [1]}}")
+    @example(TABLE % "{rows: [1]}")
+    @example(TABLE % "1")
+    @example("sections: 1")
+    def parse(text: str) -> None:
+        reader.read(lambda: read(text))
+
+    parse()
+    assert reader.refused >= 150

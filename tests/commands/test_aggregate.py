@@ -1,0 +1,198 @@
+"""`python reports/aggregate.py` as a user runs it."""
+
+import subprocess
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.catalog import THE_REPORT
+from caltech_exp.cli import UserError
+from caltech_exp.commands.aggregate import main
+from caltech_exp.config import RunConfig
+from caltech_exp.study.study import StudySettings
+from tests.conftest import Command
+from tests.reporting.conftest import StudyFolder, make_result, row_config
+
+ODD = 'it\'s a "study"; $HOME `x` | <ü> 日本'
+
+
+def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    done = aggregate()
+    assert (done.returncode, done.stderr) == (0, "")
+    report = tmp_path / "report" / "report.md"
+    lines = [f"report: {report}", f"report: {report.with_suffix('.html')}"]
+    assert done.stdout.splitlines() == [*lines, "1 of 120 runs finished; 119 not submitted"]
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == {"report.md", "report.html", "figures", "tables", "runs.csv", "epochs.csv", ".cache"}
+    text = (tmp_path / "report" / "report.md").read_text()
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[2:4] == ["## 1. Training from scratch", "## 2. Transfer learning"]
+    tables = [f"(`table={s.name}.{t.name}`)" for s in THE_REPORT.sections for t in s.tables]
+    places = [text.index(table) for table in tables]
+    assert places == sorted(places)
+
+
+def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    assert aggregate("out=mine").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    (tmp_path / "empty").mkdir()
+    for word, what in {"runs=typo": "is not there", "runs=empty": "holds no study"}.items():
+        done = aggregate(word, "out=mine")
+        assert done.returncode == 2
+        assert f"{what}, and the report in out={tmp_path / 'mine'} is of one" in done.stderr
+        assert aggregate(word, "out=first").returncode == 0  # that of a study that has not begun
+    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
+
+
+def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+    folder.start()
+    aggregate()
+    text = (tmp_path / "report" / "report.md").read_text()
+    missing = [number for number in range(4, 21) if f"Figure {number}" not in text]
+    assert missing == []
+    assert "Figures 1 to 3" in text
+
+
+def test_after_one_new_result_only_its_pictures_are_drawn(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0), make_result(row_config("transfer.lr", "1e-2"), 0))
+    figures = tmp_path / "report" / "figures"
+    aggregate()
+    before = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    aggregate()
+    assert {path.name: path.stat().st_ino for path in figures.iterdir()} == before
+    folder.add(make_result(row_config("transfer.lr", "1e-2"), 1, 0.7))
+    aggregate()
+    changed = {path.stem for path in figures.iterdir() if path.stat().st_ino != before.get(path.name)}
+    assert changed == {
+        "figure-11",
+        "plot-transfer.lr",
+        "plot-transfer.step_size",
+        "plot-agreement",
+        "plot-differences",
+    }
+
+
+def test_everything_is_made_anew_without_what_saves_time(
+    folder: StudyFolder, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
+    out = tmp_path / "report"
+    aggregate()
+    before = {path.name: path.read_bytes() for path in out.rglob("*.*") if path.suffix in (".png", ".svg", ".csv")}
+    for path in (out / ".cache").iterdir():
+        path.write_bytes(b"damaged")
+    for path in (out / "figures").iterdir():
+        path.unlink()
+    assert aggregate().returncode == 0
+    after = {path.name: path.read_bytes() for path in out.rglob("*.*") if path.suffix in (".png", ".svg", ".csv")}
+    assert before == after
+
+
+def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / ODD)
+    study.start()
+    study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
+    done = aggregate(f"runs={study.path}", f"out={tmp_path / 'out' / ODD}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0.500" in (tmp_path / "out" / ODD / "report.md").read_text()
+
+
+def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    study = StudyFolder(home / "study")
+    study.start()
+    study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
+    (home / "data").symlink_to(stand_in)
+    for words, variable in ((["data=~/data"], None), ([], "~/data")):
+        done = aggregate("runs=~/study", "out=~/x", *words, HOME=str(home), CALTECH101_ROOT=variable)
+        assert (done.returncode, done.stderr) == (0, "")
+        text = (home / "x" / "report.md").read_text()
+        assert "0.500" in text
+        assert f"table=scratch.template runs={study.path}" in text
+        assert "](figures/figure-01.png)" in text
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("run=x", "unknown key 'run'; did you mean 'runs'?"),
+        ("x", "'x' is not of the form key=value"),
+        ("runs=", "runs= has no value"),
+        ("runs=a file", "a file is a file; give the folder of a study"),
+        ("runs=\udcff", "runs=\\udcff is not text in UTF-8"),
+        *((f"{key}=~nosuchuser/x", f"{key}=~nosuchuser/x: ") for key in ("runs", "out", "data")),
+        *((f"{key}={'x' * 300}", "x: File name too long; name another path") for key in ("runs", "out", "data")),
+        ("out=a file", "out=a file cannot be written"),
+        ("out=a file/below", "out=a file/below cannot be written"),
+        ("out=/proc/nowhere", "out=/proc/nowhere cannot be written"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(word: str, message: str, aggregate: Command, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("kept")
+    done = aggregate(word)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_damaged_study_record(folder: StudyFolder, aggregate: Command) -> None:
+    folder.path.mkdir()
+    (folder.path / "study.json").write_text("{")
+    done = aggregate()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"error: {folder.path / 'study.json'} is damaged (it is not whole JSON" in done.stderr
+
+
+def test_a_study_record_with_impossible_overrides(folder: StudyFolder, aggregate: Command) -> None:
+    StudyFolder(folder.path, StudySettings(overrides={"lr": 0.5})).start()
+    record = folder.path / "study.json"
+    record.write_text(record.read_text().replace("0.5", "-1"))
+    done = aggregate()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"error: {record} is damaged (settings.overrides: lr=-1" in done.stderr
+
+
+def test_help_names_every_option(aggregate: Command) -> None:
+    done = aggregate("--help")
+    assert done.returncode == 0
+    assert all(f"  {option}=" in done.stdout for option in ("runs", "out", "data"))
+
+
+def test_a_whole_report_never_imports_torch(folder: StudyFolder, stand_in: Path, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(RunConfig(), 0))
+    code = (
+        "import sys; from caltech_exp.commands.aggregate import main; main(sys.argv[1:]); "
+        "print(sorted({'torch', 'torchvision', 'submitit'} & set(sys.modules)))"
+    )
+    words = [f"runs={folder.path}", f"out={tmp_path / 'out'}", f"data={stand_in}"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("step", ["collect", "make_report"])
+def test_a_killed_helper_process_is_told_in_one_line(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(f"caltech_exp.commands.aggregate.{step}", killed)
+    with pytest.raises(UserError, match="was killed, as happens without enough memory"):
+        main([f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}"])

@@ -1,0 +1,116 @@
+"""jobs/benchmark.py as a user runs it, at the smallest scale; and as a job on the real Slurm."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.benchmark.records import Benchmark, EpochCosts, FirstLosses
+from tests.commands.test_submit import one_line_error
+from tests.conftest import Command
+from tests.tools.testbed import profile, queue, until
+
+SMALL = ("models=resnet18", "parts=epoch", "batch_size=2", "max_images=8", "workers=0", "precision=fp32")
+
+
+def read(path: Path) -> Benchmark:
+    return Benchmark.model_validate_json(path.read_text())
+
+
+def test_both_engines_side_by_side_as_a_table_and_as_json(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "my figures.json"
+    done = benchmark(*SMALL, f"data={stand_in}", f"out={out}")
+    assert done.returncode == 0, done.stderr
+    reference, fast = read(out).measurements
+    assert (reference.config.engine, fast.config.engine) == ("reference", "fast")
+    assert isinstance(reference.costs, EpochCosts)
+    assert isinstance(fast.costs, EpochCosts)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("epoch with validation, s"))
+    ratio = reference.costs.epoch_seconds / fast.costs.epoch_seconds
+    assert line.split()[-3:] == [
+        f"{reference.costs.epoch_seconds:.1f}",
+        f"{fast.costs.epoch_seconds:.1f}",
+        f"{ratio:.1f}",
+    ]
+
+
+def test_the_first_losses_of_both_engines_are_near_each_other(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "figures.json"
+    words = ("models=alexnet", "parts=losses", "batch_size=2", "max_images=8", "workers=0")
+    done = benchmark(*words, f"data={stand_in}", f"out={out}")
+    assert done.returncode == 0, done.stderr
+    reference, fast = (measured.costs for measured in read(out).measurements)
+    assert isinstance(reference, FirstLosses)
+    assert isinstance(fast, FirstLosses)
+    assert fast.losses == pytest.approx(reference.losses, rel=1e-4)
+    assert len(set(fast.losses)) == 20
+    assert "alexnet in fp32, losses of the first 20 steps" in done.stdout
+
+
+def test_losses_that_diverge_are_told(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
+    words = ("models=resnet18", "parts=losses", "batch_size=2", "max_images=8", "workers=0", "lr=1e10")
+    done = benchmark(*words, f"data={stand_in}", f"packs={tmp_path / 'packs'}")
+    assert done.returncode == 0, done.stderr
+    assert "; the template diverges at step " in done.stdout
+    assert "; fast diverges at step " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("models=alexnt", "unknown model 'alexnt'; did you mean 'alexnet'?"),
+        ("parts=epoch,growt", "unknown part 'growt'; did you mean 'growth'?"),
+        ("batch_size=64", "holds no such batch; set batch_size=2 or less"),
+        ("profile=testbed", "add out=FILE.json"),
+        ("out=no/such/folder.json", "there is no folder"),
+        ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_a_mistake_costs_one_line(benchmark: Command, stand_in: Path, word: str, message: str) -> None:
+    words = {
+        given.partition("=")[0]: given for given in ("max_images=8", "batch_size=2", f"data={stand_in}", word)
+    }
+    done = benchmark(*words.values())
+    one_line_error(done, message)
+
+
+def test_a_measurement_that_fails_is_named(benchmark: Command, stand_in: Path) -> None:
+    done = benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="")
+    one_line_error(done, "a measurement failed: this task on")
+    assert "asked for a GPU and finds none" in done.stderr
+
+
+def test_a_gpu_that_this_machine_has_and_cannot_use_is_told(benchmark: Command, stand_in: Path) -> None:
+    done = benchmark(*SMALL, f"data={stand_in}", CUDA_VISIBLE_DEVICES="GPU-of-no-machine")
+    one_line_error(done, "a measurement failed: this task on")
+    assert "asked for a GPU and finds none" in done.stderr
+
+
+def test_measurements_keep_what_the_user_has_on_pythonpath(
+    benchmark: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    own, seen = tmp_path / "own", tmp_path / "seen"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text(f"import sys\nprint(*sys.orig_argv, file=open({str(seen)!r}, 'a'))\n")
+    benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(own))
+    assert " caltech_exp.benchmark {" in seen.read_text()
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("empty_queue")
+def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = benchmark(*SMALL, f"data={stand_in}", f"out={out}", f"profile={profile(tmp_path)}")
+    assert done.returncode == 0, done.stderr
+    assert "queued job" in done.stdout
+    until(lambda: not queue(), 600)
+    log = "".join(path.read_text() for path in (tmp_path / "figures-logs").glob("*_log.*"))
+    assert out.exists(), log
+    measured = json.loads(out.read_text())["measurements"]
+    assert len(measured) == 2
+    assert measured[0]["config"]["workers"] == 0
+    assert "epoch with validation" in log

@@ -1,0 +1,212 @@
+"""Results copied to where others may read them: all of them, once, and nothing of the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.cli import UserError
+from caltech_exp.commands.aggregate import main as aggregate
+from caltech_exp.commands.publish import main
+from caltech_exp.commands.publish import without_folders as study_without_folders
+from caltech_exp.config import RunConfig, run_id
+from caltech_exp.reporting.collect import collect
+from caltech_exp.reporting.counts import count_line
+from caltech_exp.reporting.published import PUBLISHED, Published, read_published, without_folders
+from caltech_exp.study.results import RESULT, Result, read_result
+from caltech_exp.study.study import STUDY, StudySettings, read_study, run_folders
+from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+
+CONFIG = row_config("scratch.lr", "1e-2")
+PINNED = "/secret/place/net.pth@sha256:" + "0" * 64
+
+
+def publish(folder: StudyFolder, out: Path) -> int:
+    return main([f"runs={folder.path}", f"out={out}"])
+
+
+def test_the_report_of_the_copy_has_the_same_numbers(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0, 0.29), make_result(CONFIG, 1, 0.31), make_diverged(CONFIG, 2))
+    assert publish(folder, tmp_path / "copy") == 0
+    before, after = folder.collect(), collect(tmp_path / "copy")
+    assert [row.measured for row in after.all_rows()] == [row.measured for row in before.all_rows()]
+    assert len(after.results()) == 3
+    aggregate([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'report'}"])
+    assert "0.300" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_what_is_there_stays_and_what_is_new_is_added(
+    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0, 0.29))
+    publish(folder, tmp_path / "copy")
+    first = (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes()
+    folder.add(make_result(CONFIG, 0, 0.99), make_result(CONFIG, 1, 0.31))
+    publish(folder, tmp_path / "copy")
+    assert "1 result published" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes() == first
+    assert len(list(run_folders(tmp_path / "copy"))) == 2
+
+
+def test_what_a_study_asks_since_is_published_too(folder: StudyFolder, tmp_path: Path) -> None:
+    first = StudySettings(imagenet_weights={"resnet18": PINNED})
+    folder = StudyFolder(folder.path, first)
+    folder.start()
+    publish(folder, tmp_path / "copy")
+    both = StudySettings(imagenet_weights={"alexnet": PINNED, "resnet18": PINNED})
+    (folder.path / STUDY).unlink()
+    folder = StudyFolder(folder.path, both)
+    folder.start()
+    folder.add(make_result(both.apply(row_config("transfer.lr", "1e-3")), 0))
+    publish(folder, tmp_path / "copy")
+    published = collect(tmp_path / "copy")
+    assert len(published.results()) == 1
+    assert set(published.settings.imagenet_weights) == {"alexnet", "resnet18"}
+
+
+def test_no_folder_of_the_machine_is_in_the_copy(folder: StudyFolder, tmp_path: Path) -> None:
+    settings = StudySettings(overrides={"weights": PINNED}, imagenet_weights={"alexnet": PINNED})
+    folder = StudyFolder(folder.path, settings)
+    folder.start()
+    config = settings.apply(CONFIG)
+    folder.add(make_result(config, 0))
+    publish(folder, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.json"):
+        assert "/secret" not in path.read_text()
+    (found,) = run_folders(tmp_path / "copy")
+    result = read_result(found)
+    assert isinstance(result, Result)
+    assert result.config.weights == "net.pth@sha256:" + "0" * 64
+    assert len(collect(tmp_path / "copy").results()) == 1
+
+
+def test_a_data_folder_is_left_out_of_the_study(folder: StudyFolder) -> None:
+    folder.start()
+    study = read_study(folder.path)
+    assert study is not None
+    named = study.model_copy(update={"data": study.data.model_copy(update={"root": "/secret/data"})})
+    assert study_without_folders(named) == study
+
+
+def test_results_that_do_not_count_are_named(
+    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.start()
+    other = make_result(CONFIG, 1)
+    folder.add(
+        make_result(CONFIG, 0),
+        other.model_copy(update={"data": other.data.model_copy(update={"fingerprint": "f" * 16})}),
+        make_result(CONFIG, 2),
+    )
+    (folder.path / f"{CONFIG.id}-s2" / RESULT).write_text("{")
+    publish(folder, tmp_path / "copy")
+    said = capsys.readouterr().out
+    assert f"left out: {CONFIG.id}-s1 was trained on another data set" in said
+    assert f"{CONFIG.id}-s2/{RESULT} is damaged" in said
+    assert [path.name for path in run_folders(tmp_path / "copy")] == [f"{CONFIG.id}-s0"]
+
+
+def test_another_study_is_not_mixed_in(folder: StudyFolder, tmp_path: Path) -> None:
+    folder.start()
+    publish(folder, tmp_path / "copy")
+    other = StudyFolder(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
+    other.start()
+    other.add(make_result(RunConfig(epochs=1), 0))
+    with pytest.raises(UserError, match="holds a study with no overrides, and this command asks for epochs=1"):
+        publish(other, tmp_path / "copy")
+    assert list(run_folders(tmp_path / "copy")) == []
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study; give the folder that jobs/submit"):
+        main([f"runs={tmp_path}", f"out={tmp_path / 'copy'}"])
+    assert not (tmp_path / "copy").exists()
+
+
+def table(runs: Path, out: Path) -> list[str]:
+    """The lines of a study's report on the table, its counts and what is said of runs that do not count."""
+    aggregate([f"runs={runs}", f"out={out}"])
+    lines = (out / "report.md").read_text().splitlines()
+    return [line for line in lines if line.startswith(("| 1e-2 ", "- `")) or " runs finished" in line]
+
+
+@pytest.fixture
+def unfinished(folder: StudyFolder) -> StudyFolder:
+    """Five seeds: one finished, one failed, one queued, one of another data set, one damaged."""
+    folder.start()
+    folder.submit(*(run_id(CONFIG, seed) for seed in range(5)), seeds=range(5))
+    other = make_result(CONFIG, 3)
+    folder.add(
+        make_result(CONFIG, 0, 0.29),
+        other.model_copy(update={"data": other.data.model_copy(update={"fingerprint": "f" * 16})}),
+        make_result(CONFIG, 4),
+    )
+    folder.fail(run_id(CONFIG, 1), "cannot read '/home/me/data/x y.jpg' of /scratch/me")
+    (folder.path / run_id(CONFIG, 4) / RESULT).write_text("{")
+    return folder
+
+
+def test_the_report_of_the_copy_counts_as_before(
+    unfinished: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(unfinished, tmp_path / "copy")
+    said = capsys.readouterr().out
+    for words in ("1 failed", "1 queued", "1 not counted", "1 damaged"):
+        assert words in said
+    before, after = unfinished.collect(), collect(tmp_path / "copy")
+    assert after.seeds == before.seeds == (0, 1, 2, 3, 4)
+    assert count_line(after) == count_line(before)
+    assert {run.id: run.state for run in after.all_runs()} == {run.id: run.state for run in before.all_runs()}
+    lines = table(tmp_path / "copy", tmp_path / "report")
+    assert any("1 of 5 runs; 1 failed; 1 damaged; 1 queued; 1 not counted" in line for line in lines)
+    assert any(line.startswith(f"- `{run_id(CONFIG, 1)}` failed: cannot read") for line in lines)
+    text = (tmp_path / "copy" / PUBLISHED).read_text()
+    assert "/home" not in text
+    assert "/scratch" not in text
+    assert "log.out" not in text
+
+
+def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_place(
+    unfinished: StudyFolder, tmp_path: Path
+) -> None:
+    publish(unfinished, tmp_path / "copy")
+    assert main([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'again'}"]) == 0
+    assert (tmp_path / "again" / PUBLISHED).read_bytes() == (tmp_path / "copy" / PUBLISHED).read_bytes()
+    unfinished.add(make_result(CONFIG, 1, 0.31))
+    publish(unfinished, tmp_path / "copy")
+    record = read_published(tmp_path / "copy")
+    assert isinstance(record, Published)
+    assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4)}
+    # Another place of the same study, with other seeds and nothing of these runs.
+    elsewhere = StudyFolder(tmp_path / "elsewhere")
+    elsewhere.start()
+    elsewhere.submit(run_id(CONFIG, 7), seeds=(7,))
+    publish(elsewhere, tmp_path / "copy")
+    record = read_published(tmp_path / "copy")
+    assert isinstance(record, Published)
+    assert record.seeds == (0, 1, 2, 3, 4, 7)
+    assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4, 7)}
+
+
+def test_a_damaged_record_of_what_was_published_is_named(unfinished: StudyFolder, tmp_path: Path) -> None:
+    publish(unfinished, tmp_path / "copy")
+    (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"x/y": 1}}')
+    found = collect(tmp_path / "copy")
+    assert [one.path.name for one in found.damaged] == [PUBLISHED]
+    assert found.seeds == (0, 1, 2)
+    (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"stray": {"state": "failed"}}}')  # no run's name
+    assert len(collect(tmp_path / "copy").all_runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("no such file: /home/me/data/x.jpg", "no such file: x.jpg"),
+        ("'/a/b/c' and \"/d/e\"", "'c' and \"e\""),
+        ("50 % of a/b", "50 % of a/b"),
+        ("(log:/tmp/x/log.out)", "(log:log.out)"),
+    ],
+)
+def test_folders_are_left_out_of_reasons(text: str, left: str) -> None:
+    assert without_folders(text) == left

@@ -1,0 +1,83 @@
+"""How a study stands, on one screen."""
+
+import json
+from pathlib import Path
+
+from caltech_exp.executors.local import is_alive
+from caltech_exp.records import write_record
+from caltech_exp.study.lease import take
+from caltech_exp.study.results import PROGRESS, Failure
+from tests.conftest import Command
+from tests.tools.testbed import until
+
+
+def test_a_study_from_its_start_to_its_end(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    profile = tmp_path / "one.yaml"
+    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=6")
+    assert submit(*longer, "seeds=2", f"profile={profile}", f"runs={runs}").returncode == 0
+    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
+    now = status(f"runs={runs}").stdout
+    assert "resnet.batch_256" in now
+    assert "epoch " in now
+    assert "heartbeat " in now
+    assert "expected end: " in now
+    assert "nothing submitted of scratch." in now
+    told = json.loads(status(f"runs={runs}", "json=true").stdout)
+    assert told["tables"]["resnet.batch_256"].keys() <= {"running", "queued", "finished"}
+    done = status(f"runs={runs}", "watch=true", "seconds=5")  # ends with the last run
+    assert done.returncode == 0, done.stderr
+    assert json.loads(status(f"runs={runs}", "json=true").stdout)["tables"]["resnet.batch_256"] == {"finished": 2}
+
+
+def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    (queue,) = runs.glob("submissions/2*")
+    until(lambda: not is_alive(queue))
+    (folder,) = (path.parent for path in runs.glob("*/result.json"))
+    (folder / "result.json").unlink()
+    failure = Failure(
+        run_id=folder.name, error="ValueError: the reason", traceback="Traceback\n  line 1\nValueError",
+        kind="error", submission="s", job="1_0", host="h", node="", log="/logs/1_0.out", when="noon",
+    )  # fmt: skip
+    write_record(folder, "failure.json", failure)
+    assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
+    told = status(f"runs={runs}", "failed=true").stdout
+    log = runs / "submissions" / "s" / "1_0.out"
+    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: {log})" in told
+    assert "      line 1\n" in told
+
+
+def test_a_folder_without_a_study(status: Command, tmp_path: Path) -> None:
+    done = status(f"runs={tmp_path}")
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another\n"
+    )
+
+
+def test_status_never_imports_torch(status: Command, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    done = status(f"runs={tmp_path}", PYTHONPATH=str(tmp_path))
+    assert "torch was imported" not in done.stderr + done.stdout
+    assert done.returncode == 2
+
+
+def test_a_run_in_training_counts_as_running_whoever_started_it(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    (result,) = runs.glob("*/result.json")
+    result.unlink()
+    lease = take(result.parent, "77_0")
+    assert lease is not None
+    told = json.loads(status(f"runs={runs}", "json=true").stdout)
+    lease.release()
+    (run,) = [run for run in told["runs"] if run["id"] == result.parent.name]
+    assert run["state"] == "running"
+    assert "job 77_0" in run["detail"]

@@ -1,0 +1,319 @@
+"""Downloads over real sockets: resumed where they broke off, whole and right or not there."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.cli import UserError
+from caltech_exp.data import download
+from caltech_exp.data.download import Digest, bring, fetch, read_origin
+from tests.conftest import CHECKOUT, Disk
+from tests.tools.file_server import DATE, Asked, FileServer, serving
+from tests.tools.testbed import until
+
+CONTENT = bytes(range(256)) * 4000
+"""1,024,000 bytes."""
+RIGHT = Digest("sha256", hashlib.sha256(CONTENT).hexdigest())
+ADVICE = "bring it by hand"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """Serves CONTENT as /a.bin; attempts follow one another at once."""
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0, 0.0))
+    with serving() as files:
+        files.files["/a.bin"] = CONTENT
+        yield files
+
+
+def get(server: FileServer, folder: Path, digest: Digest = RIGHT) -> None:
+    fetch(f"{server.url}/a.bin", folder / "a.bin", (digest,), ADVICE)
+
+
+def refused(server: FileServer, folder: Path, digest: Digest = RIGHT) -> str:
+    """The one line that says why nothing could be fetched."""
+    with pytest.raises(UserError) as caught:
+        get(server, folder, digest)
+    assert not (folder / "a.bin").exists()
+    return str(caught.value)
+
+
+def whole(folder: Path) -> bool:
+    """Whether the file is there, and nothing beside it."""
+    return [path.name for path in folder.iterdir()] == ["a.bin"] and (folder / "a.bin").read_bytes() == CONTENT
+
+
+def part(folder: Path) -> bytes:
+    return (folder / "a.bin.part").read_bytes()
+
+
+def ranges(server: FileServer) -> list[str | None]:
+    return [asked.range for asked in server.asked]
+
+
+def interrupted(server: FileServer, folder: Path, after: int) -> None:
+    """A command that ended after so many bytes."""
+    server.breaks = [after, 0, 0, 0, 0]
+    assert "the same command goes on from there" in refused(server, folder)
+    assert part(folder) == CONTENT[:after]
+    server.asked.clear()
+
+
+def test_a_file_is_fetched_into_a_new_folder(server: FileServer, tmp_path: Path) -> None:
+    get(server, tmp_path / "new folder" / "and another")
+    assert whole(tmp_path / "new folder" / "and another")
+    assert server.asked == [Asked("/a.bin", None, None)]
+
+
+@pytest.mark.parametrize(("etags", "dates"), [(True, True), (False, True), (False, False)])
+def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(
+    etags: bool, dates: bool, server: FileServer, tmp_path: Path
+) -> None:
+    server.etags, server.dates = etags, dates
+    server.breaks = [100_000, 0, 0, 0, 300_000]  # more breaks than attempts in a row
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == [None, *["bytes=100000-"] * 4, "bytes=400000-"]
+    validator = server.etag("/a.bin") if etags else DATE if dates else None
+    assert {asked.if_range for asked in server.asked[1:]} == {validator}
+
+
+def test_the_next_command_goes_on(server: FileServer, tmp_path: Path) -> None:
+    interrupted(server, tmp_path, 700_000)
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == ["bytes=700000-"]
+
+
+def test_a_killed_process_is_succeeded(server: FileServer, tmp_path: Path) -> None:
+    server.hold.clear()  # after half of it
+    code = f"""
+from pathlib import Path
+from caltech_exp.data.download import Digest
+from caltech_exp.data.download import fetch
+fetch({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT)
+    path = tmp_path / "a.bin.part"
+    until(lambda: path.exists() and path.stat().st_size == len(CONTENT) // 2, 30)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    server.hold.set()
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == [None, f"bytes={len(CONTENT) // 2}-"]
+
+
+def test_a_part_that_lacks_only_its_name_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+    interrupted(server, tmp_path, 700_000)
+    (tmp_path / "a.bin.part").write_bytes(CONTENT)
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert server.asked == []
+
+
+def test_a_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
+    server.ranges = False
+    server.breaks = [100_000]
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == [None, "bytes=100000-"]
+
+
+def test_a_server_without_ranges_that_breaks_off_every_time_is_given_up(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.ranges = False
+    server.breaks = [100_000] * 20
+    assert "it broke off after 100,000 of 1,024,000 bytes" in refused(server, tmp_path)
+    assert len(server.asked) == 5
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(
+    etags: bool, server: FileServer, tmp_path: Path
+) -> None:
+    server.etags = etags
+    server.files["/a.bin"] = b"x" * len(CONTENT)
+    server.breaks = [500_000, 0, 0, 0, 0]
+    refused(server, tmp_path)
+    server.files["/a.bin"] = CONTENT
+    server.asked.clear()
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    # With an ETag the server says so; without one the hash tells, and all of it is asked for again.
+    assert ranges(server) == (["bytes=500000-"] if etags else ["bytes=500000-", None])
+
+
+def test_a_file_of_another_size_is_noticed_without_versions(server: FileServer, tmp_path: Path) -> None:
+    server.etags = False
+    server.files["/a.bin"] = b"x" * 900_000
+    server.breaks = [500_000, 0, 0, 0, 0]
+    refused(server, tmp_path)
+    server.files["/a.bin"] = CONTENT
+    server.asked.clear()
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == ["bytes=500000-", None]
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
+    interrupted(server, tmp_path, 500_000)
+    record = tmp_path / "a.bin.part.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "size": None}))
+    (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == [f"bytes={len(CONTENT) + 4}-", None]
+
+
+@pytest.mark.parametrize("record", ["", "{}", None])
+def test_a_part_of_nobody_knows_what_is_thrown_away(
+    record: str | None, server: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"what is this?")
+    if record is not None:
+        (tmp_path / "a.bin.part.json").write_text(record)
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    assert ranges(server) == [None]
+
+
+def test_the_part_of_another_url_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
+    interrupted(server, tmp_path, 500_000)
+    server.files["/b.bin"] = CONTENT
+    fetch(f"{server.url}/b.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
+    assert whole(tmp_path)
+    assert server.asked == [Asked("/b.bin", None, None)]
+
+
+def test_a_wrong_file_is_told_and_removed(server: FileServer, tmp_path: Path) -> None:
+    wrong = Digest("md5", "0" * 32)
+    message = refused(server, tmp_path / "new", wrong)
+    assert f"md5:{hashlib.md5(CONTENT).hexdigest()}, not md5:{'0' * 32}, and were removed; {ADVICE}" in message
+    assert "1,024,000 bytes came" in message
+    assert not (tmp_path / "new").exists()
+    assert len(server.asked) == 1
+
+
+def test_a_file_without_a_known_length_is_judged_by_its_hash(server: FileServer, tmp_path: Path) -> None:
+    server.lengths = False
+    server.breaks = [500_000]
+    assert "500,000 bytes came that are another file" in refused(server, tmp_path)
+    get(server, tmp_path)
+    assert whole(tmp_path)
+
+
+@pytest.mark.parametrize("status", [404, 403, 410, 204])
+def test_a_file_that_is_not_there_is_asked_for_once(status: int, server: FileServer, tmp_path: Path) -> None:
+    server.statuses = [status] * 9
+    message = refused(server, tmp_path / "new")
+    assert f"cannot be fetched from {server.url}/a.bin: the server answers {status} " in message
+    assert message.endswith(ADVICE)
+    assert len(server.asked) == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_in_trouble_is_asked_again(status: int, server: FileServer, tmp_path: Path) -> None:
+    server.statuses = [status] * 4
+    get(server, tmp_path)
+    assert whole(tmp_path)
+    server.statuses = [status] * 9
+    (tmp_path / "a.bin").unlink()
+    server.asked.clear()
+    assert f"the server answers {status} " in refused(server, tmp_path)
+    assert len(server.asked) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_says_when_to_come_again(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(download, "LONGEST_WAIT_SECONDS", 0.2)
+    server.statuses, server.headers = [429], {"Retry-After": "3600"}
+    get(server, tmp_path)
+    assert "the server answers 429 Too Many Requests; trying again in 0.2 s" in capsys.readouterr().out
+
+
+def test_a_silent_server_counts_as_broken_off(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "PAUSES", ())
+    server.hold.clear()
+    assert "it broke off after 512,000 bytes (timed out); 512,000 bytes are kept" in refused(server, tmp_path)
+    server.hold.set()
+    get(server, tmp_path)
+    assert whole(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a", "http://[/a", "http://host:port/a", "https://"])
+def test_a_server_that_cannot_be_reached_is_told_at_once(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.bin cannot be fetched from http.*bring it by hand"):
+        fetch(url, tmp_path / "new" / "a.bin", (RIGHT,), ADVICE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> None:
+    server.hold.clear()
+    code = f"""
+from pathlib import Path
+from caltech_exp.data.download import Digest
+from caltech_exp.data.download import fetch
+fetch({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
+"""
+    command = [sys.executable, "-c", code]
+    first = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    until(lambda: bool(server.asked), 30)
+    second = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    assert second.stdout
+    assert second.stdout.readline() == "a.bin: another process is fetching it; waiting\n"
+    server.hold.set()
+    assert first.wait(30) == second.wait(30) == 0
+    assert whole(tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> None:
+    content = os.urandom(3_000_000)
+    server.files["/a.bin"] = content
+    right = Digest("sha256", hashlib.sha256(content).hexdigest())
+    message = refused(server, small_disk.path, right)
+    assert f"{small_disk.path / 'a.bin'} cannot be written (No space left on device); make room" in message
+    kept = part(small_disk.path)
+    assert content.startswith(kept)
+    assert len(kept) > 500_000
+    small_disk.change("size=32m")
+    get(server, small_disk.path, right)
+    assert ranges(server) == [None, f"bytes={len(kept)}-"]
+    assert (small_disk.path / "a.bin").read_bytes() == content
+
+
+def test_a_file_of_this_machine_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(CONTENT)
+    bring(tmp_path / "source", tmp_path / "to" / "a.bin", (RIGHT,), ADVICE)
+    assert whole(tmp_path / "to")
+    (tmp_path / "source").write_bytes(b"else")
+    with pytest.raises(UserError, match=f"is another file: its hash is sha256:.*{ADVICE}"):
+        bring(tmp_path / "source", tmp_path / "b.bin", (RIGHT,), ADVICE)
+    with pytest.raises(UserError, match=f"there is no file {tmp_path}/nothing; {ADVICE}"):
+        bring(tmp_path / "nothing", tmp_path / "b.bin", (RIGHT,), ADVICE)
+    assert not (tmp_path / "b.bin").exists()
+
+
+def test_origins_are_paths_or_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_origin("a b.zip", "archive") == tmp_path / "a b.zip"
+    assert read_origin("HTTPS://host/a b/é?c=%20", "archive") == "HTTPS://host/a%20b/%C3%A9?c=%20"
+    with pytest.raises(
+        UserError, match="archive=ftp://host/a: ftp:// is not known; give http://, https:// or a path"
+    ):
+        read_origin("ftp://host/a", "archive")

@@ -1,0 +1,54 @@
+"""What frozen layers save: gradients, and with them the features of a whole run."""
+
+import pytest
+import torch
+
+from caltech_exp.config import RunConfig
+from caltech_exp.models.networks import (
+    build,
+    features_are_fixed,
+    freeze_all_but,
+    trained_parameters,
+    trunk_and_classifier,
+)
+
+
+@pytest.mark.parametrize("model", ["alexnet", "resnet18"])
+def test_trunk_and_classifier_together_are_the_network(model: str) -> None:
+    config = RunConfig.model_validate({"model": model})
+    net = build(config).eval()
+    trunk, classifier = trunk_and_classifier(net, config)
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(classifier(trunk(images)), net(images))
+
+
+@pytest.mark.parametrize("freeze", ["conv", "fc", "none"])
+def test_gradients_are_computed_for_what_trains_only(freeze: str) -> None:
+    config = RunConfig.model_validate({"model": "resnet18", "freeze": freeze})
+    net = build(config)
+    trained = {id(parameter) for parameter in trained_parameters(net, config)}
+    freeze_all_but(net, trained_parameters(net, config))
+    net(torch.randn(2, 3, 224, 224)).sum().backward()
+    for parameter in net.parameters():
+        assert (parameter.grad is not None) == (id(parameter) in trained)
+
+
+@pytest.mark.parametrize(
+    ("model", "freeze", "augment", "fixed"),
+    [
+        ("alexnet", "conv", "none", True),
+        ("alexnet", "conv", "crop", False),
+        ("alexnet", "conv", "perspective", False),
+        ("alexnet", "conv", "combined", False),
+        ("alexnet", "none", "none", False),
+        ("alexnet", "fc", "none", False),
+        ("resnet18", "conv", "none", False),  # batch normalisation goes by the batch
+    ],
+)
+def test_features_are_fixed_where_nothing_before_them_changes(
+    model: str, freeze: str, augment: str, fixed: bool
+) -> None:
+    config = RunConfig.model_validate({"model": model, "freeze": freeze, "augment": augment})
+    trunk, _ = trunk_and_classifier(build(config), config)
+    assert features_are_fixed(trunk, config) == fixed

@@ -1,0 +1,161 @@
+"""Weights files: pinned by content, cached where torch.hub looks, refused when damaged."""
+
+import errno
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import AlexNet_Weights, ResNet18_Weights
+
+from caltech_exp.cli import UserError
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.data import download
+from caltech_exp.data.download import IMAGENET, Digest
+from caltech_exp.models import weights
+from caltech_exp.models.networks import build, build_with_weights
+from caltech_exp.submission.preflight import check_weights_files
+from caltech_exp.training.failures import kind_of
+from tests.conftest import NO_NETWORK
+from tests.tools.file_server import serving
+
+
+def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for model, enum in (("alexnet", AlexNet_Weights), ("resnet18", ResNet18_Weights)):
+        assert IMAGENET[model].url == enum.IMAGENET1K_V1.url
+        assert IMAGENET[model].name == enum.IMAGENET1K_V1.url.rpartition("/")[2]
+        assert IMAGENET[model].name.endswith(f"-{IMAGENET[model].digest.digits}.pth")
+        assert IMAGENET[model].size / 2**20 == pytest.approx(enum.IMAGENET1K_V1.meta["_file_size"], abs=0.001)
+        assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def test_a_torch_home_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "~nobody_of_this_name/torch")
+    assert weights.imagenet_path("alexnet").parent == Path(torch.hub.get_dir()) / "checkpoints"
+    assert "is not in the offline cache" in str(weights.imagenet_problem("alexnet"))
+    monkeypatch.setenv("TORCH_HOME", "/" + "x" * 300)
+    assert "cannot be read (File name too long)" in str(weights.imagenet_problem("alexnet"))
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand_in_weights: Path) -> Path:
+    """An offline cache with a real state dict of ResNet-18 whose name carries its hash, as torchvision's do."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch home"))
+    file = stand_in_weights / "resnet18.pth"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    source = replace(IMAGENET["resnet18"], name=f"resnet18-{digest[:8]}.pth", digest=Digest("sha256", digest[:8]))
+    monkeypatch.setitem(IMAGENET, "resnet18", source)
+    path = weights.imagenet_path("resnet18")
+    path.parent.mkdir(parents=True)
+    shutil.copy(file, path)
+    return path
+
+
+def test_imagenet_weights_come_from_the_cache(cached: Path) -> None:
+    net = build(RunConfig(model="resnet18", weights="imagenet"))
+    state = torch.load(cached, weights_only=True)
+    assert torch.equal(net.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
+    assert net.state_dict()["fc.weight"].shape == (102, 512)
+
+
+def test_a_damaged_cache_is_refused(cached: Path) -> None:
+    content = bytearray(cached.read_bytes())
+    content[1000] ^= 1
+    cached.write_bytes(content)
+    assert "does not have the hash" in str(weights.imagenet_problem("resnet18"))
+    with pytest.raises(UserError, match="does not have the hash"):
+        build(RunConfig(model="resnet18", weights="imagenet"))
+    with pytest.raises(UserError, match="delete it and fetch it again"):
+        weights.fetch_imagenet("resnet18")
+
+
+def test_weights_come_from_a_mirror_that_breaks_off(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = cached.read_bytes()
+    cached.unlink()
+    monkeypatch.setattr(download, "PAUSES", (0.0,))
+    with serving() as server:
+        server.files[f"/mirror/{cached.name}"] = content
+        server.breaks = [10_000_000]
+        weights.fetch_imagenet("resnet18", f"{server.url}/mirror/")
+        assert [asked.range for asked in server.asked] == [None, "bytes=10000000-"]
+    net = build(RunConfig(model="resnet18", weights="imagenet"))
+    state = torch.load(cached, weights_only=True)
+    assert torch.equal(net.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
+    weights.fetch_imagenet("resnet18", "http://127.0.0.1:9")  # nobody is asked for what is there
+
+
+def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name, value in NO_NETWORK.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        UserError, match=r"alexnet-owt-7be5be79.pth cannot be fetched from https://.* on a machine"
+    ):
+        weights.fetch_imagenet("alexnet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pin_follows_the_content(tmp_path: Path) -> None:
+    file = tmp_path / "my net.pth"
+    torch.save({"weight": torch.zeros(1)}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weights.pin("my net.pth", tmp_path) == f"{file}{PIN}{digest}"
+    assert weights.pin(str(file)) == f"{file}{PIN}{digest}"
+    assert weights.pin(f"{file}{PIN}{digest}") == f"{file}{PIN}{digest}"
+    torch.save({"weight": torch.ones(1)}, file)
+    with pytest.raises(UserError, match="bring the right file back"):
+        weights.pin(f"{file}{PIN}{digest}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imagnet", "there is no such file; did you mean 'imagenet'?"),
+        ("/no/such.pth", "it takes none, imagenet or the path of a state dict"),
+        ("/", "is a folder; name the file in it"),
+        ("a\0b", "embedded null byte; name another path"),
+        ("~nobody_of_this_name/net.pth", "name another path"),
+    ],
+)
+def test_a_missing_file_is_named(name: str, message: str) -> None:
+    with pytest.raises(UserError, match="weights=") as caught:
+        weights.pin(name)
+    assert message in str(caught.value)
+
+
+def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Path) -> None:
+    file = Path(shutil.copy(stand_in_weights / "resnet18.pth", tmp_path))
+    config = RunConfig(model="resnet18", weights=weights.pin(str(file)))
+    read = weights.read_weights(config)
+    assert read.sha256 == hashlib.sha256(read.content).hexdigest() == config.weights.partition(PIN)[2]
+    torch.save({"weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match=r"resnet18\.pth: the file's SHA-256 is .*; bring the right file back"):
+        build(config)
+    file.unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); bring the file back"):
+        build(config)
+
+
+def test_a_disk_that_does_not_give_them_is_no_mistake(
+    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(model="resnet18", weights=weights.pin(str(stand_in_weights / "resnet18.pth")))
+
+    def broken(_path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(OSError, match="Stale file handle") as caught:
+        build(config)
+    assert kind_of(caught.value) == "node"
+    with pytest.raises(UserError, match=r"weights cannot be read now \(Stale file handle\); submit again later"):
+        check_weights_files([config], [])
+
+
+def test_of_torchvisions_weights_the_whole_hash_is_known(cached: Path) -> None:
+    _, initial = build_with_weights(RunConfig(model="resnet18", weights="imagenet"))
+    assert initial is not None
+    assert initial.sha256 == hashlib.sha256(cached.read_bytes()).hexdigest()

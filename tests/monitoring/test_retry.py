@@ -1,0 +1,84 @@
+"""Why runs have no result, and where they are not tried again."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.executors.slurm_queries import EndedJob
+from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, why_lost
+from caltech_exp.profiles.profile import SlurmProfile, parse_profile
+from caltech_exp.study.results import Failure, FailureKind
+from caltech_exp.study.run_status import RunState
+from tests.monitoring.test_study_jobs import MANIFEST
+
+
+def failed(kind: FailureKind, node: str = "") -> RunState:
+    failure = Failure(
+        run_id="0123456789-s0", error="the error", traceback="", kind=kind, submission="s", job="1_0", host="h",
+        node="", log="l", when="noon",
+    )  # fmt: skip
+    return RunState("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
+
+
+@pytest.fixture
+def profile() -> SlurmProfile:
+    found = parse_profile("executor: slurm\ngpus_per_node: 1\nexclude: old7", "p")
+    assert isinstance(found, SlurmProfile)
+    return found
+
+
+def test_every_kind_of_failure_has_its_line() -> None:
+    lost = RunState("lost", "its node failed (gpu07)", node="gpu07")
+    lines = advice([failed("gpu_memory"), failed("gpu_memory"), failed("mistake"), failed("error"), lost])
+    assert lines == [
+        "1 failed: trying again will not mend that: the error (log: l)",
+        "2 failed: out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16: "
+        "the error (log: l)",
+        "1 failed: the error (log: l)",
+        "1 lost: its node failed (gpu07)",
+    ]
+
+
+def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
+    nodes = bad_nodes([failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")])
+    assert nodes == ("gpu07",)
+    assert avoiding(profile, nodes).exclude == "old7,gpu07"
+    assert avoiding(profile, bad_nodes([failed("error", "gpu08")])) == profile
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "detail", "nodes"),
+    [
+        ("scratch.study", "NODE_FAIL", "its node failed (gpu07)", ("gpu07",)),
+        ("scratch.study", "BOOT_FAIL", "its node did not boot (gpu07)", ("gpu07",)),
+        ("scratch.study", "FAILED", "its process died", ()),
+        ("allocation", "CANCELLED", "its job was cancelled", ()),
+        ("scratch.study", "COMPLETED", "", ()),
+        ("another.study", "NODE_FAIL", "", ()),  # another job had that id before
+    ],
+)
+def test_how_its_job_ended_is_told_of_a_lost_run(
+    name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path
+) -> None:
+    told = {"12_1": EndedJob("12_1", name, state, "gpu07")}
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], 5, told)["r1"]
+    assert (found.detail, bad_nodes([found])) == (detail, nodes)
+
+
+@pytest.mark.parametrize(
+    ("submitted", "believed"),
+    [("2026-01-31T11:30:00", False), ("2026-01-31T11:55:00", True), ("2026-02-01T00:00:00", True)],
+)
+def test_a_record_from_before_the_submission_is_another_jobs(
+    submitted: str, believed: bool, tmp_path: Path
+) -> None:
+    ended = EndedJob("12_1", "scratch.study", "NODE_FAIL", "gpu07", datetime.fromisoformat(f"{submitted}+00:00"))
+    manifest = MANIFEST.model_copy(update={"created": "2026-01-31T12:00:00Z"})
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], 5, {"12_1": ended})["r1"]
+    assert (found.detail, found.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
+
+
+@pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])
+def test_what_is_no_name_of_a_node_goes_nowhere(name: str) -> None:
+    assert bad_nodes([failed("node", name)]) == ()

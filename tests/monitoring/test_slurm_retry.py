@@ -1,0 +1,126 @@
+"""Failed and lost runs on a real Slurm, with its accounting and without."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.study.results import FAILURE, PROGRESS
+from tests.conftest import Command
+from tests.tools.testbed import path_with, profile, queue, slurm, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
+
+
+def fail(folder: Path, **what: str) -> None:
+    """Leave a failure in the folder of a run."""
+    failure = {
+        "run_id": folder.name, "error": "no", "traceback": "", "kind": "error", "submission": "s", "job": "1",
+        "host": "h", "node": "", "log": "/elsewhere/1_0_log.out", "when": "noon", **what,
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / FAILURE).write_text(json.dumps(failure))
+
+
+def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, f"profile={held}", f"runs={runs}")
+    submit(*words, "seeds=3")
+    first, second, _ = [job for job, _ in queue()]
+    slurm("scancel", first)
+    slurm("scancel", second)
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][1]["runs"]
+    fail(runs / run, kind="node", node="gpu01", error="RuntimeError: CUDA error: uncorrectable ECC error")
+    # Seeds 3 and 4 were never submitted.
+    dry = submit(*words, "seeds=5", "retry=failed", "dry_run=true").stdout
+    assert "2 pending, 1 lost, 1 failed, 1 queued" in dry
+    assert "would queue resnet.runs: 2 tasks, 2 runs" in dry
+    assert "not on gpu01" in dry
+    why = "a node is to blame (avoid_nodes=false uses it again): RuntimeError: CUDA error: uncorrectable ECC error"
+    assert f"1 failed: {why} (log: {runs / 'submissions' / 's' / '1_0_log.out'})" in dry
+    assert "gpu01" not in submit(*words, "seeds=5", "avoid_nodes=false", "dry_run=true").stdout
+    assert len(queue()) == 1
+    done = submit(*words, "seeds=5", "retry=failed")
+    assert done.returncode == 0, done.stderr
+    assert "queued resnet.runs: 2 tasks, 2 runs" in done.stdout
+    new = {job for job, _ in queue()}
+    assert len(new) == 3
+    excluded = [slurm("scontrol", "show", "job", job) for job in new]
+    assert sum("ExcNodeList=gpu01" in shown for shown in excluded) == 2
+
+
+def test_jobs_that_train_nothing_may_use_a_node_where_runs_failed(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}", "aggregate=true", f"out={tmp_path / 'report'}")
+    assert submit(*words).returncode == 0
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][0]["runs"]
+    slurm("scancel", *(job for job, _ in queue()))
+    fail(runs / run, kind="node", node="gpu01")
+    assert submit(*words).returncode == 0
+    excluded = {name: "ExcNodeList=gpu01" in slurm("scontrol", "show", "job", job) for job, name in queue()}
+    assert excluded == {"resnet.runs": True, "aggregate.runs": False}
+
+
+def test_a_refusal_names_the_nodes_that_were_left_out_for_failed_runs(
+    submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    assert submit(*words).returncode == 0
+    ((job, _),) = queue()
+    slurm("scancel", job)
+    (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][0]["runs"]
+    fail(runs / run, kind="node", node="gpu77")  # which the cluster no longer has
+    done = submit(*words)
+    assert done.returncode == 2
+    assert "Invalid node name" in done.stderr
+    assert "nodes left out because of failed runs: gpu77; avoid_nodes=false uses them" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert submit(*words, "avoid_nodes=false").returncode == 0
+
+
+def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_others(
+    submit: Command, cancel: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=1000")
+    words = (*longer, "seeds=2", f"profile={profile(tmp_path)}", f"runs={runs}", "runs_per_task=2")
+    assert submit(*words).returncode == 0
+    manifest = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())
+    ((first, second),) = [task["runs"] for task in manifest["tasks"]]
+    until((runs / first / PROGRESS).exists)
+    fail(runs / second, submission=manifest["id"])
+    assert f"failed {second}" in status(f"runs={runs}", "failed=true").stdout
+    again = submit(*words, "retry=failed")
+    assert again.returncode == 0, again.stderr
+    assert "1 running, 1 failed" in again.stdout
+    assert "nothing to queue" in again.stdout
+    assert "1 failed in tasks that have not ended yet" in again.stdout
+    assert cancel(f"runs={runs}").stdout.startswith("ended 1 job, 2 runs on Slurm: ")
+    until(lambda: not queue())
+    assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "retry=failed", "dry_run=true").stdout
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_how_a_lost_run_ended_is_told_where_slurm_knows(
+    accounting: bool, submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    submit(*words)
+    ((job, _),) = queue()
+    slurm("scancel", job)
+    until(lambda: not queue())
+    until(lambda: "CANCELLED" in slurm("sacct", "--noheader", "--allocations", f"--jobs={job}"))
+    path = (
+        os.environ["PATH"] if accounting else path_with(tmp_path, "sacct", "echo 'accounting is off' >&2; exit 1")
+    )
+    done = submit(*words, "dry_run=true", PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert "1 lost" in done.stdout
+    assert ("its job was cancelled" in done.stdout) == accounting

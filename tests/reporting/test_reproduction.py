@@ -1,0 +1,154 @@
+"""The kept results of real runs: what they are, and that report and text say what they say."""
+
+import re
+from itertools import combinations, takewhile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caltech_exp.commands.aggregate import main as aggregate
+from caltech_exp.config import RunConfig
+from caltech_exp.data.splits import read_data_set
+from caltech_exp.reporting.collect import collect
+from caltech_exp.reporting.grid import Column, shown
+from caltech_exp.reporting.readings import readings
+from caltech_exp.study.results import Result, decode, read_result
+from caltech_exp.study.study import read_study, run_folders
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+KEPT = CHECKOUT / "reports" / "reproduction"
+RUNS = KEPT / "runs"
+STUDIES = {"runs": {}, "fp32": {"precision": "fp32"}, "cpu": {"precision": "fp32"}}
+"""The folders of results, and the settings that each overrides."""
+
+
+def read(study: str) -> list[Result]:
+    found = [read_result(folder) for folder in run_folders(KEPT / study)]
+    assert found
+    assert all(isinstance(one, Result) for one in found)
+    return [one for one in found if isinstance(one, Result)]
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return read("runs")
+
+
+def without_date(report: Path) -> list[str]:
+    return [line for line in report.read_text().splitlines() if not line.startswith("Written ")]
+
+
+def words() -> str:
+    return " ".join((KEPT / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_they_are_of_the_real_data_set_and_whole(name: str, caltech101: Path) -> None:
+    data = read_data_set(caltech101)
+    study = read_study(KEPT / name)
+    assert study is not None
+    assert study.data.fingerprint == data.fingerprint
+    for one in read(name):
+        assert one.data.fingerprint == data.fingerprint
+        assert not one.data.simulated
+        assert not one.data.stand_in
+        assert (one.data.train_images, one.data.val_images, one.data.test_images) == (2892, 2892, 2893)
+        assert one.status == "diverged" or len(one.epochs) == one.config.epochs
+        assert one.code.commit is not None
+        assert not one.code.dirty
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
+    study = read_study(KEPT / name)
+    assert study is not None
+    assert study.settings.overrides == STUDIES[name]
+    assert not study.settings.imagenet_weights
+    assert study.file is None
+
+
+def test_every_row_from_random_weights_has_its_three_seeds() -> None:
+    rows = [row for row in collect(RUNS).all_rows() if row.config.weights == "none"]
+    assert len(rows) == 19
+    for row in rows:
+        assert {run.seed for run in row.runs if run.state in ("finished", "diverged")} == {0, 1, 2}
+
+
+def test_the_report_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
+    aggregate(["runs=reports/reproduction/runs", f"out={tmp_path}"])
+    assert without_date(KEPT / "report.md") == without_date(tmp_path / "report.md")
+    kept, made = ({path.name for path in (folder / "figures").iterdir()} for folder in (KEPT, tmp_path))
+    assert kept == made
+
+
+def test_the_text_says_of_each_row_whether_it_agrees() -> None:
+    text = (KEPT / "README.md").read_text()
+    collected = collect(RUNS)
+    rows = readings(collected)
+    assert len(rows) == 16
+    by_name = {
+        f"{section.name}.{table.name}={row.row.label}": row
+        for section, table in collected.catalog.tables
+        for row in collected.of(section, table)
+    }
+    for row in rows:
+        assert row.last is not None
+        own = by_name[row.name]
+        verdict = {"agrees": "yes", "differs": "no"}.get(row.last.finding, row.last.finding)
+        if row.diverged:
+            verdict = f"no, {len(own.diverged)} of {len(own.runs)} diverged"
+        (line,) = re.findall(rf"^\| `{re.escape(row.name)}` \|.*$", text, re.MULTILINE)
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1].startswith(f"{row.reported:.3f}")
+        assert cells[2:] == [
+            str(row.n),
+            f"{row.reported + row.last.value:.3f} ± {own.measured.std:.3f}",
+            f"{shown(Column('difference', 'signed'), row.last.value)} ± {row.last.half:.3f}",
+            verdict,
+        ]
+
+
+def test_runs_are_the_same_to_the_last_bit_until_their_learning_rates_part(results: list[Result]) -> None:
+    def kind(one: Result) -> tuple[int, RunConfig]:
+        return one.seed, one.config.but(epochs=1, step_size=1)
+
+    pairs = [(one, other) for one, other in combinations(results, 2) if kind(one) == kind(other)]
+    assert len(pairs) == 108  # of the nine ways to train AlexNet at 5e-2, with three seeds
+    for one, other in pairs:
+        epochs = zip(one.epochs, other.epochs, strict=False)
+        shared = list(takewhile(lambda pair: pair[0].lr == pair[1].lr, epochs))
+        assert len(shared) >= 10
+        for first, second in shared:
+            assert first.model_dump(exclude={"seconds"}) == second.model_dump(exclude={"seconds"})
+
+
+def test_the_text_names_the_class_that_the_template_comes_to(results: list[Result]) -> None:
+    (template,) = [
+        one for one in results if one.config.lr == 1e-3 and one.config.model == "alexnet" and not one.seed
+    ]
+    study = read_study(RUNS)
+    assert study is not None
+    assert template.val_confusion is not None
+    matrix = decode(template.val_confusion)
+    (taken,) = np.flatnonzero(matrix.sum(axis=0)).tolist()  # every image for one class
+    images = matrix.sum(axis=1)
+    largest = int(images.argmax())
+    assert (study.data.classes[taken], int(images[taken]), int(images.sum())) == ("Motorbikes", 266, 2892)
+    assert (study.data.classes[largest], int(images[largest])) == ("airplanes", 267)
+    share = template.val_accuracy
+    assert share == images[taken] / images.sum()
+    first = next(epoch.epoch for epoch in template.epochs if epoch.val_accuracy == share)
+    assert all(epoch.val_accuracy == share for epoch in template.epochs if epoch.epoch >= first)
+    assert f"takes every image for Motorbikes from epoch {first} on (seed 0)" in words()
+    assert f"{share:.4f} is their share, 266 of the 2,892 validation images" in words()
+    assert f"airplanes, has 267, which would be {267 / 2892:.4f}" in words()
+
+
+def test_no_folder_of_a_machine_is_kept() -> None:
+    for path in KEPT.rglob("*"):
+        if path.suffix in (".json", ".md", ".svg"):
+            found = re.findall(r"(?:/root|/home|/work|/tmp|/mnt|/scratch)/\w+", path.read_text())
+            assert found == [], path

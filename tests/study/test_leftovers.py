@@ -1,0 +1,34 @@
+"""What a run leaves is removed once it has a result, as far as its file system lets it be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.study.results import FAILURE, PROGRESS, RESULT
+from caltech_exp.study.run_status import CHECKPOINT
+
+LEFT = (
+    CHECKPOINT,
+    PROGRESS,
+    FAILURE,
+    "lease.request",
+    "lease.000001.json",
+    "lease.000002.json",
+    ".result.json.x7",
+)
+
+
+@pytest.mark.parametrize(("when", "left"), [("1..2", set()), ("1+1", set(LEFT))])
+def test_a_file_that_is_stale_is_tried_again_and_then_left(
+    when: str, left: set[str], strace: str, tmp_path: Path
+) -> None:
+    for name in (RESULT, *LEFT):
+        (tmp_path / name).write_text("{}")
+    code = "import sys, pathlib; from caltech_exp.study.run_status import remove_after_result as remove; "
+    command = [sys.executable, "-c", f"{code}remove(pathlib.Path(sys.argv[1]))", str(tmp_path)]
+    faults = ["-f", "-qq", "-o", "/dev/null", "-e", f"inject=unlink,unlinkat:error=ESTALE:when={when}"]
+    done = subprocess.run([strace, *faults, *command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {RESULT, *left}

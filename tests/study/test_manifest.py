@@ -1,0 +1,152 @@
+"""Manifests and the records beside them: written by anybody who may write into the study, and not trusted."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.executors.local import submitit_jobs
+from caltech_exp.monitoring.logs import log_path
+from caltech_exp.monitoring.render import tail
+from caltech_exp.monitoring.report_job import report_line
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.records import Damaged
+from caltech_exp.study.lease import read_sign
+from caltech_exp.study.manifest import (
+    Manifest,
+    PreparationJob,
+    SubmittedTask,
+    read_manifests,
+    recorded_log,
+    write_manifest,
+)
+from caltech_exp.study.study import StudySettings
+
+ID = "20260101T000000-abcd"
+MANIFEST = Manifest(
+    id=ID,
+    executor="local",
+    job_names=("scratch.study",),
+    tasks=(SubmittedTask(array=0, index=0, job="local-0", runs=("0123456789-s0",)),),
+    preparation=PreparationJob(name="prepare.study", job="11"),
+    settings=StudySettings(),
+    seeds=(0,),
+    profile={},
+    command=(),
+    code=CodeVersion(version="0", commit=None, dirty=None),
+    host="login",
+    created="now",
+    uid=os.geteuid(),
+)
+
+
+def written(runs: Path, **changes: object) -> Manifest | Damaged:
+    """A manifest with other content, as it is read."""
+    write_manifest(runs, MANIFEST)
+    path = runs / "submissions" / ID / "manifest.json"
+    path.write_text(json.dumps({**MANIFEST.model_dump(mode="json"), **changes}))
+    (found,) = read_manifests(runs)
+    return found
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert written(tmp_path) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "../../../home/other"},
+        {"id": "20260101T000000-abce"},
+        {"id": "a\nb"},
+        {"host": "x" * 256},
+        {"host": "a\nb"},
+        {"job_names": ["scratch,others"]},
+        {"job_names": ["scratch\n"]},
+        {"tasks": [{"array": 0, "index": 0, "job": "../../../etc/x", "runs": []}]},
+        {"tasks": [{"array": 0, "index": 0, "job": "--user=root", "runs": []}]},
+        {"tasks": [{"array": 0, "index": 0, "job": "1", "runs": [".."]}]},
+        {"tasks": [{"array": 0, "index": 0, "job": "1", "runs": ["a/b"]}]},
+        {"preparation": {"name": "p", "job": "1 2"}},
+        {"aggregation": {"name": "p", "job": "1", "report": "/" + "a" * 4096}},
+    ],
+)
+def test_a_manifest_that_names_what_cannot_be_is_damaged_and_not_followed(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    found = written(tmp_path, **changes)
+    assert isinstance(found, Damaged)
+    assert found.complaint("").isprintable()
+
+
+def test_a_manifest_of_a_newer_version_is_told_as_that(tmp_path: Path) -> None:
+    found = written(tmp_path, schema_version=2, tasks="of another form")
+    assert isinstance(found, Damaged)
+    assert found.is_newer
+
+
+@pytest.mark.parametrize(
+    ("log", "name"),
+    [
+        (f"/on/the/node/submissions/{ID}/12_3_0_log.out", "12_3_0_log.out"),
+        ("12_3_0_log.err", "12_3_0_log.err"),
+        ("/etc/other.log", "other.log"),
+        ("/etc/shadow", None),
+        ("/etc/..", None),
+        ("/etc/.out", None),
+        ("", None),
+    ],
+)
+def test_a_recorded_log_lies_in_its_submission_or_is_not_opened(
+    log: str, name: str | None, tmp_path: Path
+) -> None:
+    found = recorded_log(tmp_path, ID, log)
+    assert found == (tmp_path / "submissions" / ID / name if name else None)
+
+
+def test_a_log_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret\n")
+    (tmp_path / "1_0_log.out").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "2_0_log.out")
+    assert tail(tmp_path / "1_0_log.out") == tail(tmp_path / "2_0_log.out") == tail(tmp_path) == []
+    assert tail(tmp_path / "secret") == ["a secret"]
+
+
+def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    folder = tmp_path / "submissions" / ID
+    state = {"waiting": [], "running": ["local-0"], "jobs": {"local-0": "../../../secret"}}
+    (folder / "queue.json").write_text(json.dumps(state))
+    assert submitit_jobs(folder) == {}
+    assert log_path(tmp_path, MANIFEST, MANIFEST.tasks[0]) is None
+    (folder / "queue.json").write_text(json.dumps({**state, "jobs": {"local-0": "77"}}))
+    assert log_path(tmp_path, MANIFEST, MANIFEST.tasks[0]) == folder / "77_0_log.out"
+
+
+def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
+    holder = {"job": "../../secret", "host": "n", "machine": "m", "pid": 1, "started": 1, "since": "now"}
+    (tmp_path / "lease.000001.json").write_text(json.dumps(holder))
+    sign = read_sign(tmp_path)
+    assert sign is not None
+    assert sign.holder is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"log": "/etc/shadow"}, "report: failed: no room"),
+        ({"log": f"/else/{ID}/5_0_log.out"}, "report: failed: no room (log: {folder}/5_0_log.out)"),
+        ({"job": "a b"}, "report: {folder}/aggregation.json is damaged (job: "),
+        ({"schema_version": 2}, "report: {folder}/aggregation.json was made by a newer version of caltech_exp ("),
+    ],
+)
+def test_how_a_report_ended_is_told_without_trust(changes: dict[str, object], told: str, tmp_path: Path) -> None:
+    manifest = written(tmp_path, aggregation={"name": "aggregate.study", "job": "12", "report": "/report"})
+    assert isinstance(manifest, Manifest)
+    folder = tmp_path / "submissions" / ID
+    ended = {"schema_version": 1, "status": "failed", "reason": "no room", "job": "12", "log": "", "when": "now"}
+    (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
+    line = report_line(tmp_path, [manifest], 1.0)
+    assert line.startswith(told.format(folder=folder))
+    assert "shadow" not in line

@@ -1,0 +1,147 @@
+"""The state of a run from its files and the queue."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.provenance import Origin, code_version
+from caltech_exp.records import write_record
+from caltech_exp.study.lease import lease_files, take
+from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress
+from caltech_exp.study.run_status import CHECKPOINT, InQueue, run_state
+from caltech_exp.training.failures import record_failure_of_free_run
+
+NAME = "0123456789-s0"
+PROGRESS_RECORD = Progress(
+    run_id=NAME, epoch=3, epochs=30, images_per_second=1.0, submission="s", job="1_0", host="n", when="noon"
+)
+FAILURE_RECORD = Failure(
+    run_id=NAME,
+    error="no GPU",
+    traceback="",
+    kind="mistake",
+    submission="s",
+    job="1_0",
+    host="n",
+    node="n",
+    log="/where/the/node/sees/it/1_0_0_log.out",
+    when="noon",
+)
+
+RUNS, WAITS = InQueue("s", running=True), InQueue("s", running=False)
+
+
+@pytest.mark.parametrize(
+    ("queue", "submitted", "files", "state"),
+    [
+        ({}, False, "", "pending"),
+        (None, False, "", "pending"),
+        ({}, True, "", "lost"),
+        (None, True, "", "queued"),
+        ({NAME: WAITS}, True, "", "queued"),
+        ({NAME: RUNS}, True, "progress", "queued"),
+        ({NAME: RUNS}, True, "progress lease", "running"),
+        ({}, True, "progress lease", "running"),
+        (None, True, "lease", "running"),
+        ({}, True, "damaged lease", "running"),
+        ({NAME: RUNS}, True, "", "queued"),
+        ({NAME: WAITS}, True, "progress", "queued"),
+        (None, True, "progress", "queued"),
+        ({}, True, "progress", "lost"),
+        ({}, True, "failure", "failed"),
+        (None, True, "failure", "failed"),
+        ({NAME: WAITS}, True, "failure", "queued"),
+        ({NAME: RUNS}, True, "failure", "failed"),
+        ({NAME: InQueue("another", running=True)}, True, "failure", "queued"),
+        ({NAME: RUNS}, True, "failure lease", "running"),
+        ({}, True, "damaged", "damaged"),
+        ({NAME: RUNS}, True, "damaged", "queued"),
+    ],
+)
+def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    lease = take(folder, "1_0") if "lease" in files else None
+    if "progress" in files:
+        write_record(folder, PROGRESS, PROGRESS_RECORD)
+    if "failure" in files:
+        write_record(folder, FAILURE, FAILURE_RECORD)
+    if "damaged" in files:
+        (folder / RESULT).write_text("{")
+    assert run_state(folder, queue, submitted).state == state
+    if lease:
+        lease.release()
+
+
+def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    lease = take(folder, "12_3")
+    assert lease is not None
+    write_record(folder, PROGRESS, PROGRESS_RECORD)
+    state = run_state(folder, {}, True, now=lease_files(folder)[0].stat().st_mtime + 7)
+    assert state.detail == f"epoch 3 of 30, 1 images/s, heartbeat 7 s ago, job 12_3 on {socket.gethostname()}"
+    lease.release()
+    assert run_state(folder, {}, True).state == "lost"
+
+
+def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    assert run_state(tmp_path / NAME, {}, True).node == ""
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"kind": "node"}))
+    assert run_state(tmp_path / NAME, {}, True).node == "n"
+
+
+def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    log = tmp_path / "submissions" / "s" / "1_0_0_log.out"
+    assert run_state(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"log": "/etc/shadow"}))
+    assert run_state(tmp_path / NAME, {}, True).detail == "no GPU"
+
+
+def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Path) -> None:
+    write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    assert run_state(tmp_path / NAME, {NAME: RUNS}, True).in_task
+    assert not run_state(tmp_path / NAME, {}, True).in_task
+    assert not run_state(tmp_path / NAME, None, True).in_task
+
+
+NEWER = {
+    RESULT: b'{"schema_version": 2, "anything": []}',
+    FAILURE: b'{"schema_version": 2}',
+    PROGRESS: json.dumps({**PROGRESS_RECORD.model_dump(), "learned": 1}).encode(),
+    "lease.000001.json": b'{"schema_version": 3}',
+    CHECKPOINT: b"content" + b"caltech_exp checkpoint 2 sha256 " + b"0" * 64,
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+@pytest.mark.parametrize("queue", [None, {}, {NAME: RUNS}])
+def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
+    name: str, queue: dict[str, InQueue] | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / name).write_bytes(NEWER[name])
+    os.utime(folder / name, (0, 0))
+    state = run_state(folder, queue, True)
+    assert state.state == "newer"
+    assert state.detail.startswith(f"{name}: made by a newer version of caltech_exp (")
+    assert state.detail.endswith("); this version reads 1; update")
+    record_failure_of_free_run(tmp_path, NAME, ValueError("bad"), Origin("s", "1_0", "l", code_version()), "0")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: NEWER[name]}
+
+
+def test_a_run_that_a_newer_version_trains_now_is_running(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "lease.000001.json").write_bytes(NEWER["lease.000001.json"])
+    assert run_state(tmp_path / NAME, {}, True).state == "running"
+
+
+def test_half_a_checkpoint_is_of_no_newer_version(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / CHECKPOINT).write_bytes(NEWER[CHECKPOINT][:-1])
+    assert run_state(tmp_path / NAME, {}, True).state == "lost"

@@ -1,0 +1,261 @@
+"""Weights files that a study names: pinned to their content, and checked before anything is queued."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from caltech_exp.cli import UserError
+from caltech_exp.commands.publish import without_folders
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.models.custom import keep_network
+from caltech_exp.models.weights import sha256
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.study.plan import expand
+from caltech_exp.study.study import Study, StudyData, StudyFile, read_study, require_same, write_study
+from caltech_exp.submission.preflight import check_weights_files, unpinned
+from caltech_exp.submission.request import Request, parse_request
+from tests.conftest import SMALL, Command
+
+NETS = """
+from torch import nn
+
+class Tiny(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU(), nn.Flatten(), nn.Linear(784, num_classes))
+"""
+STUDY = """
+seeds: 1
+settings: {epochs: 1, batch_size: 4, max_images: 4, workers: 0, precision: fp32}
+networks: {tiny: nets.py:Tiny}
+sections:
+  mine:
+    tables:
+      start:
+        settings: {model: tiny}
+        sweep: weights
+        rows: {none: , net.pth: , other/net.pth: }
+"""
+DATA = StudyData(
+    root="/data", fingerprint="1" * 16, stand_in=True, classes=("ant",), train_val_images=4, test_images=2
+)
+
+
+def save(path: Path, classes: int, number: float = 1.0) -> None:
+    """Weights of Tiny, other ones for every number."""
+    path.parent.mkdir(exist_ok=True)
+    layers = {"0": (4, 3, 16, 16), "3": (classes, 784)}
+    state = {f"{name}.weight": torch.full(shape, number / 1000) for name, shape in layers.items()}
+    torch.save({**state, "0.bias": torch.zeros(4), "3.bias": torch.zeros(classes)}, path)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A folder with a study file, its network and its weights; nobody's current folder."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(STUDY)
+    (folder / "nets.py").write_text(NETS)
+    save(folder / "net.pth", 102)
+    save(folder / "other" / "net.pth", 10, 2.0)
+    return folder
+
+
+def asked(there: Path, *words: str) -> Request:
+    return parse_request([f"study={there / 'mine.yaml'}", "section=all", f"runs={there / 'runs'}", *words])
+
+
+def ids(request: Request) -> list[str]:
+    return [run.config.id for run in expand(request.tables, request.seeds, request.settings)]
+
+
+def begin(there: Path, request: Request) -> Study:
+    """The record that a submission of the request leaves."""
+    code = CodeVersion(version="0", commit=None, dirty=None)
+    study = Study(settings=request.settings, file=request.file, data=DATA, created="now", code=code)
+    write_study(there / "runs", study)
+    for network in request.networks:
+        keep_network(network)
+    return study
+
+
+def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
+    request = asked(there)
+    assert request.file is not None
+    digests = {name: sha256(there / name) for name in ("net.pth", "other/net.pth")}
+    assert request.file.weights == {name: f"{there / name}{PIN}{digest}" for name, digest in digests.items()}
+    before = ids(request)
+    study = begin(there, request)
+
+    moved = Path(shutil.copytree(there, there.parent / "moved"))
+    assert ids(asked(moved)) == before
+    save(there / "net.pth", 102, 3.0)
+    none, changed, other = ids(asked(there))
+    assert [none, other] == [before[0], before[2]]
+    assert changed != before[1]
+    (there / "net.pth").unlink()  # the folder's record is enough for all that trains nothing
+    for again in (parse_request(["section=all", f"runs={there / 'runs'}"]), asked(there)):
+        assert ids(again) == before
+    configs = [run.config for run in expand(again.tables, again.seeds, again.settings)]
+    with pytest.raises(
+        UserError, match=r"net\.pth cannot be read \(No such file or directory\); bring the file back"
+    ):
+        check_weights_files(configs, again.networks)
+    assert [row.config.id for _, table in without_folders(study).catalog.tables for row in table.rows] == before
+    assert str(there) not in json.dumps(without_folders(study).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("gone", "mine.yaml: weights=net.pth: there is no such file; it takes none, imagenet or the path of"),
+        ("page", "mine.yaml: weights {there}/net.pth hold a web page, as after a failed download; download"),
+        ("other content", "mine.yaml: weights=net.pth: the file's SHA-256 is "),
+        (
+            "same content",
+            "mine.yaml: section mine, table start: rows 'net.pth' and 'other/net.pth' are one run; keep",
+        ),
+    ],
+)
+def test_mistakes_are_named_with_the_study_file(change: str, message: str, there: Path) -> None:
+    if change == "gone":
+        (there / "net.pth").unlink()
+    elif change == "page":
+        (there / "net.pth").write_text("<html>404</html>")
+    elif change == "same content":
+        shutil.copy(there / "net.pth", there / "other" / "net.pth")
+    else:
+        (there / "mine.yaml").write_text(
+            STUDY.replace("{none: , net.pth:", f"{{none: , 'net.pth{PIN}{'0' * 64}':")
+        )
+    with pytest.raises(UserError) as caught:
+        asked(there)
+    assert str(caught.value).startswith(message.replace("{there}", str(there)))
+
+
+def test_a_study_of_an_earlier_version_keeps_its_ids(there: Path) -> None:
+    request = asked(there)
+    assert request.file is not None
+    old = StudyFile(name="mine", text=STUDY, networks=request.file.networks)  # no weights are on record
+    before = [row.config.id for _, table in old.catalog.tables for row in table.rows]
+    begin(there, Request(request.tables, (0,), request.settings, request.options, old))
+
+    save(there / "new.pth", 102, 5.0)
+    (there / "mine.yaml").write_text(STUDY.replace("other/net.pth: }", "other/net.pth: , new.pth: }"))
+    request = asked(there)
+    assert request.file is not None
+    assert list(request.file.weights) == ["new.pth"]
+    assert ids(request)[:3] == before
+    (line,) = unpinned(run.config for run in expand(request.tables, request.seeds, request.settings))
+    assert line == (
+        "weights net.pth, other/net.pth: this study began before weights were pinned, and its runs keep their "
+        "ids; do not change the file, or start the study again with another runs= folder"
+    )
+    assert unpinned([RunConfig(weights="imagenet"), RunConfig(weights=request.file.weights["new.pth"])]) == []
+
+
+def test_imagenet_weights_come_to_a_study_as_its_rows_need_them(stand_in_weights: Path, tmp_path: Path) -> None:
+    def of(section: str) -> Request:
+        return parse_request([f"section={section}", f"imagenet_weights={tmp_path}", f"runs={tmp_path / 'runs'}"])
+
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
+    first = of("resnet")
+    study = begin(tmp_path, first)
+    shutil.copy(stand_in_weights / "alexnet.pth", tmp_path)
+    both = of("all")
+    require_same(study, both.settings, DATA, tmp_path)
+    whole = study.settings.joined(both.settings)
+    assert whole == both.settings
+    require_same(study.model_copy(update={"settings": whole}), first.settings, DATA, tmp_path)
+    torch.save({"fc.bias": torch.zeros(1)}, tmp_path / "resnet18.pth")
+    for other in (of("resnet").settings, parse_request(["section=resnet"]).settings):
+        with pytest.raises(UserError, match=r"holds a study with imagenet_weights\[resnet18\]="):
+            require_same(study, other, DATA, tmp_path)
+
+
+def test_own_networks_with_weights_start_a_study(
+    there: Path, stand_in: Path, submit: Command, tmp_path: Path
+) -> None:
+    words = (f"study={there / 'mine.yaml'}", "section=all", f"data={stand_in}", "profile=demo", "runs=runs")
+    queued = submit(*words, "runs_per_task=3")
+    assert (queued.returncode, queued.stderr) == (0, "")
+    note = "weights net.pth: the head 3 is new (random), since the file's has 10 classes\n"
+    assert queued.stdout.count(note) == 1
+    assert submit(*words, "wait=true").returncode == 0
+    (log,) = (tmp_path / "runs").glob("submissions/*/*.out")
+    assert log.read_text().count(note) == 1
+    results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    digests = {result["config"]["weights"]: result["weights_sha256"] for result in results}
+    pinned = {
+        f"{there / name}{PIN}{sha256(there / name)}": sha256(there / name) for name in ("net.pth", "other/net.pth")
+    }
+    assert digests == {"none": None, **pinned}
+
+    # What the rows ask for is another run now; the old one stays, and who names only the folder still sees it.
+    save(there / "net.pth", 102, 3.0)
+    assert "3 runs of 3 configurations: 2 finished, 1 pending" in submit(*words, "dry_run=true").stdout
+    assert "nothing to queue" in submit("section=all", *words[2:]).stdout
+    study = read_study(tmp_path / "runs")
+    assert study is not None
+    assert study.file is not None
+    assert set(study.file.weights) == {"net.pth", "other/net.pth"}
+
+
+def test_a_network_of_the_command_line_with_weights(there: Path) -> None:
+    words = [
+        "table=scratch.lr=5e-2", f"model={there / 'nets.py'}:Tiny", f"weights={there / 'net.pth'}",
+        f"runs={there / 'runs'}",
+    ]  # fmt: skip
+    request = parse_request(words)
+    configs = [run.config for run in expand(request.tables, request.seeds, request.settings)]
+    assert check_weights_files(configs, request.networks) == []
+    torch.save({"3.bias": torch.zeros(102)}, there / "net.pth")
+    with pytest.raises(UserError, match=r"SHA-256 is .*; bring the right file back"):
+        check_weights_files(configs, request.networks)
+    request = parse_request(words)
+    configs = [run.config for run in expand(request.tables, request.seeds, request.settings)]
+    with pytest.raises(
+        UserError, match=r"nets\.py:Tiny: they lack 0\.weight, 0\.bias, 3\.weight; give weights of"
+    ):
+        check_weights_files(configs, request.networks)
+    torch.save({"epoch": 1, "state_dict": {"3.bias": torch.zeros(1)}}, there / "net.pth")
+    with pytest.raises(UserError, match=r"with the keys epoch, state_dict; save checkpoint\['state_dict'\] alone"):
+        parse_request(words)
+    assert not (there / "runs").exists()
+
+
+def test_a_submission_with_weights_writes_nothing_to_standard_error(
+    stand_in: Path, stand_in_weights: Path, submit: Command, tmp_path: Path
+) -> None:
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)  # there is no alexnet.pth
+    words = (
+        "table=resnet.batch_256", f"imagenet_weights={tmp_path}", *SMALL, "seeds=1", f"data={stand_in}",
+        "profile=demo", "runs=runs",
+    )  # fmt: skip
+    queued = submit(*words)
+    assert (queued.returncode, queued.stderr) == (0, "")
+    note = "weights resnet18.pth: the head fc is new (random), since the file's has 1,000 classes\n"
+    assert note in queued.stdout
+    assert submit(*words, "wait=true").returncode == 0
+    (result,) = (tmp_path / "runs").glob("*/result.json")
+    assert json.loads(result.read_text())["weights_sha256"] == sha256(stand_in_weights / "resnet18.pth")
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("empty_queue")
+def test_weights_of_a_submission_that_slurm_refused_do_not_bind_the_study(
+    stand_in: Path, stand_in_weights: Path, submit: Command, held: Path, tmp_path: Path
+) -> None:
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
+    words = (f"imagenet_weights={tmp_path}", *SMALL, "seeds=1", f"data={stand_in}", f"profile={held}", "runs=runs")
+    assert submit("table=resnet.batch_256", *words).returncode == 0
+    record = tmp_path / "runs" / "study.json"
+    before = record.read_text()
+    shutil.copy(stand_in_weights / "alexnet.pth", tmp_path)
+    refused = submit("table=transfer.lr=1e-3", *words, "profile.partition=nowhere")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert record.read_text() == before
+    assert submit("table=transfer.lr=1e-3", *words).returncode == 0
+    assert set(json.loads(record.read_text())["settings"]["imagenet_weights"]) == {"alexnet", "resnet18"}

@@ -1,0 +1,77 @@
+"""key=value words: taken as they stand, or refused in one line."""
+
+import pytest
+from pydantic import BaseModel, Field
+
+from caltech_exp.cli import VALUE, UserError, parse, split_arguments, usage
+from caltech_exp.config import RunConfig
+
+HINTS = {"partition": f"profile.partition={VALUE}", "time": "profile.time_minutes=60"}
+KNOWN = ["section", "runs", "lr"]
+
+
+def test_values_are_taken_as_they_stand() -> None:
+    words = ["runs=a b;c 'd' \"e\" ${HOME} ü=x", "section=[all]"]
+    assert split_arguments(words, KNOWN) == {"runs": "a b;c 'd' \"e\" ${HOME} ü=x", "section": "[all]"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sectoin=all"], "unknown key 'sectoin'; did you mean 'section'?"),
+        (["--section"], "'--section' is not of the form key=value; write section=..."),
+        (["--section=all"], "unknown key '--section'; write section=all"),
+        (["secton"], "'secton' is not of the form key=value; did you mean 'section'?"),
+        (["wait"], "'wait' is not of the form key=value; write wait=true"),
+        (["--wait"], "'--wait' is not of the form key=value; write wait=true"),
+        (["--wait-all"], "'--wait-all' is not of the form key=value; did you mean 'wait'?"),
+        (["partition=gpu"], "unknown key 'partition'; write profile.partition=gpu"),
+        (["partion=gpu"], "unknown key 'partion'; write profile.partition=gpu"),
+        (["partition"], "'partition' is not of the form key=value; write profile.partition=..."),
+        (["time=2:00:00"], "unknown key 'time'; write profile.time_minutes=60"),
+        (["lr=1", "lr=2"], "lr is given twice, '1' and '2'; keep one"),
+        (["lr="], "lr= has no value; give one, or leave lr= out"),
+        (["=3"], "unknown key ''; known: section, runs, lr, wait"),
+        (["runs=a\0b"], "runs=a\\x00b is not text in UTF-8; name it otherwise"),
+        (["runs=a\udcff"], "runs=a\\udcff is not text in UTF-8; name it otherwise"),
+    ],
+)
+def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split_arguments(words, [*KNOWN, "wait"], ["wait"], HINTS)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"lr": "abc"}, ["lr=abc: ", "initial learning rate, a number above 0"]),
+        ({"lr": "-1"}, ["lr=-1: ", "greater than 0"]),
+        ({"model": "alexnt"}, ["model=alexnt: ", "did you mean 'alexnet'?"]),
+        ({"epochs": "1.5"}, ["epochs=1.5: ", "a whole number from 1"]),
+        ({"epoch": "1"}, ["unknown setting 'epoch'; did you mean 'epochs'?"]),
+        ({"epochs": "1\n2\x1b[2J"}, ["epochs=1\\n2\\x1b[2J: "]),
+        ({"epochs": "9" * 10**6}, [f"epochs={'9' * 100}…: "]),
+        ({"lr": "1e400"}, ["lr=1e400: ", "finite"]),
+        ({"lr": "nan"}, ["lr=nan: "]),
+    ],
+)
+def test_a_wrong_value_names_the_setting_and_what_it_takes(values: dict[str, str], parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(RunConfig, values)
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_usage_lists_every_option_with_its_default() -> None:
+    class Options(BaseModel):
+        colour: str = Field("red", description="the colour")
+        wait: bool = Field(False, description="whether to wait")
+        out: str = Field(description="a folder")
+
+    text = usage("synopsis", Options)
+    assert "colour=" in text
+    assert "the colour [red]" in text
+    assert "whether to wait [false]" in text
+    assert "a folder\n" in f"{text}\n"  # there is no default to tell

@@ -1,0 +1,179 @@
+"""Atomic writing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caltech_exp.cli import UserError
+from caltech_exp.files import folder_if_it_succeeds, has_exclusive_creation, make_own_folder, write_atomically
+from caltech_exp.records import write_record
+from caltech_exp.study.results import PROGRESS, Progress
+
+
+def test_replaces_the_whole_file_with_ordinary_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "ü b.json"
+    write_atomically(path, "long old text")
+    write_atomically(path, "new ü")
+    assert path.read_text() == "new ü"
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert sorted(os.listdir(tmp_path)) == ["plain", path.name]  # noqa: PTH208
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_goes_again_if_nothing_came_of_it(tmp_path: Path) -> None:
+    def fail_in(folder: Path, *, after_writing: bool) -> None:
+        with folder_if_it_succeeds(folder):
+            if after_writing:
+                (folder / "file").write_text("kept")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in(tmp_path / "a" / "b", after_writing=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ZeroDivisionError):
+        fail_in(tmp_path / "c" / "d", after_writing=True)
+    assert (tmp_path / "c" / "d" / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o027])
+def test_a_folder_of_ones_own_is_closed_to_others_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        make_own_folder(tmp_path / "shared" / "mine")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o777 & ~mask
+    assert (tmp_path / "shared" / "mine").stat().st_mode & 0o777 == 0o755 & ~mask
+    (tmp_path / "shared" / "mine").chmod(0o2775)
+    make_own_folder(tmp_path / "shared" / "mine")
+    assert (tmp_path / "shared" / "mine").stat().st_mode & 0o7777 == 0o2755
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("permissions are not kept", "can be written by other users; use another runs= folder"),
+        ("a link", "is no folder; use another runs= folder"),
+        ("another user's", "belongs to .*, not to .* who would execute it; use another runs= folder"),
+    ],
+)
+def test_a_folder_that_others_can_write_is_refused(
+    what: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    folder = tmp_path / "mine"
+    if what == "a link":
+        folder.symlink_to(tmp_path)
+    else:
+        folder.mkdir()
+        folder.chmod(0o775 if what == "permissions are not kept" else 0o755)
+    if what == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(UserError, match=rf"{folder} {message}"):
+        make_own_folder(folder)
+
+
+def with_fault(strace: str, fault: str, code: str, folder: Path, *only: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python code, `folder` in its name space, where system calls fail as `strace -e inject=` says.
+
+    only  the paths that this is about; all, if left out
+    """
+    command = [strace, "-f", "-o", "/dev/null", f"-einject={fault}", *(f"-P{path}" for path in only)]
+    head = f"from pathlib import Path\nfolder = Path({str(folder)!r})\n"
+    return subprocess.run(
+        [*command, sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+WRITE = "from caltech_exp.files import write_atomically; write_atomically(folder / 'a', 'new')"
+SAVE = "from caltech_exp import cache_file; cache_file.save_content(folder / 'a', b'new', [cache_file])"
+
+
+@pytest.mark.parametrize("fault", ["EINVAL", "EOPNOTSUPP", "EBADF", "EPERM"])
+def test_a_file_system_that_flushes_no_folders_is_written_on(fault: str, strace: str, tmp_path: Path) -> None:
+    done = with_fault(strace, f"fsync:error={fault}", WRITE, tmp_path, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
+
+
+def test_a_disk_that_breaks_as_a_folder_is_flushed_is_told(strace: str, tmp_path: Path) -> None:
+    done = with_fault(strace, "fsync:error=EIO", WRITE, tmp_path, str(tmp_path))
+    assert "OSError: [Errno 5] Input/output error" in done.stderr
+
+
+@pytest.mark.parametrize("code", [WRITE, SAVE])
+@pytest.mark.parametrize("fault", ["EPERM", "EOPNOTSUPP"])
+def test_a_file_system_that_keeps_no_permissions_is_written_on(
+    fault: str, code: str, strace: str, tmp_path: Path
+) -> None:
+    done = with_fault(strace, f"chmod,fchmod,fchmodat:error={fault}", code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    assert path.name == "a"
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+RECORD = Progress(
+    run_id="r", epoch=1, epochs=9, images_per_second=1.0, submission="s", job="j", host="h", when="w"
+)
+READ = """
+from caltech_exp.study.results import PROGRESS, Progress
+from caltech_exp.records import read_record
+found = read_record(folder / PROGRESS, Progress)
+print(getattr(found, "epoch", None) or getattr(found, "reason", None))
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "words"), [("1", "1"), ("1..3", "1"), ("1+", "Stale file handle")], ids=["once", "thrice", "for good"]
+)
+def test_a_stale_handle_is_looked_up_again(when: str, words: str, strace: str, tmp_path: Path) -> None:
+    path = write_record(tmp_path, PROGRESS, RECORD)
+    done = with_fault(strace, f"openat:error=ESTALE:when={when}", READ, tmp_path, str(path))
+    assert (done.stdout, done.returncode) == (f"{words}\n", 0), done.stderr
+
+
+LIST = """
+from caltech_exp.study.manifest import read_manifests
+from caltech_exp.study.study import run_folders
+from caltech_exp.study.lease import read_sign
+print(read_sign(folder), list(run_folders(folder)), read_manifests(folder))
+"""
+
+
+def test_a_stale_folder_is_looked_up_again(strace: str, tmp_path: Path) -> None:
+    (tmp_path / "submissions").mkdir()
+    paths = str(tmp_path), str(tmp_path / "submissions")
+    done = with_fault(strace, "openat:error=ESTALE:when=1..2", LIST, tmp_path, *paths)
+    assert (done.stdout, done.returncode) == ("None [] []\n", 0), done.stderr
+
+
+def test_whether_a_file_system_creates_a_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_exclusive_creation(tmp_path)
+    create = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, *mode: create(path, flags & ~os.O_EXCL, *mode))
+    assert not has_exclusive_creation(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,43 @@
+"""What an engine prepares, and the losses of its first steps."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from caltech_exp.config import RunConfig
+from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.splits import DataSet
+from caltech_exp.machine import computes_bf16
+from caltech_exp.training import loop
+from caltech_exp.training.engine import Parts
+from caltech_exp.training.loop import set_seed
+
+CPU = torch.device("cpu")
+PRECISION = "bf16" if computes_bf16() else "fp32"
+"""That of tests of what holds in either: bf16, unless this CPU emulates it, twenty times slower."""
+TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
+"""As `model`, where the network is not what is tested."""
+
+
+def prepare(
+    config: RunConfig, data: DataSet, packs: PackPlace, *, seed: int = 0, device: torch.device = CPU
+) -> Parts:
+    """The parts of a run as `train` prepares them."""
+    set_seed(seed)
+    return loop.prepare(config, data, device, packs)
+
+
+def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
+    """The losses of the first `steps` steps, over as many epochs as they need, computed in `dtype`."""
+    parts.net.to(dtype).train()
+    found = []
+    for _, (inputs, labels) in zip(range(steps), parts.train.forever(), strict=False):
+        parts.optimizer.zero_grad()
+        with parts.arithmetic():
+            outputs = parts.forward(inputs.to(dtype) if dtype == torch.float64 else inputs)
+        loss = nn.functional.cross_entropy(outputs.to(dtype), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parts.optimizer.step()
+        found.append(loss.item())
+    return found

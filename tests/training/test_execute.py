@@ -1,0 +1,362 @@
+"""How a run ends is always on record."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from caltech_exp.cli import UserError
+from caltech_exp.config import run_id
+from caltech_exp.data.pack_format import Contents
+from caltech_exp.data.packs import Pack, PackPlace, load_pack
+from caltech_exp.data.splits import read_data_set
+from caltech_exp.models.networks import build
+from caltech_exp.models.weights import pin, sha256
+from caltech_exp.provenance import library_versions
+from caltech_exp.records import read_record
+from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, lease_files, read_sign, take
+from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Epoch, Failure, Progress, read_result
+from caltech_exp.study.run_status import CHECKPOINT
+from caltech_exp.training.checkpoint import Keeper
+from caltech_exp.training.device import choose_device
+from caltech_exp.training.failures import Interrupted, error_line
+from caltech_exp.training.loop import Trained, train
+from caltech_exp.training.run import _progress, execute
+from tests.conftest import Disk
+from tests.tools.engines import CPU
+from tests.tools.tasks import CONFIG, ORIGIN, finish, task
+
+RESNET18 = CONFIG.but(model="resnet18")
+
+
+def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    data = read_data_set(stand_in)
+    result = finish(CONFIG, 7, task(tmp_path, data, packs))
+    folder = tmp_path / run_id(CONFIG, 7)
+    assert read_result(folder) == result
+    assert (result.schema_version, result.seed, result.config, result.status) == (1, 7, CONFIG, "finished")
+    assert result.val_accuracy == result.epochs[-1].val_accuracy
+    assert result.data.stand_in
+    assert result.data.fingerprint == data.fingerprint
+    assert result.libraries["torch"] == torch.__version__.partition("+")[0]
+    assert (result.job, result.code) == ("12_3", ORIGIN.code)
+    assert result.device.type == "cpu"
+    assert [file.name for file in folder.iterdir()] == [RESULT]
+
+
+def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    context = task(tmp_path, read_data_set(stand_in), packs)
+    assert finish(CONFIG, 0, context).first_loss != finish(CONFIG, 1, context).first_loss
+
+
+def test_the_best_epoch_may_be_before_the_last(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def past_its_best(*given: Any) -> Trained:
+        trained = train(*given)
+        accuracies = zip(trained.epochs, (0.25, 0.75, 0.5), strict=True)
+        return replace(trained, epochs=tuple(e.model_copy(update={"val_accuracy": a}) for e, a in accuracies))
+
+    monkeypatch.setattr("caltech_exp.training.run.train", past_its_best)
+    result = finish(CONFIG.but(epochs=3), 0, task(tmp_path, read_data_set(stand_in), packs))
+    assert (result.val_accuracy, result.best_val_accuracy) == (0.5, 0.75)
+
+
+def test_a_result_holds_the_versions_of_its_device(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caltech_exp.training.run.cuda_versions", lambda device: {"cuda": f"of {device.type}"})
+    result = finish(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
+    assert result.libraries == {**library_versions(), "cuda": "of cpu"}
+
+
+def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    data = read_data_set(stand_in)
+    first = execute(CONFIG, 0, task(tmp_path, data, packs))
+    assert execute(CONFIG, 0, task(tmp_path, data, packs)) == first
+
+
+def test_runs_of_one_process_open_every_pack_once(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def spy(folder: Path, name: str, contents: Contents) -> Pack | str:
+        pack = load_pack(folder, name, contents)
+        opened.extend([contents.split] if isinstance(pack, Pack) else [])
+        return pack
+
+    monkeypatch.setattr("caltech_exp.data.packs.load_pack", spy)
+    data = read_data_set(stand_in)
+    for seed in (0, 1):
+        execute(CONFIG, seed, task(tmp_path / "runs", data, PackPlace(tmp_path / "packs")))
+    assert opened == ["train", "val", "test"]
+
+
+def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    result = finish(CONFIG.but(lr=1e20, batch_size=2), 0, task(tmp_path, read_data_set(stand_in), packs))
+    assert result.status == "diverged"
+    assert result.val_accuracy is None
+    assert result.epochs[0].train_loss is None
+    assert read_result(tmp_path / result.run_id) == result
+
+
+def test_a_failure_is_recorded_and_cleared_by_the_next_try(
+    stand_in: Path, tmp_path: Path, packs: PackPlace
+) -> None:
+    data = read_data_set(stand_in)
+    broken = RESNET18.but(weights=str(tmp_path / "missing.pth"))
+    with pytest.raises(UserError):
+        execute(broken, 0, task(tmp_path, data, packs))
+    folder = tmp_path / run_id(broken, 0)
+    failure = read_record(folder / FAILURE, Failure)
+    assert isinstance(failure, Failure)
+    assert "missing.pth cannot be read (No such file or directory); bring the file back" in failure.error
+    assert (failure.kind, failure.job, failure.log) == ("mistake", "12_3", "/logs/12_3.out")
+    assert "Traceback" in failure.traceback
+    assert not (folder / PROGRESS).exists()
+    torch.save({}, tmp_path / "missing.pth")
+    with pytest.raises(UserError, match="hold an empty dict"):
+        execute(broken, 0, task(tmp_path, data, packs))
+
+
+def test_progress_stands_beside_a_run_in_training(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("caltech_exp.training.loop.evaluate", killed)
+    with pytest.raises(Killed):
+        execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
+    progress = read_record(tmp_path / run_id(CONFIG, 0) / PROGRESS, Progress)
+    assert isinstance(progress, Progress)
+    assert (progress.epoch, progress.epochs, progress.submission) == (0, 1, ORIGIN.submission)
+
+
+def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="asked for a GPU and finds none; check gpus_per_node or gres"):
+        choose_device("cuda")
+    assert choose_device("auto") == choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("one line"), "one line"),
+        (
+            UserError(
+                "Caught UserError in worker 0.\nTraceback:\n  x\ncaltech_exp.errors.UserError: damaged image"
+            ),
+            "damaged image",
+        ),
+        (ValueError("first\nsecond"), "ValueError: second"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_errors_in_one_line(error: Exception, line: str) -> None:
+    assert error_line(error) == line
+
+
+def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
+    epochs = [
+        Epoch(epoch=k + 1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, seconds=seconds)
+        for k, seconds in enumerate((60.0, 2.0, 2.0))
+    ]
+    assert _progress(CONFIG.but(epochs=10), "r", epochs, 1.0, ORIGIN).seconds_left == 14.0
+    assert _progress(CONFIG.but(epochs=10), "r", epochs[:1], 1.0, ORIGIN).seconds_left == 540.0
+    assert _progress(CONFIG.but(epochs=10), "r", [], None, ORIGIN).seconds_left is None
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
+    assert lease is not None
+    assert execute(CONFIG, 0, task(tmp_path, data, packs)) is None
+    assert "left to job 99_0 on " in capsys.readouterr().out
+    lease.release()
+    assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (RESULT, b'{"schema_version": 2}'),
+        (CHECKPOINT, b"all else" + b"caltech_exp checkpoint 2 sha256 " + b"0" * 64),
+    ],
+)
+def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
+    name: str, content: bytes, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert f"{folder / name} was made by a newer version of caltech_exp (" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: content}
+
+
+def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_lease: Lease) -> None:
+        raise LeaseLostError("lost")
+
+    monkeypatch.setattr(Lease, "check", lost)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    names = {path.name for path in (tmp_path / run_id(CONFIG, 0)).iterdir()}
+    assert not {RESULT, FAILURE, CHECKPOINT} & names
+
+
+def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
+    stand_in: Path, small_disk: Disk, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    context = replace(task(small_disk.path, data, packs), checkpoint_seconds=0.0)
+    # ResNet-18's checkpoint takes 90 MB; the result fits into the 1 MB that there is.
+    result = finish(RESNET18, 0, context)
+    assert "no checkpoint: " in capsys.readouterr().out
+    assert [path.name for path in (small_disk.path / result.run_id).iterdir()] == [RESULT]
+
+    small_disk.fill()
+    with pytest.raises(OSError, match="No space left"):
+        execute(RESNET18, 1, context)
+    assert "cannot be written down" in capsys.readouterr().out
+    assert read_result(small_disk.path / result.run_id) == result
+    small_disk.change("size=200m")
+    assert finish(RESNET18, 1, context).status == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackPlace) -> None:
+    small_disk.change("ro")
+    with pytest.raises(OSError, match="Read-only file system"):
+        execute(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
+
+
+def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+    data, file = read_data_set(stand_in), tmp_path / "net.pth"
+    torch.save(build(CONFIG).state_dict(), file)
+    config = CONFIG.but(weights=pin(str(file)))
+    result = finish(config, 0, task(tmp_path, data, packs))
+    assert result.weights_sha256 == sha256(file)
+    assert finish(CONFIG, 0, task(tmp_path, data, packs)).weights_sha256 is None
+    before = result.model_dump(mode="json", exclude={"weights_sha256"})  # of a version without it
+    (tmp_path / result.run_id / RESULT).write_text(json.dumps(before))
+    again = read_result(tmp_path / result.run_id)
+    assert again == result.model_copy(update={"weights_sha256": None})
+
+
+def test_a_run_that_goes_on_names_the_weights_it_began_with(
+    stand_in: Path, tmp_path: Path, packs: PackPlace
+) -> None:
+    file = tmp_path / "net.pth"
+    torch.save(build(CONFIG).state_dict(), file)
+    began = sha256(file)
+    context = task(tmp_path, read_data_set(stand_in), packs)
+    config = CONFIG.but(weights=str(file))  # as a study of an earlier version names it
+    context.requests.stop = True
+    with pytest.raises(Interrupted):
+        execute(config, 0, context)
+    torch.save(build(CONFIG).state_dict(), file)
+    assert sha256(file) != began
+    assert finish(config, 0, task(tmp_path, read_data_set(stand_in), packs)).weights_sha256 == began
+
+
+def taken_by_another(folder: Path) -> None:
+    """The run's lease becomes another process's, as after this one slept."""
+    last = lease_files(folder)[-1]
+    last.write_text(re.sub('"token": "[0-9a-f]+"', '"token": "another"', last.read_text()))
+
+
+def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / run_id(CONFIG, 0)
+
+    def fails(*_: object) -> None:
+        taken_by_another(folder)
+        raise ValueError("of the one that slept")
+
+    monkeypatch.setattr("caltech_exp.training.run.train", fails)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert not (folder / FAILURE).exists()
+    printed = capsys.readouterr().out
+    assert "another process took the run; here it failed: ValueError: of the one that slept" in printed
+    assert lease_files(folder)[0].stat().st_mtime > 0  # the other's
+
+
+def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+
+    def slow(*given: Any) -> Trained:
+        trained = train(given[0], given[1], given[2], given[3], given[4], lambda *_: None)
+        taken_by_another(folder)
+        with pytest.raises(LeaseLostError):
+            given[5](trained.epochs, None)
+        return trained
+
+    monkeypatch.setattr("caltech_exp.training.run.train", slow)
+    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert [path.name for path in folder.iterdir()] == ["lease.000001.json"]
+
+
+def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / run_id(CONFIG, 0)
+    between = Keeper.between
+
+    def asleep(keeper: Keeper, snapshot: Callable[[], dict[str, Any]]) -> None:
+        taken_by_another(folder)
+        between(keeper, snapshot)
+
+    monkeypatch.setattr(Keeper, "between", asleep)
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), checkpoint_seconds=0.0)
+    assert execute(CONFIG, 0, context) is None
+    assert not {RESULT, FAILURE, CHECKPOINT} & {path.name for path in folder.iterdir()}
+
+
+def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, longer = read_data_set(stand_in), CONFIG.but(epochs=3, max_images=8)
+    whole = finish(longer, 0, task(tmp_path / "undisturbed", data, packs))
+    folder = tmp_path / "runs" / whole.run_id
+    note = Keeper.note
+
+    def asked(keeper: Keeper, progress: Progress) -> None:
+        sign = read_sign(folder)
+        assert sign is not None
+        assert sign.holder is not None
+        if progress.epoch == 1 and sign.number == 1:
+            (folder / REQUEST).write_text(sign.holder.token)
+        note(keeper, progress)
+
+    monkeypatch.setattr(Keeper, "note", asked)
+    context = task(tmp_path / "runs", data, packs)
+    with pytest.raises(ReplacedError, match="Slurm has started this job again"):
+        execute(longer, 0, context)
+    assert {path.name for path in folder.iterdir()} == {CHECKPOINT, PROGRESS, REQUEST, "lease.000001.json"}
+    sign = read_sign(folder)
+    assert sign is not None
+    assert sign.beat == 0  # given back
+    result = finish(longer, 0, context)
+    assert result.attempts == 2
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in result.epochs] == [
+        (epoch.train_loss, epoch.val_loss) for epoch in whole.epochs
+    ]
+    assert [path.name for path in folder.iterdir()] == [RESULT]

@@ -1,0 +1,250 @@
+"""A run that is asked to stop leaves a checkpoint, and goes on from it if it is its own."""
+
+import errno
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from caltech_exp.config import run_id
+from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.splits import read_data_set
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.records import read_record
+from caltech_exp.study.lease import read_sign
+from caltech_exp.study.results import FAILURE, RESULT, Failure, Result
+from caltech_exp.study.run_status import CHECKPOINT
+from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
+from caltech_exp.training.engine import Batch, Parts
+from caltech_exp.training.failures import Interrupted, Requests
+from caltech_exp.training.loop import train_step
+from caltech_exp.training.run import execute
+from tests.tools.tasks import CONFIG, ORIGIN, finish, task
+
+LONGER = CONFIG.but(epochs=3, max_images=8)
+
+
+def stop_after(calls: int, requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the run to stop after that many steps, as a signal would."""
+    steps = itertools.count(1)
+    step = train_step
+
+    def counted(parts: Parts, batch: Batch) -> torch.Tensor:
+        requests.stop = next(steps) >= calls
+        return step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.training.loop.train_step", counted)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = read_data_set(stand_in)
+    whole = finish(LONGER, 0, task(tmp_path / "undisturbed", data, packs))
+    requests = Requests()
+    stop_after(3, requests, monkeypatch)
+    context = replace(task(tmp_path / "runs", data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    folder = tmp_path / "runs" / whole.run_id
+    assert (folder / CHECKPOINT).exists()
+    assert not (folder / FAILURE).exists()
+    assert not requests.heard
+    sign = read_sign(folder)
+    assert sign is not None
+    assert sign.beat == 0  # given back
+
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert result.attempts == 2
+    assert bits(result) == bits(whole)
+    assert [path.name for path in folder.iterdir()] == [RESULT]
+
+
+def bits(result: Result) -> dict[str, Any]:
+    """What no disturbance may change."""
+    changing = {"job", "host", "started", "wall_seconds", "attempts", "images_per_second", "peak_memory_bytes"}
+    kept = result.model_dump(exclude={*changing, "energy_joules", "code"})
+    return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
+
+
+def test_time_and_energy_of_earlier_attempts_count(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = itertools.count(0, 10)  # joules, ten more whenever it is asked
+    monkeypatch.setattr("caltech_exp.training.run.energy_joules", lambda _device: float(next(counter)))
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    assert state["energy_joules"] == 10
+    write_checkpoint(path, {**state, "wall_seconds": 1000.0, "energy_joules": 500.0, "started": "before"})
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert 1000 < result.wall_seconds < 1100
+    assert result.energy_joules == 510
+    assert result.started == "before"
+
+
+def test_requests_are_heard_from_the_first_step_on(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, requests = read_data_set(stand_in), Requests()
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    heard: list[bool] = []
+    steps = itertools.count(1)
+
+    def noted(parts: Parts, batch: Batch) -> torch.Tensor:
+        heard.append(requests.heard)
+        requests.stop = next(steps) == 3
+        return train_step(parts, batch)
+
+    monkeypatch.setattr("caltech_exp.training.loop.train_step", noted)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    assert heard == [False, True, True]
+    finish(LONGER, 0, context)
+    assert heard[3:] == [False, True, True]  # a run that goes on has a first step too
+    assert not requests.heard
+
+
+def test_checkpoints_come_as_often_as_asked(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_data_set(stand_in)
+    finish(CONFIG, 0, replace(task(tmp_path / "often", data, packs), checkpoint_seconds=0.0))
+    assert capsys.readouterr().out.count("checkpoint written") == 3  # a step, validation, test
+    finish(CONFIG, 0, replace(task(tmp_path / "rarely", data, packs), checkpoint_seconds=3600.0))
+    assert "checkpoint written" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "what", ["damaged", "of another device", "of other data", "compiled", "other layers frozen"]
+)
+def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
+    what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data = read_data_set(stand_in)
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    context = replace(task(tmp_path, data, packs), requests=requests)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    if what == "damaged":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        changed: dict[str, dict[str, Any]] = {
+            "of another device": {"device": {"type": "cuda", "name": "H200"}},
+            "of other data": {"data": "f" * 16},
+            "compiled": {"compiled": True},
+            "other layers frozen": {"own_freezing": None},  # as checkpoints of before have it
+        }
+        write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert "checkpoint.pt is not used: " in capsys.readouterr().out
+    assert len(result.epochs) == 3
+    assert not path.exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    folder = tmp_path / run_id(LONGER, 0)
+    saved = (folder / CHECKPOINT).read_bytes()
+    requests.stop = False
+
+    def unreadable(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("caltech_exp.training.checkpoint.read_checkpoint", unreadable)
+        with pytest.raises(OSError, match="Input/output error"):
+            execute(LONGER, 0, replace(context, checkpoint_seconds=0.0))
+    assert (folder / CHECKPOINT).read_bytes() == saved
+    failure = read_record(folder / FAILURE, Failure)
+    assert isinstance(failure, Failure)
+    assert failure.kind == "node"
+    stop_after(1000, requests, monkeypatch)
+    assert finish(LONGER, 0, context).attempts == 3
+
+
+def test_a_run_that_other_code_began_names_all_that_trained_it(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    codes = [ORIGIN.code.model_copy(update={"commit": digit * 40, "dirty": False}) for digit in "123"]
+    for code in (codes[0], codes[1], codes[1]):
+        stop_after(1, requests, monkeypatch)
+        with pytest.raises(Interrupted):
+            execute(LONGER, 0, replace(context, origin=replace(ORIGIN, code=code)))
+    stop_after(1000, requests, monkeypatch)
+    requests.stop = False
+    capsys.readouterr()
+    result = finish(LONGER, 0, replace(context, origin=replace(ORIGIN, code=codes[2])))
+    assert (result.code, result.earlier_code) == (codes[2], (codes[0], codes[1]))
+    assert f"began with other code, {codes[0]}, {codes[1]}; this is {codes[2]}" in capsys.readouterr().out
+
+
+def test_a_run_of_one_code_names_no_other(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    stop_after(1000, requests, monkeypatch)
+    assert finish(LONGER, 0, context).earlier_code == ()
+    assert "other code" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_version(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_after(1, requests, monkeypatch)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, context)
+    path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
+    state = read_checkpoint(path)
+    assert isinstance(state, dict)
+    del state["codes"]
+    write_checkpoint(path, state)
+    stop_after(1000, requests, monkeypatch)
+    result = finish(LONGER, 0, context)
+    assert result.earlier_code == (CodeVersion(version=ORIGIN.code.version, commit=None, dirty=None),)
+    assert result.attempts == 2
+
+
+def test_a_checkpoint_tells_whether_the_run_is_compiled(
+    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    stop_after(1, requests, monkeypatch)
+    monkeypatch.setattr("caltech_exp.training.run.is_compiled", lambda *_: True)
+    with pytest.raises(Interrupted):
+        execute(LONGER, 0, replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests))
+    state = read_checkpoint(tmp_path / run_id(LONGER, 0) / CHECKPOINT)
+    assert isinstance(state, dict)
+    assert state["kin"]["compiled"] is True

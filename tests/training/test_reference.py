@@ -1,0 +1,44 @@
+"""The reference engine's batches: the template's transforms, order and sizes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from caltech_exp.config import RunConfig
+from caltech_exp.data.dataset import eval_transform
+from caltech_exp.data.splits import IMAGES, DataSet, read_data_set
+from caltech_exp.training.loop import set_seed
+from caltech_exp.training.reference import loaders
+
+CPU = torch.device("cpu")
+CONFIG = RunConfig(engine="reference", model="resnet18", batch_size=8, max_images=20, workers=0)
+
+
+@pytest.fixture(scope="module")
+def data(stand_in: Path) -> DataSet:
+    return read_data_set(stand_in)
+
+
+def test_training_drops_the_incomplete_batch_and_shuffles(data: DataSet) -> None:
+    set_seed(0)
+    train, val, _ = loaders(CONFIG, data, CPU)
+    first, second = (torch.cat([labels for _, labels in train.draw(0)]) for _ in range(2))
+    assert len(first) == 16
+    assert not torch.equal(first, second)
+    assert sum(len(labels) for _, labels in val.draw(0)) == 20
+
+
+def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
+    _, val, _ = loaders(CONFIG, data, CPU)
+    images, labels = next(val.draw(0))
+    sample = data.val[0]
+    with Image.open(data.root / IMAGES / sample.path) as image:
+        expected = eval_transform(RunConfig())(image.convert("RGB"))
+    assert torch.equal(images[0], expected)
+    assert labels[0] == sample.label
+
+
+def test_every_split_tells_how_many_images_it_has(data: DataSet) -> None:
+    assert [batches.images for batches in loaders(CONFIG.but(max_images=5), data, CPU)] == [5, 5, 5]

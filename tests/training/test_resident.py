@@ -1,0 +1,65 @@
+"""Batches of packed images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from caltech_exp.data.pack_format import split_contents
+from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.splits import DataSet, read_data_set
+from caltech_exp.training.fast import Images, resident_images, training_layout
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(stand_in: Path) -> DataSet:
+    return read_data_set(stand_in)
+
+
+@pytest.fixture(scope="module")
+def images(data: DataSet, packs: PackPlace) -> Images:
+    return resident_images(packs, split_contents(data, "train", 64, "center"), CPU)
+
+
+def mapped_bytes(file: Path) -> int:
+    """How much of the mapped file counts as this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    for line in lines:
+        if line.endswith(str(file)):
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
+    raise AssertionError(f"{file} is not mapped")
+
+
+def test_labels_are_those_of_the_images(images: Images, data: DataSet) -> None:
+    index = torch.tensor([63, 0, 7])
+    chosen = [data.train[i * len(data.train) // 64].label for i in index.tolist()]
+    assert images.labels_of(index).tolist() == chosen
+
+
+def test_a_batch_holds_the_images_asked_for_in_their_order(images: Images) -> None:
+    batch = images.batch(torch.tensor([5, 2, 5]))
+    assert batch.shape == (3, 224, 224, 3)
+    assert torch.equal(batch[0], batch[2])
+    assert torch.equal(batch[1], images.batch(torch.tensor([2]))[0])
+
+
+@pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
+def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackPlace) -> None:
+    images = resident_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
+    before = images.packed.pixels.clone()
+    for _ in range(3):
+        images.batch(torch.arange(8), augment)
+    assert torch.equal(images.packed.pixels, before)
+
+
+@pytest.mark.parametrize("augment", ["none", "crop"])
+def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackPlace) -> None:
+    images = resident_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
+    for index in torch.randperm(64).view(8, 8):
+        images.batch(index, augment)
+    # What the last batch touched, and what the kernel maps around it.
+    assert mapped_bytes(images.pack.path) < images.packed.pixels.numel() / 2
+    images.packed.pixels.sum()
+    assert mapped_bytes(images.pack.path) > 0.9 * images.packed.pixels.numel()

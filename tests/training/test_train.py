@@ -1,0 +1,248 @@
+"""The training loop with either engine: the stand-in's JPEGs, a tiny network or a real one, a few steps."""
+
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from caltech_exp.cli import UserError
+from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.splits import IMAGES, DataSet, Sample, read_data_set
+from caltech_exp.models.initial_weights import InitialWeights
+from caltech_exp.models.networks import build_with_weights
+from caltech_exp.training.engine import Batch, Batches, Parts
+from caltech_exp.training.fast import EVAL_BATCH
+from caltech_exp.training.loop import Evaluation, Trained, evaluate, train, train_step
+from tests.tools.engines import CPU, PRECISION, TINY, prepare
+
+FAST = RunConfig(
+    model=TINY, epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01, precision=PRECISION
+)
+ENGINES = [pytest.param(FAST, id="fast"), pytest.param(FAST.but(engine="reference"), id="reference")]
+
+
+@pytest.fixture(scope="module")
+def data(stand_in: Path) -> DataSet:
+    return read_data_set(stand_in)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def short(request: pytest.FixtureRequest) -> RunConfig:
+    """A short run, with each engine as it comes: fast in bf16 where the CPU has it, reference in fp32."""
+    config: RunConfig = request.param
+    return config
+
+
+def run(config: RunConfig, data: DataSet, packs: PackPlace, seed: int = 0) -> Trained:
+    return train(config, seed, data, CPU, packs, lambda _epoch, _rate: None)
+
+
+@pytest.fixture(scope="module")
+def trained(short: RunConfig, data: DataSet, packs: PackPlace) -> Trained:
+    return run(short, data, packs)
+
+
+def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: RunConfig, device: torch.device) -> None:
+        raise UserError(f"{config.precision} on {device.type}")
+
+    monkeypatch.setattr("caltech_exp.training.loop.require_fp32", refuse)
+    with pytest.raises(UserError, match=f"{short.precision} on cpu"):
+        run(short, data, packs)
+
+
+def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
+    assert [epoch.epoch for epoch in trained.epochs] == [1, 2, 3]
+    assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.001])
+    assert trained.first_loss == pytest.approx(math.log(102), abs=0.5)
+    assert all(epoch.train_loss and epoch.val_loss and epoch.seconds > 0 for epoch in trained.epochs)
+    assert (trained.train_images, trained.val_images, trained.test_images) == (20, 20, 20)
+    assert trained.test_accuracy is not None
+    assert trained.images_per_second > 0
+    assert trained.peak_memory_bytes > 100 * 2**20
+    assert not trained.diverged
+
+
+def images_by_class(samples: Sequence[Sample]) -> list[int]:
+    found = Counter(sample.label for sample in samples)
+    return [found[label] for label in range(NUM_CLASSES)]
+
+
+def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    few = replace(data, train_val=data.train_val[:27], test=data.test[20:31])  # tested on other classes
+    trained = run(short.but(max_images=0), few, packs)
+    assert (trained.train_images, trained.val_images, trained.test_images) == (14, 13, 11)
+    assert trained.val_confusion is not None
+    assert trained.test_confusion is not None
+    assert trained.val_confusion.sum(axis=1).tolist() == images_by_class(few.val)
+    assert trained.test_confusion.sum(axis=1).tolist() == images_by_class(few.test)
+    assert trained.epochs[-1].val_accuracy == trained.val_confusion.trace() / 13
+    assert trained.test_accuracy == trained.test_confusion.trace() / 11
+
+
+def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    config = short.but(lr=0.3, momentum=0.5, weight_decay=0.25)
+    (group,) = prepare(config, data, packs).optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.25)
+    assert (group["nesterov"], group["dampening"]) == (False, 0)
+
+
+def test_the_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    trained = run(short.but(gamma=0.5), data, packs)
+    assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.005])
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_first_steps(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter((4.0, 2.0, 1.0, 0.5))
+
+    def step(parts: Parts, batch: Batch) -> torch.Tensor:
+        train_step(parts, batch)
+        return torch.tensor(next(losses))
+
+    monkeypatch.setattr("caltech_exp.training.loop.train_step", step)
+    trained = run(short.but(epochs=2), data, packs)
+    assert [epoch.train_loss for epoch in trained.epochs] == [3.0, 0.75]
+    assert trained.first_loss == 4.0
+
+
+def test_losses_are_computed_in_float32(trained: Trained) -> None:
+    for loss in (trained.first_loss, trained.test_loss):
+        assert loss is not None
+        assert torch.tensor(loss).bfloat16().item() != loss
+
+
+def test_same_seed_same_result_other_seed_another(
+    short: RunConfig, trained: Trained, data: DataSet, packs: PackPlace
+) -> None:
+    losses = [(epoch.train_loss, epoch.val_loss) for epoch in trained.epochs]
+    again = run(short, data, packs)
+    other = run(short, data, packs, seed=1)
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in again.epochs] == losses
+    assert again.test_loss == trained.test_loss
+    assert [(epoch.train_loss, epoch.val_loss) for epoch in other.epochs] != losses
+
+
+def test_it_learns(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    config = short.but(model="resnet18", epochs=8, step_size=8, max_images=8, lr=0.02)
+    losses = [epoch.train_loss for epoch in run(config, data, packs).epochs]
+    assert losses[0] is not None
+    assert losses[-1] is not None
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    trained = run(short.but(lr=1e20), data, packs)
+    assert trained.diverged
+    assert len(trained.epochs) == 1
+    assert trained.epochs[0].train_loss is None
+    assert trained.test_accuracy is None
+
+
+def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
+        return replace(evaluate(parts, batches, between), loss=math.inf)
+
+    monkeypatch.setattr("caltech_exp.training.loop.evaluate", infinite)
+    trained = run(short, data, packs)
+    assert trained.diverged
+    (epoch,) = trained.epochs
+    assert epoch.train_loss is not None
+    assert epoch.val_loss is None
+    assert trained.test_accuracy is None
+
+
+def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+    told: list[tuple[int, float | None]] = []
+    train(short.but(epochs=2), 0, data, CPU, packs, lambda epochs, rate: told.append((len(epochs), rate)))
+    assert [epoch for epoch, _ in told] == [0, 1, 2]
+    assert told[0][1] is None
+    assert all(rate for _, rate in told[1:])
+
+
+def test_evaluation_counts_every_image_once(
+    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
+    parts = prepare(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
+    images = torch.cat([images for images, _ in parts.test.draw(0)])
+    labels = torch.cat([labels for _, labels in parts.test.draw(0)])
+    parts.net.eval()
+    with torch.no_grad():
+        outputs = parts.net(images)
+    found = evaluate(parts, parts.test)
+    assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
+    assert found.accuracy == (outputs.argmax(1) == labels).double().mean().item()
+    assert found.confusion.sum() == len(labels)
+    for label, predicted in zip(labels.tolist(), outputs.argmax(1).tolist(), strict=True):
+        assert found.confusion[label, predicted] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "freeze", "trainable"),
+    [("resnet18", "conv", "fc."), ("alexnet", "conv", "classifier."), ("alexnet", "fc", "features.")],
+)
+def test_frozen_layers_stay_as_they_were(
+    model: str,
+    freeze: str,
+    trainable: str,
+    short: RunConfig,
+    data: DataSet,
+    packs: PackPlace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nets = []
+
+    def keep(config: RunConfig) -> tuple[torch.nn.Module, InitialWeights | None]:
+        net, initial = build_with_weights(config)
+        before = {name: value.detach().clone() for name, value in net.named_parameters()}
+        nets.append((net, before))
+        return net, initial
+
+    monkeypatch.setattr(f"caltech_exp.training.{short.engine}.build_with_weights", keep)
+    run(short.but(model=model, freeze=freeze, epochs=1, max_images=8), data, packs)
+    ((net, before),) = nets
+    changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith(trainable)}
+
+
+DAMAGED = [
+    pytest.param(FAST, id="fast"),
+    pytest.param(FAST.but(engine="reference"), id="reference"),
+    pytest.param(FAST.but(engine="reference", workers=1), id="reference, in a worker"),
+]
+
+
+@pytest.mark.parametrize("config", DAMAGED)
+def test_an_image_damaged_after_submission_is_named(
+    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(data.root, tmp_path / "data"))
+    broken = read_data_set(folder)
+    for sample in broken.train:
+        (folder / IMAGES / sample.path).write_bytes(b"\xff\xd8 broken")
+    with pytest.raises(UserError, match=r"damaged image .*\(train.txt line \d+\)"):
+        run(config, broken, packs)
+
+
+@pytest.mark.parametrize("config", DAMAGED)
+def test_an_image_removed_after_submission_is_named(
+    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(data.root, tmp_path / "data"))
+    broken = read_data_set(folder)
+    for sample in broken.train:
+        (folder / IMAGES / sample.path).unlink()
+    with pytest.raises(UserError, match=r"damaged image .*\(train.txt line \d+\): .*No such file"):
+        run(config, broken, packs)
