@@ -177,7 +177,7 @@ def test_tasks_run_the_checkout_that_submitted_them_wherever_that_was_done(
 ) -> None:
     # `submit` runs in tmp_path, which would be first on a task's sys.path.
     (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "__init__.py").write_text("raise SystemExit('the wrong jobs')")
+    (tmp_path / "caltech_exp").mkdir()
+    (tmp_path / "caltech_exp" / "__init__.py").write_text("raise SystemExit('the wrong caltech_exp')")
     done = submit(*small, "seeds=1", "profile=testbed", f"runs={tmp_path / 'runs'}", "wait=true")
     assert done.returncode == 0, done.stderr

@@ -121,7 +121,7 @@ def test_jobs_run_the_code_that_was_submitted(small: tuple[str, ...], held: Path
     git = ["git", "-C", str(checkout), "-c", "user.name=n", "-c", "user.email=e"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=all"]):
         subprocess.run([*git, *words], check=True)
-    train = checkout / "caltech_exp" / "train.py"
+    train = checkout / "caltech_exp" / "training" / "loop.py"
     train.write_text(train.read_text() + "# not committed\n")
     command = [sys.executable, str(checkout / "jobs" / "submit.py"), *small, "seeds=1", f"profile={held}"]
     subprocess.run([*command, f"runs={runs}"], cwd=tmp_path, check=True, capture_output=True)
@@ -136,7 +136,7 @@ def test_jobs_run_the_code_that_was_submitted(small: tuple[str, ...], held: Path
         code["commit"]
         == subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     )
-    assert (snapshot / "caltech_exp" / "train.py").read_text().endswith("# not committed\n")
+    assert (snapshot / "caltech_exp" / "training" / "loop.py").read_text().endswith("# not committed\n")
 
 
 def test_where_no_job_may_do_without_a_gpu_the_runs_decode_the_images(

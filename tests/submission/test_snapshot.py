@@ -62,12 +62,13 @@ def test_code_run_from_a_snapshot_says_so(tmp_path: Path) -> None:
     snapshot = take_snapshot(tmp_path, code_version())
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     (tmp_path / "show.py").write_text(
-        "import jobs; from caltech_exp.provenance import code_version; print(jobs.__file__, code_version().source)"
+        "import caltech_exp; from caltech_exp.provenance import code_version\n"
+        "print(caltech_exp.__file__, code_version().source)"
     )
     done = subprocess.run(
         [sys.executable, *snapshot.command("show")], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [str(snapshot.folder / "jobs" / "__init__.py"), snapshot.folder.name]
+    assert done.stdout.split() == [str(snapshot.folder / "caltech_exp" / "__init__.py"), snapshot.folder.name]
 
 
 def test_what_a_code_version_tells() -> None:
