@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.namespaces import in_namespaces
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMMANDS = ("submit", "status", "cancel", "prepare", "benchmark", "aggregate", "compare", "publish")
 HEAVY = ("torch", "torchvision", "submitit", "pandas", "matplotlib")
@@ -40,3 +42,42 @@ def test_planning_and_submitting_import_no_torch(module: str) -> None:
     code = f"import sys, caltech_exp.{module}; print([m for m in ('torch', 'torchvision') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"
+
+
+ELSEWHERE = """
+import os, runpy, signal, sys, time
+from pathlib import Path
+del os.pidfd_open, os.sched_getaffinity, signal.pidfd_send_signal, time.CLOCK_BOOTTIME
+assert not os.listdir("/proc")
+checkout, folder = map(Path, sys.argv[1:])
+
+def call(script, *words):
+    sys.path[:] = [str(checkout / script.split("/")[0]), *path]
+    sys.argv = [script, *words]
+    try:
+        runpy.run_path(str(checkout / script), run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, (script, end.code)
+
+path = sys.path[:]
+runs = folder / "runs"
+call("tests/tools/simulate.py", f"out={runs}", "seeds=1")
+call("jobs/status.py", f"runs={runs}")
+call("reports/aggregate.py", f"runs={runs}", f"out={folder / 'report'}")
+call("reports/publish.py", f"runs={runs}", f"out={folder / 'copy'}")
+call("reports/compare.py", f"first={runs}", f"second={folder / 'copy'}")
+from caltech_exp.study.lease import read_sign, take
+from caltech_exp.executors.local import end_orphans, has_orphans
+assert (end_orphans(runs), has_orphans(runs)) == (0, False)
+lease = take(folder / "run", "1_0")
+assert (read_sign(folder / "run").alive, lease.number) == (None, 1)
+lease.release()
+print("all ran")
+"""
+"""Commands where Python has none of Linux's own calls, and there is no /proc: as on macOS."""
+
+
+def test_commands_that_only_read_need_no_linux(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs none /proc && exec "$@"'
+    words = [sys.executable, "-c", ELSEWHERE, str(CHECKOUT), str(tmp_path)]
+    assert in_namespaces("-m", "sh", "-c", mount, "sh", *words).endswith("all ran\n")
