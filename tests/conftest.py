@@ -251,7 +251,7 @@ def small_packs(stand_in: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+def code_snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     """This code as tasks run it."""
     return take_snapshot(tmp_path_factory.mktemp("study"), code_version())
 

@@ -80,7 +80,7 @@ def test_a_damaged_record_of_a_queue_is_named(text: str, tmp_path: Path) -> None
 
 
 def test_without_locks_two_submissions_may_meet_and_a_queue_on_this_machine_is_refused(
-    tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(_file: int, _how: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
@@ -89,7 +89,7 @@ def test_without_locks_two_submissions_may_meet_and_a_queue_on_this_machine_is_r
     with study_lock(tmp_path / "runs"):
         pass
     with pytest.raises(UserError, match=r"is on a file system without locks \(Function not implemented\)"):
-        start_queue(tmp_path, LocalQueue({}, 1, ()), snapshot)
+        start_queue(tmp_path, LocalQueue({}, 1, ()), code_snapshot)
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[3]"])
@@ -101,26 +101,28 @@ def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: 
     assert cancelled(tmp_path) == {"local-0", "local-1"}
 
 
-def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path, snapshot: Snapshot) -> None:
+def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path, code_snapshot: Snapshot) -> None:
     task: Callable[[], Any] = partial(os.system, "echo given $CUDA_VISIBLE_DEVICES")
-    start_queue(tmp_path, LocalQueue({"local-0": task}, 1, ("MIG-5c0d-2", "1")), snapshot)
+    start_queue(tmp_path, LocalQueue({"local-0": task}, 1, ("MIG-5c0d-2", "1")), code_snapshot)
     until(lambda: not is_alive(tmp_path))
     (log,) = tmp_path.glob("*_log.out")
     assert "given MIG-5c0d-2\n" in log.read_text()
 
 
-def test_a_slot_runs_one_task_at_a_time(tmp_path: Path, snapshot: Snapshot) -> None:
+def test_a_slot_runs_one_task_at_a_time(tmp_path: Path, code_snapshot: Snapshot) -> None:
     log = tmp_path / "log"
     task: Callable[[], Any] = partial(os.system, f"echo start >> {log}; sleep 1; echo end >> {log}")
-    start_queue(tmp_path, LocalQueue({f"local-{number}": task for number in range(3)}, 1, ()), snapshot)
+    start_queue(tmp_path, LocalQueue({f"local-{number}": task for number in range(3)}, 1, ()), code_snapshot)
     until(lambda: not is_alive(tmp_path))
     assert log.read_text().split() == ["start", "end"] * 3
 
 
 @pytest.mark.parametrize("version", ["this one", "before snapshots were checked"])
-def test_tasks_without_their_queue_are_found_and_ended(version: str, snapshot: Snapshot, tmp_path: Path) -> None:
+def test_tasks_without_their_queue_are_found_and_ended(
+    version: str, code_snapshot: Snapshot, tmp_path: Path
+) -> None:
     words = ("-u", "-m", "submitit.core._submit", str(tmp_path))
-    given = snapshot.command("caltech_exp.executors.task_process", *words) if version == "this one" else words
+    given = code_snapshot.command("caltech_exp.executors.task_process", *words) if version == "this one" else words
     environment = {**os.environ, "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
     running = subprocess.Popen([sys.executable, *given], env=environment)  # waits for its pickle
     try:

@@ -113,7 +113,7 @@ def read_by_bash(script: Path, folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
-def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path, snapshot: Snapshot) -> None:
+def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path, code_snapshot: Snapshot) -> None:
     """100 profiles with text of any kind in every field that is no shell."""
     task: Callable[[], None] = partial(print)
 
@@ -125,7 +125,9 @@ def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path,
         profile = SlurmProfile.model_validate(
             {"executor": "slurm", **values, "sbatch": {"reservation": reservation}, "srun_args": srun_args}
         )
-        assert queue_array("scratch.study", "comment x/0", [task], tmp_path / "logs", profile, snapshot) == ["1"]
+        assert queue_array("scratch.study", "comment x/0", [task], tmp_path / "logs", profile, code_snapshot) == [
+            "1"
+        ]
         script = slurm / "script.sh"
         read_by_bash(script, tmp_path / "empty")
         given = options(script.read_text())
@@ -140,28 +142,28 @@ def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path,
     "name", ["a b", "a'b", 'a"b', "$(touch made)", "`touch made`", "a;touch made", "#a", "日本"]
 )
 def test_folders_reach_sbatch_and_srun_as_they_are_called(
-    name: str, slurm: Path, tmp_path: Path, snapshot: Snapshot
+    name: str, slurm: Path, tmp_path: Path, code_snapshot: Snapshot
 ) -> None:
     folder = tmp_path / name
     check_log_folder(folder)
     profile = SlurmProfile(executor="slurm", device="cpu")
-    queue_array("scratch.study", "comment", [partial(print)], folder, profile, snapshot)
+    queue_array("scratch.study", "comment", [partial(print)], folder, profile, code_snapshot)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert options((slurm / "script.sh").read_text())["output"] == f"{folder}/%j_0_log.out"
     assert f"{folder}/%j_%t_log.out" in (slurm / "arguments").read_text().split("\0")
     # The user's own, and the snapshot is named in the command.
     assert (slurm / "python_path").read_text() == "/of/the/user"
-    assert str(snapshot.folder) in (slurm / "arguments").read_text().split("\0")
+    assert str(code_snapshot.folder) in (slurm / "arguments").read_text().split("\0")
 
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("account", ["a\\", "a'b", 'a" b', "a\\' --no-such-option \\'", "#", "$(touch made)"])
 def test_a_real_sbatch_reads_what_is_written(
-    account: str, slurm: Path, tmp_path: Path, snapshot: Snapshot
+    account: str, slurm: Path, tmp_path: Path, code_snapshot: Snapshot
 ) -> None:
     """`--test-only` reads the whole script and queues nothing; whether a node is free for it is not asked here."""
     profile = SlurmProfile(executor="slurm", device="cpu", account=account)
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, snapshot)
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
     real = next(
         found for folder in os.environ["PATH"].split(os.pathsep)[1:] if (found := Path(folder) / "sbatch").exists()
     )
@@ -172,20 +174,20 @@ def test_a_real_sbatch_reads_what_is_written(
     assert done.returncode == 0 or "allocation failure" in done.stderr, done.stderr
 
 
-def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path, snapshot: Snapshot) -> None:
+def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path, code_snapshot: Snapshot) -> None:
     profile = SlurmProfile(
         executor="slurm", device="cpu", setup=["export WORD='a b'"], python='env "WORD=$WORD" python'
     )
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, snapshot)
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "arguments").read_text().split("\0")[5:8] == ["env", "WORD=a b", "python"]
 
 
 def test_a_tasks_variables_reach_it_although_the_site_exports_none(
-    slurm: Path, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+    slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = SlurmProfile(executor="slurm", device="cpu", sbatch={"export": "NONE"})
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, snapshot)
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
     monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")  # as sbatch sets it for the script
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "export").read_text() == "ALL"
@@ -193,10 +195,10 @@ def test_a_tasks_variables_reach_it_although_the_site_exports_none(
 
 @pytest.mark.parametrize("cores", ["3", None])
 def test_srun_is_told_how_many_cores_the_task_has(
-    cores: str | None, slurm: Path, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+    cores: str | None, slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = SlurmProfile(executor="slurm", device="cpu", setup=["set -eu"])
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, snapshot)
+    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("SRUN_CPUS_PER_TASK", "64")  # of a job that submitted this one
     if cores:
@@ -210,7 +212,7 @@ OF_A_JOB = ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_GPUS_PER_NODE", "SLURM_C
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_job_submits_others_without_its_own_variables(
-    inside: bool, slurm: Path, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+    inside: bool, slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/where/it/is")
     monkeypatch.setenv("SBATCH_JOB_NAME", "another")
@@ -226,7 +228,7 @@ def test_a_job_submits_others_without_its_own_variables(
         [partial(print)],
         tmp_path / "logs",
         SlurmProfile(executor="slurm", device="cpu"),
-        snapshot,
+        code_snapshot,
     )
     seen = (slurm / "environment").read_text()
     assert "SLURM_CONF=/where/it/is" in seen
@@ -236,10 +238,12 @@ def test_a_job_submits_others_without_its_own_variables(
 
 
 def seen_by_sbatch(
-    profile: SlurmProfile, slurm: Path, tmp_path: Path, snapshot: Snapshot, unset: tuple[str, ...] = ()
+    profile: SlurmProfile, slurm: Path, tmp_path: Path, code_snapshot: Snapshot, unset: tuple[str, ...] = ()
 ) -> set[str]:
     """Names of the variables in sbatch's environment that it takes options from."""
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, snapshot, unset=unset)
+    queue_array(
+        "scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot, unset=unset
+    )
     lines = (slurm / "environment").read_text().splitlines()
     return {line.partition("=")[0] for line in lines if line.startswith("SBATCH_")}
 
@@ -271,23 +275,23 @@ def test_the_users_variables_for_sbatch_do_not_beat_the_profile(
     gone: set[str],
     slurm: Path,
     tmp_path: Path,
-    snapshot: Snapshot,
+    code_snapshot: Snapshot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in (*NEITHER_SET_NOR_KEPT, *OF_SIZE, *OF_PLACE):
         monkeypatch.setenv(name, "1")
     profile = SlurmProfile.model_validate({"executor": "slurm", "device": "cpu", **settings})
     counting = (OF_SIZE | OF_PLACE) - gone
-    assert seen_by_sbatch(profile, slurm, tmp_path, snapshot) == counting
+    assert seen_by_sbatch(profile, slurm, tmp_path, code_snapshot) == counting
     told = ", ".join(f"{name}=1" for name in sorted(counting))
     assert variables_line(profile) == f"sbatch also takes options from the environment: {told}"
     assert os.environ["SBATCH_TIMELIMIT"] == "1"
 
 
 def test_jobs_without_a_gpu_get_none_from_the_environment(
-    slurm: Path, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+    slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (*OF_SIZE, *OF_PLACE):
         monkeypatch.setenv(name, "1")
     profile = cpu_profile(SlurmProfile(executor="slurm", gpus_per_node=1))
-    assert seen_by_sbatch(profile, slurm, tmp_path, snapshot, OF_TRAINING) == OF_PLACE - {"SBATCH_CONSTRAINT"}
+    assert seen_by_sbatch(profile, slurm, tmp_path, code_snapshot, OF_TRAINING) == OF_PLACE - {"SBATCH_CONSTRAINT"}

@@ -36,14 +36,14 @@ def folder(tmp_path: Path) -> Path:
 LOCAL = {**os.environ, "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7", "PYTHONSAFEPATH": "1"}
 
 
-def command(snapshot: Snapshot, module: str, folder: Path) -> tuple[str, ...]:
+def command(code_snapshot: Snapshot, module: str, folder: Path) -> tuple[str, ...]:
     words = ("-u", "-m", "submitit.core._submit") if module == "caltech_exp.executors.task_process" else ()
-    return snapshot.command(module, *words, str(folder))
+    return code_snapshot.command(module, *words, str(folder))
 
 
-def start(snapshot: Snapshot, module: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def start(code_snapshot: Snapshot, module: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command(snapshot, module, folder)],
+        [sys.executable, *command(code_snapshot, module, folder)],
         env=LOCAL,
         capture_output=True,
         text=True,
@@ -78,8 +78,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_a_file_of_ones_own_is_run(module: str, snapshot: Snapshot, folder: Path) -> None:
-    done = start(snapshot, module, folder)
+def test_a_file_of_ones_own_is_run(module: str, code_snapshot: Snapshot, folder: Path) -> None:
+    done = start(code_snapshot, module, folder)
     assert done.returncode == 0, done.stderr
     assert (folder.parent / "made").exists()
 
@@ -87,7 +87,7 @@ def test_a_file_of_ones_own_is_run(module: str, snapshot: Snapshot, folder: Path
 @pytest.mark.parametrize("what", OPENED)
 @pytest.mark.parametrize("module", FILES)
 def test_a_file_that_others_may_have_written_is_not_unpickled(
-    module: str, what: str, snapshot: Snapshot, folder: Path
+    module: str, what: str, code_snapshot: Snapshot, folder: Path
 ) -> None:
     if what == "another user's" and os.geteuid() != 0:
         if os.environ.get("CI"):
@@ -95,7 +95,7 @@ def test_a_file_that_others_may_have_written_is_not_unpickled(
         pytest.skip("only root may give a file away")
     change, message = OPENED[what]
     change(folder / FILES[module])
-    done = start(snapshot, module, folder)
+    done = start(code_snapshot, module, folder)
     assert done.returncode == 2
     assert not (folder.parent / "made").exists()
     last = done.stderr.splitlines()[-1]
@@ -105,7 +105,7 @@ def test_a_file_that_others_may_have_written_is_not_unpickled(
 
 @pytest.mark.parametrize("mask", [0o000, 0o002])
 def test_what_a_requeued_task_will_unpickle_is_closed_to_others(
-    mask: int, snapshot: Snapshot, folder: Path, tmp_path: Path
+    mask: int, code_snapshot: Snapshot, folder: Path, tmp_path: Path
 ) -> None:
     class Waits:
         """Pickled by value, as it stands in no module."""
@@ -127,7 +127,9 @@ def test_what_a_requeued_task_will_unpickle_is_closed_to_others(
     pickled.chmod(0o644)
     before = pickled.stat().st_ino
     running = subprocess.Popen(
-        [sys.executable, *command(snapshot, "caltech_exp.executors.task_process", folder)], env=LOCAL, umask=mask
+        [sys.executable, *command(code_snapshot, "caltech_exp.executors.task_process", folder)],
+        env=LOCAL,
+        umask=mask,
     )
     until((tmp_path / "began").exists)
     running.send_signal(signal.SIGUSR2)

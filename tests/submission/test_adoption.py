@@ -55,7 +55,7 @@ def task(runs: Path, seed: int) -> TrainTask:
 
 
 @pytest.fixture
-def unsure(tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+def unsure(tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """A submission of three tasks and a report, none of which sbatch confirmed."""
     runs = tmp_path / "runs"
     folder = runs / SUBMISSIONS / NUMBER
@@ -69,7 +69,7 @@ def unsure(tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) 
         ("aggregation", [AggregateTask(str(runs), "report", str(folder), 1)]),
     ):
         with pytest.raises(UncertainError):
-            queue_array("scratch.runs", "comment", tasks, folder, PROFILE, snapshot, part=part)
+            queue_array("scratch.runs", "comment", tasks, folder, PROFILE, code_snapshot, part=part)
     manifest = Manifest(
         id=NUMBER,
         executor="slurm",
