@@ -1,11 +1,10 @@
 """What one submission queues: arrays of tasks, packs to make first, its id, and its summary as text."""
 
 import re
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -230,21 +229,15 @@ def _runs(count: int, seeds: Sequence[int]) -> str:
 
 
 ID = re.compile(r"(\d{8}T\d{6})-([0-9a-f]{4})", re.ASCII)
-TIME = "%Y%m%dT%H%M%S"
-DIGITS = 0x10000
-FIRST, NEXT = DIGITS * 15 // 16, 256
-"""From how many numbers the first of a second is drawn, and each after it: that leaves room for more of them."""
+TICK = timedelta(microseconds=20)  # what the last digits of an id count
 
 
 def submission_id(now: datetime, others: Iterable[str]) -> str:
-    """`20260131T235959-1a2b`, which sorts after the study's `others`: the latest submission counts.
+    """`20260131T235959-1a2b`: the time in UTC, made later than the study's `others`, since the latest one counts.
 
-    Also where several are of one second, or the clock of another login node was ahead.
+    So ids stay in order when several are made at once and when the clock of another login node is ahead.
     """
-    when, number = now.strftime(TIME), secrets.randbelow(FIRST)
-    last = ID.fullmatch(max(filter(ID.fullmatch, others), default=""))
-    if last and last[1] >= when:
-        when, number = last[1], int(last[2], 16) + 1 + secrets.randbelow(NEXT)
-        if number >= DIGITS:
-            when, number = (datetime.strptime(when, TIME) + timedelta(seconds=1)).strftime(TIME), 0
-    return f"{when}-{number:04x}"
+    if last := ID.fullmatch(max(filter(ID.fullmatch, others), default="")):
+        second = datetime.strptime(last[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        now = max(now, second + (int(last[2], 16) + 1) * TICK)
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // TICK.microseconds:04x}"
