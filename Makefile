@@ -1,6 +1,7 @@
 # make demo       the whole way through at demo scale, on this machine, in minutes
 # make test       all tests but those that need Slurm
 # make check      format, lint, types and the ladder of imports, changing nothing
+# make census     modules and lines of the package by room, and where it breaks the rules of its structure
 # make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
 # make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
 # make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
@@ -23,7 +24,7 @@ n ?= 40
 seed ?= 0
 folder ?= build/campaign
 
-.PHONY: setup demo test test-browser test-latex test-slurm campaign scale check format clean
+.PHONY: setup demo test test-browser test-latex test-slurm campaign scale check census format clean
 
 setup: $(READY)
 
@@ -75,6 +76,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+census: setup
+	$(BIN)/python -m tests.tools.census
 
 format: setup
 	$(BIN)/ruff format .
