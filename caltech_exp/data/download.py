@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -163,9 +164,14 @@ def _goes_on(response: HTTPResponse, there: int, size: int | None) -> bool:
 
 
 def _append(response: HTTPResponse, part: FileIO, size: int | None) -> None:
-    from tqdm import tqdm  # not at start-up
+    # Imported where it is used: planning needs no progress bar.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    with tqdm(total=size, initial=part.tell(), unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=size, completed=part.tell())
         while True:
             try:
                 block = response.read1(BLOCK)
@@ -173,7 +179,7 @@ def _append(response: HTTPResponse, part: FileIO, size: int | None) -> None:
                 raise BrokenOffError(f"it broke off after {part.tell():,} bytes ({_reason(error)})") from None
             if not block:
                 break
-            bar.update(len(block))
+            bar.update(task, advance=len(block))
             rest = memoryview(block)
             while rest:  # a disk that is nearly full takes a part
                 rest = rest[part.write(rest) :]

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
-from tqdm import tqdm
 
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
 from caltech_exp.monitoring.queued_runs import queued_runs, sound_manifests
@@ -26,6 +26,8 @@ from caltech_exp.study.run_status import DONE, RunState, run_state
 
 FILES_SECONDS = 2.0
 LOCAL_POLL_SECONDS = 2.0
+LINE_SECONDS = 30.0
+"""Between two lines of progress in a log file."""
 
 
 def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str) -> int:
@@ -47,10 +49,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     poll_seconds = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOCAL_POLL_SECONDS
     timeout = command_timeout(profile)
     asked = answered = time.monotonic()
-    # In a log file a bar is a line per update: rarely, then.
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    before = len(submitted) - len(waiting)
-    with tqdm(total=len(submitted), initial=before, unit="run", mininterval=interval, dynamic_ncols=True) as bar:
+    with run_progress(len(submitted)) as show:
+        show(len(submitted) - len(waiting), 0)
         while waiting:
             out: set[str] = set()
             gone: set[str] = set()
@@ -74,9 +74,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
                 if state.state in DONE or left or failed_now:
                     ended[name] = state
                     waiting.discard(name)
-                    bar.update()
-            bad = sum(state.state not in DONE for state in ended.values())
-            bar.set_postfix_str(f"{bad} failed" if bad else "", refresh=False)
+            without_result = sum(state.state not in DONE for state in ended.values())
+            show(len(submitted) - len(waiting), without_result)
             if waiting:
                 time.sleep(FILES_SECONDS)
     failed = {name: state for name, state in ended.items() if state.state not in DONE}
@@ -85,6 +84,41 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     if not failed:
         return 0
     return EXIT_USER_ERROR if all(s.failure and s.failure.kind == "mistake" for s in failed.values()) else 1
+
+
+@contextmanager
+def run_progress(total: int) -> Iterator[Callable[[int, int], None]]:
+    """Yield `show(ended, failed)`: a progress bar on a terminal, else a line at most every LINE_SECONDS."""
+    if sys.stderr.isatty():
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs{task.description}"))
+        console = Console(stderr=True)
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda ended, failed: bar.update(task, completed=ended, description=_failed(failed))
+        return
+    last_line, printed = "", time.monotonic() - LINE_SECONDS
+
+    def show(ended: int, failed: int) -> None:
+        nonlocal last_line, printed
+        line = f"{ended} of {total} runs have ended{_failed(failed)}"
+        if line != last_line and (ended == total or time.monotonic() - printed >= LINE_SECONDS):
+            print(line, file=sys.stderr, flush=True)
+            last_line, printed = line, time.monotonic()
+
+    yield show
+
+
+def _failed(count: int) -> str:
+    return f", {count} failed" if count else ""
 
 
 def _why(name: str, state: RunState, logs: Path) -> str:
