@@ -13,7 +13,7 @@ import pytest
 from caltech_exp import machine, provenance
 from caltech_exp.child_environment import WHERE_SLURM_IS, python_environment
 from caltech_exp.executors.slurm import queue_array
-from caltech_exp.executors.slurm_queries import cancel_jobs, ended_jobs, max_array_size, queued_jobs, release
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import CodeVersion, Snapshot, code_version
 from caltech_exp.submission.signal_handler import _preempted
@@ -44,12 +44,12 @@ def queue() -> None:
 
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "sbatch": ("sbatch", queue),
-    "squeue": ("squeue", lambda: queued_jobs({"n"}, {os.geteuid()}, 5)),
-    "scancel": ("scancel", lambda: cancel_jobs(["5"], 5)),
-    "scontrol release": ("scontrol", lambda: release(["5"], 5)),
-    "scontrol show config": ("scontrol", lambda: max_array_size(5)),
+    "squeue": ("squeue", lambda: Slurm(5).queued_jobs({"n"}, {os.geteuid()})),
+    "scancel": ("scancel", lambda: Slurm(5).cancel(["5"])),
+    "scontrol release": ("scontrol", lambda: Slurm(5).release(["5"])),
+    "scontrol show config": ("scontrol", lambda: Slurm(5).max_array_size()),
     "scontrol of a task": ("scontrol", _preempted),
-    "sacct": ("sacct", lambda: ended_jobs({"5"}, 5)),
+    "sacct": ("sacct", lambda: Slurm(5).ended_jobs({"5"})),
     "git": ("git", code_version),
     "nvidia-smi, driver": ("nvidia-smi", describe_environment),
     "nvidia-smi, GPUs": ("nvidia-smi", machine._count_of_nvidia_smi.__wrapped__),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.cli import UserError, read_options, run_command_line, usage
 from caltech_exp.executors import local
 from caltech_exp.executors.local import end_orphans, has_orphans
-from caltech_exp.executors.slurm_queries import cancel_jobs, grouped
+from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import user_path
 from caltech_exp.machine import host_name
 from caltech_exp.monitoring.queued_runs import sound_manifests, study_jobs
@@ -75,18 +75,18 @@ def main(argv: Sequence[str]) -> int:
     """End the study's jobs, or those of its runs that were named. Raises UserError."""
     options = read_options(CancelOptions, argv)
     runs = user_path(options.runs, "runs")
-    study = read_study(runs)
+    study, slurm = read_study(runs), Slurm(options.timeout)
     if study is None:
         raise UserError(f"runs={runs} holds no study; name another folder")
     if options.dry_run:
         manifests = sound_manifests(runs)
-        _tell(_targets(runs, manifests, _chosen(options, study, manifests), options.timeout), runs)
+        _tell(_targets(runs, manifests, _chosen(options, study, manifests), slurm), runs)
         return 0
     from caltech_exp.submission.launch import study_lock  # submitit is not needed for a dry run
 
     with study_lock(runs):  # nothing is submitted meanwhile
         manifests = sound_manifests(runs)
-        _end(_targets(runs, manifests, _chosen(options, study, manifests), options.timeout), runs, options.timeout)
+        _end(_targets(runs, manifests, _chosen(options, study, manifests), slurm), runs, slurm)
     return 0
 
 
@@ -99,18 +99,18 @@ def _chosen(options: CancelOptions, study: Study, manifests: Sequence[Manifest])
     return {run.id for run in expand(tables, seeds, study.settings)}
 
 
-def _targets(runs: Path, manifests: Sequence[Manifest], chosen: set[str] | None, timeout: float) -> Targets:
+def _targets(runs: Path, manifests: Sequence[Manifest], chosen: set[str] | None, slurm: Slurm) -> Targets:
     """What is in a queue now of everything, or of tasks that train chosen runs only."""
     own = {manifest.id for manifest in manifests if manifest.is_own}
-    slurm = [
+    on_slurm = [
         Target(found.manifest.id, found.job.id, found.runs, found.manifest.user_name)
-        for found in study_jobs(manifests, timeout)
+        for found in study_jobs(manifests, slurm)
     ]
     here = [target for manifest in manifests for target in _local_targets(runs, manifest)]
-    touched = [target for target in (*slurm, *here) if chosen is None or chosen & set(target.runs)]
+    touched = [target for target in (*on_slurm, *here) if chosen is None or chosen & set(target.runs)]
     whole = [target for target in touched if chosen is None or chosen.issuperset(target.runs)]
     return Targets(
-        on_slurm=tuple(target for target in slurm if target in whole and target.submission in own),
+        on_slurm=tuple(target for target in on_slurm if target in whole and target.submission in own),
         here=tuple(target for target in here if target in whole and target.submission in own),
         orphaned=tuple(m for m in manifests if chosen is None and m.id in own and _is_orphaned(runs, m)),
         shared=tuple(target for target in touched if target not in whole and target.submission in own),
@@ -137,10 +137,10 @@ def _tell(targets: Targets, runs: Path, verb: str = "would end") -> None:
         print(f"nothing to cancel: no job of {runs} is in a queue")
 
 
-def _end(targets: Targets, runs: Path, timeout: float) -> None:
+def _end(targets: Targets, runs: Path, slurm: Slurm) -> None:
     """End them and tell. Raises UserError if Slurm does not do so, OSError if the study cannot be written."""
     if targets.on_slurm:
-        cancel_jobs([target.job for target in targets.on_slurm], timeout)
+        slurm.cancel([target.job for target in targets.on_slurm])
     left = _end_here(runs, targets.here)
     for manifest in targets.orphaned:
         end_orphans(runs / SUBMISSIONS / manifest.id)

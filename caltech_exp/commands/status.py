@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, run_command_line, usage
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import user_path
 from caltech_exp.monitoring.queued_runs import sound_manifests
 from caltech_exp.monitoring.render import as_json, as_text
@@ -51,13 +52,13 @@ def main(argv: Sequence[str]) -> int:
     runs = user_path(options.runs, "runs")
     if options.watch and options.json_:
         raise UserError("watch=true and json=true: JSON is printed once; keep one")
-    console = Console(highlight=False)
+    console, slurm = Console(highlight=False), Slurm(options.timeout)
     if options.json_:
-        print(as_json(look(runs, options.timeout), failures=options.failed))
+        print(as_json(look(runs, slurm), failures=options.failed))
     elif options.watch:
         from caltech_exp.monitoring.watch import watch
 
-        look_remembering = partial(look, runs, options.timeout, {})
+        look_remembering = partial(look, runs, slurm, {})
         try:
             watch(look_remembering, console, options.seconds or _poll_seconds(runs), failures=options.failed)
         except KeyboardInterrupt:
@@ -65,9 +66,9 @@ def main(argv: Sequence[str]) -> int:
     elif console.is_terminal:
         from caltech_exp.monitoring.render import fitted
 
-        console.print(fitted(look(runs, options.timeout), console, failures=options.failed))
+        console.print(fitted(look(runs, slurm), console, failures=options.failed))
     else:
-        print(as_text(look(runs, options.timeout), failures=options.failed))
+        print(as_text(look(runs, slurm), failures=options.failed))
     return 0
 
 

@@ -11,14 +11,14 @@ from caltech_exp.bootstrap import look_again
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, run_command_line
 from caltech_exp.data.pack_format import PackItem
 from caltech_exp.data.splits import DataSet, check_images
-from caltech_exp.executors.slurm_queries import default_profile, max_array_size
+from caltech_exp.executors.slurm_queries import Slurm, default_profile
 from caltech_exp.files import user_path
 from caltech_exp.monitoring.held_jobs import release_held
 from caltech_exp.monitoring.queued_runs import packs_on_their_way, sound_manifests, study_jobs
 from caltech_exp.monitoring.report_job import wait_for_report
 from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, states_of
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
-from caltech_exp.profiles.profile import Profile, SlurmProfile, command_timeout, load_profile
+from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile
 from caltech_exp.profiles.sbatch_options import variables_line
 from caltech_exp.provenance import code_version
 from caltech_exp.study.manifest import Manifest
@@ -80,7 +80,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     states = {run.id: RunState("pending") for run in plan}
     try:
         manifests = sound_manifests(runs)
-        states = states_of(plan, runs, manifests, command_timeout(profile), past=past)
+        states = states_of(plan, runs, manifests, Slurm(profile.command_timeout_seconds), past=past)
         most_tasks = _most_tasks(profile)
     except UserError as error:
         problems.append(str(error))
@@ -97,7 +97,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         _require_same_study(runs, request, describe_data(data))
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
-        jobs = study_jobs(manifests, command_timeout(profile)) if making else []
+        jobs = study_jobs(manifests, Slurm(profile.command_timeout_seconds)) if making else []
         work = with_packs(work, packs, packs_on_their_way(jobs))
     except UserError as error:
         problems.append(str(error))
@@ -135,8 +135,8 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     _require_same_study(runs, request, study_data)
-    manifests, timeout = sound_manifests(runs), command_timeout(profile)
-    states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, explain=False)
+    manifests, slurm = sound_manifests(runs), Slurm(profile.command_timeout_seconds)
+    states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, explain=False)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
@@ -181,9 +181,9 @@ def _queue(
     code, study_data, report = code_version(), describe_data(data), request.report
     with study_lock(runs):
         _require_same_study(runs, request, study_data)
-        past, timeout = past_runs(runs, study_data.fingerprint), command_timeout(profile)
-        manifests, lines = adopt(runs, sound_manifests(runs), past, timeout)
-        states = states_of(plan, runs, manifests, timeout, study_data.fingerprint, past)
+        past, slurm = past_runs(runs, study_data.fingerprint), Slurm(profile.command_timeout_seconds)
+        manifests, lines = adopt(runs, sound_manifests(runs), past, slurm)
+        states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, past)
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
@@ -191,8 +191,8 @@ def _queue(
         in_queue = any(state.state == "queued" for state in states.values())
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
-        jobs = study_jobs(manifests, timeout) if report or in_queue or making else []
-        lines += release_held(jobs, runs, timeout)
+        jobs = study_jobs(manifests, slurm) if report or in_queue or making else []
+        lines += release_held(jobs, runs, slurm)
         work = Work(runs.name, tuple(arrays), avoided=_avoided(request, states))
         work = with_packs(work, packs, packs_on_their_way(jobs) if making else {})
         if report:
@@ -200,7 +200,7 @@ def _queue(
             lines += said
         manifest = submit(work, request, profile, runs, study_data, code) if work else None
         if work.report:
-            lines += end_replaced(work.report, runs, manifests, jobs, timeout)
+            lines += end_replaced(work.report, runs, manifests, jobs, slurm)
     print(summary(plan, states))
     for line in (
         *queue_lines(arrays, "queued", _where(request, profile, work)),
@@ -240,7 +240,7 @@ def _most_tasks(profile: Profile) -> int | None:
     """The most tasks of an array: the cluster's limit, or the profile's where that is lower."""
     if not isinstance(profile, SlurmProfile):
         return None
-    most = max_array_size(command_timeout(profile))
+    most = Slurm(profile.command_timeout_seconds).max_array_size()
     return min(most, profile.max_array_size or most)
 
 

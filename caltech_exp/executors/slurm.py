@@ -11,7 +11,7 @@ from typing import Any
 from caltech_exp.child_environment import slurm_environment
 from caltech_exp.cli import UserError, shown
 from caltech_exp.executors.sbatch import Answer, BatchScript, call_sbatch, is_refusal, remedy
-from caltech_exp.executors.slurm_queries import NO_CONNECTION, queued_jobs
+from caltech_exp.executors.slurm_queries import NO_CONNECTION, Slurm
 from caltech_exp.files import closed_to_others, umask
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.profiles.sbatch_options import NEVER, full_name, of_profile, variables
@@ -124,7 +124,7 @@ def queue_array(
     job = answer.job
     if job is None:
         failure = _why_not(name, answer, seconds)
-        job = _find_job(name, comment, seconds) if isinstance(failure, UncertainError) else None
+        job = _find_job(name, comment, Slurm(seconds)) if isinstance(failure, UncertainError) else None
         if job is None:
             raise failure
     try:
@@ -151,10 +151,10 @@ def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | Refu
     return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {said}")
 
 
-def _find_job(name: str, comment: str, timeout: float) -> str | None:
+def _find_job(name: str, comment: str, slurm: Slurm) -> str | None:
     """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
     try:
-        jobs = queued_jobs({name}, {os.geteuid()}, timeout)
+        jobs = slurm.queued_jobs({name}, {os.geteuid()})
     except UserError:
         return None
     found = {job.array for job in jobs if job.comment == comment}

@@ -1,4 +1,4 @@
-"""Ask Slurm: what is queued, how jobs ended, how large an array may be; release and cancel jobs."""
+"""Slurm's commands: what is queued, how jobs ended, how large an array may be; release and cancel jobs."""
 
 import pwd
 import re
@@ -14,105 +14,43 @@ from typing import Literal
 from caltech_exp.child_environment import run_program, slurm_environment
 from caltech_exp.cli import UserError, shown
 
+# Words in complaints that the controller or the database was not reached (slurm_errno.c).
 NO_CONNECTION = re.compile(
     r"timed out|zero bytes|unable to contact|connection|connect failure|communication|standby|address",
     re.IGNORECASE,
 )
-"""In complaints that the controller or the database was not reached (slurm_errno.c)."""
-
-
+# Words in lines on standard error that explain a missing answer. Some versions of Slurm's commands, and wrappers
+# around them, print only such a line and exit with status 0.
 ERROR = re.compile(
     r"error|fatal|fail|timed? ?out|unable|cannot|could not|denied|refused|no such|not (found|respond)",
     re.IGNORECASE,
 )
-"""In lines on standard error that say why there is no answer. Some versions of Slurm's commands print such a line,
-nothing else, and end with status 0; so do wrappers around them."""
+# Lines with one of these words are warnings of the shell or the dynamic loader; they may accompany a good answer.
 HARMLESS = re.compile(r"\bwarning\b|\bld\.so\b", re.IGNORECASE)
-"""In lines that have one of these words and come with a good answer: of the shell, or the loader of programs."""
-ENDED = re.compile(
+# What Slurm prints for a job that cannot be released or cancelled because it has started, ended or been released
+# already; `: no error` is printed beside it for the jobs that could be.
+ALREADY_DONE = re.compile(
     r"already (finished|started|completing or completed)|no longer pending|is pending execution|invalid job id"
     r"|: no error$",
     re.IGNORECASE,
 )
-"""In what Slurm says of a job that cannot be released or cancelled because it has started or ended, or is released
-already; and, beside such lines, of jobs that could be."""
+
+JOB_ID = re.compile(r"[0-9]+(?:_[0-9]+)?")
+SQUEUE_FIELDS = ("%i", "%T", "%U", "%r", "%j", "%k")  # id, state, user number, reason, name, comment
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # one node; `None assigned` does not match
+# Accounting lists the tasks of an array that never started as one job: `1234_[0-2,4,7-9%4]`.
+NEVER_STARTED = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
+IDS_PER_QUESTION = 500  # the length of a command line is limited
+ACCOUNTING_SECONDS = 5.0  # in all: accounting only explains, nothing depends on it
 
 
 class NoAnswerError(UserError):
     """Slurm cannot be asked, or does not answer."""
 
 
-def has_sbatch() -> bool:
-    """Whether this machine can talk to a Slurm cluster at all."""
-    return shutil.which("sbatch") is not None
-
-
-def default_profile() -> str:
-    """The profile where none is named: slurm where there is one, else local."""
-    return "slurm" if has_sbatch() else "local"
-
-
-def ask(
-    command: Sequence[str], timeout: float, answer: str = r"\S", ignored: re.Pattern[str] | None = None
-) -> str:
-    """Standard output of a Slurm command. Raises NoAnswerError if it fails or takes too long.
-
-    An error on standard error and no answer beside it is a failure too, whatever the exit status. So is an error
-    that says that Slurm was not reached, even beside an answer, which then lacks what was not reached.
-
-    timeout  seconds it may take
-    answer   a regular expression that an answer with content matches
-    ignored  in lines on standard error that are no failure
-    """
-    name = command[0]
-    try:
-        # Or sacct cuts `1234_[0,2,4,...]` after 64 characters.
-        done = run_program(command, timeout, {**slurm_environment(), "SLURM_BITSTR_LEN": "0"})
-    except FileNotFoundError:
-        raise NoAnswerError(
-            f"{name} is not on this machine; submit from a login node, or use profile=local"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise not_answering(f"{name} did not end within {timeout:g} s") from None
-    complaint = [line for line in map(str.strip, done.stderr.splitlines()) if line]
-    counting = [line for line in complaint if not (ignored and ignored.search(line))]
-    errors = [line for line in counting if ERROR.search(line) and not HARMLESS.search(line)]
-    if done.returncode:
-        if complaint and not counting:
-            return done.stdout
-        said = errors or counting or done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
-        reason = shown(said[0].removeprefix(f"{name}: error: "))
-        if counting and not NO_CONNECTION.search("\n".join(counting)):
-            raise NoAnswerError(f"{name} failed: {reason}; correct that and try again")
-        raise not_answering(f"{name}: {reason}")
-    unreached = [line for line in errors if NO_CONNECTION.search(line)]
-    if unreached or (errors and not re.search(answer, done.stdout, re.MULTILINE)):
-        raise not_answering(f"{name}: {shown((unreached or errors)[0].removeprefix(f'{name}: error: '))}")
-    return done.stdout
-
-
-def not_answering(reason: str) -> NoAnswerError:
-    return NoAnswerError(
-        f"Slurm does not answer ({reason}); look at `scontrol ping` and try again, or use profile=local"
-    )
-
-
-def max_array_size(timeout: float) -> int:
-    """The most tasks an array can have on the cluster (slurm.conf(5): MaxArraySize, and max_array_tasks where the
-    site has set it). Raises UserError if Slurm is down."""
-    config = ask(["scontrol", "show", "config"], timeout, answer=r"^\w+\s*=")
-    limits = re.findall(
-        r"^MaxArraySize\s*=\s*(\d+)|^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M
-    )
-    return min((int(size or tasks) for size, tasks in limits), default=1001)
-
-
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in Slurm's queue; an array task's id is `1234_5`, and `reason` says why it waits.
-
-    uid  whose it is
-    """
+    """A job in Slurm's queue. The id of an array task is `1234_5`; `reason` says why the job waits."""
 
     id: str
     state: Literal["queued", "running"]
@@ -123,74 +61,176 @@ class QueuedJob:
 
     @property
     def array(self) -> str:
-        """The id of its array, or its own where it is in none."""
+        """The id of its array, or its own id outside an array."""
         return self.id.partition("_")[0]
 
     @property
     def index(self) -> int:
-        """Its place in its array; 0 for a job that is none."""
+        """Its place in its array; 0 outside an array."""
         return int(self.id.partition("_")[2] or 0)
 
 
-JOB_ID = re.compile(r"[0-9]+(?:_[0-9]+)?")
-FIELDS = ("%i", "%T", "%U", "%r", "%j", "%k")
-"""What squeue is asked of each job: id, state, user number, reason, name, comment."""
+@dataclass(frozen=True)
+class EndedJob:
+    """How a job ended, in Slurm's word (`CANCELLED`, `OUT_OF_MEMORY`, `NODE_FAIL`, ...), and on which node.
 
-
-def queued_jobs(names: Collection[str], uids: Collection[int], timeout: float) -> list[QueuedJob]:
-    """Every job of these names and of these users in the queue. Raises UserError if Slurm does not answer.
-
-    Names and comments are free text, other people's too. So the fields are divided by a word that nobody knows
-    beforehand, and no comment can look like the next job. What is still no job is skipped.
+    submitted  when the job was last queued; None if accounting does not say
     """
-    mark = f"|{secrets.token_hex(8)}|"
-    command = [
-        "squeue",
-        "--noheader",
-        "--array",
-        "--all",
-        f"--name={','.join(sorted(names))}",
-        *_of_users(uids),
-        f"--format={mark.join(['', *FIELDS, ''])}",
-    ]
-    answer = ask(command, timeout, answer=re.escape(mark) + r"\d")
-    first, *words = answer.split(mark)
-    if not words and first.strip():
-        line = shown(repr(first.strip().splitlines()[0]))
-        raise NoAnswerError(f"squeue printed {line}, which is no job; look at `{' '.join(command)}`")
-    jobs = []
-    step = len(FIELDS) + 1  # with what is between two jobs: a line break
-    for start in range(0, len(words) - len(FIELDS), step):
-        job, state, uid, reason, name, comment = words[start : start + len(FIELDS)]
-        if JOB_ID.fullmatch(job) and uid.isdecimal() and int(uid) in uids and name in names:
-            running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
-            jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment, int(uid)))
-    return jobs
+
+    id: str
+    name: str
+    state: str
+    node: str
+    submitted: datetime | None = None
 
 
-def _of_users(uids: Collection[int]) -> list[str]:
-    """The option that has Slurm list only these users' jobs; none if squeue would refuse a user as unknown."""
-    try:
-        return [f"--user={','.join(sorted(pwd.getpwuid(uid).pw_name for uid in uids))}"]
-    except (KeyError, OverflowError):
-        return []
+@dataclass(frozen=True)
+class Slurm:
+    """The Slurm commands of this machine, each of which may take `timeout_seconds`.
 
-
-def release(ids: Sequence[str], timeout: float) -> None:
-    """Let held jobs be scheduled again, those that have not ended. Raises UserError if Slurm does not do so."""
-    ask(["scontrol", "release", *ids], timeout, ignored=ENDED)
-
-
-def cancel_jobs(ids: Sequence[str], timeout: float) -> None:
-    """End jobs, `1234` or `1234_5`: those that run are told to (SIGTERM) and killed after the site's KillWait.
-
-    One request an array, however many of its tasks are named. Raises UserError if Slurm does not do so.
+    Every method but those that ask accounting raises NoAnswerError if Slurm does not answer.
     """
-    ask(["scancel", *grouped(ids)], timeout, ignored=ENDED)
+
+    timeout_seconds: float = 60.0
+
+    def queued_jobs(self, names: Collection[str], uids: Collection[int]) -> list[QueuedJob]:
+        """The jobs of these names and users in the queue."""
+        # Names and comments are free text, also other people's. A random separator divides the fields, so that no
+        # comment can look like another job; whatever still does not parse is skipped.
+        mark = f"|{secrets.token_hex(8)}|"
+        command = [
+            "squeue",
+            "--noheader",
+            "--array",
+            "--all",
+            f"--name={','.join(sorted(names))}",
+            *_user_option(uids),
+            f"--format={mark.join(['', *SQUEUE_FIELDS, ''])}",
+        ]
+        answer = self._ask(command, answer=re.escape(mark) + r"\d")
+        first, *words = answer.split(mark)
+        if not words and first.strip():
+            line = shown(repr(first.strip().splitlines()[0]))
+            raise NoAnswerError(f"squeue printed {line}, which is no job; look at `{' '.join(command)}`")
+        jobs = []
+        step = len(SQUEUE_FIELDS) + 1  # the line break between two jobs is one more field
+        for start in range(0, len(words) - len(SQUEUE_FIELDS), step):
+            job, state, uid, reason, name, comment = words[start : start + len(SQUEUE_FIELDS)]
+            if JOB_ID.fullmatch(job) and uid.isdecimal() and int(uid) in uids and name in names:
+                running = state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+                jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment, int(uid)))
+        return jobs
+
+    def max_array_size(self) -> int:
+        """The most tasks an array may have: MaxArraySize, or max_array_tasks where the site sets it lower."""
+        config = self._ask(["scontrol", "show", "config"], answer=r"^\w+\s*=")
+        limits = re.findall(
+            r"^MaxArraySize\s*=\s*(\d+)|^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M
+        )
+        return min((int(size or tasks) for size, tasks in limits), default=1001)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Release held jobs; jobs that have ended are skipped."""
+        self._ask(["scontrol", "release", *ids], ignored=ALREADY_DONE)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancel jobs (`1234` or `1234_5`). Running ones get SIGTERM and are killed after the site's KillWait."""
+        self._ask(["scancel", *grouped(ids)], ignored=ALREADY_DONE)
+
+    def ended_jobs(self, ids: Collection[str]) -> dict[str, EndedJob]:
+        """Job id -> how the job last ended. Empty without sacct, or without an answer within a few seconds."""
+        arrays = sorted({job.partition("_")[0] for job in ids})
+        ended: dict[str, EndedJob] = {}
+        deadline = time.monotonic() + min(self.timeout_seconds, ACCOUNTING_SECONDS)
+        for start in range(0, len(arrays), IDS_PER_QUESTION):
+            seconds = max(0.1, deadline - time.monotonic())
+            jobs = Slurm(seconds)._account(arrays[start : start + IDS_PER_QUESTION])
+            if jobs is None:
+                break
+            for job in jobs:
+                ended |= {task: replace(job, id=task) for task in _task_ids(job.id) if task in ids}
+        return ended
+
+    def last_nodes(self, ids: Collection[str]) -> dict[str, str]:
+        """Job id -> the node it last ran on, for the jobs whose node accounting knows."""
+        arrays = sorted({job.partition("_")[0] for job in ids})[:IDS_PER_QUESTION]
+        slurm = Slurm(min(self.timeout_seconds, ACCOUNTING_SECONDS))
+        jobs = slurm._account(arrays, "--duplicates") or []  # a requeued job has a record for each start
+        return {job.id: job.node for job in jobs if job.id in ids and NODE.fullmatch(job.node)}
+
+    def _account(self, arrays: Sequence[str], *options: str) -> list[EndedJob] | None:
+        """The records of these jobs and arrays; None if accounting is switched off or does not answer."""
+        if not shutil.which("sacct"):
+            return None
+        command = [
+            "sacct",
+            *options,
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            "--format=JobID,JobName,State,NodeList,Submit",
+            f"--jobs={','.join(arrays)}",
+        ]
+        try:
+            lines = self._ask(command, answer=r"^\d").splitlines()
+        except NoAnswerError:
+            return None
+        jobs = []
+        for line in lines:
+            fields = line.split("|")
+            if len(fields) == 5 and (JOB_ID.fullmatch(fields[0]) or NEVER_STARTED.fullmatch(fields[0])):
+                job, name, state, node, submitted = fields
+                jobs.append(EndedJob(job, name, state.split()[0] if state else "", node, _local_time(submitted)))
+        return jobs
+
+    def _ask(self, command: Sequence[str], answer: str = r"\S", ignored: re.Pattern[str] | None = None) -> str:
+        """The standard output of a Slurm command.
+
+        answer   a regular expression that matches an answer with content
+        ignored  matches lines on standard error that are no failure
+
+        A line on standard error that names an error counts as a failure, whatever the exit status, if no answer
+        comes with it, or if it says that Slurm was not reached: then the answer is incomplete.
+        """
+        name = command[0]
+        try:
+            # Without SLURM_BITSTR_LEN sacct cuts `1234_[0,2,4,...]` after 64 characters.
+            done = run_program(command, self.timeout_seconds, {**slurm_environment(), "SLURM_BITSTR_LEN": "0"})
+        except FileNotFoundError:
+            raise NoAnswerError(
+                f"{name} is not on this machine; submit from a login node, or use profile=local"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise _not_answering(f"{name} did not end within {self.timeout_seconds:g} s") from None
+        complaint = [line for line in map(str.strip, done.stderr.splitlines()) if line]
+        counting = [line for line in complaint if not (ignored and ignored.search(line))]
+        errors = [line for line in counting if ERROR.search(line) and not HARMLESS.search(line)]
+        if done.returncode:
+            if complaint and not counting:
+                return done.stdout
+            lines = errors or counting or done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
+            reason = shown(lines[0].removeprefix(f"{name}: error: "))
+            if counting and not NO_CONNECTION.search("\n".join(counting)):
+                raise NoAnswerError(f"{name} failed: {reason}; correct that and try again")
+            raise _not_answering(f"{name}: {reason}")
+        unreached = [line for line in errors if NO_CONNECTION.search(line)]
+        if unreached or (errors and not re.search(answer, done.stdout, re.MULTILINE)):
+            raise _not_answering(f"{name}: {shown((unreached or errors)[0].removeprefix(f'{name}: error: '))}")
+        return done.stdout
+
+
+def has_sbatch() -> bool:
+    """Whether this machine can submit to a Slurm cluster."""
+    return shutil.which("sbatch") is not None
+
+
+def default_profile() -> str:
+    """The profile to use where none is named: `slurm` on a machine with sbatch, else `local`."""
+    return "slurm" if has_sbatch() else "local"
 
 
 def grouped(ids: Sequence[str]) -> list[str]:
-    """Job ids as Slurm writes them in short: `["12_0", "12_1", "12_3", "14"]` -> `["12_[0-1,3]", "14"]`."""
+    """Job ids in Slurm's short form: `["12_0", "12_1", "12_3", "14"]` -> `["12_[0-1,3]", "14"]`."""
     arrays: dict[str, list[int]] = {}
     for job in ids:
         array, _, index = job.partition("_")
@@ -209,92 +249,34 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ",".join(f"{group[0]}-{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in groups)
 
 
-AT_ONCE = 500
-"""Job ids in one question; a command line has an end."""
-SECONDS = 5.0
-"""How long accounting may take in all. It only explains, and nobody waits a minute for that."""
-NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""One node; `None assigned` is none."""
-WAITING = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
-"""The tasks of an array that never started are one job to accounting: `1234_[0-2,4,7-9%4]`."""
+def _not_answering(reason: str) -> NoAnswerError:
+    return NoAnswerError(
+        f"Slurm does not answer ({reason}); look at `scontrol ping` and try again, or use profile=local"
+    )
 
 
-@dataclass(frozen=True)
-class EndedJob:
-    """How a job ended: Slurm's word for it (`CANCELLED`, `OUT_OF_MEMORY`, `NODE_FAIL`, ...) and where.
-
-    submitted  when it came into the queue, for the last time if it was requeued; None if that is not said
-    """
-
-    id: str
-    name: str
-    state: str
-    node: str
-    submitted: datetime | None = None
-
-
-def ended_jobs(ids: Collection[str], timeout: float) -> dict[str, EndedJob]:
-    """Job id (`1234_5`) -> how it ended last. Empty where there is no sacct, or no answer in a few seconds."""
-    if not shutil.which("sacct"):
-        return {}
-    arrays = sorted({job.partition("_")[0] for job in ids})
-    found: dict[str, EndedJob] = {}
-    end = time.monotonic() + min(timeout, SECONDS)
-    for start in range(0, len(arrays), AT_ONCE):
-        try:
-            jobs = _ask(arrays[start : start + AT_ONCE], max(0.1, end - time.monotonic()))
-        except UserError:  # accounting is switched off, or its daemon is down: nothing here depends on it
-            break
-        for job in jobs:
-            found |= {task: replace(job, id=task) for task in _tasks(job.id) if task in ids}
-    return found
-
-
-def last_nodes(ids: Collection[str], timeout: float) -> dict[str, str]:
-    """Job id -> the node that it was last on, for jobs that accounting knows a node of."""
-    if not shutil.which("sacct"):
-        return {}
-    arrays = sorted({job.partition("_")[0] for job in ids})[:AT_ONCE]
+def _user_option(uids: Collection[int]) -> list[str]:
+    """The option that limits squeue to these users; none if squeue would refuse one of them as unknown."""
     try:
-        jobs = _ask(arrays, min(timeout, SECONDS), "--duplicates")  # a requeued job has a record for each start
-    except UserError:
-        return {}
-    return {job.id: job.node for job in jobs if job.id in ids and NODE.fullmatch(job.node)}
+        return [f"--user={','.join(sorted(pwd.getpwuid(uid).pw_name for uid in uids))}"]
+    except (KeyError, OverflowError):
+        return []
 
 
-def _tasks(shown: str) -> Iterator[str]:
-    """The ids of a job, or of all tasks of an array that it stands for."""
-    waiting = WAITING.fullmatch(shown)
-    if not waiting:
-        yield shown
+def _task_ids(job: str) -> Iterator[str]:
+    """The id of a job, or those of all array tasks that it stands for."""
+    tasks = NEVER_STARTED.fullmatch(job)
+    if not tasks:
+        yield job
         return
-    for part in waiting[2].split(","):
+    for part in tasks[2].split(","):
         first, _, last = part.partition("-")
         for index in range(int(first), int(last or first) + 1):
-            yield f"{waiting[1]}_{index}"
+            yield f"{tasks[1]}_{index}"
 
 
-def _ask(arrays: Sequence[str], timeout: float, *options: str) -> list[EndedJob]:
-    command = [
-        "sacct",
-        *options,
-        "--noheader",
-        "--parsable2",
-        "--allocations",
-        "--format=JobID,JobName,State,NodeList,Submit",
-        f"--jobs={','.join(arrays)}",
-    ]
-    jobs = []
-    for line in ask(command, timeout, answer=r"^\d").splitlines():
-        fields = line.split("|")
-        if len(fields) == 5 and (re.fullmatch(r"\d+(_\d+)?", fields[0]) or WAITING.fullmatch(fields[0])):
-            number, name, state, node, submitted = fields
-            jobs.append(EndedJob(number, name, state.split()[0] if state else "", node, _time(submitted)))
-    return jobs
-
-
-def _time(text: str) -> datetime | None:
-    """What sacct prints in the time of this machine: `2026-01-31T12:00:00`."""
+def _local_time(text: str) -> datetime | None:
+    """A time that sacct prints in the time zone of this machine: `2026-01-31T12:00:00`."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import RootModel
 
 from caltech_exp.cli import UserError
-from caltech_exp.executors.slurm_queries import grouped, last_nodes, release
+from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import write_atomically
 from caltech_exp.monitoring.queued_runs import StudyJob
 from caltech_exp.records import read_record
@@ -31,7 +31,7 @@ class _Released(RootModel[frozenset[str]]):
     """Ids of jobs."""
 
 
-def release_held(jobs: Sequence[StudyJob], runs: Path, timeout: float) -> list[str]:
+def release_held(jobs: Sequence[StudyJob], runs: Path, slurm: Slurm) -> list[str]:
     """Release the user's jobs that Slurm holds and that were not released before; lines that say what was done."""
     held = [found for found in jobs if found.manifest.is_own and REASON.search(found.job.reason)]
     submissions = sorted({found.manifest.id for found in held})
@@ -42,7 +42,7 @@ def release_held(jobs: Sequence[StudyJob], runs: Path, timeout: float) -> list[s
     if first:
         names = ", ".join(grouped([found.job.id for found in first]))
         try:
-            release([found.job.id for found in first], timeout)
+            slurm.release([found.job.id for found in first])
         except UserError as error:
             lines.append(f"Slurm holds {names} ({first[0].job.reason}), and they could not be released: {error}")
         else:
@@ -51,12 +51,12 @@ def release_held(jobs: Sequence[StudyJob], runs: Path, timeout: float) -> list[s
                 ids = known | {found.job.id for found in first if found.manifest.id == submission}
                 with contextlib.suppress(OSError):  # then they are released once more
                     write_atomically(runs / SUBMISSIONS / submission / RELEASED, _Released(ids).model_dump_json())
-    return [*lines, *_held_again(again, timeout)]
+    return [*lines, *_held_again(again, slurm)]
 
 
-def _held_again(again: Sequence[StudyJob], timeout: float) -> list[str]:
+def _held_again(again: Sequence[StudyJob], slurm: Slurm) -> list[str]:
     """A line for each node that such jobs were last on."""
-    nodes = last_nodes([found.job.id for found in again], timeout) if again else {}
+    nodes = slurm.last_nodes([found.job.id for found in again]) if again else {}
     by_node: dict[str, list[StudyJob]] = {}
     for found in again:
         by_node.setdefault(nodes.get(found.job.id, ""), []).append(found)

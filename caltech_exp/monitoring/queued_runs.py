@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from caltech_exp.cli import UserError
 from caltech_exp.executors import local
-from caltech_exp.executors.slurm_queries import QueuedJob, queued_jobs
+from caltech_exp.executors.slurm_queries import QueuedJob, Slurm
 from caltech_exp.records import Damaged
 from caltech_exp.study.manifest import (
     COMMENT,
@@ -67,22 +67,22 @@ class JobIndex:
         return by_id if by_id and not by_id.comment.startswith(COMMENT) else None
 
 
-def index_jobs(manifests: Sequence[Manifest], names: Collection[str], timeout: float) -> JobIndex:
+def index_jobs(manifests: Sequence[Manifest], names: Collection[str], slurm: Slurm) -> JobIndex:
     """The jobs of these names that the manifests' users have in the queue. Slurm is asked if there is a name.
 
     Raises UserError if it does not answer.
     """
     uids = {manifest.owner for manifest in manifests}
-    return JobIndex(queued_jobs(names, uids, timeout) if names else ())
+    return JobIndex(slurm.queued_jobs(names, uids) if names else ())
 
 
-def study_jobs(manifests: Sequence[Manifest], timeout: float) -> list[StudyJob]:
+def study_jobs(manifests: Sequence[Manifest], slurm: Slurm) -> list[StudyJob]:
     """Every job of the manifests that Slurm holds, which is asked once, if there is anything to ask for.
 
     Raises UserError if it does not answer.
     """
     of_slurm = [manifest for manifest in manifests if manifest.executor == "slurm"]
-    index = index_jobs(of_slurm, {name for manifest in of_slurm for name in manifest.all_names}, timeout)
+    index = index_jobs(of_slurm, {name for manifest in of_slurm for name in manifest.all_names}, slurm)
     found = []
     for manifest in of_slurm:
         for part in get_args(SinglePart):
@@ -128,13 +128,13 @@ class Queue:
 
 
 def queued_runs(
-    runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]
+    runs: Path, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str]
 ) -> Mapping[str, InQueue]:
     """`ask_queues` about the runs alone."""
-    return ask_queues(runs, manifests, timeout, done).runs
+    return ask_queues(runs, manifests, slurm, done).runs
 
 
-def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: Collection[str]) -> Queue:
+def ask_queues(runs: Path, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str]) -> Queue:
     """What the queues hold of the manifests' runs and of what goes before them.
 
     Slurm is asked once, and only if a run it was given is not among the `done`, those with a result. Raises
@@ -147,7 +147,7 @@ def ask_queues(runs: Path, manifests: Sequence[Manifest], timeout: float, done: 
     of_slurm = [m for m in manifests if m.executor == "slurm" and open_tasks[m.id]]
     names = {name for manifest in of_slurm for name in manifest.job_names}
     names |= {manifest.preparation.name for manifest in of_slurm if manifest.preparation}
-    jobs = index_jobs(of_slurm, names, timeout)
+    jobs = index_jobs(of_slurm, names, slurm)
     found: dict[str, InQueue] = {}
     reasons: Counter[str] = Counter()
     preparation = None

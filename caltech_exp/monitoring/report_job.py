@@ -9,9 +9,10 @@ from typing import Literal
 
 from caltech_exp.cli import UserError, one_line, shown
 from caltech_exp.executors import local
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path, refusal
 from caltech_exp.monitoring.queued_runs import StudyJob, sound_manifests, study_jobs
-from caltech_exp.profiles.profile import Profile, SlurmProfile, command_timeout
+from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.records import Damaged, JobId, RecordedPath, StrictRecord, read_record
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, recorded_log
 
@@ -91,7 +92,7 @@ def _refused(runs: Path, manifest: Manifest) -> Aggregated | None:
     return Aggregated(status="failed", reason=reason, job=why.job, log=log, when=why.when)
 
 
-def report_line(runs: Path, manifests: Sequence[Manifest], timeout: float) -> str:
+def report_line(runs: Path, manifests: Sequence[Manifest], slurm: Slurm) -> str:
     """How the last report that was asked for stands; empty if none was. Slurm is asked only while it is open.
 
     Raises UserError if Slurm is asked and does not answer.
@@ -99,7 +100,7 @@ def report_line(runs: Path, manifests: Sequence[Manifest], timeout: float) -> st
     asked = [manifest for manifest in manifests if manifest.aggregation][-1:]
     known = aggregations(runs, asked, ())
     if known and known[0].ended is None:
-        known = aggregations(runs, asked, study_jobs(asked, timeout))
+        known = aggregations(runs, asked, study_jobs(asked, slurm))
     return one_line(_told(runs, known[0])) if known else ""
 
 
@@ -128,6 +129,7 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
     """
     asked = [m for m in sound_manifests(runs) if m.aggregation and m.aggregation.report == str(report)][-1:]
     poll = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOOK_SECONDS
+    slurm = Slurm(profile.command_timeout_seconds)
     since = answered = time.monotonic()
     absent = 0
     while True:
@@ -135,7 +137,7 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
         if known.ended is None and time.monotonic() - since >= poll:
             since = time.monotonic()
             try:
-                (known,) = aggregations(runs, asked, study_jobs(asked, command_timeout(profile)))
+                (known,) = aggregations(runs, asked, study_jobs(asked, slurm))
             except UserError:
                 if since - answered > PATIENCE_SECONDS:
                     raise

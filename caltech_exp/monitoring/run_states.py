@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caltech_exp.cli import one_line, shown
 from caltech_exp.executors.local import QUEUE_LOG, cancelled
-from caltech_exp.executors.slurm_queries import EndedJob, ended_jobs
+from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.files import file_system_time
 from caltech_exp.monitoring.logs import Refusal, log_path, refusal
 from caltech_exp.monitoring.queued_runs import queued_runs
@@ -51,7 +51,7 @@ def why_lost(
     states: Mapping[str, RunState],
     runs: Path,
     manifests: Sequence[Manifest],
-    timeout: float,
+    slurm: Slurm,
     told: dict[str, EndedJob] | None = None,
 ) -> dict[str, RunState]:
     """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
@@ -85,7 +85,7 @@ def why_lost(
     told = {} if told is None else told
     asked = {job for job, _, _ in jobs.values()} - told.keys()
     if asked:
-        told |= ended_jobs(asked, timeout)
+        told |= slurm.ended_jobs(asked)
     for run, (job, name, created) in jobs.items():
         ended = told.get(job)
         if (
@@ -175,7 +175,7 @@ def states_of(
     plan: Sequence[PlannedRun],
     runs: Path,
     manifests: Sequence[Manifest],
-    timeout: float,
+    slurm: Slurm,
     fingerprint: str | None = None,
     past: Mapping[str, PastRun] | None = None,
     *,
@@ -184,7 +184,6 @@ def states_of(
     """The state of every run of the plan, from its files and the queues its submissions went to.
 
     manifests    of all submissions into the study (queued.sound_manifests)
-    timeout      seconds that a Slurm command may take
     fingerprint  of the data set: a result on other data does not count
     past         the study's results on that data (past_runs), where they are known already
     explain      whether accounting is asked why runs were lost
@@ -192,9 +191,9 @@ def states_of(
     Raises UserError if Slurm does not answer.
     """
     past = past_runs(runs, fingerprint) if past is None else past
-    queue = queued_runs(runs, manifests, timeout, past)
+    queue = queued_runs(runs, manifests, slurm, past)
     states = states_in_files(plan, runs, manifests, queue, fingerprint, past)
-    return why_lost(states, runs, manifests, timeout) if explain else states
+    return why_lost(states, runs, manifests, slurm) if explain else states
 
 
 def states_in_files(

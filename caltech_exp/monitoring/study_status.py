@@ -11,7 +11,7 @@ from caltech_exp.catalog import Section, Table
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.config import split_run_id
 from caltech_exp.executors.local import QUEUE_LOG
-from caltech_exp.executors.slurm_queries import EndedJob, NoAnswerError, QueuedJob
+from caltech_exp.executors.slurm_queries import EndedJob, NoAnswerError, QueuedJob, Slurm
 from caltech_exp.monitoring.logs import log_of_job, log_path
 from caltech_exp.monitoring.queued_runs import Queue, ask_queues, sound_manifests
 from caltech_exp.monitoring.report_job import PREPARED, Aggregated, report_line
@@ -147,7 +147,7 @@ def outlook(
     )
 
 
-def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) -> Standing:
+def look(runs: Path, slurm: Slurm, told: dict[str, EndedJob] | None = None) -> Standing:
     """How the study in `runs` stands now. The queue is asked once; if it does not answer, the standing says so.
 
     told  what accounting has told before (retry.why_lost)
@@ -166,12 +166,12 @@ def look(runs: Path, timeout: float, told: dict[str, EndedJob] | None = None) ->
     plan = expand(tables, sorted(seeds), study.settings)
     note, report, queue = "", "", None
     try:
-        queue = ask_queues(runs, manifests, timeout, past)
-        report = report_line(runs, manifests, timeout)
+        queue = ask_queues(runs, manifests, slurm, past)
+        report = report_line(runs, manifests, slurm)
     except NoAnswerError as error:
         note = str(error)
     states = states_in_files(plan, runs, manifests, queue.runs if queue else None, study.data.fingerprint, past)
-    states = why_lost(states, runs, manifests, timeout, told)
+    states = why_lost(states, runs, manifests, slurm, told)
     profile = latest_profile(manifests)
     images = study.data.train_val_images
     paces = paces_of(plan, states, past, profile, images)

@@ -12,11 +12,12 @@ from rich.live import Live
 from rich.text import Text
 
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import queued_runs, sound_manifests
 from caltech_exp.monitoring.render import as_text, at, fitted
 from caltech_exp.monitoring.report_job import PATIENCE_SECONDS
 from caltech_exp.monitoring.study_status import Standing
-from caltech_exp.profiles.profile import Profile, SlurmProfile, command_timeout
+from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.records import read_record
 from caltech_exp.study.manifest import SUBMISSIONS
 from caltech_exp.study.plan import PlannedRun
@@ -47,7 +48,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     waiting = submitted - ended.keys()
     absent: set[str] = set()
     poll_seconds = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOCAL_POLL_SECONDS
-    timeout = command_timeout(profile)
+    slurm = Slurm(profile.command_timeout_seconds)
     asked = answered = time.monotonic()
     with run_progress(len(submitted)) as show:
         show(len(submitted) - len(waiting), 0)
@@ -58,7 +59,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
                 asked = time.monotonic()
                 try:
                     done = past.keys() | {name for name, state in ended.items() if state.state in DONE}
-                    out = waiting - queued_runs(runs, manifests, timeout, done).keys()
+                    out = waiting - queued_runs(runs, manifests, slurm, done).keys()
                 except UserError:
                     if asked - answered > PATIENCE_SECONDS:
                         raise

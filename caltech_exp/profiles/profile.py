@@ -291,6 +291,11 @@ class LocalProfile(_Profile):
         None, ge=1, description="tasks at once; left out: one per GPU, or one where there is none"
     )
 
+    @property
+    def command_timeout_seconds(self) -> float:
+        """As in SlurmProfile: a study on this machine may have jobs on a cluster too."""
+        return 60.0
+
 
 class SlurmProfile(_Profile):
     """A Slurm cluster, through submitit; names follow sbatch's options.
@@ -368,11 +373,6 @@ class SlurmProfile(_Profile):
 
 Profile = LocalProfile | SlurmProfile
 _KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProfile, "slurm": SlurmProfile}
-
-
-def command_timeout(profile: Profile) -> float:
-    """Seconds that a Slurm command may take; a study on this machine may have runs on a cluster too."""
-    return profile.command_timeout_seconds if isinstance(profile, SlurmProfile) else 60.0
 
 
 def profile_files() -> dict[str, Path]:

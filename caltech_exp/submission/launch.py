@@ -17,7 +17,7 @@ from caltech_exp.bootstrap import user_name
 from caltech_exp.cli import UserError
 from caltech_exp.executors.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
 from caltech_exp.executors.slurm import RefusedError, UncertainError, check_log_folder, queue_array
-from caltech_exp.executors.slurm_queries import cancel_jobs
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import (
     folder_if_it_succeeds,
     has_exclusive_creation,
@@ -292,7 +292,7 @@ def submit(
             raise
         if isinstance(profile, SlurmProfile) and manifest.preparation and manifest.preparation.job:
             with contextlib.suppress(UserError):
-                cancel_jobs([manifest.preparation.job], profile.command_timeout_seconds)
+                Slurm(profile.command_timeout_seconds).cancel([manifest.preparation.job])
         shutil.rmtree(folder, ignore_errors=True)
         snapshot.forget()
         with contextlib.suppress(OSError):

@@ -15,13 +15,13 @@ from submitit.core.utils import JobPaths
 
 from caltech_exp.bootstrap import UntrustedError, read_own
 from caltech_exp.executors.sbatch import task_file
-from caltech_exp.executors.slurm_queries import QueuedJob, cancel_jobs, grouped
+from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
 from caltech_exp.monitoring.queued_runs import JobIndex, index_jobs
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart, write_manifest
 
 
 def adopt(
-    runs: Path, manifests: Sequence[Manifest], done: Collection[str], timeout: float
+    runs: Path, manifests: Sequence[Manifest], done: Collection[str], slurm: Slurm
 ) -> tuple[list[Manifest], list[str]]:
     """The manifests with the ids of jobs that are in the queue and were not known, and what to say of it.
 
@@ -29,14 +29,13 @@ def adopt(
     again meanwhile, the job is cancelled and leaves the manifest: its runs are open again. Hold the study's lock.
     Slurm is asked once, and only if a job of an open run is not known.
 
-    done     runs with a result
-    timeout  seconds that a Slurm command may take
+    done  runs with a result
 
     Raises UserError if Slurm does not answer, OSError if the study cannot be written.
     """
     unsure = {manifest.id for manifest in manifests if _lacks_ids(manifest, done)}
     names = {name for manifest in manifests if manifest.id in unsure for name in manifest.all_names}
-    jobs = index_jobs([manifest for manifest in manifests if manifest.is_own], names, timeout)
+    jobs = index_jobs([manifest for manifest in manifests if manifest.is_own], names, slurm)
     latest = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
     found, given, cancelled = [], [], []
     for manifest in manifests:
@@ -45,7 +44,7 @@ def adopt(
             folder = runs / SUBMISSIONS / manifest.id
             manifest, mine, strays = _with_ids(folder, manifest, jobs, again)
             if strays:
-                cancel_jobs(strays, timeout)
+                slurm.cancel(strays)
             if mine or strays:
                 write_manifest(runs, manifest)
             given += mine

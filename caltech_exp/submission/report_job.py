@@ -7,7 +7,7 @@ from pathlib import Path
 
 from caltech_exp.cli import UserError
 from caltech_exp.executors import local
-from caltech_exp.executors.slurm_queries import cancel_jobs
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import StudyJob
 from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
 from caltech_exp.profiles.profile import Profile, SlurmProfile
@@ -44,7 +44,7 @@ def _on_its_way(known: Sequence[Aggregation], manifests: Sequence[Manifest], rep
 
 
 def end_replaced(
-    report: Path, runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], timeout: float
+    report: Path, runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], slurm: Slurm
 ) -> list[str]:
     """End the aggregations of the manifests that wait to write `report`, now that a new one does; what to say."""
     waiting = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
@@ -54,7 +54,7 @@ def end_replaced(
             if aggregation.manifest.executor == "local":
                 local.cancel(runs / SUBMISSIONS / aggregation.manifest.id, [local.AGGREGATION])
             else:
-                cancel_jobs([aggregation.job], timeout)
+                slurm.cancel([aggregation.job])
     except (OSError, UserError) as error:
         return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
     lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]

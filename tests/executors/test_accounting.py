@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.executors import slurm_queries
-from caltech_exp.executors.slurm_queries import ended_jobs
+from caltech_exp.executors.slurm_queries import Slurm
 from tests.tools.testbed import path_with
 
 
@@ -28,7 +28,7 @@ def test_tasks_of_arrays(
 ) -> None:
     (tmp_path / "printed").write_text(printed + "\n")
     monkeypatch.setenv("PATH", path_with(tmp_path, "sacct", f"cat '{tmp_path}/printed'"))
-    found = ended_jobs({"28", "28_1", "28_5"}, 10)
+    found = Slurm(10).ended_jobs({"28", "28_1", "28_5"})
     assert {job: ended.state for job, ended in found.items()} == states
     assert all(ended.id == job for job, ended in found.items())
 
@@ -41,7 +41,7 @@ def test_when_a_job_was_submitted_is_in_the_time_of_this_machine(
     monkeypatch.setenv("TZ", "Etc/GMT-2")
     time.tzset()
     try:
-        assert ended_jobs({"28"}, 10)["28"].submitted == datetime.fromisoformat("2026-01-31T10:00:00+00:00")
+        assert Slurm(10).ended_jobs({"28"})["28"].submitted == datetime.fromisoformat("2026-01-31T10:00:00+00:00")
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -50,9 +50,9 @@ def test_when_a_job_was_submitted_is_in_the_time_of_this_machine(
 def test_accounting_that_hangs_is_asked_once_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm_queries, "SECONDS", 0.5)
-    monkeypatch.setattr(slurm_queries, "AT_ONCE", 1)
+    monkeypatch.setattr(slurm_queries, "ACCOUNTING_SECONDS", 0.5)
+    monkeypatch.setattr(slurm_queries, "IDS_PER_QUESTION", 1)
     asked = tmp_path / "asked"
     monkeypatch.setenv("PATH", path_with(tmp_path, "sacct", f"echo >>'{asked}'; exec sleep 1000"))
-    assert ended_jobs({"28", "29", "30"}, 60) == {}
+    assert Slurm(60).ended_jobs({"28", "29", "30"}) == {}
     assert asked.read_text() == "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.slurm_queries import NoAnswerError, cancel_jobs, max_array_size, queued_jobs, release
+from caltech_exp.executors.slurm_queries import NoAnswerError, Slurm
 from tests.tools.testbed import path_with, show_queue
 
 
@@ -32,7 +32,7 @@ def test_a_command_that_fails_says_why_itself(
     (tmp_path / "complaint").write_text(complaint)
     monkeypatch.setenv("PATH", path_with(tmp_path, "scancel", f"cat '{tmp_path}/complaint' >&2; exit 1"))
     with pytest.raises(NoAnswerError) as caught:
-        cancel_jobs(["5"], 5)
+        Slurm(5).cancel(["5"])
     assert str(caught.value).startswith(told)
 
 
@@ -42,7 +42,7 @@ def test_what_is_no_job_in_squeues_answer_is_told(
 ) -> None:
     monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", f"echo '{line}'"))
     with pytest.raises(NoAnswerError) as caught:
-        queued_jobs(["scratch.runs"], [os.geteuid()], 5)
+        Slurm(5).queued_jobs(["scratch.runs"], [os.geteuid()])
     assert str(caught.value).startswith(f"squeue printed '{line}', which is no job; look at `squeue --noheader")
 
 
@@ -69,7 +69,7 @@ def test_lines_that_do_not_fit_are_skipped_and_other_peoples_jobs_do_not_count(
     program = tmp_path / "bin" / "squeue"
     monkeypatch.setenv("PATH", path_with(tmp_path, "squeue", ""))
     program.write_bytes(f"#!/bin/sh\necho a banner\n{find_mark}\n{script}".encode(errors="surrogateescape"))
-    jobs = queued_jobs(["scratch.runs"], [own], 5)
+    jobs = Slurm(5).queued_jobs(["scratch.runs"], [own])
     assert [(job.id, job.index, job.array, job.state) for job in jobs] == [
         ("5_2", 2, "5", "queued"),
         ("5_3", 3, "5", "queued"),
@@ -98,7 +98,7 @@ def test_an_error_without_an_answer_is_no_empty_queue(
     before = f"echo '{complaint}' >&2\necho '{printed}'"
     monkeypatch.setenv("PATH", show_queue(tmp_path, *lines, before=before))
     with pytest.raises(NoAnswerError) as caught:
-        queued_jobs(["scratch.runs"], [os.geteuid()], 5)
+        Slurm(5).queued_jobs(["scratch.runs"], [os.geteuid()])
     assert str(caught.value).startswith(
         f"Slurm does not answer (squeue: {complaint.removeprefix('squeue: error: ')})"
     )
@@ -118,15 +118,15 @@ def test_a_warning_beside_an_answer_changes_nothing(
 ) -> None:
     lines = [printed] if printed else []
     monkeypatch.setenv("PATH", show_queue(tmp_path, *lines, before=f"echo '{complaint}' >&2"))
-    assert len(queued_jobs(["scratch.runs"], [os.geteuid()], 5)) == count
+    assert len(Slurm(5).queued_jobs(["scratch.runs"], [os.geteuid()])) == count
 
 
 @pytest.mark.parametrize(
     ("command", "call"),
     [
-        ("scontrol", lambda: release(["5"], 5)),
-        ("scontrol", lambda: max_array_size(5)),
-        ("scancel", lambda: cancel_jobs(["5"], 5)),
+        ("scontrol", lambda: Slurm(5).release(["5"])),
+        ("scontrol", lambda: Slurm(5).max_array_size()),
+        ("scancel", lambda: Slurm(5).cancel(["5"])),
     ],
 )
 def test_an_error_with_status_0_is_an_error_of_every_command(
@@ -153,7 +153,7 @@ def test_tasks_that_have_ended_do_not_keep_others_from_being_released(
     (tmp_path / "complaint").write_text(complaint + "\n")
     monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", f"cat '{tmp_path}/complaint' >&2; exit 1"))
     if is_done:
-        release(["6_0", "7"], 5)
+        Slurm(5).release(["6_0", "7"])
     else:
         with pytest.raises(NoAnswerError, match="for job 7"):
-            release(["6_0", "7"], 5)
+            Slurm(5).release(["6_0", "7"])

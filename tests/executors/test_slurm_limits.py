@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.executors.sbatch import is_refusal, remedy
-from caltech_exp.executors.slurm_queries import max_array_size
+from caltech_exp.executors.slurm_queries import Slurm
 from tests.conftest import Command, manifests
 from tests.tools.testbed import path_with, profile, queue
 
@@ -110,5 +110,5 @@ def test_whether_a_job_may_be_queued_although_sbatch_failed(reason: str, uncerta
     ],
 )
 def test_the_most_tasks_an_array_may_have(config: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caltech_exp.executors.slurm_queries.ask", lambda _command, _timeout, **_: config)
-    assert max_array_size(5) == most
+    monkeypatch.setattr(Slurm, "_ask", lambda _slurm, _command, **_: config)
+    assert Slurm(5).max_array_size() == most

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.slurm_queries import EndedJob
+from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, why_lost
 from caltech_exp.profiles.profile import SlurmProfile, parse_profile
 from caltech_exp.study.results import Failure, FailureKind
@@ -62,7 +62,7 @@ def test_how_its_job_ended_is_told_of_a_lost_run(
     name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path
 ) -> None:
     told = {"12_1": EndedJob("12_1", name, state, "gpu07")}
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], 5, told)["r1"]
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], Slurm(5), told)["r1"]
     assert (found.detail, bad_nodes([found])) == (detail, nodes)
 
 
@@ -75,7 +75,7 @@ def test_a_record_from_before_the_submission_is_another_jobs(
 ) -> None:
     ended = EndedJob("12_1", "scratch.study", "NODE_FAIL", "gpu07", datetime.fromisoformat(f"{submitted}+00:00"))
     manifest = MANIFEST.model_copy(update={"created": "2026-01-31T12:00:00Z"})
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], 5, {"12_1": ended})["r1"]
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], Slurm(5), {"12_1": ended})["r1"]
     assert (found.detail, found.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
 
 

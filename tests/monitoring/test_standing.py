@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import sound_manifests
 from caltech_exp.monitoring.render import LOOKS, bar, fitted, shares, widths
 from caltech_exp.monitoring.study_status import Outlook, Standing, look, standing
@@ -70,7 +71,7 @@ def told(status: Command, runs: Path, path: str, *words: str) -> str:
 def test_of_a_study_without_submissions_the_results_tell_the_seeds(runs: Path) -> None:
     left = {path.parent.name for path in runs.glob("*/result.json")}
     shutil.rmtree(runs / "submissions")
-    seen = look(runs, 5)
+    seen = look(runs, Slurm(5))
     assert {run.id for run in seen.in_state("finished", "damaged")} == left
     assert {run.seed for run in seen.plan} == {0}
 
@@ -147,7 +148,7 @@ def test_a_slurm_that_does_not_answer_is_said(status: Command, runs: Path, tmp_p
 @pytest.fixture
 def now(runs: Path, slurm_path: str, monkeypatch: pytest.MonkeyPatch) -> Standing:
     monkeypatch.setenv("PATH", slurm_path)
-    return look(runs, 10)
+    return look(runs, Slurm(10))
 
 
 def drawn(now: Standing, width: int, height: int = 60, encoding: str = "utf-8", **settings: object) -> list[str]:
@@ -247,7 +248,7 @@ def test_watching_asks_the_queue_once_a_look_and_accounting_once_a_job(
     monkeypatch.setenv("PATH", queue)
     known: dict[str, object] = {}
     for _ in range(3):
-        now = look(runs, 10, known)  # type: ignore[arg-type]
+        now = look(runs, Slurm(10), known)  # type: ignore[arg-type]
         (lost,) = now.in_state("lost")
         assert "ran out of memory" in now.states[lost.id].detail
     assert Counter(asked.read_text().split()) == {"squeue": 3, "sacct": 1}

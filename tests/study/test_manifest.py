@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.executors.local import submitit_jobs
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path
 from caltech_exp.monitoring.render import tail
 from caltech_exp.monitoring.report_job import report_line
@@ -147,6 +148,6 @@ def test_how_a_report_ended_is_told_without_trust(changes: dict[str, object], to
     folder = tmp_path / "submissions" / ID
     ended = {"schema_version": 1, "status": "failed", "reason": "no room", "job": "12", "log": "", "when": "now"}
     (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
-    line = report_line(tmp_path, [manifest], 1.0)
+    line = report_line(tmp_path, [manifest], Slurm(1))
     assert line.startswith(told.format(folder=folder))
     assert "shadow" not in line

@@ -11,6 +11,7 @@ from submitit.core.utils import DelayedSubmission
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.executors.slurm import UncertainError, queue_array
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import Snapshot, code_version
@@ -110,7 +111,7 @@ def jobs(manifests: Sequence[Manifest]) -> list[str]:
 def test_each_job_gets_the_task_whose_place_it_has(unsure: Manifest, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     in_queue(tmp_path, *ARRAY, REPORT)
-    found, lines = adopt(runs, [unsure], (), 5)
+    found, lines = adopt(runs, [unsure], (), Slurm(5))
     assert jobs(found) == ["7_0", "7_1", "7_2"]
     assert found[0].aggregation
     assert found[0].aggregation.job == "8"
@@ -121,16 +122,16 @@ def test_each_job_gets_the_task_whose_place_it_has(unsure: Manifest, tmp_path: P
         task(runs, seed) for seed in SEEDS
     ]
     assert lines == ["found 7_[0-2], 8 in the queue, which sbatch had not named: they have their tasks"]
-    assert adopt(runs, found, (), 5) == (found, [])
+    assert adopt(runs, found, (), Slurm(5)) == (found, [])
     assert (tmp_path / "asked").read_text().count("x") == 1  # all are known now
 
 
 def test_one_that_died_half_way_is_finished(unsure: Manifest, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     in_queue(tmp_path, *ARRAY)
-    adopt(runs, [unsure], (), 5)
+    adopt(runs, [unsure], (), Slurm(5))
     write_manifest(runs, unsure)
-    found, _ = adopt(runs, [unsure], (), 5)
+    found, _ = adopt(runs, [unsure], (), Slurm(5))
     assert jobs(found) == ["7_0", "7_1", "7_2"]
     assert not (tmp_path / "scancel").exists()
 
@@ -165,7 +166,7 @@ def test_a_job_without_its_task_is_cancelled_and_its_run_is_open_again(
     for path in folder.glob("*.pkl"):
         harm(path)
     in_queue(tmp_path, *ARRAY[:2], REPORT)
-    found, lines = adopt(runs, [unsure], (), 5)
+    found, lines = adopt(runs, [unsure], (), Slurm(5))
     assert (tmp_path / "scancel").read_text() == "7_[0-1] 8\n"
     assert jobs(found) == [""]  # of the third, which is in no queue and may be yet
     assert found[0].aggregation is None
@@ -189,7 +190,7 @@ def test_nothing_is_unpickled(unsure: Manifest, tmp_path: Path) -> None:
     for path in (*folder.glob("*.pkl"), folder / f"{uuid.uuid4().hex}.pkl"):
         path.write_bytes(pickle.dumps(Exploit(tmp_path / "executed")))
     in_queue(tmp_path, *ARRAY, REPORT)
-    adopt(runs, [unsure], (), 5)
+    adopt(runs, [unsure], (), Slurm(5))
     assert not (tmp_path / "executed").exists()
     pickle.loads((folder / "7_0_submitted.pkl").read_bytes())
     assert (tmp_path / "executed").exists()  # so it would have shown
@@ -201,10 +202,10 @@ def test_another_users_submission_is_left_as_it_is(unsure: Manifest, tmp_path: P
     write_manifest(runs, theirs)
     before = sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir())
     in_queue(tmp_path, *(f"{line}|{theirs.uid}" for line in (*ARRAY, REPORT)))
-    assert adopt(runs, [theirs], (), 5) == ([theirs], [])
+    assert adopt(runs, [theirs], (), Slurm(5)) == ([theirs], [])
     assert sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir()) == before
     assert not (tmp_path / "scancel").exists()
-    states = queued_runs(runs, [theirs], 5, ())
+    states = queued_runs(runs, [theirs], Slurm(5), ())
     assert set(states) == set(NAMES)  # they count as queued even so
 
 
@@ -215,7 +216,7 @@ def test_a_job_that_comes_into_the_queue_after_its_runs_were_submitted_again_is_
     tasks = tuple(entry.model_copy(update={"job": f"9_{entry.index}"}) for entry in unsure.tasks)
     later = unsure.model_copy(update={"id": f"{NUMBER[:-4]}ffff", "tasks": tasks, "aggregation": None})
     in_queue(tmp_path, *ARRAY)
-    (found, same), lines = adopt(runs, [unsure, later], (), 5)
+    (found, same), lines = adopt(runs, [unsure, later], (), Slurm(5))
     assert (found.tasks, same) == ((), later)
     assert (tmp_path / "scancel").read_text() == "7_[0-2]\n"
     assert lines == [f"cancelled 7_[0-2]: {CANCELLED}"]
@@ -224,7 +225,7 @@ def test_a_job_that_comes_into_the_queue_after_its_runs_were_submitted_again_is_
 def test_slurm_is_not_asked_about_what_is_known_or_done(unsure: Manifest, tmp_path: Path) -> None:
     in_queue(tmp_path, *ARRAY, REPORT)
     # Its report has no id, and waits for nothing.
-    assert adopt(tmp_path / "runs", [unsure], NAMES, 5) == ([unsure], [])
+    assert adopt(tmp_path / "runs", [unsure], NAMES, Slurm(5)) == ([unsure], [])
     assert not (tmp_path / "asked").exists()
 
 
@@ -234,7 +235,7 @@ def test_a_report_that_was_submitted_without_runs_of_its_own_gets_its_task(
     runs = tmp_path / "runs"
     alone = unsure.model_copy(update={"tasks": ()})
     in_queue(tmp_path, REPORT)
-    found, lines = adopt(runs, [alone], NAMES, 5)
+    found, lines = adopt(runs, [alone], NAMES, Slurm(5))
     assert found[0].aggregation
     assert found[0].aggregation.job == "8"
     assert "8_submitted.pkl" in names(tmp_path)
