@@ -27,7 +27,7 @@ OWN_NETWORK = re.compile(
 RESIZE = 256
 """Pixels of the shorter side before the crop, in the report's runs (design, The report's protocol)."""
 
-ADDED = {
+DEFAULTS_ADDED_LATER = {
     "sampling": "shuffle",
     "max_per_class": 0,
     "resize": RESIZE,
@@ -148,9 +148,11 @@ class RunConfig(BaseModel):
         """10 hex digits that name this configuration whatever its seed.
 
         A hash of all settings that can change the result; pinned files (weights, an own network) count by their
-        content, not their path. A setting added in a later version stands in ADDED.
+        content, not their path. A setting added in a later version stands in DEFAULTS_ADDED_LATER.
         """
-        identity = {name: value for name, value in self.settings.items() if ADDED.get(name) != value}
+        identity = {
+            name: value for name, value in self.settings.items() if DEFAULTS_ADDED_LATER.get(name) != value
+        }
         if (own := OWN_NETWORK.fullmatch(self.model)) and own["digest"]:
             identity["model"] = f"sha256:{own['digest']}:{own['function']}"
         _, pinned, digest = self.weights.partition(PIN)

@@ -39,7 +39,7 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Damaged:
+class Corrupt:
     """A file that should hold a record and does not; its run counts as missing. The reason is one line.
 
     is_newer  whether a newer version of caltech_exp wrote it: then it is left as it is
@@ -59,9 +59,9 @@ class Damaged:
         return f"{self.path} is damaged ({self.reason}); {remedy}"
 
 
-def newer(path: Path, sign: str) -> Damaged:
+def newer(path: Path, sign: str) -> Corrupt:
     """What is said of a file that a newer version wrote, known by `sign`."""
-    return Damaged(path, f"made by a newer version of caltech_exp ({sign}); this version reads 1; update", True)
+    return Corrupt(path, f"made by a newer version of caltech_exp ({sign}); this version reads 1; update", True)
 
 
 def write_record(folder: Path, name: str, record: BaseModel) -> Path:
@@ -72,8 +72,8 @@ def write_record(folder: Path, name: str, record: BaseModel) -> Path:
     return path
 
 
-def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
-    """The record in `path`, None if there is no such file, Damaged if it is anything else than that record.
+def read_record(path: Path, kind: type[Record]) -> Record | Corrupt | None:
+    """The record in `path`, None if there is no such file, Corrupt if it is anything else than that record.
 
     A newer version wrote it if its schema version is higher, or if nothing is wrong with it but fields that this
     version does not know.
@@ -83,9 +83,9 @@ def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return Damaged(path, error.strerror or str(error))
+        return Corrupt(path, error.strerror or str(error))
     if not text.strip():
-        return Damaged(path, "the file is empty")
+        return Corrupt(path, "the file is empty")
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
@@ -97,11 +97,11 @@ def read_record(path: Path, kind: type[Record]) -> Record | Damaged | None:
         if all(one["type"] == "extra_forbidden" for one in errors):
             return newer(path, f"with {place}")
         if place == "schema_version":
-            return Damaged(path, f"schema version {shown(first['input'])}, this code reads {SCHEMA_VERSION}")
+            return Corrupt(path, f"schema version {shown(first['input'])}, this code reads {SCHEMA_VERSION}")
         if first["type"] == "json_invalid":
-            return Damaged(path, f"it is not whole JSON ({first['ctx']['error']})")
+            return Corrupt(path, f"it is not whole JSON ({first['ctx']['error']})")
         reason = first["msg"].removeprefix("Value error, ")
-        return Damaged(path, f"{place}: {reason}" if place else reason)
+        return Corrupt(path, f"{place}: {reason}" if place else reason)
 
 
 def _schema_version(text: bytes) -> int:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.cli import UserError, read_options, run_command_line, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.files import user_path
-from caltech_exp.records import Damaged
+from caltech_exp.records import Corrupt
 from caltech_exp.reporting.markup import NOTHING, listing, printable, table
 from caltech_exp.reporting.vocabulary import HOW_NOT_WHAT
 from caltech_exp.study.results import Result, read_result
@@ -210,7 +210,7 @@ class Read:
     """What the result files of a study hold, and those that hold nothing that can be read."""
 
     results: tuple[Result, ...]
-    damaged: tuple[Damaged, ...]
+    damaged: tuple[Corrupt, ...]
 
 
 def _results(key: str, folder: str) -> Read:
@@ -222,7 +222,7 @@ def _results(key: str, folder: str) -> Read:
     found = [read_result(path) for path in run_folders(runs)]
     return Read(
         tuple(result for result in found if isinstance(result, Result)),
-        tuple(result for result in found if isinstance(result, Damaged)),
+        tuple(result for result in found if isinstance(result, Corrupt)),
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from caltech_exp.cli import UserError, read_options, run_command_line, usage
 from caltech_exp.config import OWN_NETWORK, PIN
 from caltech_exp.files import user_path
-from caltech_exp.records import Damaged, write_record
+from caltech_exp.records import Corrupt, write_record
 from caltech_exp.reporting.published import add_record, record_of
 from caltech_exp.study.manifest import Manifest, read_manifests
 from caltech_exp.study.results import RESULT, Result, read_result
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"{len(new)} {'result' if len(new) == 1 else 'results'} published in {out}; {there} there already")
     for name in strange:
         print(f"left out: {name} was trained on another data set")
-    for damaged in (one for one in found if isinstance(one, Damaged)):
+    for damaged in (one for one in found if isinstance(one, Corrupt)):
         print(f"left out: {damaged.complaint('submit its run again')}")
     return 0
 

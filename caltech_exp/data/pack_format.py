@@ -19,7 +19,7 @@ from pydantic import Field
 from caltech_exp.cli import UserError
 from caltech_exp.config import RESIZE
 from caltech_exp.data.splits import IMAGES, DataSet, Sample, damaged_image, evenly
-from caltech_exp.records import Damaged, StrictRecord, read_record
+from caltech_exp.records import Corrupt, StrictRecord, read_record
 
 FORMAT = 1
 """Counts up with every change of the files' content: packs of another format are not found."""
@@ -136,9 +136,9 @@ def read_index(folder: Path, name: str, contents: Contents) -> PackIndex | str:
     index = read_record(index_file(folder, name), PackIndex)
     if index is None:
         return "not there"
-    if isinstance(index, Damaged) and index.is_newer:
+    if isinstance(index, Corrupt) and index.is_newer:
         raise UserError(f"{index.complaint('')}, or name another folder by packs=")
-    if isinstance(index, Damaged):
+    if isinstance(index, Corrupt):
         return f"its index is damaged: {index.reason}"
     count = len(contents.samples)
     columns = (index.heights, index.widths, index.checksums, index.sources)

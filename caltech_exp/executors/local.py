@@ -26,7 +26,7 @@ from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError
 from caltech_exp.files import closed_to_others, write_atomically
 from caltech_exp.provenance import Snapshot
-from caltech_exp.records import Damaged, JobId, StrictRecord, read_record
+from caltech_exp.records import Corrupt, JobId, StrictRecord, read_record
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -135,7 +135,7 @@ def queued_tasks(folder: Path) -> dict[str, str]:
     if not is_alive(folder):
         return {}
     state = _read_state(folder)
-    if isinstance(state, Damaged):
+    if isinstance(state, Corrupt):
         raise UserError(
             state.complaint(
                 "what this machine's queue holds is unknown until its process writes the file again, when a task "
@@ -148,7 +148,7 @@ def queued_tasks(folder: Path) -> dict[str, str]:
 def submitit_jobs(folder: Path) -> dict[str, str]:
     """Name -> submitit's job id, by which its logs are named, of every task that was started, as far as known."""
     state = _read_state(folder)
-    return {} if isinstance(state, Damaged) else state.jobs
+    return {} if isinstance(state, Corrupt) else state.jobs
 
 
 def write_state(folder: Path, waiting: Collection[str], running: Collection[str], jobs: dict[str, str]) -> None:
@@ -157,7 +157,7 @@ def write_state(folder: Path, waiting: Collection[str], running: Collection[str]
     write_atomically(folder / STATE, state.model_dump_json())
 
 
-def _read_state(folder: Path) -> _State | Damaged:
+def _read_state(folder: Path) -> _State | Corrupt:
     return read_record(folder / STATE, _State) or _State()
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from caltech_exp.cli import UserError
 from caltech_exp.executors import local
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm
-from caltech_exp.records import Damaged
+from caltech_exp.records import Corrupt
 from caltech_exp.study.manifest import (
     COMMENT,
     SUBMISSIONS,
@@ -107,7 +107,7 @@ def sound_manifests(runs: Path) -> list[Manifest]:
     """
     found = read_manifests(runs)
     for manifest in found:
-        if isinstance(manifest, Damaged):
+        if isinstance(manifest, Corrupt):
             remedy = f"what it queued is unknown: remove {manifest.path.parent} once no job of it is left"
             raise UserError(manifest.complaint(remedy))
     return [manifest for manifest in found if isinstance(manifest, Manifest)]

@@ -13,7 +13,7 @@ from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path, refusal
 from caltech_exp.monitoring.queued_runs import StudyJob, sound_manifests, study_jobs
 from caltech_exp.profiles.profile import Profile, SlurmProfile
-from caltech_exp.records import Damaged, JobId, RecordedPath, StrictRecord, read_record
+from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, read_record
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, recorded_log
 
 AGGREGATED = "aggregation.json"
@@ -74,8 +74,8 @@ def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[Study
                 report=Path(manifest.aggregation.report),
                 state=state,
                 job=queued.id if queued else manifest.aggregation.job,
-                ended=_refused(runs, manifest) if isinstance(record, Damaged) or not record else record,
-                unread=record.complaint("look at the log beside it") if isinstance(record, Damaged) else "",
+                ended=_refused(runs, manifest) if isinstance(record, Corrupt) or not record else record,
+                unread=record.complaint("look at the log beside it") if isinstance(record, Corrupt) else "",
             )
         )
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from caltech_exp.catalog import THE_REPORT, Catalog, Row, Section, Table
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, split_run_id
-from caltech_exp.records import Damaged
+from caltech_exp.records import Corrupt
 from caltech_exp.reporting.measured import Measured, measure
 from caltech_exp.reporting.outcome import Outcome
 from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, read_published
@@ -80,7 +80,7 @@ class Collected:
     rows: dict[tuple[str, str], tuple[RowRuns, ...]]
     strays: tuple[Run, ...]
     manifests: tuple[Manifest, ...]
-    damaged: tuple[Damaged, ...]
+    damaged: tuple[Corrupt, ...]
 
     def all_rows(self) -> Iterable[RowRuns]:
         return (row for rows in self.rows.values() for row in rows)
@@ -153,7 +153,7 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
         rows=rows,
         strays=tuple(run for run in runs if run.id not in asked),
         manifests=manifests,
-        damaged=tuple(one for one in (*found, record) if isinstance(one, Damaged)),
+        damaged=tuple(one for one in (*found, record) if isinstance(one, Corrupt)),
     )
 
 

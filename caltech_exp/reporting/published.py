@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from caltech_exp.cli import UserError, one_line
-from caltech_exp.records import Damaged, FileName, StrictRecord, read_record, write_record
+from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.run_status import run_state
 from caltech_exp.study.study import run_folders
@@ -38,7 +38,7 @@ class Published(StrictRecord):
     runs: dict[FileName, Unfinished] = Field(default_factory=dict)
 
 
-def read_published(runs: Path) -> Published | Damaged:
+def read_published(runs: Path) -> Published | Corrupt:
     """The record in the folder of a study; an empty one where there is none."""
     return read_record(runs / PUBLISHED, Published) or Published()
 
@@ -64,7 +64,7 @@ def add_record(out: Path, new: Published, done: Collection[str]) -> None:
     Raises OSError, and UserError if a newer version of caltech_exp wrote the record that is there.
     """
     there = read_published(out)
-    if isinstance(there, Damaged) and there.is_newer:
+    if isinstance(there, Corrupt) and there.is_newer:
         raise UserError(there.complaint(""))
     before = _sound(out)
     runs = {name: one for name, one in {**before.runs, **new.runs}.items() if name not in done}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from caltech_exp.config import ADDED, NUM_CLASSES, OWN_NETWORK, PIN, RunConfig
+from caltech_exp.config import DEFAULTS_ADDED_LATER, NUM_CLASSES, OWN_NETWORK, PIN, RunConfig
 from caltech_exp.reporting.markup import listing
 
 PARAMETERS = {
@@ -109,7 +109,7 @@ def shared_settings(configs: Sequence[RunConfig]) -> str:
         setting(name, values[0][name])
         for name in order
         if all(name in config and config[name] == values[0][name] for config in values)
-        and ADDED.get(name) != values[0][name]  # said only where a study makes use of it
+        and DEFAULTS_ADDED_LATER.get(name) != values[0][name]  # said only where a study makes use of it
     ]
     return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
 

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from caltech_exp.bootstrap import look_again, user_name
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
-    Damaged,
+    Corrupt,
     FileName,
     HostName,
     JobId,
@@ -135,20 +135,20 @@ def write_manifest(runs: Path, manifest: Manifest) -> None:
     write_record(runs / SUBMISSIONS / manifest.id, MANIFEST, manifest)
 
 
-def read_manifests(runs: Path) -> list[Manifest | Damaged]:
+def read_manifests(runs: Path) -> list[Manifest | Corrupt]:
     """Every submission into the study, oldest first, each with who submitted it.
 
-    One whose id is not its folder's name is Damaged.
+    One whose id is not its folder's name is Corrupt.
     """
     paths = look_again(lambda: sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
     found = (_read_manifest(path) for path in paths)
     return [manifest for manifest in found if manifest is not None]
 
 
-def _read_manifest(path: Path) -> Manifest | Damaged | None:
+def _read_manifest(path: Path) -> Manifest | Corrupt | None:
     manifest = read_record(path, Manifest)
     if isinstance(manifest, Manifest) and manifest.id != path.parent.name:
-        return Damaged(path, f"holds submission {manifest.id}, not {path.parent.name}")
+        return Corrupt(path, f"holds submission {manifest.id}, not {path.parent.name}")
     if not isinstance(manifest, Manifest) or manifest.uid is not None:
         return manifest
     try:
@@ -156,7 +156,7 @@ def _read_manifest(path: Path) -> Manifest | Damaged | None:
     except FileNotFoundError:  # removed since it was read
         return None
     except OSError as error:
-        return Damaged(path, error.strerror or str(error))
+        return Corrupt(path, error.strerror or str(error))
     return manifest.model_copy(update={"uid": uid, "user": user_name(uid)})
 
 

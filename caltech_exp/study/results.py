@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from caltech_exp.config import NUM_CLASSES, FiniteFloat, RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Damaged, HostName, JobId, PlainName, RecordedPath, StrictRecord, read_record
+from caltech_exp.records import Corrupt, HostName, JobId, PlainName, RecordedPath, StrictRecord, read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,11 +188,11 @@ class Progress(StrictRecord):
     when: str
 
 
-def read_result(folder: Path) -> Result | Damaged | None:
-    """The result in a run's folder. A result whose settings do not give its folder's name is Damaged."""
+def read_result(folder: Path) -> Result | Corrupt | None:
+    """The result in a run's folder. A result whose settings do not give its folder's name is Corrupt."""
     result = read_record(folder / RESULT, Result)
     if isinstance(result, Result) and not (result.run_id == folder.name == run_id(result.config, result.seed)):
-        return Damaged(folder / RESULT, f"holds run {run_id(result.config, result.seed)}, not {folder.name}")
+        return Corrupt(folder / RESULT, f"holds run {run_id(result.config, result.seed)}, not {folder.name}")
     return result
 
 

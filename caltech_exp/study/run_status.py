@@ -12,7 +12,7 @@ from typing import Literal
 
 from caltech_exp.cli import one_line
 from caltech_exp.files import names_in, remove
-from caltech_exp.records import SCHEMA_VERSION, Damaged, newer, read_record
+from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
 from caltech_exp.study.lease import REQUEST, Holder, Sign, lease_files, read_sign
 from caltech_exp.study.manifest import recorded_log
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_result
@@ -73,7 +73,7 @@ def run_state(
     """
     result = read_result(folder)
     if isinstance(result, Result) and fingerprint not in (None, result.data.fingerprint):
-        result = Damaged(folder / RESULT, f"is of another data set, {result.data.fingerprint}")
+        result = Corrupt(folder / RESULT, f"is of another data set, {result.data.fingerprint}")
     if isinstance(result, Result):
         return RunState(result.status, result=result)
     sign = read_sign(folder)
@@ -90,7 +90,7 @@ def run_state(
     if newer := newer_record(folder):
         return RunState("newer", f"{newer.path.name}: {newer.reason}", holder=holder)
     task = queue.get(folder.name) if queue is not None else None
-    if isinstance(result, Damaged):
+    if isinstance(result, Corrupt):
         return RunState("queued" if task else "damaged", f"{result.path.name}: {result.reason}")
     failure = read_record(folder / FAILURE, Failure) if task is None or task.running else None
     # In a task that waits, or of another submission, the run has yet to be tried again.
@@ -101,7 +101,7 @@ def run_state(
         return RunState("failed", detail, failure, node=node, in_task=task is not None)
     if task:
         return RunState("queued")
-    if isinstance(failure, Damaged):
+    if isinstance(failure, Corrupt):
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None and at:
         return RunState("queued", f"broken off at {at}; queued again, or lost", holder=holder)
@@ -136,19 +136,19 @@ CHECKPOINT_MARK = re.compile(rb"caltech_exp checkpoint (\d{1,9}) sha256 [0-9a-f]
 LONGEST_MARK = 128
 
 
-def newer_record(folder: Path) -> Damaged | None:
+def newer_record(folder: Path) -> Corrupt | None:
     """A record of a newer version in a run's folder, None if there is none.
 
     Such a run is neither trained nor recorded as failed: what the newer version knows of it would be lost.
     """
     for name, kind in ((RESULT, Result), (FAILURE, Failure), (PROGRESS, Progress)):
         found = read_record(folder / name, kind)
-        if isinstance(found, Damaged) and found.is_newer:
+        if isinstance(found, Corrupt) and found.is_newer:
             return found
     with contextlib.suppress(OSError):  # whoever takes the run finds out why
         for path in (path for path in lease_files(folder)[-1:] if stat.S_ISREG(path.lstat().st_mode)):
             holder = read_record(path, Holder)
-            if isinstance(holder, Damaged) and holder.is_newer:
+            if isinstance(holder, Corrupt) and holder.is_newer:
                 return holder
     version = _checkpoint_version(folder / CHECKPOINT)
     return newer(folder / CHECKPOINT, f"checkpoint {version}") if version > SCHEMA_VERSION else None

@@ -21,7 +21,7 @@ from caltech_exp.cli import UserError, explain
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.files import names_in
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Damaged, StrictRecord, read_record, write_record
+from caltech_exp.records import Corrupt, StrictRecord, read_record, write_record
 
 STUDY = "study.json"
 RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
@@ -157,7 +157,7 @@ class Study(StrictRecord):
 def read_study(runs: Path) -> Study | None:
     """The study in the folder `runs`, None if it holds none. Raises UserError if its record is damaged."""
     study = read_record(runs / STUDY, Study)
-    if isinstance(study, Damaged):
+    if isinstance(study, Corrupt):
         raise UserError(study.complaint("restore it, or use another runs= folder"))
     return study
 

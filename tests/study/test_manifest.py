@@ -12,7 +12,7 @@ from caltech_exp.monitoring.logs import log_path
 from caltech_exp.monitoring.render import tail
 from caltech_exp.monitoring.report_job import report_line
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Damaged
+from caltech_exp.records import Corrupt
 from caltech_exp.study.lease import read_sign
 from caltech_exp.study.manifest import (
     Manifest,
@@ -42,7 +42,7 @@ MANIFEST = Manifest(
 )
 
 
-def written(runs: Path, **changes: object) -> Manifest | Damaged:
+def written(runs: Path, **changes: object) -> Manifest | Corrupt:
     """A manifest with other content, as it is read."""
     write_manifest(runs, MANIFEST)
     path = runs / "submissions" / ID / "manifest.json"
@@ -77,13 +77,13 @@ def test_a_manifest_that_names_what_cannot_be_is_damaged_and_not_followed(
     changes: dict[str, object], tmp_path: Path
 ) -> None:
     found = written(tmp_path, **changes)
-    assert isinstance(found, Damaged)
+    assert isinstance(found, Corrupt)
     assert found.complaint("").isprintable()
 
 
 def test_a_manifest_of_a_newer_version_is_told_as_that(tmp_path: Path) -> None:
     found = written(tmp_path, schema_version=2, tasks="of another form")
-    assert isinstance(found, Damaged)
+    assert isinstance(found, Corrupt)
     assert found.is_newer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Damaged, write_record
+from caltech_exp.records import Corrupt, write_record
 from caltech_exp.study.results import RESULT, DataRecord, Device, Epoch, Result, read_result
 
 CONFIG = RunConfig(epochs=1)
@@ -101,7 +101,7 @@ def test_damage_is_named(damage: Callable[[str], str], reason: str, result: Resu
     path = write_record(folder, RESULT, result)
     path.write_text(damage(path.read_text()), encoding="latin-1")
     damaged = read_result(folder)
-    assert isinstance(damaged, Damaged)
+    assert isinstance(damaged, Corrupt)
     assert damaged.path == path
     assert reason.lower() in damaged.reason.lower()
 
@@ -123,7 +123,7 @@ def test_a_record_of_a_newer_version_is_told_as_that(
     folder.mkdir()
     (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
     found = read_result(folder)
-    assert isinstance(found, Damaged)
+    assert isinstance(found, Corrupt)
     assert found.is_newer
     assert found.complaint("restore it") == (
         f"{folder / RESULT} was made by a newer version of caltech_exp ({sign}); this version reads 1; update"
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_of_no_newer_version(
     folder.mkdir()
     (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
     found = read_result(folder)
-    assert isinstance(found, Damaged)
+    assert isinstance(found, Corrupt)
     assert not found.is_newer
     assert found.complaint("restore it").endswith("); restore it")
 
@@ -152,4 +152,4 @@ def test_a_result_whose_job_or_host_cannot_be_is_damaged(
     folder = tmp_path / result.run_id
     folder.mkdir()
     (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
-    assert isinstance(read_result(folder), Damaged)
+    assert isinstance(read_result(folder), Corrupt)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from caltech_exp.cli import UserError
-from caltech_exp.records import Damaged
+from caltech_exp.records import Corrupt
 
 Value = TypeVar("Value")
 
@@ -57,7 +57,7 @@ class Reader:
     def read(self, read: Callable[[], Value]) -> Value | None:
         """What `read` returns, or None if it refuses its input.
 
-        It refuses by a UserError or by returning Damaged, each of which says why in a line that can be printed.
+        It refuses by a UserError or by returning Corrupt, each of which says why in a line that can be printed.
         Any other exception fails the test.
         """
         before = snapshot(self.folder)
@@ -67,7 +67,7 @@ class Reader:
             value = read()
         except UserError as error:
             reason = str(error)
-        if isinstance(value, Damaged):
+        if isinstance(value, Corrupt):
             reason = value.reason
         assert snapshot(self.folder) == before
         if reason is None:
