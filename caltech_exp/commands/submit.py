@@ -41,7 +41,7 @@ from caltech_exp.submission.report_job import check_report_folder, end_replaced,
 from caltech_exp.submission.request import USAGE, Request, parse_request
 from caltech_exp.submission.submission import (
     Array,
-    Work,
+    Submission,
     make_arrays,
     merged_lines,
     packs_of,
@@ -86,7 +86,9 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         problems.append(str(error))
     open_runs = _open_runs(plan, states, request)
     arrays = _arrays(open_runs, runs, request, most_tasks)
-    work = Work(runs.name, tuple(arrays), report=request.report, avoided=_avoided(request, states))
+    submission = Submission(
+        request, arrays=tuple(arrays), report=request.report, excluded_nodes=_avoided(request, states)
+    )
     try:
         if request.report:
             check_report_folder(request.report)
@@ -98,7 +100,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
         jobs = study_jobs(manifests, Slurm(profile.command_timeout_seconds)) if making else []
-        work = with_packs(work, packs, packs_on_their_way(jobs))
+        submission = with_packs(submission, packs, packs_on_their_way(jobs))
     except UserError as error:
         problems.append(str(error))
     try:
@@ -110,9 +112,9 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         print()
     print(summary(plan, states))
     if plan:
-        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, work))))
+        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, submission))))
     for line in [
-        *single_lines(work, "would queue"),
+        *single_lines(submission, "would queue"),
         *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
         *cost_lines(arrays, past, profile, images),
         *unpinned([run.config for run in plan]),
@@ -193,18 +195,18 @@ def _queue(
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
         jobs = study_jobs(manifests, slurm) if report or in_queue or making else []
         lines += release_held(jobs, runs, slurm)
-        work = Work(runs.name, tuple(arrays), avoided=_avoided(request, states))
-        work = with_packs(work, packs, packs_on_their_way(jobs) if making else {})
+        submission = Submission(request, study_data, tuple(arrays), excluded_nodes=_avoided(request, states))
+        submission = with_packs(submission, packs, packs_on_their_way(jobs) if making else {})
         if report:
-            work, said = with_report(work, report, runs, manifests, jobs, profile)
+            submission, said = with_report(submission, report, runs, manifests, jobs, profile)
             lines += said
-        manifest = submit(work, request, profile, runs, study_data, code) if work else None
-        if work.report:
-            lines += end_replaced(work.report, runs, manifests, jobs, slurm)
+        manifest = submit(submission, request, profile, runs, study_data, code) if submission else None
+        if submission.report:
+            lines += end_replaced(submission.report, runs, manifests, jobs, slurm)
     print(summary(plan, states))
     for line in (
-        *queue_lines(arrays, "queued", _where(request, profile, work)),
-        *single_lines(work, "queued"),
+        *queue_lines(arrays, "queued", _where(request, profile, submission)),
+        *single_lines(submission, "queued"),
         *lines,
         *cost_lines(arrays, past, profile, study_data.train_val_images),
         *advice(states.values()),
@@ -249,9 +251,9 @@ def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...
     return bad_nodes(states.values()) if request.options.avoid_nodes else ()
 
 
-def _where(request: Request, profile: Profile, work: Work) -> str:
+def _where(request: Request, profile: Profile, submission: Submission) -> str:
     name = f"profile {request.options.profile or profile.executor}{request.profile}"
-    excluded = avoiding(profile, work.avoided).exclude if isinstance(profile, SlurmProfile) else None
+    excluded = avoiding(profile, submission.excluded_nodes).exclude if isinstance(profile, SlurmProfile) else None
     return f"{name}, not on {excluded}" if excluded else name
 
 

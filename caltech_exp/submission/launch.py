@@ -54,7 +54,7 @@ from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.study import STUDY, Study, StudyData, read_study, write_study
 from caltech_exp.submission.request import Request
 from caltech_exp.submission.snapshot import take_snapshot, write_environment
-from caltech_exp.submission.submission import Work, submission_id
+from caltech_exp.submission.submission import Submission, submission_id
 from caltech_exp.submission.tasks import AggregateTask, PackTask, TrainTask
 
 
@@ -71,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Tasks:
-    """What a submission's jobs do: `arrays` as they stand in the work, the others where it has them."""
+    """What a submission's jobs do: `arrays` as in the submission, the others where it has them."""
 
     arrays: tuple[tuple[TrainTask, ...], ...]
     preparation: PackTask | None
@@ -79,24 +79,24 @@ class Tasks:
 
 
 def slurm_steps(
-    work: Work, tasks: Tasks, folder: Path, profile: SlurmProfile, snapshot: Snapshot
+    submission: Submission, tasks: Tasks, folder: Path, profile: SlurmProfile, snapshot: Snapshot
 ) -> Iterator[Step]:
     """Onto Slurm: the preparation, the arrays after it, the aggregation after all of them and what was there."""
     if tasks.preparation:
         yield Step("preparation", partial(_queue_preparation, tasks.preparation, folder, profile, snapshot))
     for number, array in enumerate(tasks.arrays):
-        yield Step(number, partial(_queue_training, array, number, folder, profile, work, snapshot))
+        yield Step(number, partial(_queue_training, array, number, folder, profile, submission, snapshot))
     if tasks.aggregation:
-        queue = partial(_queue_aggregation, tasks.aggregation, work.after, folder, profile, snapshot)
+        queue = partial(_queue_aggregation, tasks.aggregation, submission.dependencies, folder, profile, snapshot)
         yield Step("aggregation", queue)
 
 
 def local_steps(
-    work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot
+    submission: Submission, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot
 ) -> Iterator[Step]:
     """On this machine: all at once, by a queue process."""
     yield Step("everything", _name_local_jobs)
-    yield Step(None, partial(_start_local_queue, work, tasks, folder, profile, snapshot))
+    yield Step(None, partial(_start_local_queue, submission, tasks, folder, profile, snapshot))
 
 
 def _queue_preparation(
@@ -121,12 +121,12 @@ def _queue_training(
     array: int,
     folder: Path,
     profile: SlurmProfile,
-    work: Work,
+    submission: Submission,
     snapshot: Snapshot,
     manifest: Manifest,
 ) -> Manifest:
-    name, comment, avoided = manifest.job_names[array], job_comment(manifest.id, array), work.avoided
-    after = [*work.preparing, *([manifest.preparation.job] if manifest.preparation else [])]
+    name, comment, avoided = manifest.job_names[array], job_comment(manifest.id, array), submission.excluded_nodes
+    after = [*submission.pack_jobs, *([manifest.preparation.job] if manifest.preparation else [])]
     try:
         jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), snapshot, after, part=array)
     except RefusedError as error:
@@ -168,7 +168,12 @@ def _name_local_jobs(manifest: Manifest) -> Manifest:
 
 
 def _start_local_queue(
-    work: Work, tasks: Tasks, folder: Path, profile: LocalProfile, snapshot: Snapshot, manifest: Manifest
+    submission: Submission,
+    tasks: Tasks,
+    folder: Path,
+    profile: LocalProfile,
+    snapshot: Snapshot,
+    manifest: Manifest,
 ) -> Manifest:
     every = [task for array in tasks.arrays for task in array]
     queue = LocalQueue(
@@ -177,7 +182,7 @@ def _start_local_queue(
         gpus=() if profile.device == "cpu" else local_gpus(),
         preparation=tasks.preparation,
         aggregation=tasks.aggregation,
-        after=tuple(folder.parent / submission for submission in work.after),
+        after=tuple(folder.parent / name for name in submission.dependencies),
     )
     start_queue(folder, queue, snapshot)
     return manifest
@@ -243,9 +248,9 @@ def _locked(path: Path) -> int:
 
 
 def submit(
-    work: Work, request: Request, profile: Profile, runs: Path, data: StudyData, code: CodeVersion
+    submission: Submission, request: Request, profile: Profile, runs: Path, data: StudyData, code: CodeVersion
 ) -> Manifest:
-    """Queue the work and record the submission. Call it with the study's lock held.
+    """Queue the submission and record it. Call it with the study's lock held.
 
     Raises UserError if the queue takes neither runs nor a report, and then leaves nothing behind; if it takes
     some, or may have (UncertainError), that is recorded before the error is raised.
@@ -263,13 +268,13 @@ def submit(
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)
     study_before = read_study(runs)
-    planned = _manifest(number, work, request, profile, snapshot.code)
+    planned = _manifest(number, submission, request, profile, snapshot.code)
     manifest = planned.model_copy(update={"tasks": (), "preparation": None, "aggregation": None})
     try:
         make_own_folder(folder)
         write_environment(folder)
         _write_study(request, runs, data, snapshot.code)
-        for step in _steps(work, folder, request, profile, runs, data, snapshot):
+        for step in _steps(submission, folder, request, profile, runs, data, snapshot):
             # On record just before it is queued: whoever finds the jobs can tell what they are, and what is not on
             # record was never submitted.
             manifest = _with_part(manifest, planned, step)
@@ -340,7 +345,7 @@ def _only_queued(manifest: Manifest) -> Manifest | None:
 
 
 def _steps(
-    work: Work,
+    submission: Submission,
     folder: Path,
     request: Request,
     profile: Profile,
@@ -352,18 +357,18 @@ def _steps(
     tasks = Tasks(
         arrays=tuple(
             tuple(_task(folder.name, group, profile, runs, packs, data, snapshot.code) for group in array.tasks)
-            for array in work.arrays
+            for array in submission.arrays
         ),
-        preparation=PackTask(data.root, packs, tuple(work.packs), profile.log_mb, str(folder))
-        if work.packs
+        preparation=PackTask(data.root, packs, tuple(submission.missing_packs), profile.log_mb, str(folder))
+        if submission.missing_packs
         else None,
-        aggregation=AggregateTask(str(runs), str(work.report), str(folder), profile.log_mb)
-        if work.report
+        aggregation=AggregateTask(str(runs), str(submission.report), str(folder), profile.log_mb)
+        if submission.report
         else None,
     )
     if isinstance(profile, SlurmProfile):
-        return slurm_steps(work, tasks, folder, profile, snapshot)
-    return local_steps(work, tasks, folder, profile, snapshot)
+        return slurm_steps(submission, tasks, folder, profile, snapshot)
+    return local_steps(submission, tasks, folder, profile, snapshot)
 
 
 def _task(
@@ -394,25 +399,27 @@ def _task(
     )
 
 
-def _manifest(number: str, work: Work, request: Request, profile: Profile, code: CodeVersion) -> Manifest:
+def _manifest(
+    number: str, submission: Submission, request: Request, profile: Profile, code: CodeVersion
+) -> Manifest:
     tasks = [
         SubmittedTask(array=k, index=index, job="", runs=tuple(run.id for run in group))
-        for k, array in enumerate(work.arrays)
+        for k, array in enumerate(submission.arrays)
         for index, group in enumerate(array.tasks)
     ]
-    report = work.report
-    of_training = avoiding(profile, work.avoided) if isinstance(profile, SlurmProfile) else profile
+    report = submission.report
+    of_training = avoiding(profile, submission.excluded_nodes) if isinstance(profile, SlurmProfile) else profile
     return Manifest(
         id=number,
         executor=profile.executor,
-        job_names=tuple(array.name for array in work.arrays),
+        job_names=tuple(array.name for array in submission.arrays),
         tasks=tuple(tasks),
         preparation=PreparationJob(
-            name=work.preparation_name, packs=tuple(str(file) for file in work.packs.values())
+            name=submission.preparation_name, packs=tuple(str(file) for file in submission.missing_packs.values())
         )
-        if work.packs
+        if submission.missing_packs
         else None,
-        aggregation=AggregationJob(name=work.aggregation_name, report=str(report)) if report else None,
+        aggregation=AggregationJob(name=submission.aggregation_name, report=str(report)) if report else None,
         settings=request.settings,
         seeds=request.seeds,
         profile=of_training.model_dump(mode="json"),

@@ -12,26 +12,28 @@ from caltech_exp.monitoring.queued_runs import StudyJob
 from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
 from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest
-from caltech_exp.submission.submission import Work
+from caltech_exp.submission.submission import Submission
 
 
 def with_report(
-    work: Work,
+    submission: Submission,
     report: Path,
     runs: Path,
     manifests: Sequence[Manifest],
     jobs: Sequence[StudyJob],
     profile: Profile,
-) -> tuple[Work, list[str]]:
-    """The work with an aggregation into `report`, and what to say of it.
+) -> tuple[Submission, list[str]]:
+    """The submission with an aggregation into `report`, and what to say of it.
 
-    Without one, if the work has no runs and one is in a queue that waits for all that were submitted before.
+    Without one, if the submission has no runs and one is in a queue that waits for all that were submitted before.
     """
     known = aggregations(runs, manifests, jobs)
-    if not work.arrays and (there := _on_its_way(known, manifests, report)):
-        return work, [f"the report is on its way already: {there.manifest.id}, job {there.job}, {report / PAGE}"]
+    if not submission.arrays and (there := _on_its_way(known, manifests, report)):
+        return submission, [
+            f"the report is on its way already: {there.manifest.id}, job {there.job}, {report / PAGE}"
+        ]
     after, lines = _waited_for(runs, manifests, jobs, profile)
-    return replace(work, report=report, after=after), lines
+    return replace(submission, report=report, dependencies=after), lines
 
 
 def _on_its_way(known: Sequence[Aggregation], manifests: Sequence[Manifest], report: Path) -> Aggregation | None:
@@ -66,7 +68,7 @@ def end_replaced(
 def _waited_for(
     runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], profile: Profile
 ) -> tuple[tuple[str, ...], list[str]]:
-    """What of the study is in the profile's queue now, as Work.after has it.
+    """What of the study is in the profile's queue now, as Submission.dependencies has it.
 
     And a line for what is in the other queue, which this one cannot wait for.
     """

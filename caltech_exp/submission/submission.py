@@ -15,9 +15,11 @@ from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.data.pack_format import ALL_PACKS, PackItem, index_file, split_contents
 from caltech_exp.data.splits import DataSet
+from caltech_exp.files import user_path
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.run_status import DONE, RunState
-from caltech_exp.study.study import StudySettings
+from caltech_exp.study.study import StudyData, StudySettings
+from caltech_exp.submission.request import Request
 
 Item = TypeVar("Item")
 
@@ -66,24 +68,29 @@ def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> 
 
 
 @dataclass(frozen=True)
-class Work:
+class Submission:
     """What one submission queues.
 
-    packs    to be made before the arrays, each with its file; none if all are there
-    preparing  ids of jobs in the queue that make packs which the arrays use, and which they wait for
-    report   folder of the report to be written after all of them; None for no report
-    after    what of the study is in a queue already and is waited for with the report: ids of Slurm's jobs and
-             arrays, or of submissions on this machine
-    avoided  nodes that the arrays are to keep off, since runs failed there
+    missing_packs   packs that a job makes before the arrays start, each with its index file
+    pack_jobs       ids of jobs, already in the queue, that make packs the arrays wait for
+    report          folder of the report that a job writes after the arrays; None for no report
+    dependencies    what the report also waits for: Slurm arrays, or submissions on this machine, that run already
+    excluded_nodes  nodes on which runs failed; the arrays avoid them
     """
 
-    study: str
+    request: Request
+    data: StudyData | None = None
     arrays: tuple[Array, ...] = ()
-    packs: Mapping[PackItem, Path] = field(default_factory=dict)
-    preparing: tuple[str, ...] = ()
+    missing_packs: Mapping[PackItem, Path] = field(default_factory=dict)
+    pack_jobs: tuple[str, ...] = ()
     report: Path | None = None
-    after: tuple[str, ...] = ()
-    avoided: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    excluded_nodes: tuple[str, ...] = ()
+
+    @property
+    def study(self) -> str:
+        """The name of the study, which its jobs carry in squeue."""
+        return user_path(self.request.options.runs, "runs").name
 
     @property
     def preparation_name(self) -> str:
@@ -103,29 +110,32 @@ def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackI
     return missing_packs(configs, data, folder)
 
 
-def with_packs(work: Work, packs: Mapping[PackItem, Path], on_their_way: Mapping[Path, str]) -> Work:
-    """The work with those of the missing packs that no job in the queue makes. A single task makes its own.
+def with_packs(
+    submission: Submission, packs: Mapping[PackItem, Path], pack_jobs: Mapping[Path, str]
+) -> Submission:
+    """The submission with the missing packs that no job in the queue makes. A single task makes its own.
 
-    on_their_way  a pack's file -> the id of the job that makes it
+    pack_jobs  a pack's index file -> the id of the job in the queue that makes it
     """
-    preparing = dict.fromkeys(on_their_way[file] for file in packs.values() if file in on_their_way)
-    left = {item: file for item, file in packs.items() if file not in on_their_way}
-    if sum(len(array.tasks) for array in work.arrays) < 2:
-        left = {}
-    return replace(work, packs=left, preparing=tuple(preparing))
+    waits_for = dict.fromkeys(pack_jobs[file] for file in packs.values() if file in pack_jobs)
+    unmade = {item: file for item, file in packs.items() if file not in pack_jobs}
+    if sum(len(array.tasks) for array in submission.arrays) < 2:
+        unmade = {}
+    return replace(submission, missing_packs=unmade, pack_jobs=tuple(waits_for))
 
 
-def single_lines(work: Work, verb: str) -> Sequence[str]:
-    """What is or would be queued beside the arrays, a line each."""
+def single_lines(submission: Submission, verb: str) -> Sequence[str]:
+    """The jobs that are, or would be, queued beside the arrays, a line each."""
     lines = []
-    if work.preparing:
-        lines.append(f"the runs wait for job {', '.join(work.preparing)}, which decodes their images")
-    if work.packs and work.arrays:
-        count = f"{len(work.packs)} pack{'s' if len(work.packs) > 1 else ''} of images"
-        lines.append(f"{verb} {work.preparation_name}: {count}, before the runs")
-    if work.report:
-        when = "after the runs" if work.arrays or work.after else "now"
-        lines.append(f"{verb} {work.aggregation_name}: {when}, report in {work.report / 'report.md'}")
+    if submission.pack_jobs:
+        lines.append(f"the runs wait for job {', '.join(submission.pack_jobs)}, which decodes their images")
+    if submission.missing_packs and submission.arrays:
+        count = f"{len(submission.missing_packs)} pack{'s' if len(submission.missing_packs) > 1 else ''} of images"
+        lines.append(f"{verb} {submission.preparation_name}: {count}, before the runs")
+    if submission.report:
+        when = "after the runs" if submission.arrays or submission.dependencies else "now"
+        page = submission.report / "report.md"
+        lines.append(f"{verb} {submission.aggregation_name}: {when}, report in {page}")
     return lines
 
 
