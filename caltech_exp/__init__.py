@@ -13,4 +13,4 @@ engine    how a run trains; `reference` is the course template's loop to the let
 Nothing imported from here, from `config`, `catalog`, `plan`, `study` or `results` imports torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-import caltech_exp
 from caltech_exp.config import NETWORK_NAMES, RunConfig, run_id
 from caltech_exp.data.packs import PackPlace
 from caltech_exp.data.splits import DataSet
@@ -36,6 +35,9 @@ from caltech_exp.training.device import cuda_versions, describe_device, energy_j
 from caltech_exp.training.failures import Requests, error_line, record_failure
 from caltech_exp.training.fast import is_compiled
 from caltech_exp.training.loop import Trained, train
+
+FORMAT = "0.1.0"
+"""Names the format of checkpoints. It changes only when checkpoints from before cannot be resumed."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def _kin(config: RunConfig, name: str, data: DataSet, device: torch.device) -> d
         # Before, engine=fast trained the layers too that a network's own file had frozen.
         "own_freezing": config.model not in NETWORK_NAMES or None,
         "torch": str(torch.__version__),
-        "caltech_exp": caltech_exp.__version__,
+        "caltech_exp": FORMAT,
     }
 
 
