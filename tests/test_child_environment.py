@@ -12,7 +12,7 @@ import pytest
 
 from caltech_exp import machine, provenance
 from caltech_exp.child_environment import WHERE_SLURM_IS, python_environment
-from caltech_exp.executors.slurm import queue_array
+from caltech_exp.executors.sbatch import queue_array
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import CodeVersion, Snapshot, code_version

@@ -276,7 +276,10 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
     """Queue the benchmark as one job that writes `out`."""
     if not options.out:
         raise UserError("a job brings its figures back in a file; add out=FILE.json")
-    from caltech_exp.executors.slurm import check_log_folder, queue_array  # submitit is not needed to measure here
+    from caltech_exp.executors.sbatch import (
+        check_log_folder,
+        queue_array,
+    )  # submitit is not needed to measure here
 
     out = user_path(options.out, "out")
     logs = out.parent / f"{out.stem}-logs"

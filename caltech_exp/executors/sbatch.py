@@ -7,152 +7,80 @@ one sentence of it, so sbatch is called here.
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import submitit
 from submitit.core.utils import DelayedSubmission, JobPaths
 
-OF_HOW_MANY = re.compile(
-    r"MaxSubmitJob|MaxJobs|GrpSubmitJob|GrpJobs|temporarily unable to accept job|job array", re.IGNORECASE
+from caltech_exp.child_environment import slurm_environment
+from caltech_exp.cli import UserError, shown
+from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError, is_refusal, remedy
+from caltech_exp.executors.slurm_queries import NO_CONNECTION, Slurm
+from caltech_exp.files import closed_to_others, umask
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.profiles.sbatch_options import NEVER, full_name, of_profile, variables
+from caltech_exp.provenance import Snapshot
+
+QUEUE_AGAIN = 75
+"""Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
+ENDED = 128 + signal.SIGTERM
+"""Exit status of a task that was told to end."""
+THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+"""The job's own id, in shell: `1234_5` in an array. One of its tasks has the id of them all as SLURM_JOB_ID."""
+
+
+TASK_PROCESS = "caltech_exp.executors.task_process"
+
+TIME_LIMITS = 1000
+"""How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
+
+
+def check_log_folder(folder: Path) -> None:
+    """Raises UserError for a folder that sbatch cannot write logs to by its name."""
+    bad = sorted(set("%\\\n\r") & set(str(folder)))
+    if bad:
+        raise UserError(
+            f"runs folder {str(folder)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log paths; "
+            "use another name"
+        )
+
+
+_AT_THE_END = (
+    "caltech_exp_keep() { caltech_exp_theirs=${3-}; }",
+    'eval "caltech_exp_keep $(trap -p EXIT)"',
+    "caltech_exp_end() {",
+    "  set +e",
+    '  if [ -n "$caltech_exp_theirs" ]; then (trap "$caltech_exp_theirs" EXIT; exit "$1"); fi',
+    f"  case $1 in {QUEUE_AGAIN}) scontrol requeue {THIS_JOB};; {ENDED}) "
+    f'scontrol show job {THIS_JOB} | grep -q "PreemptTime=[0-9]" && scontrol requeue {THIS_JOB};; esac',
+    "}",
+    "trap 'caltech_exp_end $?' EXIT",
+    '[ -z "$caltech_exp_theirs" ] || [ -n "$(trap -p TERM)" ] || trap : TERM',
 )
-"""In complaints of limits on how many jobs may be queued: of an association or QOS (sacctmgr(1), MaxSubmitJobs),
-of the cluster (slurm.conf(5), MaxJobCount), of an array (MaxArraySize, max_array_tasks)."""
-OF_SIZE = re.compile(r"\b(?:QOS|Assoc)\w*(?:Max|Min|Grp)\w+", re.IGNORECASE)
-"""Any other limit of an association or QOS, as squeue(1) calls it: QOSMaxWallDurationPerJobLimit, QOSMinGRES."""
-OF_EITHER = re.compile(r"job submit limit", re.IGNORECASE)
-"""Where sbatch does not name the limit: `Job violates accounting/QOS policy (job submit limit, user's size and/or
-time limits)`."""
-SUBMISSION_FAILED = "batch job submission failed: "
-"""What sbatch writes before the reason, once it has asked the controller."""
-OF_CONTROLLER = tuple(
-    line.strip()
-    for line in """
-        access denied to requested reservation
-        access/permission denied
-        burst buffer permission denied
-        burst buffer request invalid
-        burst buffer resource limit exceeded
-        circular job dependency
-        cpu count specification invalid
-        duplicate generic resource
-        duplicate job id
-        environment is missing in job
-        error generating job credential
-        i/o error writing script/environment to file
-        invalid --nice value
-        invalid account or account/partition combination
-        invalid feature specification
-        invalid generic resource (gres) specification
-        invalid gres specification
-        invalid group id
-        invalid job array specification
-        invalid license specification
-        invalid mcs_label specified
-        invalid node name specified
-        invalid node state specified
-        invalid partition name specified
-        invalid qos specification
-        invalid time specified
-        invalid time-min specification
-        invalid trackable resource (tres) specification
-        invalid user id
-        invalid wckey specification
-        job --batch option is invalid
-        job cannot be submitted without the current working directory
-        job dependency problem
-        job script not specified
-        job size specification needs to be provided
-        job violates accounting/qos policy
-        licenses currently unavailable
-        maxjobcount limit reached
-        memory required by task is not available
-        more processors requested than permitted
-        multiple knl numa and/or mcdram constraints
-        multiple partition job request not supported
-        no partition specified or system default partition
-        node count specification invalid
-        only batch jobs are accepted or processed
-        partition in down state
-        pathname of a file, directory or other parameter too long
-        rate limit exceeded
-        requested account has breached requested qos usage threshold
-        requested gres option unsupported
-        requested node configuration is not available
-        requested nodes are busy
-        requested nodes not in this partition
-        requested operation is presently disabled
-        requested operation not supported on this system
-        requested partition configuration not available now
-        requested reservation
-        requested time limit is invalid
-        required node not available
-        required partition not available
-        requires more ports than can be reserved
-        resource temporarily unavailable
-        system submissions disabled
-        task count specification invalid
-        task distribution specification invalid
-        unable to contact slurm controller (connect failure)
-        unknown error
-        unspecified error
-        user's group not permitted to use this partition
-        x11 forwarding not available
-    """.strip().splitlines()
+"""What a batch script does at its end. It runs the trap on EXIT that `setup` has set, if any. Then it has the task
+queued again where the task could not do that itself, in a container without scontrol
+(submission/signal_handler.py).
+
+The user's trap comes first, since being queued again ends the batch script. It runs in a subshell, so that an
+`exit` in it ends nothing else. Only with a trap on TERM does a shell wait for the task before it ends: the user's
+trap must not remove what the task uses while it saves where it is.
+"""
+
+
+CPUS_OF_THE_STEP = (
+    'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; '
+    "else unset SRUN_CPUS_PER_TASK; fi"
 )
-"""How the reasons begin with which the controller refuses a job (slurm_errno.c), and that of one not reached.
-`Unspecified error` and numbers without words are what a site's job_submit plugin refuses with."""
-OF_SBATCH = re.compile(
-    r"unrecognized option|invalid option|option '.*' (is ambiguous|requires an argument|doesn't allow an argument)"
-    r"|invalid (--)?[-\w ]+( \(gres\))? specification|invalid numeric value|unrecognized --\S+ argument"
-    r"|is not (a )?valid|(unable to|could not) open (user environment )?file"
-    r"|batch script (is empty|contains)|does not look like a batch script|does not allow scripts that"
-    r"|script (file .* is too large|.* is too big)|cli_filter plugin terminated",
-    re.IGNORECASE,
-)
-"""In complaints about the command line or the script, before sbatch asks the controller (sbatch.c, opt.c)."""
-
-NOT_REACHED = re.compile(
-    r"unable to contact slurm controller|rate limit exceeded|backup controller", re.IGNORECASE
-)
-"""In complaints of a controller that was not reached, or did not listen."""
-
-WAIT = (
-    "the cluster limits how many jobs may be queued: give the same command again when some have ended, or "
-    "set max_array_size lower in the profile, or runs_per_task higher"
-)
-LESS = (
-    "the site limits what a job may ask for: change time_minutes, mem_gb, cpus_per_task or the GPUs in the "
-    "profile, or name another qos or partition"
-)
-
-
-def remedy(reason: str) -> str:
-    """What ends the error of a refusal with this complaint of sbatch's."""
-    if OF_HOW_MANY.search(reason):
-        return WAIT
-    if named := OF_SIZE.search(reason):
-        return f"{named[0]}: {LESS}"
-    if OF_EITHER.search(reason):
-        return f"{WAIT}; or {LESS}"
-    if NOT_REACHED.search(reason):
-        return "look at `scontrol ping` and try again"
-    return "correct the profile or ask Slurm"
-
-
-def is_refusal(complaint: str) -> bool:
-    """Whether the complaint of an sbatch that failed says for certain that the job was not taken.
-
-    Any other may come after the controller has taken the job: its answer did not arrive or was not understood, or
-    a wrapper around sbatch failed at something of its own.
-    """
-    text = " ".join(complaint.lower().split())
-    _, asked, reason = text.rpartition(SUBMISSION_FAILED)
-    return reason.startswith(OF_CONTROLLER) if asked else OF_SBATCH.search(text) is not None
+"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core. The
+value of a job that submitted this one must not stay."""
 
 
 SENTENCE = re.compile(r"\bSubmitted batch job ([0-9]+)\b")
@@ -251,3 +179,141 @@ def _new_file(path: Path) -> Path:
     path.unlink(missing_ok=True)  # of an earlier job of the same folder that was not queued
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     return path
+
+
+def queue_array(
+    name: str,
+    comment: str,
+    tasks: Sequence[Callable[[], None]],
+    folder: Path,
+    profile: SlurmProfile,
+    snapshot: Snapshot,
+    after: Sequence[str] = (),
+    unset: Sequence[str] = (),
+    part: int | str = 0,
+) -> list[str]:
+    """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
+
+    Name and comment are shown by squeue. By them the job is found in the queue where sbatch does not print its id,
+    now or by the next command (caltech_exp/submission/recovery.py).
+
+    snapshot  the code that the tasks run
+    after     ids of jobs and arrays that must have ended first, however they end; one unknown to Slurm has
+    unset     options of sbatch that the user's environment may not add, beside those that the profile sets
+    part      the array's number in its submission, or which single job it is; the tasks' files are named after it
+
+    Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
+    cannot be called.
+    """
+    script = BatchScript(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
+    parameters = sbatch_parameters(name, profile, after)
+    script.update_parameters(**parameters, comment=comment)
+    # sbatch puts a variable of the environment above what the script says.
+    options = {*NEVER, *unset, *of_profile(profile)}
+    seconds = profile.command_timeout_seconds
+    try:
+        with closed_to_others():
+            path = script.write(tasks, part)
+            answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
+    except OSError as error:
+        raise UserError(f"sbatch could not be called for the array {name}: {error}") from None
+    job = answer.job
+    if job is None:
+        failure = _why_not(name, answer, seconds)
+        job = _find_job(name, comment, Slurm(seconds)) if isinstance(failure, UncertainError) else None
+        if job is None:
+            raise failure
+    try:
+        return script.name_files(path, part, job)
+    except OSError as error:
+        raise UncertainError(f"job {job} is queued, but its files could not be renamed ({error})") from None
+
+
+def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | RefusedError:
+    """What it means that sbatch named no job."""
+    if answer.status is None:
+        return UncertainError(
+            f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
+        )
+    if answer.status == 0:
+        said = shown(" ".join(answer.output.split()) or "nothing", 300)
+        return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
+    reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
+    if is_refusal(reason):
+        return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+    if NO_CONNECTION.search(reason):
+        return UncertainError(f"Slurm does not answer (sbatch: {reason})")
+    said = shown(reason, 300) if reason else "and did not say why"
+    return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {said}")
+
+
+def _find_job(name: str, comment: str, slurm: Slurm) -> str | None:
+    """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
+    try:
+        jobs = slurm.queued_jobs({name}, {os.geteuid()})
+    except UserError:
+        return None
+    found = {job.array for job in jobs if job.comment == comment}
+    return found.pop() if len(found) == 1 else None
+
+
+def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
+    """The shell command that starts a task; submitit adds `-u -m submitit.core._submit FOLDER`."""
+    words = shlex.join(snapshot.command(TASK_PROCESS))
+    return f"{profile.python or shlex.quote(sys.executable)} {words}"
+
+
+def sbatch_parameters(name: str, profile: SlurmProfile, after: Sequence[str] = ()) -> dict[str, Any]:
+    """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
+    given = {
+        "job_name": name,
+        "time": profile.time_minutes,
+        "array_parallelism": profile.max_parallel,
+        "cpus_per_task": profile.cpus_per_task,
+        "gpus_per_node": profile.gpus_per_node,
+        "gres": profile.gres,
+        "mem": None if profile.mem_gb is None else f"{round(profile.mem_gb * 1024)}M",
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "exclude": profile.exclude,
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
+        "signal_delay_s": profile.signal_delay_seconds,
+        "srun_args": profile.srun_args or None,
+        "additional_parameters": _further_options(profile),
+        "setup": [
+            # The user's own, by which a group may share results: sbatch is called with a umask that forbids that.
+            f"umask {umask():04o}",
+            f"export SLURM_UMASK={umask():04o}",
+            *profile.setup,
+            "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
+            *_AT_THE_END,
+            CPUS_OF_THE_STEP,
+            "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
+        ],
+    }
+    shell = ("setup", "srun_args")
+    parameters = {
+        key: value if key in shell else _for_sbatch(value) for key, value in given.items() if value is not None
+    }
+    if profile.sbatch.get("wckey") is False:
+        parameters["wckey"] = None  # or submitit writes one
+    return parameters
+
+
+def _for_sbatch(value: Any) -> Any:
+    """The value with backslashes doubled: sbatch reads `\\` as an escape within single quotes too, unlike a shell.
+
+    (Slurm's src/sbatch/opt.c, _get_argument.)
+    """
+    if isinstance(value, dict):
+        return {name: _for_sbatch(entry) for name, entry in value.items()}
+    return value.replace("\\", "\\\\") if isinstance(value, str) else value
+
+
+def _further_options(profile: SlurmProfile) -> dict[str, Any]:
+    """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
+    given = {name: value for name, value in profile.sbatch.items() if value is not False}
+    said = {full_name(name) for name in given} & {"requeue", "no-requeue"}
+    return given if said or profile.sbatch.get("requeue") is False else {**given, "requeue": True}

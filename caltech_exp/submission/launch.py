@@ -16,7 +16,8 @@ from typing import Literal
 from caltech_exp.bootstrap import user_name
 from caltech_exp.cli import UserError
 from caltech_exp.executors.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
-from caltech_exp.executors.slurm import RefusedError, UncertainError, check_log_folder, queue_array
+from caltech_exp.executors.sbatch import check_log_folder, queue_array
+from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import (
     folder_if_it_succeeds,

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from caltech_exp.child_environment import run_program, slurm_environment
-from caltech_exp.executors.slurm import ENDED, QUEUE_AGAIN
+from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN
 from caltech_exp.executors.slurm_queries import ERROR
 from caltech_exp.training.failures import Requests
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.sbatch import is_refusal, remedy
+from caltech_exp.executors.sbatch_errors import is_refusal, remedy
 from caltech_exp.executors.slurm_queries import Slurm
 from tests.conftest import Command, manifests
 from tests.tools.testbed import path_with, profile, queue

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caltech_exp.executors.slurm import check_log_folder, queue_array
+from caltech_exp.executors.sbatch import check_log_folder, queue_array
 from caltech_exp.profiles.profile import SlurmProfile, cpu_profile
 from caltech_exp.profiles.sbatch_options import OF_TRAINING, variables_line
 from caltech_exp.provenance import Snapshot

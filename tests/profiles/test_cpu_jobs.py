@@ -2,7 +2,7 @@
 
 import pytest
 
-from caltech_exp.executors.slurm import sbatch_parameters
+from caltech_exp.executors.sbatch import sbatch_parameters
 from caltech_exp.profiles.profile import SlurmProfile, cpu_profile, parse_profile
 
 FULL = """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from caltech_exp.cli import UserError
-from caltech_exp.executors.slurm import sbatch_parameters
+from caltech_exp.executors.sbatch import sbatch_parameters
 from caltech_exp.profiles.paths import expand_path
 from caltech_exp.profiles.profile import (
     FOLDER,

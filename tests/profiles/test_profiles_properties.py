@@ -7,7 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caltech_exp.executors.slurm import sbatch_parameters
+from caltech_exp.executors.sbatch import sbatch_parameters
 from caltech_exp.profiles.profile import FOLDER, Profile, SlurmProfile, load_profile, parse_profile
 from tests.tools.bad_inputs import NESTED, Reader, damaged_text, damaged_value, generated
 

@@ -10,7 +10,8 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.executors.slurm import UncertainError, queue_array
+from caltech_exp.executors.sbatch import queue_array
+from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.profiles.profile import SlurmProfile

@@ -12,7 +12,7 @@ from submitit.core.job_environment import SignalHandler
 from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from caltech_exp.executors.slurm import ENDED, QUEUE_AGAIN, THIS_JOB, sbatch_parameters
+from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN, THIS_JOB, sbatch_parameters
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.submission import signal_handler
 from caltech_exp.submission.signal_handler import Ending

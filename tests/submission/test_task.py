@@ -14,7 +14,7 @@ from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.data.packs import PackPlace
 from caltech_exp.data.splits import DataSet, read_data_set
-from caltech_exp.executors.slurm import ENDED
+from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.monitoring.report_job import AGGREGATED, PREPARED
 from caltech_exp.study.lease import take
 from caltech_exp.study.results import FAILURE, RESULT
