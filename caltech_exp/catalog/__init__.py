@@ -3,7 +3,20 @@
 from pathlib import Path
 
 from caltech_exp.catalog.loader import read_catalog
-from caltech_exp.catalog.model import REPORT, Catalog, DatasetFigure, Figure, Quoted, Reported, Row, Section, Table
+from caltech_exp.catalog.model import (
+    REPORT,
+    Catalog,
+    DatasetFigure,
+    Figure,
+    Quoted,
+    Reported,
+    Row,
+    Section,
+    Table,
+    row_key,
+    split_row_key,
+    table_key,
+)
 from caltech_exp.config import RunConfig
 
 _FILE = Path(__file__).with_name("report.yaml")
@@ -27,4 +40,7 @@ __all__ = [
     "Section",
     "Table",
     "read_catalog",
+    "row_key",
+    "split_row_key",
+    "table_key",
 ]

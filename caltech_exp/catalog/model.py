@@ -15,6 +15,22 @@ REPORTED_RUNS = 3
 """Runs behind each of the report's values (its footnotes 1 to 8), and behind a study file's if it does not say."""
 
 
+def table_key(section: str, table: str) -> str:
+    """`scratch.lr`"""
+    return f"{section}.{table}"
+
+
+def row_key(section: str, table: str, row: str) -> str:
+    """`scratch.lr=5e-2`"""
+    return f"{table_key(section, table)}={row}"
+
+
+def split_row_key(key: str) -> tuple[str, str | None]:
+    """`scratch.lr=5e-2` -> ("scratch.lr", "5e-2"); the row of a table's own key is None."""
+    table, equals, row = key.partition("=")
+    return table, row if equals else None
+
+
 @dataclass(frozen=True)
 class Reported:
     """Validation accuracy after the last epoch, mean and standard deviation as the report prints them (0 to 1).
@@ -136,7 +152,7 @@ class Catalog:
         unknown name, or a table outside the sections.
         """
         by_name = {section.name: section for section in self.sections}
-        everything = {f"{s.name}.{t.name}": (s, t) for s, t in self.tables}
+        everything = {table_key(s.name, t.name): (s, t) for s, t in self.tables}
         for name in sections:
             if name in everything:
                 raise UserError(f"{name} is a table, not a section; write table={name}")
@@ -146,8 +162,8 @@ class Catalog:
         if not tables:
             return [(s, t) for s in chosen for t in s.tables]
         rows: dict[str, list[str]] = {}
-        for words in tables:
-            name, narrowed, label = words.partition("=")
+        for key in tables:
+            name, label = split_row_key(key)
             if name not in everything:
                 raise unknown("table", name, everything)
             section, table = everything[name]
@@ -157,9 +173,9 @@ class Catalog:
                     f"leave section= out, or use section={section.name}"
                 )
             labels = [row.label for row in table.rows]
-            if narrowed and label not in labels:
+            if label is not None and label not in labels:
                 raise unknown(f"row of {name}", label, labels)
-            rows.setdefault(name, []).extend([label] if narrowed else labels)
+            rows.setdefault(name, []).extend(labels if label is None else [label])
         return [
             (s, replace(t, rows=tuple(row for row in t.rows if row.label in rows[name])))
             for name, (s, t) in everything.items()

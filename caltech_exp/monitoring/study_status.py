@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from caltech_exp.catalog import Section, Table
+from caltech_exp.catalog import Section, Table, split_row_key
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.config import split_run_id
 from caltech_exp.executors.local import QUEUE_LOG
@@ -105,7 +105,7 @@ def standing(
     by_section: dict[str, Counter[str]] = {s.name: Counter() for s, _ in tables}
     for run in plan:
         state = states[run.id].state
-        places = dict.fromkeys(tuple(served.partition("=")[0].split(".", 1)) for served in run.serves)
+        places = dict.fromkeys(tuple(split_row_key(served)[0].split(".")) for served in run.serves)
         for section, table in places:
             by_table[section, table][state] += 1
         for section in dict.fromkeys(section for section, _ in places):

@@ -75,8 +75,3 @@ class Picture:
 
 
 Block: TypeAlias = Heading | Prose | Note | Listing | Table | Picture
-
-
-def row_key(section: str, table: str, label: str) -> str:
-    """The name of a row of the catalog: `scratch.lr=5e-2`."""
-    return f"{section}.{table}={label}"

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from caltech_exp.reporting.blocks import Block, Prose, row_key
+from caltech_exp.catalog import row_key
+from caltech_exp.reporting.blocks import Block, Prose
 from caltech_exp.reporting.collect import Collected, RowRuns
 from caltech_exp.reporting.costs import JOULES_PER_KWH, devices
 from caltech_exp.reporting.grid import Column, Grid, Value, grid_block

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from caltech_exp.reporting.blocks import Block, Prose, row_key
+from caltech_exp.catalog import row_key
+from caltech_exp.reporting.blocks import Block, Prose
 from caltech_exp.reporting.collect import Collected
 from caltech_exp.reporting.grid import Column, Grid, Value, grid_block
 from caltech_exp.reporting.markup import listing

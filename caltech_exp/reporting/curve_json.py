@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from caltech_exp.catalog import row_key
 from caltech_exp.reporting.banner import picture_caution
-from caltech_exp.reporting.blocks import row_key
 from caltech_exp.reporting.collect import Collected, RowRuns
 from caltech_exp.reporting.curve_data import Quantity, bands, step_downs, values
 from caltech_exp.reporting.outcome import Array, Outcome

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from caltech_exp.reporting.blocks import row_key
+from caltech_exp.catalog import row_key
 from caltech_exp.reporting.collect import Collected
 from caltech_exp.reporting.reported import Finding, gap
 from caltech_exp.reporting.verdicts import Verdict, verdicts

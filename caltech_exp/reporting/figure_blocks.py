@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
 
-from caltech_exp.catalog import Figure, Section
+from caltech_exp.catalog import Figure, Section, row_key
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import PIN, run_id
 from caltech_exp.reporting.banner import picture_caution
-from caltech_exp.reporting.blocks import Block, Picture, Prose, Table, row_key
+from caltech_exp.reporting.blocks import Block, Picture, Prose, Table
 from caltech_exp.reporting.collect import Collected, RowRuns
 from caltech_exp.reporting.counts import NOT_SUBMITTED
 from caltech_exp.reporting.curve_data import values

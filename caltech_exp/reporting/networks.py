@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from caltech_exp.catalog import row_key
 from caltech_exp.reporting.collect import Collected
 from caltech_exp.reporting.sentences import Known, known_rows
 from caltech_exp.reporting.vocabulary import network_name
@@ -49,7 +50,7 @@ def best_rows(collected: Collected) -> list[Best]:
 def _known(collected: Collected) -> Iterable[tuple[str, Known]]:
     for (section, table), rows in collected.rows.items():
         for one in known_rows(rows):
-            yield f"{section}.{table}={one.label}", one
+            yield row_key(section, table, one.label), one
 
 
 def _way(known: Known) -> Way:

@@ -7,6 +7,7 @@ deviation may be the population's or the sample's. Results hold what each readin
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from caltech_exp.catalog import row_key
 from caltech_exp.reporting.blocks import Block, Heading, Prose
 from caltech_exp.reporting.collect import Collected, RowRuns
 from caltech_exp.reporting.grid import Column, Grid, Value, grid_block
@@ -74,7 +75,7 @@ def readings(collected: Collected) -> tuple[Reading, ...]:
         for row in collected.of(section, table):
             ended = row.finished or row.diverged
             if ended and row.row.reported and not row.row.diverges and row.config.id not in found:
-                found[row.config.id] = _reading(f"{section.name}.{table.name}={row.row.label}", row)
+                found[row.config.id] = _reading(row_key(section.name, table.name, row.row.label), row)
     return tuple(found.values())
 
 

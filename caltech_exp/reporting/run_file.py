@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from caltech_exp import provenance
+from caltech_exp.catalog import row_key
 from caltech_exp.config import RunConfig, split_run_id
 from caltech_exp.reporting import outcome, recall, table_files
 from caltech_exp.reporting.collect import Collected, Run
@@ -78,7 +79,7 @@ def _asked(collected: Collected) -> dict[str, Asked]:
     settings: dict[str, tuple[Value, ...]] = {}
     for (section, table), of_table in collected.rows.items():
         for row in of_table:
-            rows.setdefault(row.config.id, []).append(f"{section}.{table}={row.row.label}")
+            rows.setdefault(row.config.id, []).append(row_key(section, table, row.row.label))
             settings[row.config.id] = _settings(row.config)
     found = {}
     for name, words in rows.items():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from caltech_exp.catalog import split_row_key
 from caltech_exp.reporting.collect import Collected, RowRuns, Run
 from caltech_exp.reporting.curve_json import keyed_rows
 from caltech_exp.reporting.markup import NOTHING, printable
@@ -49,7 +50,7 @@ class RunGroup:
     @property
     def tables(self) -> tuple[str, ...]:
         """The tables of its rows, `scratch.lr`, each once."""
-        return tuple(dict.fromkeys(key.partition("=")[0] for key in self.rows))
+        return tuple(dict.fromkeys(split_row_key(key)[0] for key in self.rows))
 
     @property
     def has_logs(self) -> bool:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from caltech_exp.catalog import Section
+from caltech_exp.catalog import Section, row_key
 from caltech_exp.catalog import Table as Asked
 from caltech_exp.config import RunConfig
-from caltech_exp.reporting.blocks import Block, Heading, Listing, Prose, row_key
+from caltech_exp.reporting.blocks import Block, Heading, Listing, Prose
 from caltech_exp.reporting.collect import Collected, RowRuns
 from caltech_exp.reporting.counts import NOT_SUBMITTED, row_counts, state_words
 from caltech_exp.reporting.grid import Column, Grid, Value, grid_block

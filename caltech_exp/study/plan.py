@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from caltech_exp.catalog import Section, Table
+from caltech_exp.catalog import Section, Table, row_key
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.study.study import StudySettings
 
@@ -35,7 +35,7 @@ def expand(
     first: dict[str, tuple[RunConfig, str]] = {}
     for section, table in tables:
         for row in table.rows:
-            place = f"{section.name}.{table.name}={row.label}"
+            place = row_key(section.name, table.name, row.label)
             config = settings.apply(row.config, place)
             serves.setdefault(config.id, []).append(place)
             first.setdefault(config.id, (config, section.name))

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 
 from caltech_exp.bootstrap import look_again
-from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog
+from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
 from caltech_exp.cli import UserError, explain
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.files import names_in
@@ -70,7 +70,7 @@ class StudySettings(StrictRecord):
         """
         for section, table in tables:
             for row in table.rows:
-                self.apply(row.config, f"{section.name}.{table.name}={row.label}")
+                self.apply(row.config, row_key(section.name, table.name, row.label))
 
     def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
         """Whether the two ask for the same runs, row by row of the catalog."""

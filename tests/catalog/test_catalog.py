@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import TEMPLATE, THE_REPORT
+from caltech_exp.catalog import TEMPLATE, THE_REPORT, row_key, split_row_key
 from caltech_exp.cli import UserError
 from caltech_exp.study.plan import expand
 from caltech_exp.study.study import StudySettings
@@ -167,3 +167,11 @@ def test_every_quoted_value_is_in_the_reports_text(report_text: str) -> None:
             quoted = figure.quoted
             for value in astuple(quoted) if quoted else ():
                 assert value is None or re.search(rf"\b{value:g}0?\b", report_text), (figure, value)
+
+
+@pytest.mark.parametrize("row", ["5e-2", "a.b=c, d", ""])
+def test_row_key_is_split_into_table_and_row(row: str) -> None:
+    key = row_key("scratch", "lr", row)
+    assert key == f"scratch.lr={row}"
+    assert split_row_key(key) == ("scratch.lr", row)
+    assert split_row_key("scratch.lr") == ("scratch.lr", None)

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.catalog import THE_REPORT
+from caltech_exp.catalog import THE_REPORT, row_key
 from caltech_exp.config import RunConfig
 from caltech_exp.reporting.agreement import agreement_blocks, agreement_grid, agreement_sentence, chance_sentence
-from caltech_exp.reporting.blocks import row_key
 from caltech_exp.reporting.conclusions import FIXED, comparison_grid, network_grid
 from caltech_exp.reporting.costs import cost_grids
 from caltech_exp.reporting.difference_data import difference_rows

@@ -2,7 +2,8 @@
 
 import pytest
 
-from caltech_exp.reporting.blocks import Block, Heading, Listing, Note, Picture, Prose, Table, row_key
+from caltech_exp.catalog import row_key
+from caltech_exp.reporting.blocks import Block, Heading, Listing, Note, Picture, Prose, Table
 from caltech_exp.reporting.markdown import to_markdown
 
 

@@ -24,7 +24,7 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.catalog import SPLIT_IMAGES, THE_REPORT, Row
+from caltech_exp.catalog import SPLIT_IMAGES, THE_REPORT, Row, row_key
 from caltech_exp.catalog.loader import parse_seeds
 from caltech_exp.cli import UserError, read_options, run_command_line, usage
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
@@ -326,7 +326,7 @@ def write_simulated_study(out: Path, seeds: Sequence[int], counts: ImageCounts) 
 
 def simulated_results(runs: Sequence[PlannedRun], counts: ImageCounts) -> Iterator[Result]:
     """A result for each of the runs, drawn around the first of its rows that the report prints a value for."""
-    rows = {f"{s.name}.{t.name}={row.label}": row for s, t in THE_REPORT.tables for row in t.rows}
+    rows = {row_key(s.name, t.name, row.label): row for s, t in THE_REPORT.tables for row in t.rows}
     code = code_version()
     for run in runs:
         key, row = _row(run, rows)
