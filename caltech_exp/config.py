@@ -19,7 +19,7 @@ PIN = "@sha256:"
 NETWORK_NAMES = ("alexnet", "resnet18")
 """The report's networks."""
 
-OWN_NETWORK = re.compile(
+CUSTOM_NETWORK = re.compile(
     r"(?P<path>[^\x00-\x1f\x7f]+\.py):(?P<function>[A-Za-z_]\w*)(@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
 """A network of the user's own: a function in a Python file, pinned to the file's content like a weights file."""
@@ -40,7 +40,7 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _a_network(name: str) -> str:
-    if name not in NETWORK_NAMES and not OWN_NETWORK.fullmatch(name):
+    if name not in NETWORK_NAMES and not CUSTOM_NETWORK.fullmatch(name):
         raise ValueError(f"there is no such network{did_you_mean(name, NETWORK_NAMES)}")
     return name
 
@@ -153,7 +153,7 @@ class RunConfig(BaseModel):
         identity = {
             name: value for name, value in self.settings.items() if DEFAULTS_ADDED_LATER.get(name) != value
         }
-        if (own := OWN_NETWORK.fullmatch(self.model)) and own["digest"]:
+        if (own := CUSTOM_NETWORK.fullmatch(self.model)) and own["digest"]:
             identity["model"] = f"sha256:{own['digest']}:{own['function']}"
         _, pinned, digest = self.weights.partition(PIN)
         if pinned:

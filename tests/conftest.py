@@ -16,7 +16,7 @@ import torch
 from caltech_exp.commands.prepare import main
 from caltech_exp.data import download
 from caltech_exp.data.pack_format import ALL_PACKS, split_contents
-from caltech_exp.data.packs import PackPlace, shared_pack
+from caltech_exp.data.packs import PackStore, shared_pack
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.provenance import Snapshot, code_version
 from caltech_exp.standin import write_stand_in, write_stand_in_weights
@@ -68,9 +68,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def packs(tmp_path_factory: pytest.TempPathFactory) -> PackPlace:
+def packs(tmp_path_factory: pytest.TempPathFactory) -> PackStore:
     """Where tests that train in this process have their packs."""
-    return PackPlace(tmp_path_factory.mktemp("packs"))
+    return PackStore(tmp_path_factory.mktemp("packs"))
 
 
 @pytest.fixture(scope="session")

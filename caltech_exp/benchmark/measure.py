@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from caltech_exp.benchmark.records import AugmentCosts, EpochCosts, FirstLosses, Measurement, PhaseCosts
 from caltech_exp.config import RunConfig
 from caltech_exp.data.pack_format import split_contents
-from caltech_exp.data.packs import PackPlace, write_pack
+from caltech_exp.data.packs import PackStore, write_pack
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.study.results import Epoch
 from caltech_exp.training import reference
@@ -121,7 +121,7 @@ def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, P
     set_seed(0)
     make_deterministic(measurement.config, device)
     data = read_data_set(Path(measurement.data))
-    return data, prepare(measurement.config, data, device, PackPlace(Path(measurement.packs)))
+    return data, prepare(measurement.config, data, device, PackStore(Path(measurement.packs)))
 
 
 @torch.no_grad()
@@ -200,7 +200,7 @@ def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
 
     data = read_data_set(Path(measurement.data))
     with contextlib.suppress(_Enough):
-        train(measurement.config, 0, data, device, PackPlace(Path(measurement.packs)), note, between)
+        train(measurement.config, 0, data, device, PackStore(Path(measurement.packs)), note, between)
     return EpochCosts(
         epoch_seconds=min(end - start for start, end in itertools.pairwise(times)),
         images_per_second=rate_after_first(rates),

@@ -238,7 +238,7 @@ def read_catalog(
     return Catalog(name, written.title or name, tuple(sections), seeds)
 
 
-def own_networks(text: str, where: str) -> dict[str, str]:
+def custom_networks(text: str, where: str) -> dict[str, str]:
     """Name -> `file.py:function` of the networks that a study file brings. Raises UserError as `read_catalog`."""
     return dict(_written(text, where).networks)
 

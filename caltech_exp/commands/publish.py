@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.cli import UserError, read_options, run_command_line, usage
-from caltech_exp.config import OWN_NETWORK, PIN
+from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt, write_record
 from caltech_exp.reporting.published import add_record, record_of
@@ -110,7 +110,7 @@ def without_folders(study: Study) -> Study:
 
 def _file_name(value: Any) -> Any:
     """`/path/nets.py:tiny@sha256:...` -> `nets.py:tiny@sha256:...`; anything else as it is."""
-    if not isinstance(value, str) or not (PIN in value or OWN_NETWORK.fullmatch(value)):
+    if not isinstance(value, str) or not (PIN in value or CUSTOM_NETWORK.fullmatch(value)):
         return value
     path, pinned, digest = value.partition(PIN)
     return f"{PurePath(path).name}{pinned}{digest}"

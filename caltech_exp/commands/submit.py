@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caltech_exp.bootstrap import look_again
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, run_command_line
-from caltech_exp.data.pack_format import PackItem
+from caltech_exp.data.pack_format import PackKey
 from caltech_exp.data.splits import DataSet, check_images
 from caltech_exp.executors.slurm_queries import Slurm, default_profile
 from caltech_exp.files import user_path
@@ -215,7 +215,7 @@ def _queue(
     return manifest
 
 
-def _may_be_made(packs: Mapping[PackItem, Path], manifests: Sequence[Manifest]) -> bool:
+def _may_be_made(packs: Mapping[PackKey, Path], manifests: Sequence[Manifest]) -> bool:
     """Whether an earlier submission queued a job that makes one of these packs."""
     made = {file for manifest in manifests if manifest.preparation for file in manifest.preparation.packs}
     return any(str(file) in made for file in packs.values())

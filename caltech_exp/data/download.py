@@ -217,12 +217,12 @@ def read_origin(text: str, key: str) -> Origin:
     return quote(text, safe="!#$%&'()*+,/:;=?@[]~")
 
 
-def inside(folder: Origin, name: str) -> Origin:
+def file_in(folder: Origin, name: str) -> Origin:
     """The file `name` in a folder, or below a URL."""
     return folder / name if isinstance(folder, Path) else f"{folder.rstrip('/')}/{name}"
 
 
-def bring(origin: Origin, target: Path, expected: Sequence[Digest], advice: str) -> None:
+def fetch(origin: Origin, target: Path, expected: Sequence[Digest], advice: str) -> None:
     """Have the file of `origin` as `target`, if it has one of the hashes `expected`.
 
     Raises UserError that says why not and ends with `advice`, what the user may do instead.
@@ -230,11 +230,11 @@ def bring(origin: Origin, target: Path, expected: Sequence[Digest], advice: str)
     if isinstance(origin, Path):
         _copy(origin, target, expected, advice)
     else:
-        fetch(origin, target, expected, advice)
+        download(origin, target, expected, advice)
 
 
-def fetch(url: str, target: Path, expected: Sequence[Digest], advice: str) -> None:
-    """Download `url`, going on from an earlier break; see `bring`.
+def download(url: str, target: Path, expected: Sequence[Digest], advice: str) -> None:
+    """Download `url`, going on from an earlier break; see `fetch`.
 
     A process that fetches the same file is waited for.
     """
@@ -242,7 +242,7 @@ def fetch(url: str, target: Path, expected: Sequence[Digest], advice: str) -> No
     try:
         with folder_if_it_succeeds(target.parent), _own_part(target) as part:
             if part is None:
-                check(target, expected, advice)
+                check_hash(target, expected, advice)
                 return
             print(f"fetching {url}", flush=True)
             _bring_whole(url, part, target, expected)
@@ -258,7 +258,7 @@ def fetch(url: str, target: Path, expected: Sequence[Digest], advice: str) -> No
     print(f"fetched {target}: {size / 1e6:,.1f} MB, {seconds:.1f} s", flush=True)
 
 
-def check(path: Path, expected: Sequence[Digest], advice: str) -> None:
+def check_hash(path: Path, expected: Sequence[Digest], advice: str) -> None:
     """Raises UserError, which ends with `advice`, if the file cannot be read or has none of the hashes."""
     try:
         found = file_digest(path, expected[0].algorithm)
@@ -329,7 +329,7 @@ def _own_part(target: Path) -> Iterator[FileIO | None]:
 def _copy(origin: Path, target: Path, expected: Sequence[Digest], advice: str) -> None:
     if not origin.is_file():
         raise UserError(f"{target.name}: there is no file {origin}; {advice}")
-    check(origin, expected, advice)
+    check_hash(origin, expected, advice)
     try:
         with folder_if_it_succeeds(target.parent), origin.open("rb") as source, new_file(target) as file:
             shutil.copyfileobj(source, file, 2**22)

@@ -67,7 +67,7 @@ class PackIndex(StrictRecord):
 
 
 @dataclass(frozen=True)
-class Contents:
+class PackContents:
     """Which images a pack holds: samples of `train`, `val` or `test` in a layout.
 
     resize  pixels of the shorter side; 0 for images as they are
@@ -113,10 +113,10 @@ class Contents:
         return f"{len(self.samples):,} images of {self.split} ({self.layout}{size})"
 
 
-def split_contents(data: DataSet, split: str, most: int, layout: Layout, resize: int = RESIZE) -> Contents:
+def split_contents(data: DataSet, split: str, most: int, layout: Layout, resize: int = RESIZE) -> PackContents:
     """What the pack of `train`, `val` or `test` holds, at most `most` images of it (0 for all)."""
     samples = {"train": data.train, "val": data.val, "test": data.test}[split]
-    return Contents(data, split, evenly(samples, most), layout, resize)
+    return PackContents(data, split, evenly(samples, most), layout, resize)
 
 
 def pixel_file(folder: Path, name: str) -> Path:
@@ -127,7 +127,7 @@ def index_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
-def read_index(folder: Path, name: str, contents: Contents) -> PackIndex | str:
+def read_index(folder: Path, name: str, contents: PackContents) -> PackIndex | str:
     """The index of the pack `name` in `folder`, or why the pack cannot be used, in a few words.
 
     Its pixels are read and checked byte by byte, and its images are looked at: none may have changed. Raises
@@ -154,7 +154,7 @@ def read_index(folder: Path, name: str, contents: Contents) -> PackIndex | str:
         return f"{path.name}: {error}"
 
 
-def _changed_source(index: PackIndex, contents: Contents) -> Path | None:
+def _changed_source(index: PackIndex, contents: PackContents) -> Path | None:
     """The first image file that is no longer what was packed.
 
     One with another time of change is read: a copy of the data set elsewhere has the same images.
@@ -181,5 +181,5 @@ def _damage(path: Path, sizes: list[int], checksums: tuple[int, ...]) -> str | N
     return None
 
 
-PackItem = tuple[str, int, Layout, int]
+PackKey = tuple[str, int, Layout, int]
 """What pack_index.split_contents takes: split, at most how many images (0 for all), layout, resize."""

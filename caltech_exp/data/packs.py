@@ -21,7 +21,7 @@ from torchvision.transforms import CenterCrop, Compose
 
 from caltech_exp.cli import UserError
 from caltech_exp.data.dataset import SIDE, Caltech, resized
-from caltech_exp.data.pack_format import Contents, Layout, PackIndex, index_file, pixel_file, read_index
+from caltech_exp.data.pack_format import Layout, PackContents, PackIndex, index_file, pixel_file, read_index
 from caltech_exp.data.splits import Sample
 from caltech_exp.files import file_system_time, locked, new_file
 from caltech_exp.records import write_record
@@ -48,7 +48,7 @@ class Pack:
         self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def load_pack(folder: Path, name: str, contents: Contents) -> Pack | str:
+def load_pack(folder: Path, name: str, contents: PackContents) -> Pack | str:
     """The pack `name` in `folder`, verified byte by byte, or why it cannot be used, in a few words."""
     index = read_index(folder, name, contents)
     if not isinstance(index, PackIndex):
@@ -87,7 +87,7 @@ class Decoded:
     source: tuple[int, int, int]
 
 
-def write_pack(folder: Path, name: str, contents: Contents) -> None:
+def write_pack(folder: Path, name: str, contents: PackContents) -> None:
     """Write the pixels, then the index that makes them a pack.
 
     Raises UserError that names an image which cannot be decoded, OSError if the folder cannot be written.
@@ -118,7 +118,7 @@ def write_pack(folder: Path, name: str, contents: Contents) -> None:
     print(f"packed {contents} as {pixel_file(folder, name)}: {size / 1e6:,.0f} MB, {seconds:.1f} s", flush=True)
 
 
-def _decoded(contents: Contents) -> Iterator[Decoded]:
+def _decoded(contents: PackContents) -> Iterator[Decoded]:
     """Every image in order, decoded by as many threads as this process has cores (PIL releases the GIL)."""
     crop = [CenterCrop(SIDE)] if contents.layout == "center" else []
     resize = Compose([*resized(contents.resize), *crop])
@@ -149,14 +149,14 @@ LEFT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class PackPlace:
+class PackStore:
     """The folder that all tasks share, and a folder on the node's own disk to copy packs to, if there is one."""
 
     shared: Path
     on_node: Path | None = None
 
 
-def open_pack(place: PackPlace, contents: Contents) -> Pack:
+def open_pack(place: PackStore, contents: PackContents) -> Pack:
     """The verified pack of these images, made or copied first where it is missing or damaged.
 
     Raises UserError if the folder cannot be written or an image cannot be decoded.
@@ -169,7 +169,7 @@ def open_pack(place: PackPlace, contents: Contents) -> Pack:
     return shared_pack(place.shared, contents)
 
 
-def shared_pack(folder: Path, contents: Contents) -> Pack:
+def shared_pack(folder: Path, contents: PackContents) -> Pack:
     """The verified pack in a folder, made there if need be. Raises UserError as `open_pack` does."""
     try:
         return _have(folder, contents, write_pack)
@@ -180,10 +180,10 @@ def shared_pack(folder: Path, contents: Contents) -> Pack:
         ) from None
 
 
-def _copied_pack(shared: Path, on_node: Path, contents: Contents) -> Pack:
+def _copied_pack(shared: Path, on_node: Path, contents: PackContents) -> Pack:
     """The pack on the node's own disk, copied from the shared folder if need be. Raises OSError."""
 
-    def copy(folder: Path, name: str, contents: Contents) -> None:
+    def copy(folder: Path, name: str, contents: PackContents) -> None:
         shared_pack(shared, contents)
         for part in (pixel_file, index_file):
             with part(shared, name).open("rb") as source, new_file(part(folder, name)) as target:
@@ -192,7 +192,7 @@ def _copied_pack(shared: Path, on_node: Path, contents: Contents) -> Pack:
     return _have(on_node, contents, copy)
 
 
-def _have(folder: Path, contents: Contents, bring: Callable[[Path, str, Contents], None]) -> Pack:
+def _have(folder: Path, contents: PackContents, bring: Callable[[Path, str, PackContents], None]) -> Pack:
     """Load the pack; where it cannot be used, one process brings it under a lock and the others wait.
 
     Where locks have no effect (Lustre without flock, NFS with nolock) several may bring it at once. No harm is

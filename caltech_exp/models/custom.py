@@ -18,7 +18,7 @@ from typing import Any
 
 from caltech_exp.bootstrap import UntrustedError, read_own, user_name
 from caltech_exp.cli import UserError, did_you_mean, shown
-from caltech_exp.config import OWN_NETWORK, PIN
+from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import closed_to_others, make_own_folder, user_path, write_atomically
 
 FOLDER = "networks"
@@ -26,20 +26,20 @@ FOLDER = "networks"
 
 
 @dataclass(frozen=True)
-class OwnNetwork:
+class CustomNetwork:
     """A network as a run names it: `model` is the kept file's path, the function and the content's hash."""
 
     model: str
-    kept: Path
+    path: Path
     content: bytes
 
 
-def find_network(text: str, folder: Path, runs: Path) -> OwnNetwork:
+def find_network(text: str, folder: Path, runs: Path) -> CustomNetwork:
     """The network `nets.py:tiny`, its file looked for from `folder`, as it is to be kept in the study `runs`.
 
     Nothing is written, and nothing of the file is run. Raises UserError if there is no such file or function.
     """
-    match = OWN_NETWORK.fullmatch(text)
+    match = CUSTOM_NETWORK.fullmatch(text)
     if match is None:
         raise UserError(f"network {shown(text)!r}: give a file and a function in it, as in nets.py:tiny")
     path = user_path(match["path"], "network", folder)
@@ -62,10 +62,10 @@ def find_network(text: str, folder: Path, runs: Path) -> OwnNetwork:
     return _kept(match["function"], path.name, content, runs)
 
 
-def _kept(function: str, file: str, content: bytes, runs: Path) -> OwnNetwork:
+def _kept(function: str, file: str, content: bytes, runs: Path) -> CustomNetwork:
     digest = hashlib.sha256(content).hexdigest()
     kept = networks_folder(runs) / digest[:12] / file
-    return OwnNetwork(f"{kept}:{function}{PIN}{digest}", kept, content)
+    return CustomNetwork(f"{kept}:{function}{PIN}{digest}", kept, content)
 
 
 def networks_folder(runs: Path) -> Path:
@@ -73,13 +73,13 @@ def networks_folder(runs: Path) -> Path:
     return runs / FOLDER / str(os.geteuid())
 
 
-def kept_network(model: str, runs: Path) -> OwnNetwork:
+def recorded_network(model: str, runs: Path) -> CustomNetwork:
     """The network that a study was last submitted with, from this user's copy of its file.
 
     Raises UserError if the study holds no such copy: another user brought the file, who is not to decide what this
     user executes.
     """
-    match = OWN_NETWORK.fullmatch(model)
+    match = CUSTOM_NETWORK.fullmatch(model)
     if match is None or not match["digest"]:
         raise ValueError(f"{model} is no kept network")
     recorded = Path(match["path"])
@@ -100,15 +100,15 @@ def kept_network(model: str, runs: Path) -> OwnNetwork:
     )
 
 
-def keep_network(network: OwnNetwork) -> None:
+def save_network(network: CustomNetwork) -> None:
     """Copy the network's file into the study, unless it is there as it should be. Raises OSError, UserError."""
-    make_own_folder(network.kept.parent.parent)
-    make_own_folder(network.kept.parent)
+    make_own_folder(network.path.parent.parent)
+    make_own_folder(network.path.parent)
     with contextlib.suppress(OSError, UntrustedError):
-        if read_own(network.kept) == network.content:
+        if read_own(network.path) == network.content:
             return
     with closed_to_others():
-        write_atomically(network.kept, network.content)
+        write_atomically(network.path, network.content)
 
 
 def load_network(model: str, content: bytes | None = None) -> Callable[[int], Any]:
@@ -119,7 +119,7 @@ def load_network(model: str, content: bytes | None = None) -> Callable[[int], An
     Executed anew for every run: what it draws at random and what it keeps must not depend on the runs before.
     Raises UserError if the file is not there, is another one than was pinned, or fails.
     """
-    match = OWN_NETWORK.fullmatch(model)
+    match = CUSTOM_NETWORK.fullmatch(model)
     if match is None:
         raise ValueError(f"{model} is no network of a file")
     path = Path(match["path"])

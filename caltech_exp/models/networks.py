@@ -151,7 +151,7 @@ def freeze_all_but(net: nn.Module, trained: Iterable[nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
-def trunk_and_classifier(net: nn.Module, config: RunConfig) -> tuple[nn.Module, nn.Module]:
+def split_backbone(net: nn.Module, config: RunConfig) -> tuple[nn.Module, nn.Module]:
     """The network in two: images to features [n, features], and features to outputs [n, 102].
 
     torchvision's AlexNet and ResNet-18 apply their children in order, flattened before the classifier. Of any
@@ -165,7 +165,7 @@ def trunk_and_classifier(net: nn.Module, config: RunConfig) -> tuple[nn.Module, 
     return nn.Sequential(*children.values(), nn.Flatten()), classifier
 
 
-def features_are_fixed(trunk: nn.Module, config: RunConfig) -> bool:
+def can_cache_features(trunk: nn.Module, config: RunConfig) -> bool:
     """Whether the trunk's output for an image stays the same all through a run.
 
     It does where the convolutional layers are frozen and nothing is drawn at random before or in them. It does
@@ -176,7 +176,7 @@ def features_are_fixed(trunk: nn.Module, config: RunConfig) -> bool:
     return not any(isinstance(module, _BatchNorm | _DropoutNd) for module in trunk.modules())
 
 
-def require_outputs(outputs: object, labels: torch.Tensor, network: str) -> torch.Tensor:
+def check_output_shape(outputs: object, labels: torch.Tensor, network: str) -> torch.Tensor:
     """The network's outputs, if they are one tensor [n, NUM_CLASSES] for labels [n].
 
     Raises UserError that names the network and what it returned. Shapes are known without waiting for the device.

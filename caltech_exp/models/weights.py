@@ -7,7 +7,7 @@ from pathlib import Path
 
 from caltech_exp.cli import UserError, did_you_mean
 from caltech_exp.config import PIN, RunConfig
-from caltech_exp.data.download import IMAGENET, Digest, Origin, bring, file_digest, inside
+from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import user_path
 from caltech_exp.models.weights_format import foreign_content
 
@@ -94,10 +94,10 @@ def fetch_imagenet(model: str, folder: Origin | None = None) -> None:
     path, source = imagenet_path(model), IMAGENET[model]
     if path.is_file():
         raise UserError(problem)
-    origin = inside(folder, source.name) if folder else source.url
+    origin = file_in(folder, source.name) if folder else source.url
     what = source.url if folder else "it"
     advice = f"fetch {what} on a machine with a network and put it into the offline cache {path.parent}"
-    bring(origin, path, (source.digest,), advice)
+    fetch(origin, path, (source.digest,), advice)
 
 
 def read_weights(config: RunConfig) -> WeightsFile:

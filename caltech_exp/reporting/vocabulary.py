@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from caltech_exp.config import DEFAULTS_ADDED_LATER, NUM_CLASSES, OWN_NETWORK, PIN, RunConfig
+from caltech_exp.config import CUSTOM_NETWORK, DEFAULTS_ADDED_LATER, NUM_CLASSES, PIN, RunConfig
 from caltech_exp.reporting.markup import listing
 
 PARAMETERS = {
@@ -81,7 +81,7 @@ def weights_name(weights: str) -> str:
 
 def network_name(model: str) -> str:
     """`AlexNet`; of a network of the user's own `tiny of nets.py (sha256 0123456789ab)`"""
-    own = OWN_NETWORK.fullmatch(model)
+    own = CUSTOM_NETWORK.fullmatch(model)
     if own is None:
         return WORDS["model"][model]
     digest = f" (sha256 {own['digest'][:12]})" if own["digest"] else ""

@@ -16,7 +16,7 @@ from typing import Literal, cast
 
 from caltech_exp import config, records
 from caltech_exp.bootstrap import look_again
-from caltech_exp.config import OWN_NETWORK, RunConfig
+from caltech_exp.config import CUSTOM_NETWORK, RunConfig
 from caltech_exp.files import Stamp, in_processes, load_content, names_in, save_content, stamp
 from caltech_exp.study import results
 from caltech_exp.study.results import RESULT, Result, read_result
@@ -52,7 +52,7 @@ _Known = dict[str, tuple[Stamp, PastRun]]
 
 def network_of(config: RunConfig) -> tuple[str, str]:
     """A network's name, of one's own the function's; and of its file's hash the first digits."""
-    own = OWN_NETWORK.fullmatch(config.model)
+    own = CUSTOM_NETWORK.fullmatch(config.model)
     return (own["function"], (own["digest"] or "")[:8]) if own else (config.model, "")
 
 

@@ -113,7 +113,7 @@ class StudyFile(StrictRecord):
     """A study file of the user's own, as it was when something was last submitted from it.
 
     name      the file's name without .yaml
-    networks  name in the file -> what stands for it in the runs' settings (own_network.OwnNetwork.model)
+    networks  name in the file -> what stands for it in the runs' settings (own_network.CustomNetwork.model)
     weights   the same for weights files (weights.pin); a study of an earlier version leaves them unpinned
     """
 

@@ -17,15 +17,15 @@ from caltech_exp.data.download import (
     Digest,
     Origin,
     Source,
-    bring,
-    check,
+    check_hash,
+    download,
     fetch,
     file_digest,
-    inside,
+    file_in,
 )
 from caltech_exp.data.pack_format import (
     ALL_PACKS,
-    Contents,
+    PackContents,
     PackIndex,
     index_file,
     pixel_file,
@@ -86,10 +86,10 @@ def _split_need(path: Path, source: Source, folder: Origin | None) -> Need:
         found = file_digest(path, source.digest.algorithm)
         return Found(path.stat().st_size, short(found) + (" (the course's)" if source.digest.fits(found) else ""))
 
-    origin = inside(folder, source.name) if folder else source.url
+    origin = file_in(folder, source.name) if folder else source.url
     advice = f"put the course's {source.name} into {path.parent}, or say splits= to have it from elsewhere"
     return Need(
-        source.name, (path,), "fetched", str(origin), look, partial(bring, origin, path, (source.digest,), advice)
+        source.name, (path,), "fetched", str(origin), look, partial(fetch, origin, path, (source.digest,), advice)
     )
 
 
@@ -136,10 +136,10 @@ def _bring_images(root: Path, origin: Origin, digest: Digest | None) -> None:
             f"fetch {ARCHIVE.url} on a machine with a network, put it into {root} and give the same command "
             "again; archive= takes it from elsewhere"
         )
-        fetch(origin, fetched, expected, advice)
+        download(origin, fetched, expected, advice)
         origin = fetched
     else:
-        check(origin, expected, f"put {ARCHIVE.url} there, or say archive_hash= if another archive is meant")
+        check_hash(origin, expected, f"put {ARCHIVE.url} there, or say archive_hash= if another archive is meant")
     print(f"unpacking {origin} into {root / IMAGES}", flush=True)
     unpack_images(origin, root)
     if origin == fetched:
@@ -165,7 +165,7 @@ def _weight_need(network: str, path: Path, folder: Origin | None) -> Need:
         return Found(path.stat().st_size, short(found))
 
     source = IMAGENET[network]
-    origin = inside(folder, source.name) if folder else source.url
+    origin = file_in(folder, source.name) if folder else source.url
     return Need(
         f"weights of {network}", (path,), "fetched", str(origin), look, partial(fetch_imagenet, network, folder)
     )
@@ -176,7 +176,7 @@ def pack_needs(folder: Path, data: DataSet, most: int) -> list[Need]:
     return [_pack_need(folder, split_contents(data, split, most, layout)) for split, layout in ALL_PACKS]
 
 
-def _pack_need(folder: Path, contents: Contents) -> Need:
+def _pack_need(folder: Path, contents: PackContents) -> Need:
     name = contents.name
 
     def look() -> Found | None:

@@ -28,7 +28,7 @@ from caltech_exp.files import (
     utc_now,
 )
 from caltech_exp.machine import host_name, local_gpus
-from caltech_exp.models.custom import keep_network
+from caltech_exp.models.custom import save_network
 from caltech_exp.monitoring.run_states import avoiding
 from caltech_exp.profiles.paths import packs_folder, torch_home_here
 from caltech_exp.profiles.profile import (
@@ -313,7 +313,7 @@ def submit(
 def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersion) -> None:
     """Record the study when it begins, and whenever its file has changed or more ImageNet weights are replaced."""
     for network in request.networks:
-        keep_network(network)
+        save_network(network)
     before = read_study(runs)
     if before is None:
         study = Study(settings=request.settings, file=request.file, data=data, created=utc_now(), code=code)

@@ -10,7 +10,7 @@ from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
 from caltech_exp.data.splits import DataSet, evenly, read_data_set
 from caltech_exp.files import user_path
 from caltech_exp.machine import computes_bf16, local_gpus
-from caltech_exp.models.custom import OwnNetwork
+from caltech_exp.models.custom import CustomNetwork
 from caltech_exp.models.weights import fetch_imagenet, imagenet_problem
 from caltech_exp.profiles.paths import expand_path
 from caltech_exp.profiles.profile import LocalProfile, Profile, device_type
@@ -100,7 +100,7 @@ def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
             )
 
 
-def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[OwnNetwork]) -> list[str]:
+def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[CustomNetwork]) -> list[str]:
     """A line on every weights file of which not all is used. Imports torch if there is a weights file.
 
     networks  those of the user's own that the study may not keep yet

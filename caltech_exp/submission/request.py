@@ -9,13 +9,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
-from caltech_exp.catalog.loader import own_networks, parse_seeds
+from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, UserError, flags, parse, shown, split_arguments, usage
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.files import user_path
-from caltech_exp.models.custom import OwnNetwork, find_network, kept_network
+from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import NO_WORDS, ProfileWords, SlurmProfile, take_profile_words
 from caltech_exp.profiles.sbatch_options import SETTINGS
@@ -102,7 +102,7 @@ class Request:
     settings: StudySettings
     options: SubmitOptions
     file: StudyFile | None = None
-    networks: tuple[OwnNetwork, ...] = ()
+    networks: tuple[CustomNetwork, ...] = ()
     profile: ProfileWords = NO_WORDS
 
     @property
@@ -160,13 +160,13 @@ def parse_request(argv: Sequence[str]) -> Request:
     return Request(tuple(tables), seeds, settings, options, file, tuple(networks), profile)
 
 
-def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, list[OwnNetwork]]:
+def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, list[CustomNetwork]]:
     """The study file of study=, or the one that the folder was started with, and the networks that it brings."""
     if not options.study:
         study = read_study(runs)
         if study is None or study.file is None:
             return None, []
-        kept = {name: kept_network(model, runs) for name, model in study.file.networks.items()}
+        kept = {name: recorded_network(model, runs) for name, model in study.file.networks.items()}
         named = {name: network.model for name, network in kept.items()}
         return study.file.model_copy(update={"networks": named}), list(kept.values())
     path = user_path(options.study, "study")
@@ -182,7 +182,7 @@ def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, l
         raise UserError(
             f"study={shown(options.study)}: {REPORT} is the name of the report itself; rename the file"
         )
-    own = {name: find_network(of, path.parent, runs) for name, of in own_networks(text, path.name).items()}
+    own = {name: find_network(of, path.parent, runs) for name, of in custom_networks(text, path.name).items()}
     networks = {name: network.model for name, network in own.items()}
     file = StudyFile(name=path.stem, text=text, networks=networks)
     return file.model_copy(update={"weights": _study_weights(file, path, runs)}), list(own.values())

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig
-from caltech_exp.data.pack_format import ALL_PACKS, PackItem, index_file, split_contents
+from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet
 from caltech_exp.files import user_path
 from caltech_exp.study.plan import PlannedRun
@@ -51,7 +51,7 @@ def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:
     return tuple(items[start : start + size] for start in range(0, len(items), size))
 
 
-def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackKey, Path]:
     """The packs that runs of these configurations use and that are not in `folder`, each with its index file.
 
     Whether one that is there is sound is checked when it is opened. Raises UserError for an image that is gone.
@@ -81,7 +81,7 @@ class Submission:
     request: Request
     data: StudyData | None = None
     arrays: tuple[Array, ...] = ()
-    missing_packs: Mapping[PackItem, Path] = field(default_factory=dict)
+    missing_packs: Mapping[PackKey, Path] = field(default_factory=dict)
     pack_jobs: tuple[str, ...] = ()
     report: Path | None = None
     dependencies: tuple[str, ...] = ()
@@ -104,15 +104,13 @@ class Submission:
         return bool(self.arrays or self.report)
 
 
-def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackItem, Path]:
+def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackKey, Path]:
     """The packs that the arrays use and that are not in `folder`. Raises UserError for an image that is gone."""
     configs = (run.config for array in arrays for task in array.tasks for run in task)
     return missing_packs(configs, data, folder)
 
 
-def with_packs(
-    submission: Submission, packs: Mapping[PackItem, Path], pack_jobs: Mapping[Path, str]
-) -> Submission:
+def with_packs(submission: Submission, packs: Mapping[PackKey, Path], pack_jobs: Mapping[Path, str]) -> Submission:
     """The submission with the missing packs that no job in the queue makes. A single task makes its own.
 
     pack_jobs  a pack's index file -> the id of the job in the queue that makes it

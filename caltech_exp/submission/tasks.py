@@ -35,7 +35,7 @@ from caltech_exp.bootstrap import own_command
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError, one_line, shown
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.data.pack_format import PackItem, split_contents
+from caltech_exp.data.pack_format import PackKey, split_contents
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.files import utc_now
 from caltech_exp.machine import keep_freed_memory
@@ -228,7 +228,7 @@ class TrainTask:
 
     def _context(self, origin: Origin, requests: Requests) -> "TaskContext":
         """What all runs of the task share. Raises UserError or NodeError if something of it is not there."""
-        from caltech_exp.data.packs import PackPlace
+        from caltech_exp.data.packs import PackStore
         from caltech_exp.training.device import choose_device
         from caltech_exp.training.run import TaskContext
 
@@ -244,7 +244,7 @@ class TrainTask:
                 f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit anew"
             )
         on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
-        packs = PackPlace(Path(self.packs), on_node)
+        packs = PackStore(Path(self.packs), on_node)
         seconds = 60 * self.checkpoint_minutes
         return TaskContext(Path(self.folder), data, device, packs, origin, seconds, requests)
 
@@ -262,7 +262,7 @@ class PackTask:
 
     data: str
     packs: str
-    items: tuple[PackItem, ...]
+    items: tuple[PackKey, ...]
     log_mb: float
     submission: str
 

@@ -20,18 +20,18 @@ from torch.utils.data import DataLoader, Sampler
 from caltech_exp.bootstrap import UntrustedError, check_own_folder
 from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import SIDE, Statistics, statistics
-from caltech_exp.data.pack_format import Contents, Layout, split_contents
-from caltech_exp.data.packs import Pack, PackPlace, open_pack
+from caltech_exp.data.pack_format import Layout, PackContents, split_contents
+from caltech_exp.data.packs import Pack, PackStore, open_pack
 from caltech_exp.data.splits import DataSet, Sample
 from caltech_exp.machine import keep_freed_memory
 from caltech_exp.models.networks import (
     build_with_weights,
-    features_are_fixed,
+    can_cache_features,
     freeze_all_but,
+    split_backbone,
     trained_parameters,
-    trunk_and_classifier,
 )
-from caltech_exp.training.augment.ops import Packed
+from caltech_exp.training.augment.ops import PixelBuffer
 from caltech_exp.training.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.training.device import arithmetic, input_type, send
 from caltech_exp.training.engine import Batch, Batches, Parts
@@ -49,7 +49,7 @@ class Images:
 
     pack: Pack
     samples: tuple[Sample, ...]
-    packed: Packed
+    packed: PixelBuffer
     labels: torch.Tensor
 
     def __len__(self) -> int:
@@ -77,14 +77,14 @@ def training_layout(augment: str) -> Layout:
 
 
 @lru_cache(maxsize=8)
-def resident_images(place: PackPlace, contents: Contents, device: torch.device) -> Images:
+def resident_images(place: PackStore, contents: PackContents, device: torch.device) -> Images:
     """A split's images, verified and brought to the device once per process.
 
     Raises UserError if the pack cannot be made.
     """
     pack, samples = open_pack(place, contents), contents.samples
     labels = torch.tensor([sample.label for sample in samples])
-    packed = Packed(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
+    packed = PixelBuffer(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
     if device.type != "cpu":
         pack.release()
     return Images(pack, samples, packed, send(labels, device))
@@ -231,7 +231,7 @@ Inputs = Callable[[torch.Tensor], torch.Tensor]
 """From the indices of images (int64 [n], on the CPU) to network inputs on the device."""
 
 
-def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackPlace) -> Parts:
+def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackStore) -> Parts:
     """Packed images on the device, the network in channels_last layout, a fused optimizer.
 
     Raises UserError if packs cannot be made, for damaged images or weights, or for a GPU without the precision.
@@ -255,8 +255,8 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackP
         return lambda index: normalize(images.batch(index, augment))
 
     most = evaluation_batch(config, device)
-    trunk, classifier = trunk_and_classifier(net, config)
-    if not features_are_fixed(trunk, config):
+    trunk, classifier = split_backbone(net, config)
+    if not can_cache_features(trunk, config):
         forward = compiled(net, config, data, device, place.shared)
         train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
     else:

@@ -15,9 +15,9 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
-from caltech_exp.models.networks import require_outputs
+from caltech_exp.models.networks import check_output_shape
 from caltech_exp.study.results import Epoch, Matrix
 from caltech_exp.training import fast, reference
 from caltech_exp.training.checkpoint import Position, random_states, restore, restore_random_states, snapshot
@@ -53,7 +53,7 @@ def train(
     seed: int,
     data: DataSet,
     device: torch.device,
-    packs: PackPlace,
+    packs: PackStore,
     on_epoch: Callable[[Sequence[Epoch], float | None], None],
     between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
     saved: dict[str, Any] | None = None,
@@ -159,7 +159,7 @@ def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
     inputs, labels = batch
     parts.optimizer.zero_grad()
     with parts.arithmetic():
-        outputs = require_outputs(parts.forward(inputs), labels, parts.network)
+        outputs = check_output_shape(parts.forward(inputs), labels, parts.network)
     loss = nn.functional.cross_entropy(outputs.float(), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     parts.optimizer.step()
@@ -183,7 +183,7 @@ def evaluate(parts: Parts, batches: Batches, between: Callable[[], None] | None 
     pairs: list[torch.Tensor] = []
     with parts.arithmetic():
         for inputs, labels in batches.draw(0):
-            outputs = require_outputs(parts.net(inputs), labels, parts.network).float()
+            outputs = check_output_shape(parts.net(inputs), labels, parts.network).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
             pairs.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
             if between:
@@ -212,7 +212,7 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def prepare(config: RunConfig, data: DataSet, device: torch.device, packs: PackPlace) -> Parts:
+def prepare(config: RunConfig, data: DataSet, device: torch.device, packs: PackStore) -> Parts:
     """What `config.engine` trains with. Initial weights are drawn from torch's global generator.
 
     Raises UserError for damaged weights, and (engine=fast) if packs cannot be made or the GPU lacks the precision.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from caltech_exp.config import NETWORK_NAMES, RunConfig, run_id
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.files import remove, utc_now
 from caltech_exp.machine import host_name
@@ -47,7 +47,7 @@ class TaskContext:
     runs: Path
     data: DataSet
     device: torch.device
-    packs: PackPlace
+    packs: PackStore
     origin: Origin
     checkpoint_seconds: float = 600.0
     requests: Requests = field(default_factory=Requests)

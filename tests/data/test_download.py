@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.cli import UserError
-from caltech_exp.data import download
-from caltech_exp.data.download import Digest, bring, fetch, read_origin
+from caltech_exp.data.download import Digest, download, fetch, read_origin
 from tests.conftest import CHECKOUT, Disk
 from tests.tools.file_server import DATE, Asked, FileServer, serving
 from tests.tools.testbed import until
@@ -27,14 +26,14 @@ ADVICE = "bring it by hand"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """Serves CONTENT as /a.bin; attempts follow one another at once."""
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("caltech_exp.data.download.PAUSES", (0.0, 0.0, 0.0, 0.0))
     with serving() as files:
         files.files["/a.bin"] = CONTENT
         yield files
 
 
 def get(server: FileServer, folder: Path, digest: Digest = RIGHT) -> None:
-    fetch(f"{server.url}/a.bin", folder / "a.bin", (digest,), ADVICE)
+    download(f"{server.url}/a.bin", folder / "a.bin", (digest,), ADVICE)
 
 
 def refused(server: FileServer, folder: Path, digest: Digest = RIGHT) -> str:
@@ -97,8 +96,8 @@ def test_a_killed_process_is_succeeded(server: FileServer, tmp_path: Path) -> No
     code = f"""
 from pathlib import Path
 from caltech_exp.data.download import Digest
-from caltech_exp.data.download import fetch
-fetch({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
+from caltech_exp.data.download import download
+download({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
 """
     child = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT)
     path = tmp_path / "a.bin.part"
@@ -189,7 +188,7 @@ def test_a_part_of_nobody_knows_what_is_thrown_away(
 def test_the_part_of_another_url_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path, 500_000)
     server.files["/b.bin"] = CONTENT
-    fetch(f"{server.url}/b.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
+    download(f"{server.url}/b.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
     assert whole(tmp_path)
     assert server.asked == [Asked("/b.bin", None, None)]
 
@@ -237,7 +236,7 @@ def test_a_server_in_trouble_is_asked_again(status: int, server: FileServer, tmp
 def test_the_server_says_when_to_come_again(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(download, "LONGEST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("caltech_exp.data.download.LONGEST_WAIT_SECONDS", 0.2)
     server.statuses, server.headers = [429], {"Retry-After": "3600"}
     get(server, tmp_path)
     assert "the server answers 429 Too Many Requests; trying again in 0.2 s" in capsys.readouterr().out
@@ -246,8 +245,8 @@ def test_the_server_says_when_to_come_again(
 def test_a_silent_server_counts_as_broken_off(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(download, "PAUSES", ())
+    monkeypatch.setattr("caltech_exp.data.download.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("caltech_exp.data.download.PAUSES", ())
     server.hold.clear()
     assert "it broke off after 512,000 bytes (timed out); 512,000 bytes are kept" in refused(server, tmp_path)
     server.hold.set()
@@ -258,7 +257,7 @@ def test_a_silent_server_counts_as_broken_off(
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a", "http://[/a", "http://host:port/a", "https://"])
 def test_a_server_that_cannot_be_reached_is_told_at_once(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.bin cannot be fetched from http.*bring it by hand"):
-        fetch(url, tmp_path / "new" / "a.bin", (RIGHT,), ADVICE)
+        download(url, tmp_path / "new" / "a.bin", (RIGHT,), ADVICE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,8 +266,8 @@ def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> 
     code = f"""
 from pathlib import Path
 from caltech_exp.data.download import Digest
-from caltech_exp.data.download import fetch
-fetch({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
+from caltech_exp.data.download import download
+download({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("sha256", {RIGHT.digits!r}),), "")
 """
     command = [sys.executable, "-c", code]
     first = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
@@ -299,13 +298,13 @@ def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> No
 
 def test_a_file_of_this_machine_is_copied(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
-    bring(tmp_path / "source", tmp_path / "to" / "a.bin", (RIGHT,), ADVICE)
+    fetch(tmp_path / "source", tmp_path / "to" / "a.bin", (RIGHT,), ADVICE)
     assert whole(tmp_path / "to")
     (tmp_path / "source").write_bytes(b"else")
     with pytest.raises(UserError, match=f"is another file: its hash is sha256:.*{ADVICE}"):
-        bring(tmp_path / "source", tmp_path / "b.bin", (RIGHT,), ADVICE)
+        fetch(tmp_path / "source", tmp_path / "b.bin", (RIGHT,), ADVICE)
     with pytest.raises(UserError, match=f"there is no file {tmp_path}/nothing; {ADVICE}"):
-        bring(tmp_path / "nothing", tmp_path / "b.bin", (RIGHT,), ADVICE)
+        fetch(tmp_path / "nothing", tmp_path / "b.bin", (RIGHT,), ADVICE)
     assert not (tmp_path / "b.bin").exists()
 
 

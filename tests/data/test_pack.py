@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Resize
 
-from caltech_exp.data.pack_format import Contents, Layout, index_file, pixel_file, split_contents
+from caltech_exp.data.pack_format import Layout, PackContents, index_file, pixel_file, split_contents
 from caltech_exp.data.packs import Pack, load_pack, write_pack
 from caltech_exp.data.splits import DataSet, read_data_set
 from tests.tools.damages import DAMAGES
@@ -23,12 +23,12 @@ def data(stand_in: Path) -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def contents(data: DataSet) -> Contents:
+def contents(data: DataSet) -> PackContents:
     return split_contents(data, "val", 6, "center")
 
 
 @pytest.fixture(scope="module")
-def packed(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(contents: PackContents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pack `p`."""
     folder = tmp_path_factory.mktemp("packed")
     write_pack(folder, "p", contents)
@@ -61,7 +61,7 @@ def test_pixels_are_those_of_the_references_transforms(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_pack_that_is_not_whole_is_not_opened(
-    damage: str, packed: Path, contents: Contents, tmp_path: Path
+    damage: str, packed: Path, contents: PackContents, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(packed, tmp_path / "damaged"))
     harm, reason = DAMAGES[damage]
@@ -81,7 +81,7 @@ def test_a_pack_of_another_layout_is_not_opened(packed: Path, data: DataSet) -> 
     assert load_pack(packed, "p", other) == "its index is of other images"
 
 
-def test_the_file_of_a_pack_never_changes(packed: Path, contents: Contents) -> None:
+def test_the_file_of_a_pack_never_changes(packed: Path, contents: PackContents) -> None:
     before = pixel_file(packed, "p").read_bytes()
     pack = load_pack(packed, "p", contents)
     assert isinstance(pack, Pack)
@@ -90,7 +90,7 @@ def test_the_file_of_a_pack_never_changes(packed: Path, contents: Contents) -> N
 
 
 def test_the_name_follows_images_layout_and_decoder(
-    data: DataSet, contents: Contents, monkeypatch: pytest.MonkeyPatch
+    data: DataSet, contents: PackContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {
         split_contents(data, "test", 6, "center").name,
@@ -104,7 +104,7 @@ def test_the_name_follows_images_layout_and_decoder(
     assert contents.name == split_contents(data, "val", 6, "center").name
 
 
-def test_the_name_does_not_follow_the_place_of_the_images(contents: Contents, tmp_path: Path) -> None:
+def test_the_name_does_not_follow_the_place_of_the_images(contents: PackContents, tmp_path: Path) -> None:
     elsewhere = read_data_set(Path(shutil.copytree(contents.data.root, tmp_path / "data")))
     assert split_contents(elsewhere, "val", 6, "center").name == contents.name
 

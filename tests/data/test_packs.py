@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from caltech_exp.cli import UserError
-from caltech_exp.data.pack_format import Contents, index_file, pixel_file, split_contents
-from caltech_exp.data.packs import LEFT_SECONDS, Pack, PackPlace, load_pack, open_pack, shared_pack, write_pack
+from caltech_exp.data.pack_format import PackContents, index_file, pixel_file, split_contents
+from caltech_exp.data.packs import LEFT_SECONDS, Pack, PackStore, load_pack, open_pack, shared_pack, write_pack
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.files import new_file
 from tests.conftest import CHECKOUT, Disk
@@ -30,12 +30,12 @@ def data(stand_in: Path) -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def contents(data: DataSet) -> Contents:
+def contents(data: DataSet) -> PackContents:
     return split_contents(data, "val", IMAGES, "center")
 
 
 @pytest.fixture(scope="module")
-def pixels(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+def pixels(contents: PackContents, tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
     """What an undamaged pack of the contents holds."""
     return shared_pack(tmp_path_factory.mktemp("whole"), contents).pixels
 
@@ -55,14 +55,14 @@ def packs_and_leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
-def anew(place: PackPlace, data: DataSet) -> Path:
+def anew(place: PackStore, data: DataSet) -> Path:
     """The file of the pack that another process would open now."""
     return open_pack(place, split_contents(data, "val", IMAGES, "center")).path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_pack_is_made_anew(
-    damage: str, contents: Contents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, contents: PackContents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared_pack(tmp_path, contents)
     DAMAGES[damage][0](tmp_path, contents.name)
@@ -72,7 +72,7 @@ def test_a_damaged_pack_is_made_anew(
     assert packs_and_leftovers(tmp_path) == [f"{contents.name}.json", f"{contents.name}.u8"]
 
 
-def test_a_pack_of_a_newer_version_stays_as_it_is(contents: Contents, tmp_path: Path) -> None:
+def test_a_pack_of_a_newer_version_stays_as_it_is(contents: PackContents, tmp_path: Path) -> None:
     shared_pack(tmp_path, contents)
     index_file(tmp_path, contents.name).write_text('{"schema_version": 2}')
     with pytest.raises(UserError, match=r"made by a newer version of caltech_exp \(schema 2\); .* by packs=$"):
@@ -81,7 +81,7 @@ def test_a_pack_of_a_newer_version_stays_as_it_is(contents: Contents, tmp_path: 
 
 
 def test_a_whole_pack_is_opened_as_it_is(
-    contents: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    contents: PackContents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = shared_pack(tmp_path, contents)
     before = identity(first.path)
@@ -107,7 +107,7 @@ def test_a_pack_of_an_image_replaced_by_another_of_its_size_is_made_anew(data: D
 
 
 def test_the_same_images_elsewhere_have_the_same_pack(
-    data: DataSet, contents: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: DataSet, contents: PackContents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = shared_pack(tmp_path / "packs", contents)
     before = identity(first.path), identity(index_file(first.path.parent, contents.name))
@@ -165,13 +165,13 @@ OPENS = """
 import sys, zlib
 from pathlib import Path
 from caltech_exp.data.pack_format import split_contents
-from caltech_exp.data.packs import LEFT_SECONDS, PackPlace, open_pack
+from caltech_exp.data.packs import LEFT_SECONDS, PackStore, open_pack
 from caltech_exp.data.splits import read_data_set
 
 data = read_data_set(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-pack = open_pack(PackPlace(Path(sys.argv[2])), split_contents(data, "train", 0, "center"))
+pack = open_pack(PackStore(Path(sys.argv[2])), split_contents(data, "train", 0, "center"))
 print("pixels", zlib.crc32(pack.pixels.numpy()), flush=True)
 """
 
@@ -195,7 +195,7 @@ def test_four_processes_at_once_make_a_pack_once(data: DataSet, tmp_path: Path) 
     assert len({text.rpartition("pixels ")[2] for text in printed}) == 1
 
 
-def test_a_full_disk_is_told_with_what_to_do_and_leaves_nothing(contents: Contents, small_disk: Disk) -> None:
+def test_a_full_disk_is_told_with_what_to_do_and_leaves_nothing(contents: PackContents, small_disk: Disk) -> None:
     folder = small_disk.path / "packs"
     with pytest.raises(UserError) as caught:
         shared_pack(folder, contents)
@@ -204,14 +204,14 @@ def test_a_full_disk_is_told_with_what_to_do_and_leaves_nothing(contents: Conten
     assert packs_and_leftovers(folder) == []
 
 
-def test_once_there_is_room_a_pack_is_made(contents: Contents, pixels: torch.Tensor, small_disk: Disk) -> None:
+def test_once_there_is_room_a_pack_is_made(contents: PackContents, pixels: torch.Tensor, small_disk: Disk) -> None:
     with pytest.raises(UserError):
         shared_pack(small_disk.path, contents)
     small_disk.change("size=16m")
     assert torch.equal(shared_pack(small_disk.path, contents).pixels, pixels)
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: Contents, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: PackContents, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         UserError, match=r"packs folder .*file/packs: Not a directory; make room there, name another"
@@ -219,13 +219,13 @@ def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: Contents
         shared_pack(tmp_path / "file" / "packs", contents)
 
 
-def test_a_disk_that_may_only_be_read_is_told_with_what_to_do(contents: Contents, small_disk: Disk) -> None:
+def test_a_disk_that_may_only_be_read_is_told_with_what_to_do(contents: PackContents, small_disk: Disk) -> None:
     small_disk.change("ro")
     with pytest.raises(UserError, match=r"Read-only file system; .* with python jobs/prepare.py"):
         shared_pack(small_disk.path, contents)
 
 
-def test_a_whole_pack_on_a_disk_that_may_only_be_read_is_used(contents: Contents, small_disk: Disk) -> None:
+def test_a_whole_pack_on_a_disk_that_may_only_be_read_is_used(contents: PackContents, small_disk: Disk) -> None:
     small_disk.change("size=16m")
     write_pack(small_disk.path, contents.name, contents)  # by somebody else, perhaps: no lock file either
     small_disk.change("ro")
@@ -235,7 +235,7 @@ def test_a_whole_pack_on_a_disk_that_may_only_be_read_is_used(contents: Contents
 def test_a_pack_is_copied_to_the_node_once(
     data: DataSet, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackPlace(tmp_path / "shared", tmp_path / "node")
+    place = PackStore(tmp_path / "shared", tmp_path / "node")
     file = anew(place, data)
     assert file.parent == tmp_path / "node"
     assert packs_and_leftovers(tmp_path / "node") == packs_and_leftovers(tmp_path / "shared")
@@ -247,9 +247,9 @@ def test_a_pack_is_copied_to_the_node_once(
 
 
 def test_a_damaged_copy_is_copied_again(
-    data: DataSet, contents: Contents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: DataSet, contents: PackContents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackPlace(tmp_path / "shared", tmp_path / "node")
+    place = PackStore(tmp_path / "shared", tmp_path / "node")
     anew(place, data)
     before = identity(pixel_file(place.shared, contents.name))
     flip_a_bit(tmp_path / "node", contents.name)
@@ -263,7 +263,7 @@ def test_a_damaged_copy_is_copied_again(
 def test_a_full_disk_on_the_node_leaves_the_shared_pack(
     data: DataSet, tmp_path: Path, small_disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackPlace(tmp_path / "shared", small_disk.path)
+    place = PackStore(tmp_path / "shared", small_disk.path)
     assert anew(place, data).parent == tmp_path / "shared"
     told = f"packs on the node, {small_disk.path}: No space left on device; using {tmp_path / 'shared'}\n"
     assert told in capsys.readouterr().out
@@ -274,7 +274,7 @@ def test_a_folder_on_the_node_that_cannot_be_made_leaves_the_shared_pack(
     data: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    place = PackPlace(tmp_path / "shared", tmp_path / "file" / "node")
+    place = PackStore(tmp_path / "shared", tmp_path / "file" / "node")
     assert anew(place, data).parent == tmp_path / "shared"
     assert "Not a directory; using" in capsys.readouterr().out
 
@@ -284,7 +284,7 @@ def test_a_shared_folder_that_cannot_be_written_is_told_of_whatever_the_node_has
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"packs folder .*file/shared: Not a directory"):
-        anew(PackPlace(tmp_path / "file" / "shared", tmp_path / "node"), data)
+        anew(PackStore(tmp_path / "file" / "shared", tmp_path / "node"), data)
 
 
 @pytest.fixture
@@ -298,17 +298,17 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_file_system_without_locks_will_do(contents: Contents, pixels: torch.Tensor, tmp_path: Path) -> None:
+def test_a_file_system_without_locks_will_do(contents: PackContents, pixels: torch.Tensor, tmp_path: Path) -> None:
     assert torch.equal(shared_pack(tmp_path, contents).pixels, pixels)
 
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_two_may_make_a_pack_at_once(
-    contents: Contents, pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: PackContents, pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, packs = write_pack, []
 
-    def second_comes_meanwhile(folder: Path, name: str, contents: Contents) -> None:
+    def second_comes_meanwhile(folder: Path, name: str, contents: PackContents) -> None:
         monkeypatch.setattr("caltech_exp.data.packs.write_pack", write)
         with new_file(pixel_file(folder, name)) as file:
             file.write(b"some images")
@@ -322,13 +322,13 @@ def test_without_locks_two_may_make_a_pack_at_once(
 
 @pytest.mark.usefixtures("no_locks")
 def test_a_pack_can_be_used_while_another_process_still_makes_it(
-    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: PackContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared_pack(tmp_path, contents)
     found_before = iter(["not there"] * 2)
     usable = []
 
-    def make(folder: Path, name: str, contents: Contents) -> None:
+    def make(folder: Path, name: str, contents: PackContents) -> None:
         usable.append(isinstance(load_pack(folder, name, contents), Pack))
         write_pack(folder, name, contents)
 

@@ -6,10 +6,10 @@ import torch
 from caltech_exp.config import RunConfig
 from caltech_exp.models.networks import (
     build,
-    features_are_fixed,
+    can_cache_features,
     freeze_all_but,
+    split_backbone,
     trained_parameters,
-    trunk_and_classifier,
 )
 
 
@@ -17,7 +17,7 @@ from caltech_exp.models.networks import (
 def test_trunk_and_classifier_together_are_the_network(model: str) -> None:
     config = RunConfig.model_validate({"model": model})
     net = build(config).eval()
-    trunk, classifier = trunk_and_classifier(net, config)
+    trunk, classifier = split_backbone(net, config)
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         assert torch.equal(classifier(trunk(images)), net(images))
@@ -50,5 +50,5 @@ def test_features_are_fixed_where_nothing_before_them_changes(
     model: str, freeze: str, augment: str, fixed: bool
 ) -> None:
     config = RunConfig.model_validate({"model": model, "freeze": freeze, "augment": augment})
-    trunk, _ = trunk_and_classifier(build(config), config)
-    assert features_are_fixed(trunk, config) == fixed
+    trunk, _ = split_backbone(build(config), config)
+    assert can_cache_features(trunk, config) == fixed

@@ -9,7 +9,7 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
-from caltech_exp.models.custom import find_network, keep_network
+from caltech_exp.models.custom import find_network, save_network
 from caltech_exp.models.networks import build, build_with_weights, check_weights_fit
 
 NETS = """
@@ -50,7 +50,7 @@ def models(tmp_path: Path) -> dict[str, str]:
     found = {name: name for name in HEADS}
     for name in list(HEADS)[2:]:
         network = find_network(f"nets.py:{name}", tmp_path, tmp_path / "runs")
-        keep_network(network)
+        save_network(network)
         found[name] = network.model
     return found
 

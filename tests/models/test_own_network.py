@@ -12,15 +12,15 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.models.custom import (
-    OwnNetwork,
+    CustomNetwork,
     find_network,
-    keep_network,
-    kept_network,
     load_network,
     networks_folder,
+    recorded_network,
+    save_network,
 )
 from caltech_exp.models.networks import build
 from caltech_exp.training.loop import evaluate, train_step
@@ -68,17 +68,17 @@ def failing(num_classes):
 """
 
 
-def network(folder: Path, function: str = "Tiny", content: str = TINY) -> OwnNetwork:
+def network(folder: Path, function: str = "Tiny", content: str = TINY) -> CustomNetwork:
     (folder / "my nets.py").write_text(content)
     found = find_network(f"my nets.py:{function}", folder, folder / "runs")
-    keep_network(found)
+    save_network(found)
     return found
 
 
 def test_a_network_is_kept_by_its_content(tmp_path: Path) -> None:
     found = network(tmp_path)
-    assert found.kept.read_text() == TINY
-    assert found.kept.is_relative_to(tmp_path / "runs" / "networks")
+    assert found.path.read_text() == TINY
+    assert found.path.is_relative_to(tmp_path / "runs" / "networks")
     (tmp_path / "my nets.py").unlink()
     assert build(RunConfig(model=found.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
 
@@ -132,10 +132,10 @@ def test_a_network_that_cannot_be_built_is_the_users_mistake(function: str, mess
 
 def test_a_file_that_changed_after_submission_is_not_trained(tmp_path: Path) -> None:
     found = network(tmp_path)
-    found.kept.write_text(TINY + "# later\n")
+    found.path.write_text(TINY + "# later\n")
     with pytest.raises(UserError, match="bring the right file back"):
         build(RunConfig(model=found.model))
-    found.kept.unlink()
+    found.path.unlink()
     with pytest.raises(UserError, match=r"cannot be read .* bring it back"):
         build(RunConfig(model=found.model))
 
@@ -152,7 +152,7 @@ def test_a_network_trained_here_is_gone_on_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("freeze", ["none", "conv", "fc"])
-def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path, packs: PackPlace) -> None:
+def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path, packs: PackStore) -> None:
     config = RunConfig(
         model=network(tmp_path).model,
         freeze=freeze,
@@ -169,7 +169,7 @@ def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path
 
 
 def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
-    tmp_path: Path, stand_in: Path, packs: PackPlace
+    tmp_path: Path, stand_in: Path, packs: PackStore
 ) -> None:
     config = RunConfig(
         model=network(tmp_path, "half_frozen").model, precision="fp32", batch_size=4, max_images=16, lr=0.1,
@@ -209,7 +209,7 @@ def test_freezing_what_its_file_left_to_train_leaves_nothing(tmp_path: Path) -> 
     ],
 )
 def test_a_network_of_other_outputs_is_the_users_mistake(
-    function: str, returned: str, evaluated: bool, engine: str, tmp_path: Path, stand_in: Path, packs: PackPlace
+    function: str, returned: str, evaluated: bool, engine: str, tmp_path: Path, stand_in: Path, packs: PackStore
 ) -> None:
     config = RunConfig(
         model=network(tmp_path, function).model, engine="fast", precision="fp32", batch_size=4, max_images=4,
@@ -252,7 +252,7 @@ def test_what_it_defines_is_found_where_it_says_it_is(tmp_path: Path) -> None:
     assert name == f"caltech_exp_network_{hashlib.sha256(TINY.encode()).hexdigest()[:12]}"
     module = importlib.import_module(name)
     assert module.Tiny is type(net)
-    assert module.__file__ == str(found.kept)
+    assert module.__file__ == str(found.path)
     assert inspect.getsource(type(net)).startswith("class Tiny(nn.Module):")
     state = net.state_dict()
     again = pickle.loads(pickle.dumps(net)).state_dict()
@@ -276,7 +276,7 @@ def test_nothing_of_a_network_stays_for_the_next_run(tmp_path: Path) -> None:
 def test_nobody_else_may_write_a_kept_file_whatever_the_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        kept = network(tmp_path).kept
+        kept = network(tmp_path).path
     finally:
         os.umask(before)
     assert kept.parent.parent == networks_folder(tmp_path / "runs")
@@ -284,21 +284,21 @@ def test_nobody_else_may_write_a_kept_file_whatever_the_umask(mask: int, tmp_pat
 
 
 def test_a_kept_file_that_was_changed_is_restored(tmp_path: Path) -> None:
-    kept = network(tmp_path).kept
+    kept = network(tmp_path).path
     kept.write_text("raise SystemExit('changed')\n")
-    assert network(tmp_path).kept.read_text() == TINY
+    assert network(tmp_path).path.read_text() == TINY
     kept.chmod(0o666)
-    assert network(tmp_path).kept.stat().st_mode & 0o022 == 0
+    assert network(tmp_path).path.stat().st_mode & 0o022 == 0
 
 
 @pytest.mark.parametrize("what", ["a group's", "a link"])
 def test_a_file_that_others_may_have_written_is_not_executed(what: str, tmp_path: Path) -> None:
     found = network(tmp_path)
     if what == "a link":
-        found.kept.rename(tmp_path / "elsewhere.py")
-        found.kept.symlink_to(tmp_path / "elsewhere.py")
+        found.path.rename(tmp_path / "elsewhere.py")
+        found.path.symlink_to(tmp_path / "elsewhere.py")
     else:
-        found.kept.chmod(0o664)
+        found.path.chmod(0o664)
     reason = "is a link; put the file itself there" if what == "a link" else "can be written by other users; chmod"
     with pytest.raises(UserError, match=rf"network .*my nets.py {reason}"):
         load_network(found.model)
@@ -306,22 +306,22 @@ def test_a_file_that_others_may_have_written_is_not_executed(what: str, tmp_path
 
 def test_a_study_goes_on_with_the_file_that_an_earlier_version_kept(tmp_path: Path) -> None:
     found = network(tmp_path)
-    earlier = tmp_path / "runs" / "networks" / found.kept.parent.name
-    found.kept.parent.rename(earlier)
-    (earlier / found.kept.name).chmod(0o664)
+    earlier = tmp_path / "runs" / "networks" / found.path.parent.name
+    found.path.parent.rename(earlier)
+    (earlier / found.path.name).chmod(0o664)
     _, _, pinned = found.model.partition(":")
-    again = kept_network(f"{earlier / found.kept.name}:{pinned}", tmp_path / "runs")
+    again = recorded_network(f"{earlier / found.path.name}:{pinned}", tmp_path / "runs")
     assert again == found
-    keep_network(again)
+    save_network(again)
     assert build(RunConfig(model=again.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
 
 
 def test_a_file_that_is_gone_or_outside_of_the_study_is_asked_for(tmp_path: Path) -> None:
     found = network(tmp_path)
-    found.kept.rename(tmp_path / found.kept.name)
-    for place in (found.kept, tmp_path / found.kept.name):
+    found.path.rename(tmp_path / found.path.name)
+    for place in (found.path, tmp_path / found.path.name):
         _, _, pinned = found.model.partition(":")
         with pytest.raises(
             UserError, match=r"the study's network Tiny: .* is not there any more; give study=FILE"
         ):
-            kept_network(f"{place}:{pinned}", tmp_path / "runs")
+            recorded_network(f"{place}:{pinned}", tmp_path / "runs")

@@ -10,7 +10,7 @@ import torch
 from caltech_exp.cli import UserError
 from caltech_exp.commands.publish import without_folders
 from caltech_exp.config import PIN, RunConfig
-from caltech_exp.models.custom import keep_network
+from caltech_exp.models.custom import save_network
 from caltech_exp.models.weights import sha256
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study.plan import expand
@@ -77,7 +77,7 @@ def begin(there: Path, request: Request) -> Study:
     study = Study(settings=request.settings, file=request.file, data=DATA, created="now", code=code)
     write_study(there / "runs", study)
     for network in request.networks:
-        keep_network(network)
+        save_network(network)
     return study
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.monitoring.report_job import AGGREGATED, PREPARED
@@ -36,7 +36,7 @@ def ending() -> Iterator[Ending]:
         signal.signal(number, handler)
 
 
-def tasks_runs(*runs: tuple[RunConfig, int], folder: Path, data: DataSet, packs: PackPlace) -> TrainTask:
+def tasks_runs(*runs: tuple[RunConfig, int], folder: Path, data: DataSet, packs: PackStore) -> TrainTask:
     return TrainTask(
         submission=ORIGIN.submission, runs=runs, folder=str(folder), data=str(data.root), data_on_node=None,
         packs=str(packs.shared), packs_on_node=None, fingerprint=data.fingerprint, device="cpu", threads=None,
@@ -48,7 +48,7 @@ def files(folder: Path, *runs: tuple[RunConfig, int]) -> list[list[str]]:
     return [sorted(path.name for path in (folder / run_id(*run)).glob("[a-z]*.json")) for run in runs]
 
 
-def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
     assert submitted._context(ORIGIN, Requests()).data.fingerprint == submitted.fingerprint
     with pytest.raises(UserError, match=rf"\(fingerprint {submitted.fingerprint}, not ffffffffffffffff\)"):
@@ -56,14 +56,14 @@ def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path
 
 
 def test_minutes_between_checkpoints_are_seconds_to_its_runs(
-    stand_in: Path, tmp_path: Path, packs: PackPlace
+    stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
     assert replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, Requests()).checkpoint_seconds == 150
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_training(
-    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackPlace
+    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     data, bad, good = read_data_set(stand_in), (CONFIG.but(weights=str(tmp_path / "none.pth")), 0), (CONFIG, 0)
     both = tasks_runs(bad, good, folder=tmp_path, data=data, packs=packs)
@@ -75,7 +75,7 @@ def test_a_run_that_fails_does_not_keep_the_next_from_training(
 
 
 def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
-    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.training.device.why_broken", lambda _device: STICKY)
     data, good = read_data_set(stand_in), (CONFIG, 0)
@@ -92,7 +92,7 @@ def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
 
 
 def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     calls: list[object] = []
@@ -120,7 +120,7 @@ def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
 
 
 def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_has(
-    local_job: Path, stand_in: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+    local_job: Path, stand_in: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, runs = read_data_set(stand_in), local_job / "runs"
     finished, trained, died, free = ((CONFIG, seed) for seed in range(4))

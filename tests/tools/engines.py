@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.machine import computes_bf16
 from caltech_exp.training import loop
@@ -21,7 +21,7 @@ TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
 
 
 def prepare(
-    config: RunConfig, data: DataSet, packs: PackPlace, *, seed: int = 0, device: torch.device = CPU
+    config: RunConfig, data: DataSet, packs: PackStore, *, seed: int = 0, device: torch.device = CPU
 ) -> Parts:
     """The parts of a run as `train` prepares them."""
     set_seed(seed)

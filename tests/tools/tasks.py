@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.provenance import Origin, code_version
 from caltech_exp.study.results import Result
@@ -14,7 +14,7 @@ ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version()
 CONFIG = RunConfig(model=TINY, epochs=1, batch_size=4, max_images=4, workers=0, precision="fp32")
 
 
-def task(runs: Path, data: DataSet, packs: PackPlace) -> TaskContext:
+def task(runs: Path, data: DataSet, packs: PackStore) -> TaskContext:
     return TaskContext(runs, data, CPU, packs, ORIGIN)
 
 

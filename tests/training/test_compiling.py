@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training import fast
 from caltech_exp.training.fast import OPTIONS, compiled, is_compiled, known_options
@@ -64,7 +64,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Compiled]
     ids=str,
 )
 def test_steps_follow_from_settings_and_data(
-    change: dict[str, str | int], steps: int, data: DataSet, packs: PackPlace
+    change: dict[str, str | int], steps: int, data: DataSet, packs: PackStore
 ) -> None:
     config = LONG.but(precision="fp32", **change)
     assert training_steps(config, data) == steps

@@ -12,8 +12,8 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import run_id
-from caltech_exp.data.pack_format import Contents
-from caltech_exp.data.packs import Pack, PackPlace, load_pack
+from caltech_exp.data.pack_format import PackContents
+from caltech_exp.data.packs import Pack, PackStore, load_pack
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.models.networks import build
 from caltech_exp.models.weights import pin, sha256
@@ -34,7 +34,7 @@ from tests.tools.tasks import CONFIG, ORIGIN, finish, task
 RESNET18 = CONFIG.but(model="resnet18")
 
 
-def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data = read_data_set(stand_in)
     result = finish(CONFIG, 7, task(tmp_path, data, packs))
     folder = tmp_path / run_id(CONFIG, 7)
@@ -49,13 +49,13 @@ def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path,
     assert [file.name for file in folder.iterdir()] == [RESULT]
 
 
-def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     context = task(tmp_path, read_data_set(stand_in), packs)
     assert finish(CONFIG, 0, context).first_loss != finish(CONFIG, 1, context).first_loss
 
 
 def test_the_best_epoch_may_be_before_the_last(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def past_its_best(*given: Any) -> Trained:
         trained = train(*given)
@@ -68,14 +68,14 @@ def test_the_best_epoch_may_be_before_the_last(
 
 
 def test_a_result_holds_the_versions_of_its_device(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.training.run.cuda_versions", lambda device: {"cuda": f"of {device.type}"})
     result = finish(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
     assert result.libraries == {**library_versions(), "cuda": "of cpu"}
 
 
-def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data = read_data_set(stand_in)
     first = execute(CONFIG, 0, task(tmp_path, data, packs))
     assert execute(CONFIG, 0, task(tmp_path, data, packs)) == first
@@ -86,7 +86,7 @@ def test_runs_of_one_process_open_every_pack_once(
 ) -> None:
     opened: list[str] = []
 
-    def spy(folder: Path, name: str, contents: Contents) -> Pack | str:
+    def spy(folder: Path, name: str, contents: PackContents) -> Pack | str:
         pack = load_pack(folder, name, contents)
         opened.extend([contents.split] if isinstance(pack, Pack) else [])
         return pack
@@ -94,11 +94,11 @@ def test_runs_of_one_process_open_every_pack_once(
     monkeypatch.setattr("caltech_exp.data.packs.load_pack", spy)
     data = read_data_set(stand_in)
     for seed in (0, 1):
-        execute(CONFIG, seed, task(tmp_path / "runs", data, PackPlace(tmp_path / "packs")))
+        execute(CONFIG, seed, task(tmp_path / "runs", data, PackStore(tmp_path / "packs")))
     assert opened == ["train", "val", "test"]
 
 
-def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     result = finish(CONFIG.but(lr=1e20, batch_size=2), 0, task(tmp_path, read_data_set(stand_in), packs))
     assert result.status == "diverged"
     assert result.val_accuracy is None
@@ -107,7 +107,7 @@ def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackP
 
 
 def test_a_failure_is_recorded_and_cleared_by_the_next_try(
-    stand_in: Path, tmp_path: Path, packs: PackPlace
+    stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     data = read_data_set(stand_in)
     broken = RESNET18.but(weights=str(tmp_path / "missing.pth"))
@@ -126,7 +126,7 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
 
 
 def test_progress_stands_beside_a_run_in_training(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -178,7 +178,7 @@ def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+    stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
     lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
@@ -197,7 +197,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     ],
 )
 def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
-    name: str, content: bytes, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+    name: str, content: bytes, stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
     folder.mkdir()
@@ -208,7 +208,7 @@ def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
 
 
 def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(_lease: Lease) -> None:
         raise LeaseLostError("lost")
@@ -220,7 +220,7 @@ def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
 
 
 def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
-    stand_in: Path, small_disk: Disk, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+    stand_in: Path, small_disk: Disk, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
     context = replace(task(small_disk.path, data, packs), checkpoint_seconds=0.0)
@@ -238,13 +238,13 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     assert finish(RESNET18, 1, context).status == "finished"
 
 
-def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackPlace) -> None:
+def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackStore) -> None:
     small_disk.change("ro")
     with pytest.raises(OSError, match="Read-only file system"):
         execute(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
 
 
-def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackPlace) -> None:
+def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data, file = read_data_set(stand_in), tmp_path / "net.pth"
     torch.save(build(CONFIG).state_dict(), file)
     config = CONFIG.but(weights=pin(str(file)))
@@ -258,7 +258,7 @@ def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: P
 
 
 def test_a_run_that_goes_on_names_the_weights_it_began_with(
-    stand_in: Path, tmp_path: Path, packs: PackPlace
+    stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     file = tmp_path / "net.pth"
     torch.save(build(CONFIG).state_dict(), file)
@@ -280,7 +280,7 @@ def taken_by_another(folder: Path) -> None:
 
 
 def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = tmp_path / run_id(CONFIG, 0)
@@ -298,7 +298,7 @@ def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
 
 
 def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
 
@@ -315,7 +315,7 @@ def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
 
 
 def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
     between = Keeper.between
@@ -331,7 +331,7 @@ def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
 
 
 def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, longer = read_data_set(stand_in), CONFIG.but(epochs=3, max_images=8)
     whole = finish(longer, 0, task(tmp_path / "undisturbed", data, packs))

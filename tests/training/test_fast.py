@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.models.initial_weights import InitialWeights
 from caltech_exp.models.networks import build_with_weights
@@ -39,7 +39,7 @@ def config(request: pytest.FixtureRequest, stand_in_weights: Path) -> RunConfig:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_epochs_are_the_references_batches_bit_for_bit(
-    workers: int, config: RunConfig, real: DataSet, packs: PackPlace
+    workers: int, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     ours = prepare(config, real, packs)
     drawn = [batch for _ in range(2) for batch in ours.train.draw(0)]
@@ -53,7 +53,7 @@ def test_two_epochs_are_the_references_batches_bit_for_bit(
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_evaluation_sees_the_references_images_bit_for_bit(
-    split: str, config: RunConfig, real: DataSet, packs: PackPlace
+    split: str, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     ours = getattr(prepare(config, real, packs), split)
     theirs = getattr(prepare(config.but(engine="reference"), real, packs), split)
@@ -62,7 +62,7 @@ def test_evaluation_sees_the_references_images_bit_for_bit(
         assert torch.equal(*(torch.cat([batch[part] for batch in batches.draw(0)]) for batches in (ours, theirs)))
 
 
-def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackPlace) -> None:
+def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackStore) -> None:
     # At higher rates the loss climbs now and then, and with it what rounding makes of it.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
     expected = losses(prepare(config.but(engine="reference"), real, packs), 20)
@@ -72,7 +72,7 @@ def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: Pack
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_but_for_rounding_the_losses_are_the_references(
-    config: RunConfig, real: DataSet, packs: PackPlace
+    config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
     # on another number of threads.
@@ -82,7 +82,7 @@ def test_but_for_rounding_the_losses_are_the_references(
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
-def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackPlace) -> None:
+def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackStore) -> None:
     short = config.but(lr=1e-3, batch_size=4)
     expected = losses(prepare(short, generated, packs), 4)
     found = losses(prepare(short.but(precision="bf16"), generated, packs), 4)
@@ -93,7 +93,7 @@ def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: Pack
 
 
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
-def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackPlace) -> None:
+def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackStore) -> None:
     config = FP32.but(model=TINY, augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
     first, again, other = (
         train(config, seed, generated, CPU, packs, lambda _epoch, _rate: None) for seed in (0, 0, 1)
@@ -103,13 +103,13 @@ def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: Da
     assert [epoch.train_loss for epoch in other.epochs] != [epoch.train_loss for epoch in first.epochs]
 
 
-def test_every_epoch_is_augmented_anew(generated: DataSet, packs: PackPlace) -> None:
+def test_every_epoch_is_augmented_anew(generated: DataSet, packs: PackStore) -> None:
     parts = prepare(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
     (first, _), (second, _) = next(parts.train.draw(0)), next(parts.train.draw(0))
     assert not torch.equal(first, second)
 
 
-def test_evaluation_is_never_augmented(generated: DataSet, packs: PackPlace) -> None:
+def test_evaluation_is_never_augmented(generated: DataSet, packs: PackStore) -> None:
     plain, augmented = (
         next(prepare(FP32.but(augment=augment), generated, packs).val.draw(0))[0]
         for augment in ("none", "combined")
@@ -117,7 +117,7 @@ def test_evaluation_is_never_augmented(generated: DataSet, packs: PackPlace) -> 
     assert torch.equal(plain, augmented)
 
 
-def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, packs: PackPlace) -> None:
+def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, packs: PackStore) -> None:
     parts = prepare(FROZEN, generated, packs)
     assert isinstance(parts.net, nn.Sequential)
     assert isinstance(parts.net[0], nn.Dropout)
@@ -127,18 +127,18 @@ def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, 
 
 @pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
 def test_features_that_change_are_computed_anew(
-    change: dict[str, str], generated: DataSet, packs: PackPlace
+    change: dict[str, str], generated: DataSet, packs: PackStore
 ) -> None:
     parts = prepare(FROZEN.but(**change), generated, packs)
     assert next(parts.train.draw(0))[0].shape[1:] == (3, 224, 224)
 
 
 def test_kept_features_change_no_result(
-    generated: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = prepare(FROZEN, generated, packs)
     found = losses(kept, 6)
-    monkeypatch.setattr("caltech_exp.training.fast.features_are_fixed", lambda _trunk, _config: False)
+    monkeypatch.setattr("caltech_exp.training.fast.can_cache_features", lambda _trunk, _config: False)
     anew = prepare(FROZEN, generated, packs)
     assert next(anew.train.draw(0))[0].shape[1:] == (3, 224, 224)
     anew = prepare(FROZEN, generated, packs)
@@ -156,7 +156,7 @@ def test_frozen_parameters_get_no_gradient(
     freeze: str,
     of_classifier: bool,
     generated: DataSet,
-    packs: PackPlace,
+    packs: PackStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nets: list[nn.Module] = []
@@ -174,7 +174,7 @@ def test_frozen_parameters_get_no_gradient(
         assert (parameter.grad is None) == frozen, name
 
 
-def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackPlace, cuda: torch.device) -> None:
+def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackStore, cuda: torch.device) -> None:
     here = losses(prepare(FP32, generated, packs), 1)
     assert losses(prepare(FP32, generated, packs, device=cuda), 1) == pytest.approx(here, rel=1e-4)
 
@@ -200,7 +200,7 @@ def from_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("augment", ["none", "combined"])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 def test_a_run_on_a_gpu(
-    model: str, augment: str, generated: DataSet, packs: PackPlace, cuda: torch.device
+    model: str, augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     config = FP32.but(model=model, augment=augment, precision="bf16", epochs=2, lr=1e-3)
     trained = train(config, 0, generated, cuda, packs, lambda _epoch, _rate: None)
@@ -211,7 +211,7 @@ def test_a_run_on_a_gpu(
 @pytest.mark.usefixtures("from_steps")
 @pytest.mark.parametrize("augment", ["none", "combined"])
 def test_an_epoch_on_a_gpu_never_waits_for_it(
-    augment: str, generated: DataSet, packs: PackPlace, cuda: torch.device
+    augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     parts = prepare(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
     epoch = len(list(parts.train.draw(0)))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caltech_exp.config import run_id
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import read_record
@@ -40,7 +40,7 @@ def stop_after(calls: int, requests: Requests, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = read_data_set(stand_in)
     whole = finish(LONGER, 0, task(tmp_path / "undisturbed", data, packs))
@@ -72,7 +72,7 @@ def bits(result: Result) -> dict[str, Any]:
 
 
 def test_time_and_energy_of_earlier_attempts_count(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = itertools.count(0, 10)  # joules, ten more whenever it is asked
     monkeypatch.setattr("caltech_exp.training.run.energy_joules", lambda _device: float(next(counter)))
@@ -94,7 +94,7 @@ def test_time_and_energy_of_earlier_attempts_count(
 
 
 def test_requests_are_heard_from_the_first_step_on(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, requests = read_data_set(stand_in), Requests()
     context = replace(task(tmp_path, data, packs), requests=requests)
@@ -116,7 +116,7 @@ def test_requests_are_heard_from_the_first_step_on(
 
 
 def test_checkpoints_come_as_often_as_asked(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str]
+    stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
     finish(CONFIG, 0, replace(task(tmp_path / "often", data, packs), checkpoint_seconds=0.0))
@@ -129,7 +129,7 @@ def test_checkpoints_come_as_often_as_asked(
     "what", ["damaged", "of another device", "of other data", "compiled", "other layers frozen"]
 )
 def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
-    what: str, stand_in: Path, tmp_path: Path, packs: PackPlace, capsys: pytest.CaptureFixture[str],
+    what: str, stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     data = read_data_set(stand_in)
@@ -159,7 +159,7 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
 
 
 def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests()
     context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
@@ -186,7 +186,7 @@ def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
 
 
 def test_a_run_that_other_code_began_names_all_that_trained_it(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     requests = Requests()
@@ -205,7 +205,7 @@ def test_a_run_that_other_code_began_names_all_that_trained_it(
 
 
 def test_a_run_of_one_code_names_no_other(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch,
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     requests = Requests()
@@ -219,7 +219,7 @@ def test_a_run_of_one_code_names_no_other(
 
 
 def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_version(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests()
     context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
@@ -238,7 +238,7 @@ def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_versio
 
 
 def test_a_checkpoint_tells_whether_the_run_is_compiled(
-    stand_in: Path, tmp_path: Path, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests()
     stop_after(1, requests, monkeypatch)

@@ -20,7 +20,7 @@ from caltech_exp.training.augment import geometry, ops
 from caltech_exp.training.augment.geometry import rotate
 from caltech_exp.training.augment.ops import (
     CUDA_IMAGES,
-    Packed,
+    PixelBuffer,
     crop,
     flip_horizontally,
     flip_vertically,
@@ -59,7 +59,7 @@ def test_crops_are_taken_on_the_gpu(fake_gpu: FakeGpu) -> None:
     sizes, pixels_of_all = (ends - heights * widths, heights, widths), int(ends[-1])
     corners, samples = ops.crop_corners(heights, widths), torch.arange(COUNT)
     with fake_gpu():
-        store = Packed(torch.empty(pixels_of_all, 3, dtype=torch.uint8, device=GPU), *sizes)
+        store = PixelBuffer(torch.empty(pixels_of_all, 3, dtype=torch.uint8, device=GPU), *sizes)
         crops = crop(store, samples, *corners)
     assert crops.device.type == "cuda"
     assert crops.shape == (COUNT, SIDE, SIDE, 3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from caltech_exp.data.pack_format import split_contents
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training.fast import Images, resident_images, training_layout
 
@@ -19,7 +19,7 @@ def data(stand_in: Path) -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def images(data: DataSet, packs: PackPlace) -> Images:
+def images(data: DataSet, packs: PackStore) -> Images:
     return resident_images(packs, split_contents(data, "train", 64, "center"), CPU)
 
 
@@ -46,7 +46,7 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(images: Images) -> No
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
-def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackPlace) -> None:
+def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackStore) -> None:
     images = resident_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
     before = images.packed.pixels.clone()
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, 
 
 
 @pytest.mark.parametrize("augment", ["none", "crop"])
-def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackPlace) -> None:
+def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackStore) -> None:
     images = resident_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
     for index in torch.randperm(64).view(8, 8):
         images.batch(index, augment)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
 from caltech_exp.training.loop import Trained, nothing, train
@@ -39,7 +39,7 @@ def data(stand_in: Path) -> DataSet:
 def start(
     config: RunConfig,
     data: DataSet,
-    packs: PackPlace,
+    packs: PackStore,
     between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
     saved: dict[str, Any] | None = None,
     device: torch.device = CPU,
@@ -72,7 +72,7 @@ def broken_off(path: Path, after: int) -> Callable[[Callable[[], dict[str, Any]]
 
 
 @pytest.mark.parametrize("config", CASES)
-def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     calls: list[object] = []
     whole = numbers(start(config, data, packs, calls.append))
     # Two steps and the validation in each of two epochs, then the test set.
@@ -88,7 +88,7 @@ def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: Pa
         assert numbers(start(config, data, packs, nothing, saved)) == whole, f"broken off at {stop}"
 
 
-def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackPlace, tmp_path: Path) -> None:
+def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     whole = numbers(start(SHORT, data, packs))
     saved: dict[str, Any] = {}
     for _ in range(3):
@@ -101,7 +101,7 @@ def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackPlace, tmp_pat
     assert numbers(start(SHORT, data, packs, nothing, saved)) == whole
 
 
-def test_times_of_both_parts_count(data: DataSet, packs: PackPlace, tmp_path: Path) -> None:
+def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     with pytest.raises(Broken):
         start(SHORT, data, packs, broken_off(tmp_path / "c.pt", 4))
     saved = read_checkpoint(tmp_path / "c.pt")
@@ -119,7 +119,7 @@ def test_a_run_on_a_gpu_goes_on(
     compiled: bool,
     cuda: torch.device,
     caltech101: Path,
-    packs: PackPlace,
+    packs: PackStore,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training.sampling import training_indices, training_sampler
 from tests.tools.engines import prepare
@@ -53,7 +53,7 @@ def test_balanced_draws_every_class_equally_often(real: DataSet) -> None:
     ids=str,
 )
 def test_both_engines_see_the_same_images_in_the_same_order(
-    changes: dict[str, object], real: DataSet, packs: PackPlace
+    changes: dict[str, object], real: DataSet, packs: PackStore
 ) -> None:
     config = RunConfig(model="resnet18", precision="fp32", batch_size=8, max_images=64, workers=0).but(**changes)
     ours = prepare(config, real, packs).train

@@ -12,7 +12,7 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import NUM_CLASSES, RunConfig
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import IMAGES, DataSet, Sample, read_data_set
 from caltech_exp.models.initial_weights import InitialWeights
 from caltech_exp.models.networks import build_with_weights
@@ -39,17 +39,17 @@ def short(request: pytest.FixtureRequest) -> RunConfig:
     return config
 
 
-def run(config: RunConfig, data: DataSet, packs: PackPlace, seed: int = 0) -> Trained:
+def run(config: RunConfig, data: DataSet, packs: PackStore, seed: int = 0) -> Trained:
     return train(config, seed, data, CPU, packs, lambda _epoch, _rate: None)
 
 
 @pytest.fixture(scope="module")
-def trained(short: RunConfig, data: DataSet, packs: PackPlace) -> Trained:
+def trained(short: RunConfig, data: DataSet, packs: PackStore) -> Trained:
     return run(short, data, packs)
 
 
 def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
-    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(config: RunConfig, device: torch.device) -> None:
         raise UserError(f"{config.precision} on {device.type}")
@@ -76,7 +76,7 @@ def images_by_class(samples: Sequence[Sample]) -> list[int]:
     return [found[label] for label in range(NUM_CLASSES)]
 
 
-def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     few = replace(data, train_val=data.train_val[:27], test=data.test[20:31])  # tested on other classes
     trained = run(short.but(max_images=0), few, packs)
     assert (trained.train_images, trained.val_images, trained.test_images) == (14, 13, 11)
@@ -88,20 +88,20 @@ def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs:
     assert trained.test_accuracy == trained.test_confusion.trace() / 11
 
 
-def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     config = short.but(lr=0.3, momentum=0.5, weight_decay=0.25)
     (group,) = prepare(config, data, packs).optimizer.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.25)
     assert (group["nesterov"], group["dampening"]) == (False, 0)
 
 
-def test_the_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_the_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     trained = run(short.but(gamma=0.5), data, packs)
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.005])
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_first_steps(
-    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter((4.0, 2.0, 1.0, 0.5))
 
@@ -122,7 +122,7 @@ def test_losses_are_computed_in_float32(trained: Trained) -> None:
 
 
 def test_same_seed_same_result_other_seed_another(
-    short: RunConfig, trained: Trained, data: DataSet, packs: PackPlace
+    short: RunConfig, trained: Trained, data: DataSet, packs: PackStore
 ) -> None:
     losses = [(epoch.train_loss, epoch.val_loss) for epoch in trained.epochs]
     again = run(short, data, packs)
@@ -132,7 +132,7 @@ def test_same_seed_same_result_other_seed_another(
     assert [(epoch.train_loss, epoch.val_loss) for epoch in other.epochs] != losses
 
 
-def test_it_learns(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_it_learns(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     config = short.but(model="resnet18", epochs=8, step_size=8, max_images=8, lr=0.02)
     losses = [epoch.train_loss for epoch in run(config, data, packs).epochs]
     assert losses[0] is not None
@@ -140,7 +140,7 @@ def test_it_learns(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     trained = run(short.but(lr=1e20), data, packs)
     assert trained.diverged
     assert len(trained.epochs) == 1
@@ -149,7 +149,7 @@ def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, 
 
 
 def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
-    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infinite(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
         return replace(evaluate(parts, batches, between), loss=math.inf)
@@ -163,7 +163,7 @@ def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
     assert trained.test_accuracy is None
 
 
-def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackPlace) -> None:
+def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     told: list[tuple[int, float | None]] = []
     train(short.but(epochs=2), 0, data, CPU, packs, lambda epochs, rate: told.append((len(epochs), rate)))
     assert [epoch for epoch, _ in told] == [0, 1, 2]
@@ -172,7 +172,7 @@ def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: D
 
 
 def test_evaluation_counts_every_image_once(
-    short: RunConfig, data: DataSet, packs: PackPlace, monkeypatch: pytest.MonkeyPatch
+    short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
     parts = prepare(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
@@ -199,7 +199,7 @@ def test_frozen_layers_stay_as_they_were(
     trainable: str,
     short: RunConfig,
     data: DataSet,
-    packs: PackPlace,
+    packs: PackStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nets = []
@@ -226,7 +226,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("config", DAMAGED)
 def test_an_image_damaged_after_submission_is_named(
-    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+    config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "data"))
     broken = read_data_set(folder)
@@ -238,7 +238,7 @@ def test_an_image_damaged_after_submission_is_named(
 
 @pytest.mark.parametrize("config", DAMAGED)
 def test_an_image_removed_after_submission_is_named(
-    config: RunConfig, data: DataSet, packs: PackPlace, tmp_path: Path
+    config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "data"))
     broken = read_data_set(folder)

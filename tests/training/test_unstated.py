@@ -9,7 +9,7 @@ from PIL import Image
 
 from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import eval_transform
-from caltech_exp.data.packs import PackPlace
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from tests.tools.engines import prepare
 
@@ -33,7 +33,7 @@ def real(caltech101: Path) -> DataSet:
     ],
     ids=str,
 )
-def test_both_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, packs: PackPlace) -> None:
+def test_both_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, packs: PackStore) -> None:
     config = SMALL.but(**changes)
     ours, theirs = prepare(config, real, packs), prepare(config.but(engine="reference"), real, packs)
     if "resize" in changes or "normalization" in changes:
@@ -76,6 +76,6 @@ def test_they_are_settings_of_later_versions_and_leave_ids_alone() -> None:
     assert RunConfig(resize=256, normalization="weights", last_batch="drop").id == "ffaa4cfdb4"
 
 
-def test_a_batch_larger_than_the_training_set_is_kept_too(real: DataSet, packs: PackPlace) -> None:
+def test_a_batch_larger_than_the_training_set_is_kept_too(real: DataSet, packs: PackStore) -> None:
     parts = prepare(SMALL.but(last_batch="keep", batch_size=64), real, packs)
     assert [len(labels) for _, labels in parts.train.draw(0)] == [20]

@@ -83,7 +83,7 @@ def _within(highest: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PixelBuffer:
     """Images one after the other, row by row.
 
     pixels: uint8 [all pixels, 3], on the device.
@@ -96,7 +96,7 @@ class Packed:
     widths: Tensor
 
 
-def crop(packed: Packed, samples: Tensor, top: Tensor, left: Tensor) -> Tensor:
+def crop(packed: PixelBuffer, samples: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """SIDE x SIDE crops: uint8 [n, SIDE, SIDE, 3] on the store's device.
 
     samples: which images of the store; top, left: the crop's corner in pixels of the padded image, as

@@ -8,7 +8,7 @@ from torch import Tensor
 from caltech_exp.data import dataset
 from caltech_exp.training.augment import ops
 from caltech_exp.training.augment.geometry import distort_perspective, rotate
-from caltech_exp.training.augment.ops import Packed, crop, flip_horizontally, flip_vertically, grayscale
+from caltech_exp.training.augment.ops import PixelBuffer, crop, flip_horizontally, flip_vertically, grayscale
 
 Step = Callable[[Tensor], Tensor]
 """Changes a batch, uint8 [n, SIDE, SIDE, 3], in place and returns it; draws its parameters."""
@@ -62,7 +62,7 @@ def crops_at_random(augment: str) -> bool:
     return AUGMENTATIONS[augment].random_crop
 
 
-def random_crop(packed: Packed, samples: Tensor) -> Tensor:
+def random_crop(packed: PixelBuffer, samples: Tensor) -> Tensor:
     """A random crop of each sample: uint8 [n, SIDE, SIDE, 3] on the store's device (RandomCrop, edge padding).
 
     samples: int64 [n] on the CPU, which images of the store.

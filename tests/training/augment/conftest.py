@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Resize
 
 from caltech_exp.data.splits import IMAGES
-from caltech_exp.training.augment.ops import Packed
+from caltech_exp.training.augment.ops import PixelBuffer
 
 Pictures = list[Image.Image]
 
@@ -48,14 +48,14 @@ def stack() -> Callable[[Pictures], Tensor]:
 
 
 @pytest.fixture(scope="session")
-def pack() -> Callable[[Pictures], Packed]:
+def pack() -> Callable[[Pictures], PixelBuffer]:
     """Images of any sizes to a store."""
 
-    def packed(images: Pictures) -> Packed:
+    def packed(images: Pictures) -> PixelBuffer:
         heights = torch.tensor([image.height for image in images])
         widths = torch.tensor([image.width for image in images])
         pixels = [torch.from_numpy(np.array(image)).view(-1, 3) for image in images]
         sizes = heights * widths
-        return Packed(torch.cat(pixels), sizes.cumsum(0) - sizes, heights, widths)
+        return PixelBuffer(torch.cat(pixels), sizes.cumsum(0) - sizes, heights, widths)
 
     return packed

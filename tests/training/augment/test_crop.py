@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import RandomCrop
 
 from caltech_exp.training.augment import ops
-from caltech_exp.training.augment.ops import Packed, crop
+from caltech_exp.training.augment.ops import PixelBuffer, crop
 
 Pictures = list[Image.Image]
 
@@ -24,7 +24,7 @@ def reference(image: Image.Image, top: int, left: int) -> Image.Image:
 
 
 def test_random_crops_of_photographs(
-    photographs: Pictures, pack: Callable[[Pictures], Packed], stack: Callable[[Pictures], Tensor]
+    photographs: Pictures, pack: Callable[[Pictures], PixelBuffer], stack: Callable[[Pictures], Tensor]
 ) -> None:
     torch.manual_seed(0)
     packed = pack(photographs)
@@ -36,7 +36,7 @@ def test_random_crops_of_photographs(
 
 
 def test_small_images_are_padded_with_their_edge(
-    pack: Callable[[Pictures], Packed], stack: Callable[[Pictures], Tensor]
+    pack: Callable[[Pictures], PixelBuffer], stack: Callable[[Pictures], Tensor]
 ) -> None:
     random = np.random.default_rng(0)
     sizes = [(1, 1), (223, 225), (225, 223), (3, 300), (301, 5), (111, 97), (224, 224)]
@@ -53,14 +53,14 @@ def test_small_images_are_padded_with_their_edge(
         assert torch.equal(crop(packed, samples, top, left), stack([reference(*p) for p in parameters]))
 
 
-def test_no_samples(generated: Pictures, pack: Callable[[Pictures], Packed]) -> None:
+def test_no_samples(generated: Pictures, pack: Callable[[Pictures], PixelBuffer]) -> None:
     nothing = torch.empty(0, dtype=torch.int64)
     assert crop(pack(generated), nothing, nothing, nothing).shape == (0, 224, 224, 3)
 
 
 @pytest.mark.parametrize("threads", [1, 6])
 def test_a_sample_may_come_twice(
-    generated: Pictures, pack: Callable[[Pictures], Packed], monkeypatch: pytest.MonkeyPatch, threads: int
+    generated: Pictures, pack: Callable[[Pictures], PixelBuffer], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three
     samples = torch.tensor([2, 2, 0, 2, 3])

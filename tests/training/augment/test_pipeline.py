@@ -12,7 +12,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data import dataset
 from caltech_exp.data.dataset import train_transform
 from caltech_exp.training.augment import ops, pipeline
-from caltech_exp.training.augment.ops import Packed
+from caltech_exp.training.augment.ops import PixelBuffer
 
 Pictures = list[Image.Image]
 REFERENCE = {
@@ -93,7 +93,7 @@ def test_the_numbers_are_the_references() -> None:
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
 def test_pixels_are_the_references(
     photographs: Pictures,
-    pack: Callable[[Pictures], Packed],
+    pack: Callable[[Pictures], PixelBuffer],
     stack: Callable[[Pictures], Tensor],
     augment: str,
 ) -> None:
@@ -128,10 +128,10 @@ def test_without_augmentation_nothing_changes(generated: Pictures, stack: Callab
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
 def test_cuda_gives_the_same_and_never_waits(
-    generated: Pictures, pack: Callable[[Pictures], Packed], augment: str
+    generated: Pictures, pack: Callable[[Pictures], PixelBuffer], augment: str
 ) -> None:
     packed = pack(generated)
-    there = Packed(packed.pixels.cuda(), packed.offsets, packed.heights, packed.widths)
+    there = PixelBuffer(packed.pixels.cuda(), packed.offsets, packed.heights, packed.widths)
     samples = torch.arange(len(generated)).repeat(20)
     torch.manual_seed(0)
     here = pipeline.distort(augment, pipeline.random_crop(packed, samples))
