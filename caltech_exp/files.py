@@ -151,14 +151,27 @@ def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
     """Hold the lock file `path`; `waiting` is printed if another process holds it. Raises OSError.
 
-    On a file system without locks two processes may do the same work twice.
+    On a file system without locks two processes may do the same work twice. (The library filelock refuses such
+    file systems, and another user's lock file in a shared folder with the sticky bit.)
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
+        try:
+            lock_or_wait(handle, waiting)
+            if _is_open_file(handle, path):
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_open_file(handle: int, path: Path) -> bool:
+    """False if the last holder of the lock removed the file: then the lock on it guards nothing."""
     try:
-        lock_or_wait(handle, waiting)
-        yield
-    finally:
-        os.close(handle)
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def lock_or_wait(handle: int, waiting: str = "") -> None:

@@ -107,7 +107,7 @@ def with_fault(strace: str, fault: str, code: str, folder: Path, *only: str) -> 
 
 
 WRITE = "from caltech_exp.files import write_atomically; write_atomically(folder / 'a', 'new')"
-SAVE = "from caltech_exp import cache_file; cache_file.save_content(folder / 'a', b'new', [cache_file])"
+SAVE = "from caltech_exp import files; files.save_content(folder / 'a', b'new', [files])"
 
 
 @pytest.mark.parametrize("fault", ["EINVAL", "EOPNOTSUPP", "EBADF", "EPERM"])
@@ -158,9 +158,8 @@ def test_a_stale_handle_is_looked_up_again(when: str, words: str, strace: str, t
 
 LIST = """
 from caltech_exp.study.manifest import read_manifests
-from caltech_exp.study.study import run_folders
 from caltech_exp.study.lease import read_sign
-print(read_sign(folder), list(run_folders(folder)), read_manifests(folder))
+print(read_sign(folder), list(StudyFolder(folder).run_folders()), read_manifests(folder))
 """
 
 

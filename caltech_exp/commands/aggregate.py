@@ -20,7 +20,8 @@ from caltech_exp.reporting.markup import printable
 from caltech_exp.reporting.page import CACHE, FIGURES, make_report, open_gallery
 from caltech_exp.reporting.run_file import every_outcome, write_runs
 from caltech_exp.reporting.table_files import write_if_changed, write_tables
-from caltech_exp.study.study import STUDY, run_folders
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.study import STUDY
 
 
 class AggregateOptions(BaseModel):
@@ -95,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _require_runs(runs: Path, out: Path) -> None:
     """Raises UserError if the report in `out` has runs, and would be lost to that of a folder that has none."""
-    nothing = not runs.is_file() and not (runs / STUDY).exists() and not any(run_folders(runs))
+    nothing = not runs.is_file() and not (runs / STUDY).exists() and not any(StudyFolder(runs).run_folders())
     if nothing and _has_runs(out):
         what = "holds no study" if runs.exists() else "is not there"
         raise UserError(

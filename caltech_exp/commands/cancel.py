@@ -16,10 +16,11 @@ from caltech_exp.executors.local import end_orphans, has_orphans
 from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import user_path
 from caltech_exp.machine import host_name
-from caltech_exp.monitoring.queued_runs import sound_manifests, study_jobs
+from caltech_exp.monitoring.queued_runs import study_jobs
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest
 from caltech_exp.study.plan import expand
-from caltech_exp.study.study import Study, read_study
+from caltech_exp.study.study import Study
 from caltech_exp.submission.request import names, table_names
 
 END_SECONDS = 130.0
@@ -75,17 +76,16 @@ def main(argv: Sequence[str]) -> int:
     """End the study's jobs, or those of its runs that were named. Raises UserError."""
     options = read_options(CancelOptions, argv)
     runs = user_path(options.runs, "runs")
-    study, slurm = read_study(runs), Slurm(options.timeout)
+    study, slurm = StudyFolder(runs).study(), Slurm(options.timeout)
     if study is None:
         raise UserError(f"runs={runs} holds no study; name another folder")
     if options.dry_run:
-        manifests = sound_manifests(runs)
+        manifests = StudyFolder(runs).manifests()
         _tell(_targets(runs, manifests, _chosen(options, study, manifests), slurm), runs)
         return 0
-    from caltech_exp.submission.launch import study_lock  # submitit is not needed for a dry run
 
-    with study_lock(runs):  # nothing is submitted meanwhile
-        manifests = sound_manifests(runs)
+    with StudyFolder(runs).lock():  # nothing is submitted meanwhile
+        manifests = StudyFolder(runs).manifests()
         _end(_targets(runs, manifests, _chosen(options, study, manifests), slurm), runs, slurm)
     return 0
 

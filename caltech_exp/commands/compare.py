@@ -18,8 +18,8 @@ from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt
 from caltech_exp.reporting.markup import NOTHING, listing, printable, table
 from caltech_exp.reporting.vocabulary import HOW_NOT_WHAT
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, read_result
-from caltech_exp.study.study import run_folders
 
 MOST_EXACT = 20
 """Pairs up to which all 2^n assignments of signs are gone through, which is about a million for this many."""
@@ -219,7 +219,7 @@ def _results(key: str, folder: str) -> Read:
     runs = user_path(folder, key)
     if not runs.is_dir():
         raise UserError(f"{key}={folder}: there is no such folder; give the folder of a study")
-    found = [read_result(path) for path in run_folders(runs)]
+    found = [read_result(path) for path in StudyFolder(runs).run_folders()]
     return Read(
         tuple(result for result in found if isinstance(result, Result)),
         tuple(result for result in found if isinstance(result, Corrupt)),

@@ -17,9 +17,10 @@ from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt, write_record
 from caltech_exp.reporting.published import add_record, record_of
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
 from caltech_exp.study.results import RESULT, Result, read_result
-from caltech_exp.study.study import Study, StudySettings, read_study, require_same, run_folders, write_study
+from caltech_exp.study.study import Study, StudySettings
 
 
 class PublishOptions(BaseModel):
@@ -39,24 +40,24 @@ def main(argv: Sequence[str]) -> int:
     `runs` holds no study, or `out` another one."""
     options = read_options(PublishOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
-    study = read_study(runs)
+    study = StudyFolder(runs).study()
     if study is None:
         raise UserError(f"runs={options.runs} holds no study; give the folder that jobs/submit.py wrote into")
-    published = read_study(out)
+    published = StudyFolder(out).study()
     if published:
-        require_same(published, study.settings, study.data, out, study.file)
-    found = [read_result(folder) for folder in run_folders(runs)]
+        StudyFolder(out).require_same(study.settings, study.data, study.file)
+    found = [read_result(folder) for folder in StudyFolder(runs).run_folders()]
     results = [one for one in found if isinstance(one, Result)]
     strange = [one.run_id for one in results if one.data.fingerprint != study.data.fingerprint]
     manifests = [one for one in read_manifests(runs) if isinstance(one, Manifest)]
     left = record_of(runs, manifests, {one.run_id for one in results} - {*strange})
     try:
         if published is None:
-            write_study(out, without_folders(study))
+            StudyFolder(out).write_study(without_folders(study))
         elif (grown := _grown(published, study)) != published:
-            write_study(out, grown)
+            StudyFolder(out).write_study(grown)
         new = [one for one in results if one.run_id not in strange and _publish(one, out)]
-        add_record(out, left, {folder.name for folder in run_folders(out) if (folder / RESULT).exists()})
+        add_record(out, left, {path.name for path in StudyFolder(out).run_folders() if (path / RESULT).exists()})
     except OSError as error:
         raise UserError(
             f"out={options.out} cannot be written ({error.strerror or error}); make room or give another out="

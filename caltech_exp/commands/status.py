@@ -11,10 +11,10 @@ from rich.console import Console
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, run_command_line, usage
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import user_path
-from caltech_exp.monitoring.queued_runs import sound_manifests
 from caltech_exp.monitoring.render import as_json, as_text
 from caltech_exp.monitoring.study_status import latest_profile, look
 from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.study.folder import StudyFolder
 
 LOCAL_SECONDS = 5.0
 """How often watch=true looks at a study on this machine."""
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _poll_seconds(runs: Path) -> float:
     """How often the profile of the last submission asks the queue."""
-    profile = latest_profile(sound_manifests(runs))
+    profile = latest_profile(StudyFolder(runs).manifests())
     return max(5.0, profile.poll_seconds) if isinstance(profile, SlurmProfile) else LOCAL_SECONDS
 
 

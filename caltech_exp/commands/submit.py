@@ -14,18 +14,18 @@ from caltech_exp.data.splits import DataSet, check_images
 from caltech_exp.executors.slurm_queries import Slurm, default_profile
 from caltech_exp.files import user_path
 from caltech_exp.monitoring.held_jobs import release_held
-from caltech_exp.monitoring.queued_runs import packs_on_their_way, sound_manifests, study_jobs
+from caltech_exp.monitoring.queued_runs import packs_on_their_way, study_jobs
 from caltech_exp.monitoring.report_job import wait_for_report
 from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, states_of
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile
 from caltech_exp.profiles.sbatch_options import variables_line
 from caltech_exp.provenance import code_version
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results_cache import past_runs
 from caltech_exp.study.run_status import DONE, RunState, remove_after_result
-from caltech_exp.study.study import StudyData, read_study, require_same
 from caltech_exp.submission.cost import cost_lines
 from caltech_exp.submission.preflight import (
     check_data,
@@ -79,7 +79,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     past = past_runs(runs, None, keep=False)
     states = {run.id: RunState("pending") for run in plan}
     try:
-        manifests = sound_manifests(runs)
+        manifests = StudyFolder(runs).manifests()
         states = states_of(plan, runs, manifests, Slurm(profile.command_timeout_seconds), past=past)
         most_tasks = _most_tasks(profile)
     except UserError as error:
@@ -96,7 +96,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         data = find_data(request.options.data, profile)
         images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
-        _require_same_study(runs, request, describe_data(data))
+        StudyFolder(runs).require_same(request.settings, describe_data(data), request.file)
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
         jobs = study_jobs(manifests, Slurm(profile.command_timeout_seconds)) if making else []
@@ -136,14 +136,14 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     check_device(profile)
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
-    _require_same_study(runs, request, study_data)
-    manifests, slurm = sound_manifests(runs), Slurm(profile.command_timeout_seconds)
+    StudyFolder(runs).require_same(request.settings, study_data, request.file)
+    manifests, slurm = StudyFolder(runs).manifests(), Slurm(profile.command_timeout_seconds)
     states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, explain=False)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = _most_tasks(profile)
     check_weights(open_configs, fetch=True)
-    if read_study(runs) is None:
+    if StudyFolder(runs).study() is None:
         print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
         check_images(data)
     for line in [
@@ -177,14 +177,14 @@ def _queue(
     most_tasks: int | None,
 ) -> Manifest | None:
     """Queue what is still open once the study's lock is held; None if nothing is."""
-    from caltech_exp.submission.launch import study_lock, submit
+    from caltech_exp.submission.launch import submit
     from caltech_exp.submission.recovery import adopt  # submitit is not needed to plan
 
     code, study_data, report = code_version(), describe_data(data), request.report
-    with study_lock(runs):
-        _require_same_study(runs, request, study_data)
+    with StudyFolder(runs).lock():
+        StudyFolder(runs).require_same(request.settings, study_data, request.file)
         past, slurm = past_runs(runs, study_data.fingerprint), Slurm(profile.command_timeout_seconds)
-        manifests, lines = adopt(runs, sound_manifests(runs), past, slurm)
+        manifests, lines = adopt(runs, StudyFolder(runs).manifests(), past, slurm)
         states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, past)
         for run in plan:
             if states[run.id].state in DONE:
@@ -226,12 +226,6 @@ def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], reque
     left = (*DONE, "queued", "running", "newer", *(("pending", "damaged") if request.options.retry else ()))
     # One that failed in a task that still runs may be tried again by it, should it be preempted.
     return [run for run in plan if states[run.id].state not in left and not states[run.id].in_task]
-
-
-def _require_same_study(runs: Path, request: Request, data: StudyData) -> None:
-    study = read_study(runs)
-    if study is not None:
-        require_same(study, request.settings, data, runs, request.file)
 
 
 def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None) -> list[Array]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from caltech_exp.cli import UserError
 from caltech_exp.executors import local
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm
-from caltech_exp.records import Corrupt
 from caltech_exp.study.manifest import (
     COMMENT,
     SUBMISSIONS,
@@ -17,7 +15,6 @@ from caltech_exp.study.manifest import (
     SinglePart,
     SubmittedTask,
     job_comment,
-    read_manifests,
 )
 from caltech_exp.study.run_status import InQueue
 
@@ -98,19 +95,6 @@ def packs_on_their_way(jobs: Iterable[StudyJob]) -> dict[Path, str]:
     """A pack's file -> the id of the job in the queue that makes it."""
     preparing = ((found.job.id, found.manifest.preparation) for found in jobs if found.part == "preparation")
     return {Path(file): job for job, preparation in preparing if preparation for file in preparation.packs}
-
-
-def sound_manifests(runs: Path) -> list[Manifest]:
-    """Every submission into the study, oldest first. Raises UserError if one cannot be read.
-
-    Its jobs may be in a queue: submitting past it could train a run twice.
-    """
-    found = read_manifests(runs)
-    for manifest in found:
-        if isinstance(manifest, Corrupt):
-            remedy = f"what it queued is unknown: remove {manifest.path.parent} once no job of it is left"
-            raise UserError(manifest.complaint(remedy))
-    return [manifest for manifest in found if isinstance(manifest, Manifest)]
 
 
 @dataclass(frozen=True)

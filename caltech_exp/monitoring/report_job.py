@@ -11,9 +11,10 @@ from caltech_exp.cli import UserError, one_line, shown
 from caltech_exp.executors import local
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path, refusal
-from caltech_exp.monitoring.queued_runs import StudyJob, sound_manifests, study_jobs
+from caltech_exp.monitoring.queued_runs import StudyJob, study_jobs
 from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, read_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, recorded_log
 
 AGGREGATED = "aggregation.json"
@@ -127,7 +128,9 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
 
     Raises UserError if the queue does not answer for a quarter of an hour.
     """
-    asked = [m for m in sound_manifests(runs) if m.aggregation and m.aggregation.report == str(report)][-1:]
+    asked = [m for m in StudyFolder(runs).manifests() if m.aggregation and m.aggregation.report == str(report)][
+        -1:
+    ]
     poll = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOOK_SECONDS
     slurm = Slurm(profile.command_timeout_seconds)
     since = answered = time.monotonic()

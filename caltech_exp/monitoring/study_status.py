@@ -13,17 +13,17 @@ from caltech_exp.config import split_run_id
 from caltech_exp.executors.local import QUEUE_LOG
 from caltech_exp.executors.slurm_queries import EndedJob, NoAnswerError, QueuedJob, Slurm
 from caltech_exp.monitoring.logs import log_of_job, log_path
-from caltech_exp.monitoring.queued_runs import Queue, ask_queues, sound_manifests
+from caltech_exp.monitoring.queued_runs import Queue, ask_queues
 from caltech_exp.monitoring.report_job import PREPARED, Aggregated, report_line
 from caltech_exp.monitoring.run_states import states_in_files, why_lost
 from caltech_exp.profiles.profile import Profile, device_type, recorded_profile, tasks_at_once
 from caltech_exp.records import read_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.forecast import Paces, ended_after, learn, left_of, lengths, train_images
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SubmittedTask, recorded_log
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results_cache import PastRun, past_runs
 from caltech_exp.study.run_status import RunState
-from caltech_exp.study.study import read_study
 
 WITHOUT_RESULT = ("failed", "lost", "damaged")
 LISTED = (*WITHOUT_RESULT, "newer")
@@ -154,10 +154,10 @@ def look(runs: Path, slurm: Slurm, told: dict[str, EndedJob] | None = None) -> S
 
     Raises UserError if there is no study, or a record of it is damaged.
     """
-    study = read_study(runs)
+    study = StudyFolder(runs).study()
     if study is None:
         raise UserError(f"runs={runs} holds no study; submit one with jobs/submit.py, or name another")
-    manifests = sound_manifests(runs)
+    manifests = StudyFolder(runs).manifests()
     past = past_runs(runs, study.data.fingerprint)
     seeds = {seed for manifest in manifests for seed in manifest.seeds}
     if not manifests:  # published, or copied from elsewhere: its results tell

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.queued_runs import queued_runs, sound_manifests
+from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.monitoring.render import as_text, at, fitted
 from caltech_exp.monitoring.report_job import PATIENCE_SECONDS
 from caltech_exp.monitoring.study_status import Standing
 from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.records import read_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import FAILURE, Failure
@@ -40,7 +41,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     Files are looked at every two seconds, the queue as often as the profile says. Raises UserError if the queue
     does not answer for a quarter of an hour.
     """
-    manifests = sound_manifests(runs)
+    manifests = StudyFolder(runs).manifests()
     latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
     past = past_runs(runs, fingerprint)
     ended = {run.id: RunState(past[run.id].status) for run in plan if run.id in past}

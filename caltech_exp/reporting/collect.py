@@ -14,8 +14,9 @@ from caltech_exp.reporting.measured import Measured, measure
 from caltech_exp.reporting.outcome import Outcome
 from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, read_published
 from caltech_exp.reporting.reading import Seen, read_runs, run_names
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
-from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings, read_study
+from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def collect(folder: Path, cache: Path | None = None) -> Collected:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"runs={folder} is a file; give the folder of a study")
-    study = read_study(folder)
+    study = StudyFolder(folder).study()
     settings = study.settings if study else StudySettings()
     catalog = study.catalog if study else THE_REPORT
     found = read_manifests(folder)

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.run_status import run_state
-from caltech_exp.study.study import run_folders
 
 PUBLISHED = "published.json"
 NOT_COUNTED = "not counted"
@@ -50,7 +50,7 @@ def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) 
     """
     manifests, before = list(manifests), _sound(runs)
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
-    names = {*submitted, *(folder.name for folder in run_folders(runs)), *before.runs} - set(done)
+    names = {*submitted, *(folder.name for folder in StudyFolder(runs).run_folders()), *before.runs} - set(done)
     found = {name: _state(runs / name, name in submitted) for name in sorted(names)}
     return Published(
         seeds=tuple(sorted({*before.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),

@@ -18,7 +18,6 @@ from caltech_exp.records import (
     RecordedPath,
     StrictRecord,
     read_record,
-    write_record,
 )
 from caltech_exp.study.study import StudySettings
 
@@ -129,10 +128,6 @@ COMMENT = "caltech_exp "
 def job_comment(submission: str, part: int | SinglePart) -> str:
     """What the jobs of an array, or a single job, carry in squeue's comment: they are found without their ids."""
     return f"{COMMENT}{submission}/{part}"
-
-
-def write_manifest(runs: Path, manifest: Manifest) -> None:
-    write_record(runs / SUBMISSIONS / manifest.id, MANIFEST, manifest)
 
 
 def read_manifests(runs: Path) -> list[Manifest | Corrupt]:

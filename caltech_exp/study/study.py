@@ -1,27 +1,16 @@
-"""One folder of runs: the overrides and the data set they were made with.
-
-RUNS/study.json                         overrides, study file, data set, when it was started, by which code
-RUNS/networks/<user id>/                files of the users' own networks (own_network.py)
-RUNS/<run id>/result.json               see results.py
-RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
-RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
-RUNS/sources/<user id>/<hash>/          the source that the tasks of submissions run
-"""
+"""The record of a study: its settings, its study file and its data set."""
 
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
-from caltech_exp.cli import UserError, explain
+from caltech_exp.cli import explain
 from caltech_exp.config import PIN, RunConfig
-from caltech_exp.files import names_in
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Corrupt, StrictRecord, read_record, write_record
+from caltech_exp.records import StrictRecord
 
 STUDY = "study.json"
 RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
@@ -152,44 +141,3 @@ class Study(StrictRecord):
     def catalog(self) -> Catalog:
         """What the study asks. Raises UserError as StudyFile.catalog does."""
         return self.file.catalog if self.file else THE_REPORT
-
-
-def read_study(runs: Path) -> Study | None:
-    """The study in the folder `runs`, None if it holds none. Raises UserError if its record is damaged."""
-    study = read_record(runs / STUDY, Study)
-    if isinstance(study, Corrupt):
-        raise UserError(study.complaint("restore it, or use another runs= folder"))
-    return study
-
-
-def require_same(
-    study: Study, settings: StudySettings, data: StudyData, runs: Path, file: StudyFile | None = None
-) -> None:
-    """Raises UserError, with both named, if `runs` was started with other overrides, data, or another study file.
-
-    The same file may have changed since: rows and tables are added as a study goes on.
-    """
-    here, asked = (f"the study {one.name}" if one else "the report's study" for one in (study.file, file))
-    if here != asked:
-        raise UserError(f"{runs} holds {here}, and this command is of {asked}; give another runs= folder")
-    asked_catalog = file.catalog if file else THE_REPORT
-    if not study.settings.joined(settings).same_results(settings.joined(study.settings), asked_catalog):
-        raise UserError(
-            f"{runs} holds a study with {study.settings}, and this command asks for {settings}; "
-            "give the same overrides, or another runs= folder"
-        )
-    if study.data.fingerprint != data.fingerprint:
-        raise UserError(
-            f"{runs} holds a study of the {study.data}, and this command names the {data}; "
-            "give the same data=, or another runs= folder"
-        )
-
-
-def write_study(runs: Path, study: Study) -> None:
-    write_record(runs, STUDY, study)
-
-
-def run_folders(runs: Path) -> Iterator[Path]:
-    """The folders of all runs that wrote anything, in the order of their names."""
-    if look_again(runs.is_dir):
-        yield from sorted(runs / name for name in names_in(runs) if RUN_FOLDER.fullmatch(name))

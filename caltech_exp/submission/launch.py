@@ -1,7 +1,6 @@
 """One submission: from open runs to queued tasks and a manifest, or to nothing at all."""
 
 import contextlib
-import errno
 import os
 import shutil
 import signal
@@ -20,9 +19,7 @@ from caltech_exp.executors.sbatch import check_log_folder, queue_array
 from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import (
-    folder_if_it_succeeds,
     has_exclusive_creation,
-    lock_or_wait,
     make_own_folder,
     names_in,
     utc_now,
@@ -41,6 +38,7 @@ from caltech_exp.profiles.profile import (
 )
 from caltech_exp.profiles.sbatch_options import OF_TRAINING
 from caltech_exp.provenance import CodeVersion, Snapshot
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import (
     SUBMISSIONS,
     AggregationJob,
@@ -49,10 +47,9 @@ from caltech_exp.study.manifest import (
     SinglePart,
     SubmittedTask,
     job_comment,
-    write_manifest,
 )
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.study import STUDY, Study, StudyData, read_study, write_study
+from caltech_exp.study.study import STUDY, Study, StudyData
 from caltech_exp.submission.request import Request
 from caltech_exp.submission.snapshot import take_snapshot, write_environment
 from caltech_exp.submission.submission import Submission, submission_id
@@ -210,44 +207,6 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def study_lock(runs: Path) -> Iterator[None]:
-    """Hold the study's submission lock: two submissions at once cannot both queue the same run.
-
-    Folders that had to be made for it are removed again if the block ends with an error and left no study.
-    Raises UserError if the folder cannot be written, in the block too (disk full, no permission). Raises
-    OSError where the file server does not find it now (ESTALE).
-    """
-    try:
-        with folder_if_it_succeeds(runs / SUBMISSIONS):
-            lock = _locked(runs / SUBMISSIONS / ".lock")
-            try:
-                yield
-            except BaseException:
-                if not (runs / STUDY).exists():
-                    (runs / SUBMISSIONS / ".lock").unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(lock)
-    except OSError as error:
-        if error.errno == errno.ESTALE:  # run_command_line says so; another folder would be of no help
-            raise
-        raise UserError(f"runs folder {runs} cannot be written ({error.strerror}); use another runs=") from None
-
-
-def _locked(path: Path) -> int:
-    """An open file on `path` with an exclusive lock, made with its folders if need be. Raises OSError."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
-        lock_or_wait(lock)
-        # Whoever held it may have failed and removed the file: then this lock guards nothing.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        os.close(lock)
-
-
 def submit(
     submission: Submission, request: Request, profile: Profile, runs: Path, data: StudyData, code: CodeVersion
 ) -> Manifest:
@@ -268,7 +227,7 @@ def submit(
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)
-    study_before = read_study(runs)
+    study_before = StudyFolder(runs).study()
     planned = _manifest(number, submission, request, profile, snapshot.code)
     manifest = planned.model_copy(update={"tasks": (), "preparation": None, "aggregation": None})
     try:
@@ -279,17 +238,17 @@ def submit(
             # On record just before it is queued: whoever finds the jobs can tell what they are, and what is not on
             # record was never submitted.
             manifest = _with_part(manifest, planned, step)
-            write_manifest(runs, manifest)
+            StudyFolder(runs).write_manifest(manifest)
             with _uninterrupted():
                 before, manifest = manifest, step.queue(manifest)
                 if manifest != before:
-                    write_manifest(runs, manifest)
+                    StudyFolder(runs).write_manifest(manifest)
     except UncertainError:  # all stays on record, as if this process had died here
         raise
     except BaseException as error:
         if isinstance(profile, SlurmProfile) and (kept := _only_queued(manifest)):
             with contextlib.suppress(OSError):  # the first manifest still names these jobs, by their comment
-                write_manifest(runs, kept)
+                StudyFolder(runs).write_manifest(kept)
             if isinstance(error, UserError):
                 count = len(kept.tasks)
                 raise UserError(
@@ -304,8 +263,8 @@ def submit(
         with contextlib.suppress(OSError):
             if study_before is None:
                 (runs / STUDY).unlink(missing_ok=True)
-            elif read_study(runs) != study_before:
-                write_study(runs, study_before)
+            elif StudyFolder(runs).study() != study_before:
+                StudyFolder(runs).write_study(study_before)
         raise
     return manifest
 
@@ -314,14 +273,14 @@ def _write_study(request: Request, runs: Path, data: StudyData, code: CodeVersio
     """Record the study when it begins, and whenever its file has changed or more ImageNet weights are replaced."""
     for network in request.networks:
         save_network(network)
-    before = read_study(runs)
+    before = StudyFolder(runs).study()
     if before is None:
         study = Study(settings=request.settings, file=request.file, data=data, created=utc_now(), code=code)
     else:
         settings = before.settings.joined(request.settings)
         study = before.model_copy(update={"settings": settings, "file": request.file})
     if study != before:
-        write_study(runs, study)
+        StudyFolder(runs).write_study(study)
 
 
 def _with_part(manifest: Manifest, planned: Manifest, step: Step) -> Manifest:

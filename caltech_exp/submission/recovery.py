@@ -17,7 +17,8 @@ from caltech_exp.bootstrap import UntrustedError, read_own
 from caltech_exp.executors.sbatch import task_file
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
 from caltech_exp.monitoring.queued_runs import JobIndex, index_jobs
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart, write_manifest
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart
 
 
 def adopt(
@@ -46,7 +47,7 @@ def adopt(
             if strays:
                 slurm.cancel(strays)
             if mine or strays:
-                write_manifest(runs, manifest)
+                StudyFolder(runs).write_manifest(manifest)
             given += mine
             cancelled += strays
         found.append(manifest)

@@ -20,7 +20,8 @@ from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import NO_WORDS, ProfileWords, SlurmProfile, take_profile_words
 from caltech_exp.profiles.sbatch_options import SETTINGS
 from caltech_exp.strict_yaml import MOST_CHARACTERS
-from caltech_exp.study.study import StudyFile, StudySettings, read_study
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.study import StudyFile, StudySettings
 
 OF_SBATCH = ("hold", "licenses", "mail-type", "mail-user", "nice", "reservation")
 """Options of sbatch that a profile has no setting of its own for, and people type."""
@@ -163,7 +164,7 @@ def parse_request(argv: Sequence[str]) -> Request:
 def _study_file(options: SubmitOptions, runs: Path) -> tuple[StudyFile | None, list[CustomNetwork]]:
     """The study file of study=, or the one that the folder was started with, and the networks that it brings."""
     if not options.study:
-        study = read_study(runs)
+        study = StudyFolder(runs).study()
         if study is None or study.file is None:
             return None, []
         kept = {name: recorded_network(model, runs) for name, model in study.file.networks.items()}
@@ -195,7 +196,7 @@ def _study_weights(file: StudyFile, path: Path, runs: Path) -> dict[str, str]:
     began with: they stay as they are, and so do its runs.
     """
     found = file.weights_files
-    study = read_study(runs) if found else None
+    study = StudyFolder(runs).study() if found else None
     before = study.file if study and study.file and study.file.name == file.name else None
     unpinned = {name for name in before.weights_files if PIN not in name} if before else set()
     pinned = {}

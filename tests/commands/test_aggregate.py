@@ -13,12 +13,12 @@ from caltech_exp.commands.aggregate import main
 from caltech_exp.config import RunConfig
 from caltech_exp.study.study import StudySettings
 from tests.conftest import Command
-from tests.reporting.conftest import StudyFolder, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_result, row_config
 
 ODD = 'it\'s a "study"; $HOME `x` | <ü> 日本'
 
 
-def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+def test_writes_the_report_and_says_where(folder: SampleStudy, aggregate: Command, tmp_path: Path) -> None:
     folder.start()
     folder.add(make_result(RunConfig(), 0))
     done = aggregate()
@@ -37,7 +37,7 @@ def test_writes_the_report_and_says_where(folder: StudyFolder, aggregate: Comman
 
 
 def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
-    folder: StudyFolder, aggregate: Command, tmp_path: Path
+    folder: SampleStudy, aggregate: Command, tmp_path: Path
 ) -> None:
     folder.start()
     folder.add(make_result(RunConfig(), 0))
@@ -52,7 +52,7 @@ def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
     assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
 
 
-def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Command, tmp_path: Path) -> None:
+def test_every_figure_of_the_report_is_there(folder: SampleStudy, aggregate: Command, tmp_path: Path) -> None:
     folder.start()
     aggregate()
     text = (tmp_path / "report" / "report.md").read_text()
@@ -62,7 +62,7 @@ def test_every_figure_of_the_report_is_there(folder: StudyFolder, aggregate: Com
 
 
 def test_after_one_new_result_only_its_pictures_are_drawn(
-    folder: StudyFolder, aggregate: Command, tmp_path: Path
+    folder: SampleStudy, aggregate: Command, tmp_path: Path
 ) -> None:
     folder.start()
     folder.add(make_result(row_config("scratch.lr", "5e-2"), 0), make_result(row_config("transfer.lr", "1e-2"), 0))
@@ -84,7 +84,7 @@ def test_after_one_new_result_only_its_pictures_are_drawn(
 
 
 def test_everything_is_made_anew_without_what_saves_time(
-    folder: StudyFolder, aggregate: Command, tmp_path: Path
+    folder: SampleStudy, aggregate: Command, tmp_path: Path
 ) -> None:
     folder.start()
     folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
@@ -101,7 +101,7 @@ def test_everything_is_made_anew_without_what_saves_time(
 
 
 def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
-    study = StudyFolder(tmp_path / ODD)
+    study = SampleStudy(tmp_path / ODD)
     study.start()
     study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
     done = aggregate(f"runs={study.path}", f"out={tmp_path / 'out' / ODD}")
@@ -111,7 +111,7 @@ def test_odd_paths(aggregate: Command, tmp_path: Path) -> None:
 
 def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    study = StudyFolder(home / "study")
+    study = SampleStudy(home / "study")
     study.start()
     study.add(make_result(row_config("scratch.lr", "1e-2"), 0))
     (home / "data").symlink_to(stand_in)
@@ -151,7 +151,7 @@ def test_mistakes_are_told_in_one_line(word: str, message: str, aggregate: Comma
     assert [path.name for path in tmp_path.iterdir()] == ["a file"]
 
 
-def test_a_damaged_study_record(folder: StudyFolder, aggregate: Command) -> None:
+def test_a_damaged_study_record(folder: SampleStudy, aggregate: Command) -> None:
     folder.path.mkdir()
     (folder.path / "study.json").write_text("{")
     done = aggregate()
@@ -159,8 +159,8 @@ def test_a_damaged_study_record(folder: StudyFolder, aggregate: Command) -> None
     assert f"error: {folder.path / 'study.json'} is damaged (it is not whole JSON" in done.stderr
 
 
-def test_a_study_record_with_impossible_overrides(folder: StudyFolder, aggregate: Command) -> None:
-    StudyFolder(folder.path, StudySettings(overrides={"lr": 0.5})).start()
+def test_a_study_record_with_impossible_overrides(folder: SampleStudy, aggregate: Command) -> None:
+    SampleStudy(folder.path, StudySettings(overrides={"lr": 0.5})).start()
     record = folder.path / "study.json"
     record.write_text(record.read_text().replace("0.5", "-1"))
     done = aggregate()
@@ -174,7 +174,7 @@ def test_help_names_every_option(aggregate: Command) -> None:
     assert all(f"  {option}=" in done.stdout for option in ("runs", "out", "data"))
 
 
-def test_a_whole_report_never_imports_torch(folder: StudyFolder, stand_in: Path, tmp_path: Path) -> None:
+def test_a_whole_report_never_imports_torch(folder: SampleStudy, stand_in: Path, tmp_path: Path) -> None:
     folder.start()
     folder.add(make_result(RunConfig(), 0))
     code = (

@@ -12,19 +12,20 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.reporting.collect import collect
 from caltech_exp.reporting.counts import count_line
 from caltech_exp.reporting.published import PUBLISHED, Published, read_published, without_folders
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import RESULT, Result, read_result
-from caltech_exp.study.study import STUDY, StudySettings, read_study, run_folders
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from caltech_exp.study.study import STUDY, StudySettings
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 PINNED = "/secret/place/net.pth@sha256:" + "0" * 64
 
 
-def publish(folder: StudyFolder, out: Path) -> int:
+def publish(folder: SampleStudy, out: Path) -> int:
     return main([f"runs={folder.path}", f"out={out}"])
 
 
-def test_the_report_of_the_copy_has_the_same_numbers(folder: StudyFolder, tmp_path: Path) -> None:
+def test_the_report_of_the_copy_has_the_same_numbers(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.29), make_result(CONFIG, 1, 0.31), make_diverged(CONFIG, 2))
     assert publish(folder, tmp_path / "copy") == 0
@@ -36,7 +37,7 @@ def test_the_report_of_the_copy_has_the_same_numbers(folder: StudyFolder, tmp_pa
 
 
 def test_what_is_there_stays_and_what_is_new_is_added(
-    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: SampleStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.29))
@@ -46,17 +47,17 @@ def test_what_is_there_stays_and_what_is_new_is_added(
     publish(folder, tmp_path / "copy")
     assert "1 result published" in capsys.readouterr().out.splitlines()[-1]
     assert (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes() == first
-    assert len(list(run_folders(tmp_path / "copy"))) == 2
+    assert len(list(StudyFolder(tmp_path / "copy").run_folders())) == 2
 
 
-def test_what_a_study_asks_since_is_published_too(folder: StudyFolder, tmp_path: Path) -> None:
+def test_what_a_study_asks_since_is_published_too(folder: SampleStudy, tmp_path: Path) -> None:
     first = StudySettings(imagenet_weights={"resnet18": PINNED})
-    folder = StudyFolder(folder.path, first)
+    folder = SampleStudy(folder.path, first)
     folder.start()
     publish(folder, tmp_path / "copy")
     both = StudySettings(imagenet_weights={"alexnet": PINNED, "resnet18": PINNED})
     (folder.path / STUDY).unlink()
-    folder = StudyFolder(folder.path, both)
+    folder = SampleStudy(folder.path, both)
     folder.start()
     folder.add(make_result(both.apply(row_config("transfer.lr", "1e-3")), 0))
     publish(folder, tmp_path / "copy")
@@ -65,32 +66,32 @@ def test_what_a_study_asks_since_is_published_too(folder: StudyFolder, tmp_path:
     assert set(published.settings.imagenet_weights) == {"alexnet", "resnet18"}
 
 
-def test_no_folder_of_the_machine_is_in_the_copy(folder: StudyFolder, tmp_path: Path) -> None:
+def test_no_folder_of_the_machine_is_in_the_copy(folder: SampleStudy, tmp_path: Path) -> None:
     settings = StudySettings(overrides={"weights": PINNED}, imagenet_weights={"alexnet": PINNED})
-    folder = StudyFolder(folder.path, settings)
+    folder = SampleStudy(folder.path, settings)
     folder.start()
     config = settings.apply(CONFIG)
     folder.add(make_result(config, 0))
     publish(folder, tmp_path / "copy")
     for path in (tmp_path / "copy").rglob("*.json"):
         assert "/secret" not in path.read_text()
-    (found,) = run_folders(tmp_path / "copy")
+    (found,) = StudyFolder(tmp_path / "copy").run_folders()
     result = read_result(found)
     assert isinstance(result, Result)
     assert result.config.weights == "net.pth@sha256:" + "0" * 64
     assert len(collect(tmp_path / "copy").results()) == 1
 
 
-def test_a_data_folder_is_left_out_of_the_study(folder: StudyFolder) -> None:
+def test_a_data_folder_is_left_out_of_the_study(folder: SampleStudy) -> None:
     folder.start()
-    study = read_study(folder.path)
+    study = StudyFolder(folder.path).study()
     assert study is not None
     named = study.model_copy(update={"data": study.data.model_copy(update={"root": "/secret/data"})})
     assert study_without_folders(named) == study
 
 
 def test_results_that_do_not_count_are_named(
-    folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: SampleStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.start()
     other = make_result(CONFIG, 1)
@@ -104,18 +105,18 @@ def test_results_that_do_not_count_are_named(
     said = capsys.readouterr().out
     assert f"left out: {CONFIG.id}-s1 was trained on another data set" in said
     assert f"{CONFIG.id}-s2/{RESULT} is damaged" in said
-    assert [path.name for path in run_folders(tmp_path / "copy")] == [f"{CONFIG.id}-s0"]
+    assert [path.name for path in StudyFolder(tmp_path / "copy").run_folders()] == [f"{CONFIG.id}-s0"]
 
 
-def test_another_study_is_not_mixed_in(folder: StudyFolder, tmp_path: Path) -> None:
+def test_another_study_is_not_mixed_in(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start()
     publish(folder, tmp_path / "copy")
-    other = StudyFolder(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
+    other = SampleStudy(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
     other.start()
     other.add(make_result(RunConfig(epochs=1), 0))
     with pytest.raises(UserError, match="holds a study with no overrides, and this command asks for epochs=1"):
         publish(other, tmp_path / "copy")
-    assert list(run_folders(tmp_path / "copy")) == []
+    assert list(StudyFolder(tmp_path / "copy").run_folders()) == []
 
 
 def test_a_folder_without_a_study(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def table(runs: Path, out: Path) -> list[str]:
 
 
 @pytest.fixture
-def unfinished(folder: StudyFolder) -> StudyFolder:
+def unfinished(folder: SampleStudy) -> SampleStudy:
     """Five seeds: one finished, one failed, one queued, one of another data set, one damaged."""
     folder.start()
     folder.submit(*(run_id(CONFIG, seed) for seed in range(5)), seeds=range(5))
@@ -148,7 +149,7 @@ def unfinished(folder: StudyFolder) -> StudyFolder:
 
 
 def test_the_report_of_the_copy_counts_as_before(
-    unfinished: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unfinished: SampleStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(unfinished, tmp_path / "copy")
     said = capsys.readouterr().out
@@ -168,7 +169,7 @@ def test_the_report_of_the_copy_counts_as_before(
 
 
 def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_place(
-    unfinished: StudyFolder, tmp_path: Path
+    unfinished: SampleStudy, tmp_path: Path
 ) -> None:
     publish(unfinished, tmp_path / "copy")
     assert main([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'again'}"]) == 0
@@ -179,7 +180,7 @@ def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_pl
     assert isinstance(record, Published)
     assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4)}
     # Another place of the same study, with other seeds and nothing of these runs.
-    elsewhere = StudyFolder(tmp_path / "elsewhere")
+    elsewhere = SampleStudy(tmp_path / "elsewhere")
     elsewhere.start()
     elsewhere.submit(run_id(CONFIG, 7), seeds=(7,))
     publish(elsewhere, tmp_path / "copy")
@@ -189,7 +190,7 @@ def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_pl
     assert set(record.runs) == {run_id(CONFIG, seed) for seed in (2, 3, 4, 7)}
 
 
-def test_a_damaged_record_of_what_was_published_is_named(unfinished: StudyFolder, tmp_path: Path) -> None:
+def test_a_damaged_record_of_what_was_published_is_named(unfinished: SampleStudy, tmp_path: Path) -> None:
     publish(unfinished, tmp_path / "copy")
     (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"x/y": 1}}')
     found = collect(tmp_path / "copy")

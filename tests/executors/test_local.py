@@ -29,7 +29,7 @@ from caltech_exp.executors.local import (
     submitit_jobs,
 )
 from caltech_exp.provenance import Snapshot
-from caltech_exp.submission.launch import study_lock
+from caltech_exp.study.folder import StudyFolder
 from tests.conftest import Command
 from tests.tools.testbed import until
 
@@ -86,7 +86,7 @@ def test_without_locks_two_submissions_may_meet_and_a_queue_on_this_machine_is_r
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with study_lock(tmp_path / "runs"):
+    with StudyFolder(tmp_path / "runs").lock():
         pass
     with pytest.raises(UserError, match=r"is on a file system without locks \(Function not implemented\)"):
         start_queue(tmp_path, LocalQueue({}, 1, ()), code_snapshot)

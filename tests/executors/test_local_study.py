@@ -10,7 +10,7 @@ import pytest
 
 from caltech_exp.executors.local import is_alive
 from caltech_exp.monitoring.logs import log_path
-from caltech_exp.monitoring.queued_runs import sound_manifests
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.submission.snapshot import snapshots_folder
 from tests.conftest import Command, Disk, manifests
 from tests.tools.testbed import until
@@ -45,7 +45,7 @@ def test_images_first_report_last_and_again_the_report_alone(
     logs = {name: (submission / f"{job}_0_log.out").read_text() for name, job in jobs.items()}
     assert logs["local-preparation"].count("packed 4 images of ") == 3
     assert "packed" not in logs["local-0"]
-    (manifest,) = sound_manifests(runs)
+    (manifest,) = StudyFolder(runs).manifests()
     assert [log_path(runs, manifest, task) for task in manifest.tasks] == [
         submission / f"{jobs[name]}_0_log.out" for name in ("local-0", "local-1")
     ]

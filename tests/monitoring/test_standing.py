@@ -17,12 +17,12 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.queued_runs import sound_manifests
 from caltech_exp.monitoring.render import LOOKS, bar, fitted, shares, widths
 from caltech_exp.monitoring.study_status import Outlook, Standing, look, standing
 from caltech_exp.monitoring.watch import Seen, look_again, on_screen
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import take
-from caltech_exp.study.manifest import PreparationJob, write_manifest
+from caltech_exp.study.manifest import PreparationJob
 from caltech_exp.study.plan import expand
 from caltech_exp.study.run_status import RunState
 from caltech_exp.study.study import StudySettings
@@ -108,9 +108,9 @@ def test_a_pipe_gets_a_line_per_run_and_no_control_codes(status: Command, runs: 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_what_waits_and_for_what(state: str, status: Command, runs: Path, tmp_path: Path) -> None:
-    (manifest,) = sound_manifests(runs)
+    (manifest,) = StudyFolder(runs).manifests()
     first = PreparationJob(name="prepare.runs", job="4710")
-    write_manifest(runs, manifest.model_copy(update={"preparation": first}))
+    StudyFolder(runs).write_manifest(manifest.model_copy(update={"preparation": first}))
     path_with(tmp_path, "sacct", "exit 1")
     lines = [
         f"4710|{state}|QOSMinGRES|prepare.runs|",

@@ -10,6 +10,7 @@ import pytest
 from caltech_exp.executors.slurm_queries import QueuedJob, grouped
 from caltech_exp.monitoring.queued_runs import JobIndex
 from caltech_exp.provenance import CodeVersion
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import (
     SUBMISSIONS,
     AggregationJob,
@@ -18,7 +19,6 @@ from caltech_exp.study.manifest import (
     SubmittedTask,
     job_comment,
     read_manifests,
-    write_manifest,
 )
 from caltech_exp.study.study import StudySettings
 
@@ -81,7 +81,7 @@ def test_the_job_with_the_known_id_comes_before_one_with_a_copied_comment() -> N
 
 
 def test_a_manifest_without_a_user_is_its_files_owners(tmp_path: Path) -> None:
-    write_manifest(tmp_path, MANIFEST)
+    StudyFolder(tmp_path).write_manifest(MANIFEST)
     path = tmp_path / SUBMISSIONS / ID / "manifest.json"
     old = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("user", "uid")}
     path.write_text(json.dumps(old))

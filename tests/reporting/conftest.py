@@ -14,9 +14,10 @@ from caltech_exp.records import write_record
 from caltech_exp.reporting.collect import Collected, collect
 from caltech_exp.reporting.markdown import to_markdown
 from caltech_exp.reporting.page import report_page
-from caltech_exp.study.manifest import Manifest, SubmittedTask, write_manifest
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result
-from caltech_exp.study.study import Study, StudyData, StudySettings, write_study
+from caltech_exp.study.study import Study, StudyData, StudySettings
 from tests.tools.simulate import main as simulate
 
 PRINT = "0123456789abcdef"
@@ -88,7 +89,7 @@ def row_config(table: str, label: str) -> RunConfig:
 
 
 @dataclass(frozen=True)
-class StudyFolder:
+class SampleStudy:
     """A runs folder to fill; `settings` are those of its study record."""
 
     path: Path
@@ -97,7 +98,9 @@ class StudyFolder:
     def start(self, **changes: Any) -> None:
         """Write study.json, with changes to its data set."""
         data = DATA.model_copy(update=changes)
-        write_study(self.path, Study(settings=self.settings, data=data, created="2026-01-01", code=CODE))
+        StudyFolder(self.path).write_study(
+            Study(settings=self.settings, data=data, created="2026-01-01", code=CODE)
+        )
 
     def add(self, *results: Result) -> None:
         for result in results:
@@ -120,7 +123,7 @@ class StudyFolder:
             host="login",
             created="2026-01-01",
         )
-        write_manifest(self.path, manifest)
+        StudyFolder(self.path).write_manifest(manifest)
 
     def fail(self, run: str, error: str) -> None:
         failure = Failure(
@@ -142,9 +145,9 @@ class StudyFolder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> StudyFolder:
+def folder(tmp_path: Path) -> SampleStudy:
     """An empty runs folder without overrides."""
-    return StudyFolder(tmp_path / "runs")
+    return SampleStudy(tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +168,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
 
-    def make(study: StudyFolder, data: str = "") -> str:
+    def make(study: SampleStudy, data: str = "") -> str:
         return to_markdown(report_page(study.collect(), out, data))
 
     return make

@@ -9,7 +9,7 @@ from caltech_exp.reporting.class_blocks import class_grid, class_studies, favour
 from caltech_exp.reporting.recall import accuracy, balanced_accuracy, recalls
 from caltech_exp.study.results import Matrix, encode
 from caltech_exp.study.study import StudySettings
-from tests.reporting.conftest import CLASSES, Page, StudyFolder, make_result, row_config
+from tests.reporting.conftest import CLASSES, Page, SampleStudy, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "5e-2")
 
@@ -50,7 +50,7 @@ def test_commonest_mistakes_leave_out_what_is_right() -> None:
     assert commonest_mistakes(FAIR, 5) == [(5, 7, 10), (7, 5, 1)]
 
 
-def with_matrices(folder: StudyFolder, *matrices: Matrix) -> None:
+def with_matrices(folder: SampleStudy, *matrices: Matrix) -> None:
     for seed, one in enumerate(matrices):
         text = encode(one)
         folder.add(make_result(CONFIG, seed, 0.9, val_confusion=text, test_confusion=text))
@@ -64,7 +64,7 @@ def with_matrices(folder: StudyFolder, *matrices: Matrix) -> None:
         (matrix((5, 5, 60), (7, 5, 20), (7, 7, 20)), "predicts it 1.33 times as often as it is there"),
     ],
 )
-def test_whether_the_largest_class_is_favoured(folder: StudyFolder, one: Matrix, verdict: str) -> None:
+def test_whether_the_largest_class_is_favoured(folder: SampleStudy, one: Matrix, verdict: str) -> None:
     folder.start()
     with_matrices(folder, one)
     (study,) = class_studies(folder.collect())
@@ -73,7 +73,7 @@ def test_whether_the_largest_class_is_favoured(folder: StudyFolder, one: Matrix,
     assert verdict in text
 
 
-def test_a_network_that_comes_to_another_class_than_the_largest(folder: StudyFolder) -> None:
+def test_a_network_that_comes_to_another_class_than_the_largest(folder: SampleStudy) -> None:
     folder.start()
     with_matrices(folder, matrix((5, 7, 51), (7, 7, 49)))
     (study,) = class_studies(folder.collect())
@@ -94,7 +94,7 @@ def test_a_network_that_comes_to_another_class_than_the_largest(folder: StudyFol
     ] == ["class 7", 0.49, 1.0]
 
 
-def test_a_class_without_an_image_may_be_the_one_that_is_predicted(folder: StudyFolder) -> None:
+def test_a_class_without_an_image_may_be_the_one_that_is_predicted(folder: SampleStudy) -> None:
     folder.start()
     with_matrices(folder, matrix((5, 7, 60), (7, 7, 0), (5, 5, 40)))
     (study,) = class_studies(folder.collect())
@@ -104,7 +104,7 @@ def test_a_class_without_an_image_may_be_the_one_that_is_predicted(folder: Study
     )
 
 
-def test_a_class_that_is_predicted_a_little_too_often_is_not_named(folder: StudyFolder) -> None:
+def test_a_class_that_is_predicted_a_little_too_often_is_not_named(folder: SampleStudy) -> None:
     folder.start()
     with_matrices(folder, matrix((5, 5, 48), (5, 7, 3), (7, 7, 49)))
     (study,) = class_studies(folder.collect())
@@ -114,7 +114,7 @@ def test_a_class_that_is_predicted_a_little_too_often_is_not_named(folder: Study
     assert "class 7" not in favour_sentence(study, CLASSES)
 
 
-def test_matrices_of_a_rows_runs_are_added_up(folder: StudyFolder) -> None:
+def test_matrices_of_a_rows_runs_are_added_up(folder: SampleStudy) -> None:
     folder.start()
     with_matrices(folder, LARGE_WINS, FAIR)
     studies = class_studies(folder.collect())
@@ -124,23 +124,23 @@ def test_matrices_of_a_rows_runs_are_added_up(folder: StudyFolder) -> None:
     assert grid.rows == (("class 5", 90, 90, 170 / 180, 170 / 180), ("class 7", 10, 10, 11 / 20, 11 / 20))
 
 
-def test_results_without_matrices_are_left_out(folder: StudyFolder, page: Page) -> None:
+def test_results_without_matrices_are_left_out(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0))
     assert class_studies(folder.collect()) == []
     assert "No best row has runs that recorded their confusion matrices yet." in page(folder)
 
 
-def test_names_of_classes_are_escaped(folder: StudyFolder, page: Page) -> None:
+def test_names_of_classes_are_escaped(folder: SampleStudy, page: Page) -> None:
     folder.start(classes=tuple(f"<b>{label}|$x$" for label in range(101)))
     with_matrices(folder, FAIR)
     text = page(folder)
     assert r"\<b\>5\|\$x\$ taken for \<b\>7\|\$x\$: 10.0 images a run" in text
 
 
-def test_rows_that_sample_classes_otherwise_show_balanced_accuracy(folder: StudyFolder, page: Page) -> None:
+def test_rows_that_sample_classes_otherwise_show_balanced_accuracy(folder: SampleStudy, page: Page) -> None:
     assert "mean balanced accuracy" not in page(folder)
-    folder = StudyFolder(folder.path, StudySettings(overrides={"sampling": "balanced"}))
+    folder = SampleStudy(folder.path, StudySettings(overrides={"sampling": "balanced"}))
     folder.start()
     config = folder.settings.apply(CONFIG)
     for seed, confusion in enumerate((LARGE_WINS, FAIR)):

@@ -11,7 +11,7 @@ from caltech_exp.reporting.collect import collect
 from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS
 from caltech_exp.study.results import FAILURE, RESULT
 from caltech_exp.study.study import STUDY
-from tests.reporting.conftest import StudyFolder, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_result, row_config
 from tests.tools.bad_inputs import Reader, as_json, damaged_bytes, damaged_value, generated
 
 CONFIG: RunConfig = row_config("scratch.lr", "5e-2")
@@ -20,7 +20,7 @@ OTHER = f"{CONFIG.id}-s1"
 FILES = (STUDY, f"{RUN}/{RESULT}", f"{OTHER}/{FAILURE}", f"{SUBMISSIONS}/first/{MANIFEST}")
 
 
-def test_a_damaged_study_is_collected_or_refused(folder: StudyFolder) -> None:
+def test_a_damaged_study_is_collected_or_refused(folder: SampleStudy) -> None:
     """300 studies with one or two damaged files; a sound result among them always counts."""
     folder.start()
     folder.submit(RUN, OTHER)

@@ -14,9 +14,10 @@ from caltech_exp.reporting.grid import Grid, Value
 from caltech_exp.reporting.page import open_gallery
 from caltech_exp.reporting.scatter_data import ScatterPoint, scatter_points
 from caltech_exp.reporting.verdicts import verdicts
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Device
-from caltech_exp.study.study import Study, StudyFile, StudySettings, write_study
-from tests.reporting.conftest import CODE, DATA, Page, StudyFolder, make_diverged, make_result, row_config
+from caltech_exp.study.study import Study, StudyFile, StudySettings
+from tests.reporting.conftest import CODE, DATA, Page, SampleStudy, make_diverged, make_result, row_config
 
 
 def line(grid: Grid, first: str, second: str | None = None) -> dict[str, Value]:
@@ -26,7 +27,7 @@ def line(grid: Grid, first: str, second: str | None = None) -> dict[str, Value]:
     return dict(zip(headings, row, strict=True))
 
 
-def add(folder: StudyFolder, table: str, label: str, *values: float) -> None:
+def add(folder: SampleStudy, table: str, label: str, *values: float) -> None:
     config = folder.settings.apply(row_config(table, label))
     folder.add(*(make_result(config, seed, value) for seed, value in enumerate(values)))
 
@@ -36,7 +37,7 @@ def test_every_comparison_names_rows_of_the_catalog() -> None:
     assert {key for one in FIXED for key in (one.first, one.second)} <= keys
 
 
-def test_a_comparison_beyond_the_spread(folder: StudyFolder) -> None:
+def test_a_comparison_beyond_the_spread(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "256", 0.857, 0.858, 0.859)
     add(folder, "transfer.batch_size", "64", 0.830, 0.831, 0.832)
     found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
@@ -46,14 +47,14 @@ def test_a_comparison_beyond_the_spread(folder: StudyFolder) -> None:
     assert found["verdict"] == "worse, beyond the spread"
 
 
-def test_a_difference_within_the_spread_is_no_verdict(folder: StudyFolder) -> None:
+def test_a_difference_within_the_spread_is_no_verdict(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "256", 0.80, 0.85, 0.90)
     add(folder, "transfer.batch_size", "64", 0.79, 0.84, 0.89)
     found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
     assert found["verdict"] == "within the spread"
 
 
-def test_what_cannot_be_compared_says_so(folder: StudyFolder, page: Page) -> None:
+def test_what_cannot_be_compared_says_so(folder: SampleStudy, page: Page) -> None:
     grid = comparison_grid(folder.collect())
     assert {line(grid, one.question)["verdict"] for one in FIXED} == {"not measured"}
     assert "No pair of rows has runs that ended yet." in page(folder)
@@ -63,7 +64,7 @@ def test_what_cannot_be_compared_says_so(folder: StudyFolder, page: Page) -> Non
     assert line(grid, "A batch of 64 for one of 256")["verdict"] == "worse, no spread known"
 
 
-def test_a_row_that_diverged_is_not_one_that_was_not_measured(folder: StudyFolder, page: Page) -> None:
+def test_a_row_that_diverged_is_not_one_that_was_not_measured(folder: SampleStudy, page: Page) -> None:
     folder.start()
     add(folder, "transfer.batch_size", "256", 0.857, 0.858, 0.859)
     folder.add(*(make_diverged(row_config("transfer.batch_size", "64"), seed) for seed in range(2)))
@@ -75,28 +76,28 @@ def test_a_row_that_diverged_is_not_one_that_was_not_measured(folder: StudyFolde
     assert partly == "worse, no spread known; second diverged (2 of 3)"
 
 
-def test_rows_that_overrides_make_one_run_are_no_comparison(folder: StudyFolder) -> None:
-    folder = StudyFolder(folder.path, StudySettings(overrides={"batch_size": 8}))
+def test_rows_that_overrides_make_one_run_are_no_comparison(folder: SampleStudy) -> None:
+    folder = SampleStudy(folder.path, StudySettings(overrides={"batch_size": 8}))
     folder.start()
     add(folder, "transfer.batch_size", "64", 0.83, 0.84)
     found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
     assert found["verdict"] == "one and the same run here"
 
 
-def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: StudyFolder) -> None:
+def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "256", 0.85, 0.85)
     add(folder, "transfer.batch_size", "64", 0.8503, 0.8503)
     found = line(comparison_grid(folder.collect()), "A batch of 64 for one of 256")
     assert (found["verdict"], found["95 % CI"]) == ("better, no spread to judge by", None)
 
 
-def test_networks_with_parameters_and_cost(folder: StudyFolder) -> None:
+def test_networks_with_parameters_and_cost(folder: SampleStudy) -> None:
     add(folder, "resnet.transfer", "5e-2", 0.93, 0.94)
     found = line(network_grid(folder.collect()), "ResNet-18 pretrained")
     assert (found["parameters"], found["minutes per run"]) == (11_228_838, 30)
 
 
-def test_agreement_over_a_table(folder: StudyFolder) -> None:
+def test_agreement_over_a_table(folder: SampleStudy) -> None:
     add(folder, "scratch.lr", "1e-2", 0.298, 0.308)
     add(folder, "scratch.lr", "6e-2", 0.45)
     folder.add(make_diverged(row_config("scratch.lr", "1e-1"), 0))
@@ -113,7 +114,7 @@ def test_the_median_is_between_the_middle_two() -> None:
     assert "the median difference is 0.050, the largest 0.200." in agreement_sentence(points)
 
 
-def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFolder, page: Page) -> None:
+def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))
     grid = agreement_grid(folder.collect())
@@ -128,7 +129,7 @@ def test_a_diverged_row_agrees_only_where_the_reports_diverges(folder: StudyFold
     assert "Not so where runs diverged and the report's did not: 1." in text
 
 
-def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: StudyFolder, page: Page) -> None:
+def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: SampleStudy, page: Page) -> None:
     folder.start()
     add(folder, "scratch.lr", "1e-2", 0.298)
     assert line(agreement_grid(folder.collect()), "all")["agree"] == 1
@@ -143,7 +144,7 @@ def test_a_row_whose_runs_diverged_in_part_does_not_agree(folder: StudyFolder, p
     assert (row.key, row.finding, row.runs, row.diverged) == ("scratch.lr=1e-2", "differs", 1, 2)
 
 
-def test_differences_are_those_that_decide(folder: StudyFolder) -> None:
+def test_differences_are_those_that_decide(folder: SampleStudy) -> None:
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
     add(folder, "scratch.lr", "1e-2", 0.35)
     folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # there is no difference to draw
@@ -156,7 +157,7 @@ def test_differences_are_those_that_decide(folder: StudyFolder) -> None:
     assert far.value == pytest.approx(0.052)
 
 
-def test_a_configuration_with_two_reported_values_counts_with_the_first(folder: StudyFolder) -> None:
+def test_a_configuration_with_two_reported_values_counts_with_the_first(folder: SampleStudy) -> None:
     assert row_config("transfer.step_size", "30") == row_config("transfer.batch_size", "256")
     add(folder, "transfer.step_size", "30", 0.859)
     grid = agreement_grid(folder.collect())
@@ -170,9 +171,9 @@ def test_another_reported_deviation_draws_the_plot_anew(tmp_path: Path) -> None:
     shows = []
     for std in ("0.01", "0.02"):
         text = f"sections: {{a: {{tables: {{b: {{rows: {{x: {{reported: 0.5 ± {std}}}}}}}}}}}}}"
-        folder, file = StudyFolder(tmp_path / std), StudyFile(name="mine", text=text)
-        write_study(
-            folder.path, Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
+        folder, file = SampleStudy(tmp_path / std), StudyFile(name="mine", text=text)
+        StudyFolder(folder.path).write_study(
+            Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
         )
         folder.add(make_result(RunConfig(), 0, 0.5))
         gallery = open_gallery(tmp_path)
@@ -182,7 +183,7 @@ def test_another_reported_deviation_draws_the_plot_anew(tmp_path: Path) -> None:
     assert shows[0] != shows[1]
 
 
-def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
+def test_chance_and_single_runs_are_told(folder: SampleStudy) -> None:
     for label, value in {"1e-3": 0.092, "1e-2": 0.298, "6e-2": 0.35}.items():
         add(folder, "scratch.lr", label, value)
     add(folder, "scratch.lr", "5e-2", 0.44, 0.45)
@@ -194,7 +195,7 @@ def test_chance_and_single_runs_are_told(folder: StudyFolder) -> None:
     )
 
 
-def test_a_run_of_two_tables_counts_once_in_all(folder: StudyFolder) -> None:
+def test_a_run_of_two_tables_counts_once_in_all(folder: SampleStudy) -> None:
     add(folder, "scratch.epochs", "30", 0.44)
     grid = agreement_grid(folder.collect())
     assert [row[:2] for row in grid.rows] == [("scratch.lr", 1), ("scratch.epochs", 1), ("all", 1)]
@@ -202,7 +203,7 @@ def test_a_run_of_two_tables_counts_once_in_all(folder: StudyFolder) -> None:
     assert agreement_sentence(scatter_points(folder.collect())).startswith("Of 1 row with a measured")
 
 
-def test_cost_by_row_by_table_and_in_all(folder: StudyFolder) -> None:
+def test_cost_by_row_by_table_and_in_all(folder: SampleStudy) -> None:
     config = row_config("scratch.epochs", "30")
     folder.add(make_result(config, 0, energy_joules=3.6e6), make_diverged(config, 1, wall_seconds=3600.0))
     folder.add(make_result(row_config("scratch.lr", "1e-2"), 0, device=Device(type="cpu", name="EPYC")))

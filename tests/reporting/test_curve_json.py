@@ -7,18 +7,18 @@ import pytest
 
 from caltech_exp.reporting.curve_json import MOST_SINGLE_RUNS, curve_json
 from caltech_exp.study.study import StudySettings
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "5e-2")
 
 
-def curves(folder: StudyFolder) -> dict[str, Any]:
+def curves(folder: SampleStudy) -> dict[str, Any]:
     folder.start()
     found: dict[str, Any] = json.loads(curve_json(folder.collect()))
     return found
 
 
-def test_a_run_of_three_tables_stands_there_once(folder: StudyFolder) -> None:
+def test_a_run_of_three_tables_stands_there_once(folder: SampleStudy) -> None:
     folder.add(*(make_result(CONFIG, seed, 0.4 + seed / 10) for seed in range(3)))
     found = curves(folder)
     assert set(found["rows"]) == {"scratch.lr=5e-2", "scratch.epochs=30"}
@@ -32,7 +32,7 @@ def test_a_run_of_three_tables_stands_there_once(folder: StudyFolder) -> None:
     assert len(config["mean"]["train_loss"]) == 30
 
 
-def test_values_that_are_not_finite_are_null(folder: StudyFolder) -> None:
+def test_values_that_are_not_finite_are_null(folder: SampleStudy) -> None:
     folder.add(make_diverged(CONFIG, 0))
     found = curves(folder)
     (run,) = found["runs"].values()
@@ -41,7 +41,7 @@ def test_values_that_are_not_finite_are_null(folder: StudyFolder) -> None:
     assert found["configs"][CONFIG.id]["n"] == 0
 
 
-def test_of_many_runs_the_mean_counts_all_and_some_are_embedded(folder: StudyFolder) -> None:
+def test_of_many_runs_the_mean_counts_all_and_some_are_embedded(folder: SampleStudy) -> None:
     folder.add(*(make_result(CONFIG, seed, (seed + 1) / 100) for seed in range(40)))
     folder.add(*(make_diverged(CONFIG, seed) for seed in range(40, 60)))
     found = curves(folder)
@@ -53,8 +53,8 @@ def test_of_many_runs_the_mean_counts_all_and_some_are_embedded(folder: StudyFol
     assert {run["state"] for run in found["runs"].values()} == {"finished", "diverged"}
 
 
-def test_nothing_can_end_the_script_element(folder: StudyFolder) -> None:
-    folder = StudyFolder(
+def test_nothing_can_end_the_script_element(folder: SampleStudy) -> None:
+    folder = SampleStudy(
         folder.path, StudySettings(overrides={"weights": "/x/<!--<script>.pth@sha256:" + "a" * 64})
     )
     folder.start()
@@ -64,5 +64,5 @@ def test_nothing_can_end_the_script_element(folder: StudyFolder) -> None:
     assert "<" not in text
 
 
-def test_without_results_there_is_nothing_to_draw(folder: StudyFolder) -> None:
+def test_without_results_there_is_nothing_to_draw(folder: SampleStudy) -> None:
     assert curves(folder) == {"rows": {}, "configs": {}, "runs": {}}

@@ -13,7 +13,7 @@ from caltech_exp.reporting.curve_data import band, step_downs
 from caltech_exp.reporting.curves import draw_curves
 from caltech_exp.reporting.outcome import Outcome, outcome_of
 from caltech_exp.study.study import StudySettings
-from tests.reporting.conftest import Page, StudyFolder, make_diverged, make_epochs, make_result, row_config
+from tests.reporting.conftest import Page, SampleStudy, make_diverged, make_epochs, make_result, row_config
 
 CONFIG = RunConfig(epochs=5, step_size=2)
 
@@ -101,7 +101,7 @@ def test_a_loss_that_explodes_is_drawn_logarithmically() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
-def test_a_figure_on_the_page(folder: StudyFolder, page: Page) -> None:
+def test_a_figure_on_the_page(folder: SampleStudy, page: Page) -> None:
     config = row_config("scratch.lr", "5e-2")
     folder.start()
     folder.add(*(make_result(config, seed, 0.4 + seed / 10) for seed in range(3)))
@@ -116,8 +116,8 @@ def test_a_figure_on_the_page(folder: StudyFolder, page: Page) -> None:
     assert "<svg" in (out / "figure-06.svg").read_text()
 
 
-def test_a_figure_without_results_names_runs_and_command(folder: StudyFolder, page: Page) -> None:
-    folder = StudyFolder(folder.path, StudySettings(overrides={"epochs": 1}))
+def test_a_figure_without_results_names_runs_and_command(folder: SampleStudy, page: Page) -> None:
+    folder = SampleStudy(folder.path, StudySettings(overrides={"epochs": 1}))
     folder.start(root="/the data")
     config = folder.settings.apply(row_config("scratch.epochs", "60"))
     first, second, third = (run_id(config, seed) for seed in (0, 7, 8))
@@ -131,7 +131,7 @@ def test_a_figure_without_results_names_runs_and_command(folder: StudyFolder, pa
     )
 
 
-def test_the_same_results_give_the_same_pictures(folder: StudyFolder, page: Page) -> None:
+def test_the_same_results_give_the_same_pictures(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(RunConfig(), 0))
     out = folder.path.parent / "out" / "figures"
@@ -146,7 +146,7 @@ def test_the_same_results_give_the_same_pictures(folder: StudyFolder, page: Page
     assert sorted(pictures[0]) == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
 
 
-def test_figures_of_an_earlier_report_are_deleted(folder: StudyFolder, page: Page) -> None:
+def test_figures_of_an_earlier_report_are_deleted(folder: SampleStudy, page: Page) -> None:
     out = folder.path.parent / "out" / "figures"
     folder.start()
     folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))

@@ -10,7 +10,7 @@ from PIL import Image
 from caltech_exp.data.splits import IMAGES, read_data_set
 from caltech_exp.reporting.composite import TILE, class_averages
 from caltech_exp.reporting.dataset_figures import draw_averages, draw_distribution
-from tests.reporting.conftest import Page, StudyFolder
+from tests.reporting.conftest import Page, SampleStudy
 
 
 def test_averages_are_those_of_the_images(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_every_class_has_a_tile_with_its_name(stand_in: Path) -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == list(data.classes)
 
 
-def test_the_page_shows_all_three_and_says_what_they_are(folder: StudyFolder, page: Page, stand_in: Path) -> None:
+def test_the_page_shows_all_three_and_says_what_they_are(folder: SampleStudy, page: Page, stand_in: Path) -> None:
     folder.start()
     text = page(folder, str(stand_in))
     assert [f"](figures/figure-0{number}.png)" in text for number in (1, 2, 3)] == [True] * 3
@@ -59,7 +59,7 @@ def test_the_page_shows_all_three_and_says_what_they_are(folder: StudyFolder, pa
 
 
 def test_the_environment_then_the_study_name_the_data(
-    folder: StudyFolder, page: Page, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+    folder: SampleStudy, page: Page, stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.start(root=str(stand_in))
     assert "](figures/figure-01.png)" in page(folder)
@@ -70,7 +70,7 @@ def test_the_environment_then_the_study_name_the_data(
 
 
 @pytest.mark.parametrize("root", ["", "/no/such/folder", "x" * 5000])
-def test_without_a_data_set_the_page_says_what_to_set(folder: StudyFolder, page: Page, root: str) -> None:
+def test_without_a_data_set_the_page_says_what_to_set(folder: SampleStudy, page: Page, root: str) -> None:
     text = page(folder, root)
     assert "`data=DIR`" in text
     assert "`CALTECH101_ROOT`" in text
@@ -78,7 +78,7 @@ def test_without_a_data_set_the_page_says_what_to_set(folder: StudyFolder, page:
 
 
 def test_unreadable_images_are_left_out_and_named(
-    folder: StudyFolder, page: Page, stand_in: Path, tmp_path: Path
+    folder: SampleStudy, page: Page, stand_in: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(stand_in, broken)

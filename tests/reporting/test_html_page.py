@@ -20,12 +20,12 @@ from caltech_exp.reporting.html_page import to_html
 from caltech_exp.reporting.page import report_page
 from caltech_exp.reporting.plot_library import SCRIPTS, plot_library
 from tests.conftest import CHECKOUT
-from tests.reporting.conftest import StudyFolder
+from tests.reporting.conftest import SampleStudy
 
 TITLE = Heading(1, "Title", "top")
 
 
-def test_the_policy_lets_exactly_the_pages_scripts_run(folder: StudyFolder, tmp_path: Path) -> None:
+def test_the_policy_lets_exactly_the_pages_scripts_run(folder: SampleStudy, tmp_path: Path) -> None:
     page = to_html([TITLE], folder.collect(), tmp_path)
     scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
@@ -36,7 +36,7 @@ def test_the_policy_lets_exactly_the_pages_scripts_run(folder: StudyFolder, tmp_
 
 
 def test_no_section_can_take_an_id_of_the_page(
-    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: SampleStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CALTECH101_ROOT", raising=False)  # no figure is to be drawn
     page = to_html([TITLE], folder.collect(), tmp_path)
@@ -52,20 +52,20 @@ def test_no_section_can_take_an_id_of_the_page(
             read_catalog(f"sections: {{{name}: {{tables: {{b: {{sweep: {{lr: [1]}}}}}}}}}}", "mine", "mine.yaml")
 
 
-def test_nothing_outside_is_named_to_be_loaded(folder: StudyFolder, tmp_path: Path) -> None:
+def test_nothing_outside_is_named_to_be_loaded(folder: SampleStudy, tmp_path: Path) -> None:
     page = to_html([TITLE], folder.collect(), tmp_path)
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert re.findall(r"<(?:link|iframe|object|embed|base)\b", own) == []
     assert re.findall(r"""(?:src|url)\s*[=(]\s*["']?(?:https?:)?//""", own) == []
 
 
-def test_the_cautions_stand_over_the_runs_too(folder: StudyFolder, tmp_path: Path) -> None:
+def test_the_cautions_stand_over_the_runs_too(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start(stand_in=True)
     page = to_html([TITLE], folder.collect(), tmp_path)
     assert "<strong>These numbers are not Caltech-101:</strong>" in page.partition('<h2 id="runs">')[2]
 
 
-def test_a_block_that_the_template_does_not_know_is_refused(folder: StudyFolder, tmp_path: Path) -> None:
+def test_a_block_that_the_template_does_not_know_is_refused(folder: SampleStudy, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="cannot render PosixPath"):
         to_html([TITLE, Prose("a"), tmp_path], folder.collect(), tmp_path)  # type: ignore[list-item]
 

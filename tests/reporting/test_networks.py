@@ -6,7 +6,7 @@ import torchvision
 
 from caltech_exp.config import NUM_CLASSES
 from caltech_exp.reporting.networks import PARAMETERS, best_rows
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -16,7 +16,7 @@ def test_parameters_are_those_of_torchvisions_networks(name: str) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
 
 
-def test_the_best_row_of_each_network_and_way(folder: StudyFolder) -> None:
+def test_the_best_row_of_each_network_and_way(folder: SampleStudy) -> None:
     folder.add(
         make_result(row_config("scratch.lr", "1e-2"), 0, 0.3),
         make_result(row_config("scratch.step_size", "50"), 0, 0.5),

@@ -5,7 +5,7 @@ import pytest
 from caltech_exp.config import RunConfig
 from caltech_exp.reporting.counts import count_line
 from caltech_exp.study.results import Device
-from tests.reporting.conftest import CODE, Page, StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import CODE, Page, SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 
@@ -14,7 +14,7 @@ def provenance(text: str) -> str:
     return text.partition("## Provenance")[2]
 
 
-def test_one_origin(folder: StudyFolder, page: Page) -> None:
+def test_one_origin(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(*(make_result(CONFIG, seed) for seed in range(3)))
     text = provenance(page(folder))
@@ -26,7 +26,7 @@ def test_one_origin(folder: StudyFolder, page: Page) -> None:
     assert "Submissions" not in text  # without their manifests, as where a study was published
 
 
-def test_initial_weights_are_named_by_their_hash(folder: StudyFolder, page: Page) -> None:
+def test_initial_weights_are_named_by_their_hash(folder: SampleStudy, page: Page) -> None:
     folder.start()
     imagenet = row_config("transfer.lr", "1e-3")
     digests = ("a" * 64, "a" * 64, None)  # the last of an earlier version
@@ -42,13 +42,13 @@ def test_initial_weights_are_named_by_their_hash(folder: StudyFolder, page: Page
     assert "mixed initial weights" in text.partition("## Provenance")[0]
 
 
-def test_submissions_are_counted(folder: StudyFolder, page: Page) -> None:
+def test_submissions_are_counted(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.submit("not a run id")
     assert "- Submissions: 1\n" in provenance(page(folder))
 
 
-def test_mixed_code_and_devices_are_marked(folder: StudyFolder, page: Page) -> None:
+def test_mixed_code_and_devices_are_marked(folder: SampleStudy, page: Page) -> None:
     folder.start()
     other = CODE.model_copy(update={"commit": "b" * 40, "dirty": True})
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1), make_result(CONFIG, 2, code=other))
@@ -59,7 +59,7 @@ def test_mixed_code_and_devices_are_marked(folder: StudyFolder, page: Page) -> N
     assert r"a\|b \`c\` \<d\> (cpu) (1 run)" in text
 
 
-def test_a_run_that_two_versions_trained_is_mixed_with_those_of_one(folder: StudyFolder, page: Page) -> None:
+def test_a_run_that_two_versions_trained_is_mixed_with_those_of_one(folder: SampleStudy, page: Page) -> None:
     folder.start()
     other = CODE.model_copy(update={"commit": "b" * 40})
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, earlier_code=(other,)))
@@ -73,7 +73,7 @@ def test_a_run_that_two_versions_trained_is_mixed_with_those_of_one(folder: Stud
     )
 
 
-def test_damaged_manifests_and_strays_are_named(folder: StudyFolder, page: Page) -> None:
+def test_damaged_manifests_and_strays_are_named(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.submit("not a run id")
     broken = folder.path / "submissions" / "broken"
@@ -87,7 +87,7 @@ def test_damaged_manifests_and_strays_are_named(folder: StudyFolder, page: Page)
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_an_empty_folder_gives_a_report_of_what_is_missing(folder: StudyFolder, page: Page, exists: bool) -> None:
+def test_an_empty_folder_gives_a_report_of_what_is_missing(folder: SampleStudy, page: Page, exists: bool) -> None:
     if exists:
         folder.path.mkdir()
     text = page(folder)
@@ -100,13 +100,13 @@ def test_an_empty_folder_gives_a_report_of_what_is_missing(folder: StudyFolder, 
     assert text.count("no results yet.**") == 15
 
 
-def test_counts_by_state(folder: StudyFolder) -> None:
+def test_counts_by_state(folder: SampleStudy) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1), make_diverged(CONFIG, 2))
     assert count_line(folder.collect()) == "2 of 120 runs finished; 1 diverged, 117 not submitted"
 
 
-def test_missing_seeds_are_counted_as_not_submitted(folder: StudyFolder, page: Page) -> None:
+def test_missing_seeds_are_counted_as_not_submitted(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.submit(seeds=(0, 1))
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 5))
@@ -118,7 +118,7 @@ def test_missing_seeds_are_counted_as_not_submitted(folder: StudyFolder, page: P
 
 
 def test_the_default_folder_is_left_out_of_commands(
-    folder: StudyFolder, page: Page, monkeypatch: pytest.MonkeyPatch
+    folder: SampleStudy, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.path.parent)
     assert "`python jobs/submit.py section=all`" in page(folder)

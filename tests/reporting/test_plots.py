@@ -20,7 +20,7 @@ from caltech_exp.reporting.scatter_plot import draw_scatter
 from caltech_exp.reporting.sweep_blocks import sweep_blocks
 from caltech_exp.reporting.sweep_data import SweepRow, sweep_row
 from caltech_exp.reporting.sweep_plot import draw_sweep
-from tests.reporting.conftest import Page, StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import Page, SampleStudy, make_diverged, make_result, row_config
 
 ROWS = (
     SweepRow("1e-3", (0.09, 0.10), 0.095, 0.06, 0.092, 0.001, 0),
@@ -87,7 +87,7 @@ def test_long_labels_lie_too() -> None:
     assert axes.get_xlabel() == "validation accuracy"
 
 
-def test_too_many_rows_have_no_plot_and_the_page_says_so(folder: StudyFolder, tmp_path: Path) -> None:
+def test_too_many_rows_have_no_plot_and_the_page_says_so(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start()
     folder.add(make_result(row_config("scratch.lr", "5e-2"), 0))
     ((section, asked),) = THE_REPORT.select(tables=["scratch.lr"])
@@ -116,7 +116,7 @@ def test_a_title_is_one_line_within_the_picture() -> None:
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
-def test_what_a_row_shows(folder: StudyFolder) -> None:
+def test_what_a_row_shows(folder: SampleStudy) -> None:
     config = row_config("scratch.lr", "5e-2")
     folder.add(make_result(config, 0, 0.4), make_result(config, 1, 0.5), make_diverged(config, 2))
     row = next(row for row in folder.collect().rows["scratch", "lr"] if row.row.label == "5e-2")
@@ -125,7 +125,7 @@ def test_what_a_row_shows(folder: StudyFolder) -> None:
     assert (shown.reported, shown.reported_std) == (0.446, 0.016)
 
 
-def test_every_table_of_several_rows_has_a_plot_once_it_has_a_result(folder: StudyFolder, page: Page) -> None:
+def test_every_table_of_several_rows_has_a_plot_once_it_has_a_result(folder: SampleStudy, page: Page) -> None:
     folder.start()
     assert "](figures/plot-" not in page(folder)
     folder.add(make_result(row_config("augmentation.augment", "none"), 0))
@@ -152,7 +152,7 @@ def test_differences_stand_below_each_other_by_whether_they_agree(tmp_path: Path
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
-def test_captions_say_what_is_drawn(folder: StudyFolder, page: Page) -> None:
+def test_captions_say_what_is_drawn(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(row_config("augmentation.augment", "none"), 0))
     assert "Shown: each finished run and their mean.*" in page(folder)

@@ -14,7 +14,7 @@ from caltech_exp.reporting.reading import Seen, read_runs
 from caltech_exp.reporting.result_cache import READERS, load, save
 from caltech_exp.study.results import RESULT
 from caltech_exp.study.run_status import RunState, run_state
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result
 
 CONFIG = RunConfig(epochs=3)
 NAMES = [run_id(CONFIG, seed) for seed in range(3)]
@@ -26,7 +26,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def three(folder: StudyFolder) -> StudyFolder:
+def three(folder: SampleStudy) -> SampleStudy:
     """Two finished runs and a diverged one."""
     folder.add(make_result(CONFIG, 0, 0.4), make_result(CONFIG, 1, 0.5), make_diverged(CONFIG, 2))
     return folder
@@ -56,7 +56,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_what_was_kept_is_what_was_read(three: StudyFolder, cache: Path) -> None:
+def test_what_was_kept_is_what_was_read(three: SampleStudy, cache: Path) -> None:
     first = read_runs(three.path, NAMES, NAMES, cache)
     again = read_runs(three.path, NAMES, NAMES, cache)
     direct = read_runs(three.path, NAMES, NAMES, None)
@@ -66,7 +66,7 @@ def test_what_was_kept_is_what_was_read(three: StudyFolder, cache: Path) -> None
     assert [seen.state for seen in again.values()] == ["finished", "finished", "diverged"]
 
 
-def test_only_new_results_are_read(three: StudyFolder, cache: Path, opened: list[str]) -> None:
+def test_only_new_results_are_read(three: SampleStudy, cache: Path, opened: list[str]) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     opened.clear()
     three.add(make_result(CONFIG, 3, 0.6))
@@ -75,7 +75,7 @@ def test_only_new_results_are_read(three: StudyFolder, cache: Path, opened: list
     assert opened == [names[3]]
 
 
-def test_a_result_that_was_replaced_is_read_again(three: StudyFolder, cache: Path) -> None:
+def test_a_result_that_was_replaced_is_read_again(three: SampleStudy, cache: Path) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     path = three.path / NAMES[0] / RESULT
     before = path.stat()
@@ -85,13 +85,13 @@ def test_a_result_that_was_replaced_is_read_again(three: StudyFolder, cache: Pat
     assert accuracies(read_runs(three.path, NAMES, NAMES, cache))[0] == 0.7
 
 
-def test_a_result_that_was_damaged_since_counts_no_more(three: StudyFolder, cache: Path) -> None:
+def test_a_result_that_was_damaged_since_counts_no_more(three: SampleStudy, cache: Path) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     (three.path / NAMES[0] / RESULT).write_text("{")
     assert read_runs(three.path, NAMES, NAMES, cache)[NAMES[0]].state == "damaged"
 
 
-def test_a_result_that_was_deleted_is_gone(three: StudyFolder, cache: Path) -> None:
+def test_a_result_that_was_deleted_is_gone(three: SampleStudy, cache: Path) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     (three.path / NAMES[0] / RESULT).unlink()
     assert read_runs(three.path, NAMES, NAMES, cache)[NAMES[0]] == Seen("queued")
@@ -99,7 +99,7 @@ def test_a_result_that_was_deleted_is_gone(three: StudyFolder, cache: Path) -> N
 
 @pytest.mark.parametrize("place", [0.0, 0.01, 0.3, 0.6, 0.99])
 def test_one_wrong_byte_and_all_is_read_anew(
-    three: StudyFolder, cache: Path, opened: list[str], place: float
+    three: SampleStudy, cache: Path, opened: list[str], place: float
 ) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     opened.clear()
@@ -112,14 +112,14 @@ def test_one_wrong_byte_and_all_is_read_anew(
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"caltech_exp-results 0 0 0 0\n", b"x" * 200])
-def test_a_file_that_is_none(three: StudyFolder, cache: Path, content: bytes) -> None:
+def test_a_file_that_is_none(three: SampleStudy, cache: Path, content: bytes) -> None:
     cache.parent.mkdir()
     cache.write_bytes(content)
     assert accuracies(read_runs(three.path, NAMES, NAMES, cache)) == [0.4, 0.5, None]
 
 
 def test_kept_by_other_code_is_not_kept(
-    three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    three: SampleStudy, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     assert len(load(cache).known) == 3
@@ -131,7 +131,7 @@ def test_kept_by_other_code_is_not_kept(
 
 
 def test_what_is_new_is_added_and_the_later_entry_counts(
-    three: StudyFolder, cache: Path, opened: list[str]
+    three: SampleStudy, cache: Path, opened: list[str]
 ) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
     before = cache.read_bytes()
@@ -143,7 +143,7 @@ def test_what_is_new_is_added_and_the_later_entry_counts(
     assert opened == []
 
 
-def test_a_part_that_was_cut_short_costs_itself_alone(three: StudyFolder, cache: Path, opened: list[str]) -> None:
+def test_a_part_that_was_cut_short_costs_itself_alone(three: SampleStudy, cache: Path, opened: list[str]) -> None:
     read_runs(three.path, NAMES[:2], NAMES, cache)
     read_runs(three.path, NAMES, NAMES, cache)
     os.truncate(cache, cache.stat().st_size - 1)
@@ -154,7 +154,7 @@ def test_a_part_that_was_cut_short_costs_itself_alone(three: StudyFolder, cache:
     assert load(cache).whole
 
 
-def test_many_parts_become_one(three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_parts_become_one(three: SampleStudy, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caltech_exp.reporting.reading.MOST_PARTS", 2)
     parts = []
     for count in (1, 2, 3):
@@ -164,9 +164,9 @@ def test_many_parts_become_one(three: StudyFolder, cache: Path, monkeypatch: pyt
     assert len(load(cache).known) == 3
 
 
-def test_what_was_kept_of_another_study_goes(three: StudyFolder, cache: Path, tmp_path: Path) -> None:
+def test_what_was_kept_of_another_study_goes(three: SampleStudy, cache: Path, tmp_path: Path) -> None:
     read_runs(three.path, NAMES, NAMES, cache)
-    other = StudyFolder(tmp_path / "other")
+    other = SampleStudy(tmp_path / "other")
     other.add(make_result(CONFIG, 0, 0.9))
     read_runs(other.path, NAMES[:1], NAMES, cache)
     assert list(load(cache).known) == [str(other.path / NAMES[0] / RESULT)]
@@ -183,7 +183,7 @@ def test_hostile_text_is_kept_letter_by_letter(tmp_path: Path) -> None:
 
 
 def test_many_files_are_read_by_several_processes(
-    three: StudyFolder, cache: Path, monkeypatch: pytest.MonkeyPatch
+    three: SampleStudy, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     direct = read_runs(three.path, NAMES, NAMES, None)
     monkeypatch.setattr("caltech_exp.files.MANY", 2)

@@ -13,8 +13,8 @@ from caltech_exp.data.splits import read_data_set
 from caltech_exp.reporting.collect import collect
 from caltech_exp.reporting.grid import Column, shown
 from caltech_exp.reporting.readings import readings
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, decode, read_result
-from caltech_exp.study.study import read_study, run_folders
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 KEPT = CHECKOUT / "reports" / "reproduction"
@@ -24,7 +24,7 @@ STUDIES = {"runs": {}, "fp32": {"precision": "fp32"}, "cpu": {"precision": "fp32
 
 
 def read(study: str) -> list[Result]:
-    found = [read_result(folder) for folder in run_folders(KEPT / study)]
+    found = [read_result(folder) for folder in StudyFolder(KEPT / study).run_folders()]
     assert found
     assert all(isinstance(one, Result) for one in found)
     return [one for one in found if isinstance(one, Result)]
@@ -46,7 +46,7 @@ def words() -> str:
 @pytest.mark.parametrize("name", STUDIES)
 def test_they_are_of_the_real_data_set_and_whole(name: str, caltech101: Path) -> None:
     data = read_data_set(caltech101)
-    study = read_study(KEPT / name)
+    study = StudyFolder(KEPT / name).study()
     assert study is not None
     assert study.data.fingerprint == data.fingerprint
     for one in read(name):
@@ -61,7 +61,7 @@ def test_they_are_of_the_real_data_set_and_whole(name: str, caltech101: Path) ->
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
-    study = read_study(KEPT / name)
+    study = StudyFolder(KEPT / name).study()
     assert study is not None
     assert study.settings.overrides == STUDIES[name]
     assert not study.settings.imagenet_weights
@@ -129,7 +129,7 @@ def test_the_text_names_the_class_that_the_template_comes_to(results: list[Resul
     (template,) = [
         one for one in results if one.config.lr == 1e-3 and one.config.model == "alexnet" and not one.seed
     ]
-    study = read_study(RUNS)
+    study = StudyFolder(RUNS).study()
     assert study is not None
     assert template.val_confusion is not None
     matrix = decode(template.val_confusion)

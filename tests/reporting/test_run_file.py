@@ -8,12 +8,12 @@ import pytest
 
 from caltech_exp.config import run_id
 from caltech_exp.reporting.run_file import HEADINGS, ORIGIN, WRITERS, every_outcome, write_runs
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 
 
-def lines(folder: StudyFolder, out: Path) -> dict[str, dict[str, str]]:
+def lines(folder: SampleStudy, out: Path) -> dict[str, dict[str, str]]:
     """Run id -> cells by heading, of the file that is written to `out`."""
     write_runs(out / "runs.csv", out / "index", folder.collect())
     head, *rows = csv.reader((out / "runs.csv").read_text().splitlines())
@@ -22,7 +22,7 @@ def lines(folder: StudyFolder, out: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def study(folder: StudyFolder) -> StudyFolder:
+def study(folder: SampleStudy) -> SampleStudy:
     """A finished, a diverged, a failed and a queued run of a row, and a stray."""
     folder.start()
     folder.submit(*(run_id(CONFIG, seed) for seed in range(4)), seeds=range(4))
@@ -35,7 +35,7 @@ def test_no_two_columns_have_one_name() -> None:
     assert len(set(HEADINGS)) == len(HEADINGS)
 
 
-def test_a_line_per_run_in_any_state(study: StudyFolder, tmp_path: Path) -> None:
+def test_a_line_per_run_in_any_state(study: SampleStudy, tmp_path: Path) -> None:
     found = lines(study, tmp_path)
     states = [found[run_id(CONFIG, seed)]["state"] for seed in range(4)]
     assert states == ["finished", "diverged", "failed", "queued"]
@@ -48,7 +48,7 @@ def test_a_line_per_run_in_any_state(study: StudyFolder, tmp_path: Path) -> None
     assert (stray["lr"], stray["rows"]) == ("0.3", "")
 
 
-def test_where_a_run_comes_from_stands_under_its_heading(folder: StudyFolder, tmp_path: Path) -> None:
+def test_where_a_run_comes_from_stands_under_its_heading(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start()
     one = make_result(CONFIG, 0, 0.31)
     data = one.data.model_copy(update={"simulated": True})
@@ -60,7 +60,7 @@ def test_where_a_run_comes_from_stands_under_its_heading(folder: StudyFolder, tm
     }  # fmt: skip
 
 
-def test_what_has_changed_is_written_as_if_all_were(study: StudyFolder, tmp_path: Path) -> None:
+def test_what_has_changed_is_written_as_if_all_were(study: SampleStudy, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     lines(study, tmp_path)
@@ -70,14 +70,14 @@ def test_what_has_changed_is_written_as_if_all_were(study: StudyFolder, tmp_path
     assert lines(study, tmp_path)[run_id(CONFIG, 0)]["val_accuracy"] == "0.7"
 
 
-def test_a_file_that_would_not_change_is_not_touched(study: StudyFolder, tmp_path: Path) -> None:
+def test_a_file_that_would_not_change_is_not_touched(study: SampleStudy, tmp_path: Path) -> None:
     lines(study, tmp_path)
     before = (tmp_path / "runs.csv").stat().st_ino
     lines(study, tmp_path)
     assert (tmp_path / "runs.csv").stat().st_ino == before
 
 
-def test_strays_have_epochs_too(folder: StudyFolder) -> None:
+def test_strays_have_epochs_too(folder: SampleStudy) -> None:
     folder.start()
     stray = make_result(CONFIG.but(lr=0.3), 0)
     folder.add(stray, make_result(CONFIG, 0))
@@ -90,7 +90,7 @@ def test_other_code_writes_all_anew(module: str) -> None:
     assert any(Path(file).name == "confusion.py" for file in WRITERS)
 
 
-def test_a_balanced_accuracy_that_is_computed_otherwise_is_shown(study: StudyFolder, tmp_path: Path) -> None:
+def test_a_balanced_accuracy_that_is_computed_otherwise_is_shown(study: SampleStudy, tmp_path: Path) -> None:
     lines(study, tmp_path)
     collected = study.collect()
     first = collected.all_runs()[0]

@@ -2,17 +2,17 @@
 
 from caltech_exp.config import run_id
 from caltech_exp.reporting.run_list import MOST_LISTED, RunGroup, run_groups
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "5e-2")
 
 
-def group(folder: StudyFolder, anchor: str = f"runs-{CONFIG.id}") -> RunGroup:
+def group(folder: SampleStudy, anchor: str = f"runs-{CONFIG.id}") -> RunGroup:
     (found,) = (one for one in run_groups(folder.collect()) if one.anchor == anchor)
     return found
 
 
-def test_every_configuration_of_the_report_has_one_group(folder: StudyFolder) -> None:
+def test_every_configuration_of_the_report_has_one_group(folder: SampleStudy) -> None:
     folder.start()
     groups = run_groups(folder.collect())
     assert len(groups) == 40
@@ -21,7 +21,7 @@ def test_every_configuration_of_the_report_has_one_group(folder: StudyFolder) ->
     assert group(folder).tables == ("scratch.lr", "scratch.epochs")
 
 
-def test_what_became_of_each_run(folder: StudyFolder) -> None:
+def test_what_became_of_each_run(folder: SampleStudy) -> None:
     folder.start()
     names = [run_id(CONFIG, seed) for seed in range(4)]
     folder.submit(*names, seeds=range(5))
@@ -39,7 +39,7 @@ def test_what_became_of_each_run(folder: StudyFolder) -> None:
     assert found.missing == (4,)
 
 
-def test_of_many_runs_those_without_a_result_come_first(folder: StudyFolder) -> None:
+def test_of_many_runs_those_without_a_result_come_first(folder: SampleStudy) -> None:
     folder.start()
     folder.add(*(make_result(CONFIG, seed) for seed in range(30)))
     lost = run_id(CONFIG, 77)
@@ -51,7 +51,7 @@ def test_of_many_runs_those_without_a_result_come_first(folder: StudyFolder) -> 
     assert found.left_out == 31 - MOST_LISTED
 
 
-def test_runs_that_no_row_asks_for_are_listed_last(folder: StudyFolder) -> None:
+def test_runs_that_no_row_asks_for_are_listed_last(folder: SampleStudy) -> None:
     folder.start()
     stray = make_result(CONFIG.but(lr=0.123), 0)
     folder.add(stray)

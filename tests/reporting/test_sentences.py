@@ -6,24 +6,25 @@ from pathlib import Path
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig
 from caltech_exp.reporting.sentences import table_sentence
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result
-from caltech_exp.study.study import Study, StudyFile, StudySettings, write_study
-from tests.reporting.conftest import CODE, DATA, StudyFolder, make_diverged, make_result, row_config
+from caltech_exp.study.study import Study, StudyFile, StudySettings
+from tests.reporting.conftest import CODE, DATA, SampleStudy, make_diverged, make_result, row_config
 
 LR = "scratch.lr"
 
 
-def sentence(folder: StudyFolder, table: str = LR) -> str:
+def sentence(folder: SampleStudy, table: str = LR) -> str:
     ((section, asked),) = THE_REPORT.select(tables=[table])
     return table_sentence(asked, folder.collect().of(section, asked))
 
 
-def add(folder: StudyFolder, label: str, values: Sequence[float], table: str = LR) -> None:
+def add(folder: SampleStudy, label: str, values: Sequence[float], table: str = LR) -> None:
     config = folder.settings.apply(row_config(table, label))
     folder.add(*(make_result(config, seed, value) for seed, value in enumerate(values)))
 
 
-def test_a_lead_beyond_the_spread_and_the_reported_order(folder: StudyFolder) -> None:
+def test_a_lead_beyond_the_spread_and_the_reported_order(folder: SampleStudy) -> None:
     add(folder, "1e-2", (0.29, 0.30, 0.31))
     add(folder, "5e-2", (0.44, 0.45, 0.46))
     text = sentence(folder)
@@ -32,7 +33,7 @@ def test_a_lead_beyond_the_spread_and_the_reported_order(folder: StudyFolder) ->
     assert "Without a result: 1e-3, 6e-2 and 1e-1." in text
 
 
-def test_the_best_row_is_held_against_those_behind_the_next_too(folder: StudyFolder) -> None:
+def test_the_best_row_is_held_against_those_behind_the_next_too(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.45, 0.451, 0.452))
     add(folder, "6e-2", (0.43, 0.431, 0.432))  # close behind, for certain
     add(folder, "1e-1", (0.10, 0.40, 0.70))  # far behind, and may be anywhere
@@ -47,7 +48,7 @@ def test_the_best_row_is_held_against_those_behind_the_next_too(folder: StudyFol
     assert "which is within the spread (±0.100); within the spread of it is also 1e-1 (" in sentence(folder)
 
 
-def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
+def test_which_rows_agree_with_the_report(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.44, 0.45, 0.46))
     assert " 5e-2 agrees with the report." in sentence(folder)
     add(folder, "1e-3", (0.092, 0.092))
@@ -60,7 +61,7 @@ def test_which_rows_agree_with_the_report(folder: StudyFolder) -> None:
     assert " All 3 rows with a result here and in the report agree." in sentence(folder)
 
 
-def test_rows_whose_intervals_are_too_wide_to_tell_are_named(folder: StudyFolder) -> None:
+def test_rows_whose_intervals_are_too_wide_to_tell_are_named(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.325, 0.454))
     assert " The interval is too wide to tell whether 5e-2 agrees with the report (±0.731)." in sentence(folder)
     add(folder, "6e-2", (0.448,))
@@ -71,14 +72,14 @@ def test_rows_whose_intervals_are_too_wide_to_tell_are_named(folder: StudyFolder
     assert "1e-2. Differs from it: 1e-3 (by +0.208 ±0.004, n = 1). Intervals too" in sentence(folder)
 
 
-def test_rows_that_differ_are_named_with_what_they_differ_from(folder: StudyFolder) -> None:
+def test_rows_that_differ_are_named_with_what_they_differ_from(folder: SampleStudy) -> None:
     add(folder, "1e-2", (0.35,))
     assert " 1e-2 differs from the report (by +0.052 ±0.016, n = 1)." in sentence(folder)
     add(folder, "1e-3", (0.30,))
     assert " Differ from the report: 1e-3 (by +0.208 ±0.004, n = 1) and 1e-2 (by" in sentence(folder)
 
 
-def test_a_row_that_diverges_here_does_not_agree(folder: StudyFolder) -> None:
+def test_a_row_that_diverges_here_does_not_agree(folder: SampleStudy) -> None:
     folder.add(make_diverged(row_config(LR, "1e-2"), 0))
     text = sentence(folder)
     assert text.startswith("No row has a finished run yet. 1e-2 differs from the report (diverged).")
@@ -89,14 +90,16 @@ def test_a_row_that_diverges_here_does_not_agree(folder: StudyFolder) -> None:
 def own_sentence(text: str, *results: Result, path: Path) -> str:
     """The sentence on the only table of a study file."""
     file = StudyFile(name="mine", text=f"sections: {{a: {{tables: {{b: {text}}}}}}}")
-    write_study(path, Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE))
-    StudyFolder(path).add(*results)
-    collected = StudyFolder(path).collect()
+    StudyFolder(path).write_study(
+        Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
+    )
+    SampleStudy(path).add(*results)
+    collected = SampleStudy(path).collect()
     ((section, asked),) = collected.catalog.tables
     return table_sentence(asked, collected.of(section, asked))
 
 
-def test_a_best_row_without_a_reported_value_is_not_said_to_agree(folder: StudyFolder) -> None:
+def test_a_best_row_without_a_reported_value_is_not_said_to_agree(folder: SampleStudy) -> None:
     text = own_sentence(
         "{rows: {mine: {lr: 5e-2}, theirs: {lr: 1e-2, reported: 0.30 ± 0.01}}}",
         *(make_result(RunConfig(lr=0.05), seed, 0.5 + seed / 100) for seed in range(3)),
@@ -107,7 +110,7 @@ def test_a_best_row_without_a_reported_value_is_not_said_to_agree(folder: StudyF
     assert " theirs agrees with the report." in text
 
 
-def test_a_row_that_diverges_in_the_report_agrees_by_diverging(folder: StudyFolder) -> None:
+def test_a_row_that_diverges_in_the_report_agrees_by_diverging(folder: SampleStudy) -> None:
     table = "{rows: {low: {lr: 5e-2, reported: 0.51 ± 0.01}, high: {lr: 1, diverges: true}}}"
     low = [make_result(RunConfig(lr=0.05), seed, 0.5 + seed / 100) for seed in range(3)]
     text = own_sentence(table, *low, make_diverged(RunConfig(lr=1), 0), path=folder.path)
@@ -116,13 +119,13 @@ def test_a_row_that_diverges_in_the_report_agrees_by_diverging(folder: StudyFold
     assert "Differs from it: high (1 of 2 runs finished; in the report the loss diverges)." in text
 
 
-def test_a_table_of_one_row_says_whether_it_agrees(folder: StudyFolder) -> None:
+def test_a_table_of_one_row_says_whether_it_agrees(folder: SampleStudy) -> None:
     table = "{rows: {only: {lr: 5e-2, reported: 0.51 ± 0.01}}}"
     text = own_sentence(table, make_result(RunConfig(lr=0.05), 0, 0.9), path=folder.path)
     assert text.startswith("It reaches 0.900 (one run). only differs from the report (by +0.390 ±0.096, n = 1).")
 
 
-def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: StudyFolder) -> None:
+def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: SampleStudy) -> None:
     add(folder, "1e-2", (0.3, 0.3))
     add(folder, "5e-2", (0.3004, 0.3004))
     text = sentence(folder)
@@ -134,13 +137,13 @@ def test_runs_that_are_all_alike_are_no_spread_to_judge_by(folder: StudyFolder) 
     assert "level with 1e-2" in sentence(folder) or "level with 5e-2" in sentence(folder)
 
 
-def test_a_lead_within_the_spread(folder: StudyFolder) -> None:
+def test_a_lead_within_the_spread(folder: SampleStudy) -> None:
     add(folder, "1e-2", (0.30, 0.40, 0.50))
     add(folder, "5e-2", (0.31, 0.41, 0.51))
     assert "ahead of 1e-2 by 0.010, which is within the spread (±0.227)" in sentence(folder)
 
 
-def test_another_order_than_reported(folder: StudyFolder) -> None:
+def test_another_order_than_reported(folder: SampleStudy) -> None:
     for label, value in {"1e-3": 0.5, "1e-2": 0.4, "5e-2": 0.3}.items():
         add(folder, label, (value,))
     text = sentence(folder)
@@ -149,14 +152,14 @@ def test_another_order_than_reported(folder: StudyFolder) -> None:
     assert "tau-b -1.00); the report's best is 5e-2." in text
 
 
-def test_rows_that_tie_here_are_not_in_the_reported_order(folder: StudyFolder) -> None:
+def test_rows_that_tie_here_are_not_in_the_reported_order(folder: SampleStudy) -> None:
     for label, value in {"1e-3": 0.092, "1e-1": 0.092, "1e-2": 0.092, "5e-2": 0.45}.items():
         add(folder, label, (value,))
     tied = "The orders differ: 3 of 3 pairs of rows stand alike, 3 more are tied here (Kendall's tau-b 0.71); the"
     assert tied in sentence(folder)
 
 
-def test_rows_with_diverged_runs_are_in_no_order(folder: StudyFolder) -> None:
+def test_rows_with_diverged_runs_are_in_no_order(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.44, 0.45))
     add(folder, "1e-2", (0.30, 0.31))
     add(folder, "1e-3", (0.60, 0.61))
@@ -167,7 +170,7 @@ def test_rows_with_diverged_runs_are_in_no_order(folder: StudyFolder) -> None:
     assert of_two in sentence(folder)
 
 
-def test_a_single_finished_row_is_no_best(folder: StudyFolder) -> None:
+def test_a_single_finished_row_is_no_best(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.44,))
     text = sentence(folder)
     assert text.startswith("Only 5e-2 has finished runs: 0.440 (one run).")
@@ -175,26 +178,26 @@ def test_a_single_finished_row_is_no_best(folder: StudyFolder) -> None:
     assert "order" not in text
 
 
-def test_diverged_runs_are_named_not_averaged(folder: StudyFolder) -> None:
+def test_diverged_runs_are_named_not_averaged(folder: SampleStudy) -> None:
     add(folder, "5e-2", (0.44, 0.45))
     folder.add(make_diverged(row_config(LR, "5e-2"), 2), make_diverged(row_config(LR, "1e-1"), 0))
     assert "Runs diverged and are left out: 5e-2 (1 of 3) and 1e-1 (1 of 3)." in sentence(folder)
 
 
-def test_rows_that_are_one_run_are_not_compared(folder: StudyFolder) -> None:
-    folder = StudyFolder(folder.path, StudySettings(overrides={"epochs": 1}))
+def test_rows_that_are_one_run_are_not_compared(folder: SampleStudy) -> None:
+    folder = SampleStudy(folder.path, StudySettings(overrides={"epochs": 1}))
     folder.start()
     add(folder, "20", (0.1,), "scratch.epochs")
     assert "there is nothing to compare" in sentence(folder, "scratch.epochs")
 
 
-def test_a_single_run_beside_what_the_report_quotes(folder: StudyFolder) -> None:
+def test_a_single_run_beside_what_the_report_quotes(folder: SampleStudy) -> None:
     assert sentence(folder, "scratch.template") == "No result yet."
     add(folder, "template", (0.09, 0.10), "scratch.template")
     assert "; the report quotes 0.09." in sentence(folder, "scratch.template")
 
 
-def test_the_row_that_diverges_in_the_report(folder: StudyFolder) -> None:
+def test_the_row_that_diverges_in_the_report(folder: SampleStudy) -> None:
     config = row_config("transfer.diverging", "LR = 5e-2")
     assert sentence(folder, "transfer.diverging") == "No result yet; in the report the loss diverges."
     folder.add(make_diverged(config, 0), make_diverged(config, 1))

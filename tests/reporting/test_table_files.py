@@ -10,7 +10,7 @@ from caltech_exp.catalog import THE_REPORT
 from caltech_exp.reporting.grid import Column, Grid, grid_block, shown
 from caltech_exp.reporting.page import make_report, open_gallery
 from caltech_exp.reporting.table_files import neutral, to_csv, write_tables
-from tests.reporting.conftest import StudyFolder, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 HOSTILE = '=HYPERLINK("x"), a "b" & 50 % $c_d$ #{e} ~^\\ <f> | g'
@@ -50,7 +50,7 @@ def test_amounts_keep_three_digits(value: float, text: str) -> None:
     assert shown(Column("hours", "amount"), value) == text
 
 
-def test_every_table_is_a_file_and_old_ones_go(folder: StudyFolder, tmp_path: Path) -> None:
+def test_every_table_is_a_file_and_old_ones_go(folder: SampleStudy, tmp_path: Path) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.3), make_result(CONFIG, 1, 0.4))
     out = tmp_path / "out"

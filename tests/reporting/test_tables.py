@@ -9,7 +9,7 @@ from scipy import stats
 from caltech_exp.config import run_id
 from caltech_exp.study.results import DataRecord, Device
 from caltech_exp.study.study import StudySettings
-from tests.reporting.conftest import CODE, Page, StudyFolder, line_of, make_diverged, make_result, row_config
+from tests.reporting.conftest import CODE, Page, SampleStudy, line_of, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
 VALUES = (0.291, 0.305, 0.3183)
@@ -19,7 +19,7 @@ def runs_of(seeds: int = 3) -> list[str]:
     return [run_id(CONFIG, seed) for seed in range(seeds)]
 
 
-def test_mean_and_std_are_those_of_the_final_accuracies(folder: StudyFolder, page: Page) -> None:
+def test_mean_and_std_are_those_of_the_final_accuracies(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(*(make_result(CONFIG, seed, value) for seed, value in enumerate(VALUES)))
     mean, std = statistics.fmean(VALUES), statistics.pstdev(VALUES)
@@ -43,13 +43,13 @@ def test_mean_and_std_are_those_of_the_final_accuracies(folder: StudyFolder, pag
     ]
 
 
-def test_the_last_epoch_counts_not_the_best(folder: StudyFolder, page: Page) -> None:
+def test_the_last_epoch_counts_not_the_best(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.25, best_val_accuracy=0.9))
     assert line_of(page(folder), "scratch.lr", "1e-2")[1] == "0.250"
 
 
-def test_a_single_run_has_no_spread(folder: StudyFolder, page: Page) -> None:
+def test_a_single_run_has_no_spread(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 4, 0.25))
     cells = line_of(page(folder), "scratch.lr", "1e-2")
@@ -57,7 +57,7 @@ def test_a_single_run_has_no_spread(folder: StudyFolder, page: Page) -> None:
     assert cells[-1] == "1 of 4 runs; 3 not submitted"
 
 
-def test_rows_are_measured_against_all_seeds_of_the_study(folder: StudyFolder, page: Page) -> None:
+def test_rows_are_measured_against_all_seeds_of_the_study(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.submit(*runs_of(1), seeds=(0,))
     folder.add(make_result(CONFIG, 0))
@@ -70,7 +70,7 @@ def test_rows_are_measured_against_all_seeds_of_the_study(folder: StudyFolder, p
     assert line_of(text, "scratch.lr", "5e-2")[-1] == "not submitted"
 
 
-def test_a_table_without_reported_values_has_no_columns_for_them(folder: StudyFolder, page: Page) -> None:
+def test_a_table_without_reported_values_has_no_columns_for_them(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(row_config("transfer.freezing", "convolutional"), 0, 0.5))
     assert line_of(page(folder), "transfer.freezing", "convolutional") == [
@@ -84,7 +84,7 @@ def test_a_table_without_reported_values_has_no_columns_for_them(folder: StudyFo
     ]
 
 
-def test_failed_damaged_and_queued_runs_are_said_and_explained(folder: StudyFolder, page: Page) -> None:
+def test_failed_damaged_and_queued_runs_are_said_and_explained(folder: SampleStudy, page: Page) -> None:
     folder.start()
     names = runs_of(4)
     folder.submit(*names, seeds=range(4))
@@ -102,7 +102,7 @@ def test_failed_damaged_and_queued_runs_are_said_and_explained(folder: StudyFold
     assert f"- `{names[2]}` damaged: result.json: it is not whole JSON" in text
 
 
-def test_diverged_runs_are_not_averaged_in(folder: StudyFolder, page: Page) -> None:
+def test_diverged_runs_are_not_averaged_in(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.3), make_result(CONFIG, 1, 0.4), make_diverged(CONFIG, 2))
     cells = line_of(page(folder), "scratch.lr", "1e-2")
@@ -110,7 +110,7 @@ def test_diverged_runs_are_not_averaged_in(folder: StudyFolder, page: Page) -> N
     assert cells[-1] == "2 of 3 runs; 1 diverged"
 
 
-def test_a_row_that_only_diverges_says_so(folder: StudyFolder, page: Page) -> None:
+def test_a_row_that_only_diverges_says_so(folder: SampleStudy, page: Page) -> None:
     config = row_config("transfer.diverging", "LR = 5e-2")
     folder.start()
     folder.add(*(make_diverged(config, seed) for seed in range(3)))
@@ -121,12 +121,12 @@ def test_a_row_that_only_diverges_says_so(folder: StudyFolder, page: Page) -> No
     assert cells[-1] == "0 of 4 runs; 3 diverged; 1 not submitted; diverges in the report"
 
 
-def test_a_row_nobody_submitted(folder: StudyFolder, page: Page) -> None:
+def test_a_row_nobody_submitted(folder: SampleStudy, page: Page) -> None:
     folder.start()
     assert line_of(page(folder), "scratch.lr", "1e-2")[-1] == "not submitted"
 
 
-def test_a_run_of_two_tables_counts_in_both_and_once_in_all(folder: StudyFolder, page: Page) -> None:
+def test_a_run_of_two_tables_counts_in_both_and_once_in_all(folder: SampleStudy, page: Page) -> None:
     config = row_config("scratch.epochs", "30")
     folder.start()
     folder.add(make_result(config, 0, 0.44))
@@ -135,7 +135,7 @@ def test_a_run_of_two_tables_counts_in_both_and_once_in_all(folder: StudyFolder,
     assert "1 of 120 runs finished; 119 not submitted." in text
 
 
-def test_results_of_another_data_set_are_listed_and_not_counted(folder: StudyFolder, page: Page) -> None:
+def test_results_of_another_data_set_are_listed_and_not_counted(folder: SampleStudy, page: Page) -> None:
     other = DataRecord(fingerprint="f" * 16, stand_in=False, train_images=9, val_images=9, test_images=9)
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.3), make_result(CONFIG, 1, 0.9, data=other))
@@ -147,8 +147,8 @@ def test_results_of_another_data_set_are_listed_and_not_counted(folder: StudyFol
 
 
 @pytest.mark.parametrize("others", [{}, {"momentum": 0.5, "batch_size": 64, "workers": 0}])
-def test_rows_that_overrides_make_one_run(folder: StudyFolder, page: Page, others: dict[str, float]) -> None:
-    folder = StudyFolder(folder.path, StudySettings(overrides={**others, "epochs": 1}))
+def test_rows_that_overrides_make_one_run(folder: SampleStudy, page: Page, others: dict[str, float]) -> None:
+    folder = SampleStudy(folder.path, StudySettings(overrides={**others, "epochs": 1}))
     folder.start()
     folder.add(make_result(folder.settings.apply(row_config("scratch.epochs", "60")), 0, 0.2))
     text = page(folder)
@@ -156,7 +156,7 @@ def test_rows_that_overrides_make_one_run(folder: StudyFolder, page: Page, other
     assert "Rows 20, 30, 40, 50 and 60 are the same run in this study, because of the override `epochs=1`." in text
 
 
-def test_settings_are_in_the_reports_words(folder: StudyFolder, page: Page) -> None:
+def test_settings_are_in_the_reports_words(folder: SampleStudy, page: Page) -> None:
     text = page(folder)
     assert "Settings (Figure 4): AlexNet, from scratch, all layers trained" in text
     assert "Settings (Figure 9): AlexNet, pretrained on ImageNet" in text
@@ -165,13 +165,13 @@ def test_settings_are_in_the_reports_words(folder: StudyFolder, page: Page) -> N
     assert "layers trained" not in shared.lower()
 
 
-def test_mixed_devices_are_flagged_at_the_row(folder: StudyFolder, page: Page) -> None:
+def test_mixed_devices_are_flagged_at_the_row(folder: SampleStudy, page: Page) -> None:
     folder.start()
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, device=Device(type="cpu", name="EPYC")))
     assert line_of(page(folder), "scratch.lr", "1e-2")[-1] == "2 of 3 runs; 1 not submitted; mixed devices"
 
 
-def test_mixed_code_and_libraries_are_flagged_too(folder: StudyFolder, page: Page) -> None:
+def test_mixed_code_and_libraries_are_flagged_too(folder: SampleStudy, page: Page) -> None:
     folder.start()
     other = CODE.model_copy(update={"commit": "b" * 40})
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, code=other, libraries={"torch": "2.9"}))

@@ -13,6 +13,7 @@ from caltech_exp.monitoring.render import tail
 from caltech_exp.monitoring.report_job import report_line
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Corrupt
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import read_sign
 from caltech_exp.study.manifest import (
     Manifest,
@@ -20,7 +21,6 @@ from caltech_exp.study.manifest import (
     SubmittedTask,
     read_manifests,
     recorded_log,
-    write_manifest,
 )
 from caltech_exp.study.study import StudySettings
 
@@ -44,7 +44,7 @@ MANIFEST = Manifest(
 
 def written(runs: Path, **changes: object) -> Manifest | Corrupt:
     """A manifest with other content, as it is read."""
-    write_manifest(runs, MANIFEST)
+    StudyFolder(runs).write_manifest(MANIFEST)
     path = runs / "submissions" / ID / "manifest.json"
     path.write_text(json.dumps({**MANIFEST.model_dump(mode="json"), **changes}))
     (found,) = read_manifests(runs)
@@ -115,7 +115,7 @@ def test_a_log_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
 
 
 def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
-    write_manifest(tmp_path, MANIFEST)
+    StudyFolder(tmp_path).write_manifest(MANIFEST)
     folder = tmp_path / "submissions" / ID
     state = {"waiting": [], "running": ["local-0"], "jobs": {"local-0": "../../../secret"}}
     (folder / "queue.json").write_text(json.dumps(state))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from caltech_exp.config import RunConfig
 from caltech_exp.records import read_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, read_manifests
 from caltech_exp.study.results import FAILURE, RESULT, Failure, read_result
-from caltech_exp.study.study import STUDY, StudySettings, read_study
-from tests.reporting.conftest import StudyFolder, make_result
+from caltech_exp.study.study import STUDY, StudySettings
+from tests.reporting.conftest import SampleStudy, make_result
 from tests.tools.bad_inputs import Reader, as_json, damaged_bytes, damaged_value, generated
 
 CONFIG = RunConfig(epochs=2)
@@ -24,7 +25,7 @@ RUN = f"{CONFIG.id}-s0"
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A study with a result, a failure and a manifest."""
-    study = StudyFolder(tmp_path / "runs", StudySettings(overrides={"epochs": 2, "lr": 0.01, "weights": "none"}))
+    study = SampleStudy(tmp_path / "runs", StudySettings(overrides={"epochs": 2, "lr": 0.01, "weights": "none"}))
     study.start()
     study.submit(RUN)
     study.add(make_result(CONFIG, 0))
@@ -41,7 +42,7 @@ def one_manifest(runs: Path) -> object:
     [
         (f"{RUN}/{RESULT}", lambda runs: read_result(runs / RUN)),
         (f"{RUN}/{FAILURE}", lambda runs: read_record(runs / RUN / FAILURE, Failure)),
-        (STUDY, read_study),
+        (STUDY, lambda runs: StudyFolder(runs).study()),
         (f"{SUBMISSIONS}/first/{MANIFEST}", one_manifest),
     ],
 )

@@ -16,6 +16,7 @@ from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import Snapshot, code_version
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import (
     SUBMISSIONS,
     AggregationJob,
@@ -23,7 +24,6 @@ from caltech_exp.study.manifest import (
     SubmittedTask,
     job_comment,
     read_manifests,
-    write_manifest,
 )
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.recovery import adopt
@@ -88,7 +88,7 @@ def unsure(tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPa
         user="me",
         uid=os.geteuid(),
     )
-    write_manifest(runs, manifest)
+    StudyFolder(runs).write_manifest(manifest)
     return manifest
 
 
@@ -131,7 +131,7 @@ def test_one_that_died_half_way_is_finished(unsure: Manifest, tmp_path: Path) ->
     runs = tmp_path / "runs"
     in_queue(tmp_path, *ARRAY)
     adopt(runs, [unsure], (), Slurm(5))
-    write_manifest(runs, unsure)
+    StudyFolder(runs).write_manifest(unsure)
     found, _ = adopt(runs, [unsure], (), Slurm(5))
     assert jobs(found) == ["7_0", "7_1", "7_2"]
     assert not (tmp_path / "scancel").exists()
@@ -200,7 +200,7 @@ def test_nothing_is_unpickled(unsure: Manifest, tmp_path: Path) -> None:
 def test_another_users_submission_is_left_as_it_is(unsure: Manifest, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     theirs = unsure.model_copy(update={"uid": os.geteuid() + 1, "user": "anna"})
-    write_manifest(runs, theirs)
+    StudyFolder(runs).write_manifest(theirs)
     before = sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir())
     in_queue(tmp_path, *(f"{line}|{theirs.uid}" for line in (*ARRAY, REPORT)))
     assert adopt(runs, [theirs], (), Slurm(5)) == ([theirs], [])

@@ -13,8 +13,9 @@ from caltech_exp.config import PIN, RunConfig
 from caltech_exp.models.custom import save_network
 from caltech_exp.models.weights import sha256
 from caltech_exp.provenance import CodeVersion
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.plan import expand
-from caltech_exp.study.study import Study, StudyData, StudyFile, read_study, require_same, write_study
+from caltech_exp.study.study import Study, StudyData, StudyFile
 from caltech_exp.submission.preflight import check_weights_files, unpinned
 from caltech_exp.submission.request import Request, parse_request
 from tests.conftest import SMALL, Command
@@ -75,7 +76,7 @@ def begin(there: Path, request: Request) -> Study:
     """The record that a submission of the request leaves."""
     code = CodeVersion(version="0", commit=None, dirty=None)
     study = Study(settings=request.settings, file=request.file, data=DATA, created="now", code=code)
-    write_study(there / "runs", study)
+    StudyFolder(there / "runs").write_study(study)
     for network in request.networks:
         save_network(network)
     return study
@@ -165,14 +166,17 @@ def test_imagenet_weights_come_to_a_study_as_its_rows_need_them(stand_in_weights
     study = begin(tmp_path, first)
     shutil.copy(stand_in_weights / "alexnet.pth", tmp_path)
     both = of("all")
-    require_same(study, both.settings, DATA, tmp_path)
+    folder = StudyFolder(tmp_path / "runs")
+    folder.require_same(both.settings, DATA)
     whole = study.settings.joined(both.settings)
     assert whole == both.settings
-    require_same(study.model_copy(update={"settings": whole}), first.settings, DATA, tmp_path)
+    folder.write_study(study.model_copy(update={"settings": whole}))
+    folder.require_same(first.settings, DATA)
+    folder.write_study(study)
     torch.save({"fc.bias": torch.zeros(1)}, tmp_path / "resnet18.pth")
     for other in (of("resnet").settings, parse_request(["section=resnet"]).settings):
         with pytest.raises(UserError, match=r"holds a study with imagenet_weights\[resnet18\]="):
-            require_same(study, other, DATA, tmp_path)
+            folder.require_same(other, DATA)
 
 
 def test_own_networks_with_weights_start_a_study(
@@ -197,7 +201,7 @@ def test_own_networks_with_weights_start_a_study(
     save(there / "net.pth", 102, 3.0)
     assert "3 runs of 3 configurations: 2 finished, 1 pending" in submit(*words, "dry_run=true").stdout
     assert "nothing to queue" in submit("section=all", *words[2:]).stdout
-    study = read_study(tmp_path / "runs")
+    study = StudyFolder(tmp_path / "runs").study()
     assert study is not None
     assert study.file is not None
     assert set(study.file.weights) == {"net.pth", "other/net.pth"}

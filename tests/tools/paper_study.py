@@ -7,7 +7,8 @@ from caltech_exp.config import RunConfig
 from caltech_exp.files import utc_now
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import write_record as write
-from caltech_exp.study.manifest import Manifest, SubmittedTask, write_manifest
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import (
     FAILURE,
@@ -20,7 +21,7 @@ from caltech_exp.study.results import (
     Progress,
     Result,
 )
-from caltech_exp.study.study import Study, StudyData, StudySettings, write_study
+from caltech_exp.study.study import Study, StudyData, StudySettings
 
 CODE = CodeVersion(version="0", commit=None, dirty=None)
 DATA = StudyData(
@@ -36,10 +37,9 @@ def write_paper_study(
 ) -> list[PlannedRun]:
     """The study and its one submission to Slurm, an array of a task per run; returns the runs."""
     plan = expand(THE_REPORT.select(tables=tables), tuple(range(seeds)), StudySettings())
-    write_study(runs, Study(settings=StudySettings(), data=DATA, created=utc_now(), code=CODE))
+    StudyFolder(runs).write_study(Study(settings=StudySettings(), data=DATA, created=utc_now(), code=CODE))
     tasks = tuple(SubmittedTask(array=0, index=k, job=f"{JOB}_{k}", runs=(r.id,)) for k, r in enumerate(plan))
-    write_manifest(
-        runs,
+    StudyFolder(runs).write_manifest(
         Manifest(
             id=SUBMISSION, executor="slurm", job_names=("scratch.runs",), settings=StudySettings(),
             tasks=tasks,

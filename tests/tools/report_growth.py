@@ -24,8 +24,9 @@ from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.records import write_record
 from caltech_exp.reporting.markup import table
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import RESULT, Result, read_result
-from caltech_exp.study.study import STUDY, read_study, run_folders
+from caltech_exp.study.study import STUDY
 from tests.tools.simulate import main as simulate
 
 AGGREGATE = CHECKOUT / "reports" / "aggregate.py"
@@ -60,10 +61,10 @@ def main(argv: Sequence[str]) -> int:
     runs, out = folder / f"runs-{options.seeds}", folder / f"report-{options.seeds}"
     if not (runs / STUDY).exists():
         simulate([f"out={runs}", f"seeds={options.seeds}"])
-    study = read_study(runs)
+    study = StudyFolder(runs).study()
     if study is None or not study.data.simulated:
         raise UserError(f"{runs} holds a study that is not simulated; give another folder=")
-    files = sum(1 for path in run_folders(runs) if (path / RESULT).exists())
+    files = sum(1 for path in StudyFolder(runs).run_folders() if (path / RESULT).exists())
     shutil.rmtree(out, ignore_errors=True)
     first = _report(runs, out)
     again, same = [], []
@@ -105,7 +106,7 @@ def _report(runs: Path, out: Path) -> Measured:
 
 def _replace_one(runs: Path, number: int) -> None:
     """A new result in place of one: its curve is its old one backwards, but for the last epoch."""
-    folder = list(run_folders(runs))[number]
+    folder = list(StudyFolder(runs).run_folders())[number]
     result = read_result(folder)
     if not isinstance(result, Result):
         raise UserError(f"{folder} holds no result; delete {runs} and start again")

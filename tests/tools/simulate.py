@@ -33,10 +33,11 @@ from caltech_exp.files import user_path, utc_now
 from caltech_exp.provenance import CodeVersion, code_version
 from caltech_exp.records import write_record
 from caltech_exp.standin import CLASSES, COMMON
-from caltech_exp.study.manifest import Manifest, SubmittedTask, write_manifest
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import RESULT, DataRecord, Device, Epoch, Matrix, Result, encode
-from caltech_exp.study.study import Study, StudyData, StudySettings, write_study
+from caltech_exp.study.study import Study, StudyData, StudySettings
 
 Counts = NDArray[np.int64]
 LARGE_SHARE = {
@@ -302,9 +303,8 @@ def write_simulated_study(out: Path, seeds: Sequence[int], counts: ImageCounts) 
     tasks = tuple(
         SubmittedTask(array=0, index=number, job=SUBMISSION, runs=(run.id,)) for number, run in enumerate(runs)
     )
-    write_study(out, Study(settings=settings, data=data, created=utc_now(), code=code))
-    write_manifest(
-        out,
+    StudyFolder(out).write_study(Study(settings=settings, data=data, created=utc_now(), code=code))
+    StudyFolder(out).write_manifest(
         Manifest(
             id=SUBMISSION,
             executor="local",

@@ -11,8 +11,8 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.reporting.banner import SIMULATED_PICTURE, cautions, picture_caution
 from caltech_exp.reporting.collect import Collected, collect
 from caltech_exp.reporting.measured import measure
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, decode, read_result
-from caltech_exp.study.study import read_study, run_folders
 from tests.conftest import Command
 from tests.tools.simulate import counts_of, invented_counts, main
 
@@ -71,10 +71,10 @@ def test_learning_rate_steps_and_last_epoch(simulated: Path) -> None:
 
 
 def test_everything_says_that_it_is_simulated(simulated: Path, collected: Collected) -> None:
-    study = read_study(simulated)
+    study = StudyFolder(simulated).study()
     assert study is not None
     assert study.data.simulated
-    read = [read_result(folder) for folder in run_folders(simulated)]
+    read = [read_result(folder) for folder in StudyFolder(simulated).run_folders()]
     assert all(isinstance(one, Result) and one.data.simulated for one in read)
     assert "simulated" in cautions(collected)[0].page
     assert picture_caution(collected, RunConfig()) == SIMULATED_PICTURE

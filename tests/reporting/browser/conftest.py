@@ -14,7 +14,7 @@ from caltech_exp.reporting.html_page import to_html
 from caltech_exp.reporting.page import report_page
 from caltech_exp.study.results import Device
 from tests.reporting.browser.visits import FAILED, HOSTILE, WIDE, Open, Theme, Visit
-from tests.reporting.conftest import StudyFolder, make_diverged, make_result, row_config
+from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 def file(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     """The report of a study whose names, paths and errors do their worst, of two runs a row."""
     folder = tmp_path_factory.mktemp("page")
-    study = StudyFolder(folder / "a 'study' & <b> $x$")
+    study = SampleStudy(folder / "a 'study' & <b> $x$")
     study.start(root=HOSTILE)
     for section in THE_REPORT.sections:
         for table in section.tables:

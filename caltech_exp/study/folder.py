@@ -1,0 +1,133 @@
+"""The folder of a study.
+
+RUNS/study.json                         settings, study file, data set, when it was started, by which code
+RUNS/networks/<user id>/                files of the users' own networks
+RUNS/<run id>/                          what a run leaves (results.py, lease.py), and its checkpoint
+RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
+RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
+RUNS/sources/<user id>/<hash>/          the source code that the tasks of submissions run
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from caltech_exp.catalog import THE_REPORT
+from caltech_exp.cli import UserError
+from caltech_exp.files import folder_if_it_succeeds, locked
+from caltech_exp.records import Corrupt, read_record, write_record
+from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, Manifest, read_manifests
+from caltech_exp.study.results_cache import PastRun, past_runs, run_names
+from caltech_exp.study.study import STUDY, Study, StudyData, StudyFile, StudySettings
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    path: Path
+
+    def study(self) -> Study | None:
+        """The record of the study, None if the folder holds none."""
+        study = read_record(self.path / STUDY, Study)
+        if isinstance(study, Corrupt):
+            raise UserError(study.complaint("restore it, or use another runs= folder"))
+        return study
+
+    def require_study(self) -> Study:
+        """The same; UserError if the folder holds none."""
+        if study := self.study():
+            return study
+        raise UserError(f"runs={self.path} holds no study; submit one with jobs/submit.py, or name another folder")
+
+    def write_study(self, study: Study) -> None:
+        write_record(self.path, STUDY, study)
+
+    def require_same(self, settings: StudySettings, data: StudyData, file: StudyFile | None = None) -> None:
+        """Raises UserError if the folder holds a study with other settings, data, or another study file.
+
+        The content of the same study file may have changed: rows and tables are added as a study goes on.
+        """
+        study = self.study()
+        if study is None:
+            return
+        recorded, requested = (
+            f"the study {study_file.name}" if study_file else "the report's study"
+            for study_file in (study.file, file)
+        )
+        if recorded != requested:
+            raise UserError(
+                f"{self.path} holds {recorded}, but this command submits {requested}; choose another runs= folder"
+            )
+        catalog = file.catalog if file else THE_REPORT
+        if not study.settings.joined(settings).same_results(settings.joined(study.settings), catalog):
+            raise UserError(
+                f"{self.path} holds a study with {study.settings}, but this command sets {settings}; "
+                "repeat those settings or choose another runs= folder"
+            )
+        if study.data.fingerprint != data.fingerprint:
+            raise UserError(
+                f"{self.path} holds a study of the {study.data}, but this command uses the {data}; "
+                "give the same data= or choose another runs= folder"
+            )
+
+    def manifests(self) -> list[Manifest]:
+        """The manifests of all submissions, oldest first.
+
+        Raises UserError if one cannot be read: submitting without it could train a run twice.
+        """
+        manifests = []
+        for manifest in read_manifests(self.path):
+            if isinstance(manifest, Corrupt):
+                raise UserError(
+                    manifest.complaint(
+                        f"which jobs it submitted is unknown, so remove {manifest.path.parent} once none is queued"
+                    )
+                )
+            manifests.append(manifest)
+        return manifests
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        write_record(self.submission(manifest.id), MANIFEST, manifest)
+
+    def past_runs(self, fingerprint: str | None, *, keep: bool = True) -> dict[str, PastRun]:
+        """Run id -> its result in short; see results_cache.past_runs."""
+        return past_runs(self.path, fingerprint, keep=keep)
+
+    def run(self, run_id: str) -> Path:
+        return self.path / run_id
+
+    def run_names(self) -> list[str]:
+        """The ids of all runs that wrote anything, sorted."""
+        return run_names(self.path)
+
+    def run_folders(self) -> list[Path]:
+        return [self.run(name) for name in self.run_names()]
+
+    def submission(self, submission_id: str) -> Path:
+        return self.path / SUBMISSIONS / submission_id
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the submission lock: two commands at once cannot submit the same run.
+
+        If the block fails and leaves no study, the folders made for the lock are removed. Raises UserError if the
+        folder cannot be written, in the block too (disk full, no permission), but OSError for ESTALE: another
+        folder would not help.
+        """
+        file = self.path / SUBMISSIONS / ".lock"
+        waiting = f"another command submits into {self.path} or cancels its jobs; waiting for it"
+        try:
+            with folder_if_it_succeeds(file.parent), locked(file, waiting):
+                try:
+                    yield
+                except BaseException:
+                    if not (self.path / STUDY).exists():
+                        file.unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise
+            raise UserError(
+                f"runs folder {self.path} cannot be written ({error.strerror}); use another runs= folder"
+            ) from None
