@@ -21,7 +21,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest
 from caltech_exp.study.plan import expand
 from caltech_exp.study.study import Study
-from caltech_exp.submission.request import names, table_names
+from caltech_exp.submission.request import split_names, split_table_names
 
 END_SECONDS = 130.0
 """How long to wait for tasks on this machine, which are killed two minutes after they were told to end."""
@@ -94,7 +94,7 @@ def _chosen(options: CancelOptions, study: Study, manifests: Sequence[Manifest])
     """The runs whose tasks are to end; None for everything."""
     if not options.section and not options.table:
         return None
-    tables = study.catalog.select(names("section", options.section), table_names(options.table))
+    tables = study.catalog.select(split_names("section", options.section), split_table_names(options.table))
     seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
     return {run.id for run in expand(tables, seeds, study.settings)}
 

@@ -7,18 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from caltech_exp.bootstrap import look_again
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, run_command_line
 from caltech_exp.data.pack_format import PackKey
 from caltech_exp.data.splits import DataSet, check_images
-from caltech_exp.executors.slurm_queries import Slurm, default_profile
-from caltech_exp.files import user_path
+from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.held_jobs import release_held
 from caltech_exp.monitoring.queued_runs import packs_on_their_way, study_jobs
 from caltech_exp.monitoring.report_job import wait_for_report
 from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, states_of
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
-from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile
+from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.profiles.sbatch_options import variables_line
 from caltech_exp.provenance import code_version
 from caltech_exp.study.folder import StudyFolder
@@ -56,11 +54,8 @@ from caltech_exp.submission.submission import (
 def main(argv: Sequence[str]) -> int:
     """Submit, or show the plan; the exit status. Raises UserError for anything the user can mend."""
     request = parse_request(argv)
-    profile = load_profile(request.options.profile or default_profile(), request.profile)
+    profile, runs = request.profile, request.runs
     use_torch_home(profile)
-    runs = user_path(request.options.runs, "runs")
-    if look_again(runs.exists) and not look_again(runs.is_dir):
-        raise UserError(f"runs={runs} is not a folder; name another")
     plan = expand(request.tables, request.seeds, request.settings)
     if request.options.dry_run:
         return dry_run(request, profile, runs, plan)
@@ -246,7 +241,7 @@ def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...
 
 
 def _where(request: Request, profile: Profile, submission: Submission) -> str:
-    name = f"profile {request.options.profile or profile.executor}{request.profile}"
+    name = request.profile_name
     excluded = avoiding(profile, submission.excluded_nodes).exclude if isinstance(profile, SlurmProfile) else None
     return f"{name}, not on {excluded}" if excluded else name
 

@@ -15,7 +15,6 @@ from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet
-from caltech_exp.files import user_path
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.run_status import DONE, RunState
 from caltech_exp.study.study import StudyData, StudySettings
@@ -90,7 +89,7 @@ class Submission:
     @property
     def study(self) -> str:
         """The name of the study, which its jobs carry in squeue."""
-        return user_path(self.request.options.runs, "runs").name
+        return self.request.runs.name
 
     @property
     def preparation_name(self) -> str:

@@ -11,7 +11,6 @@ from caltech_exp.profiles.profile import (
     CpuJobs,
     LocalProfile,
     SlurmProfile,
-    load_profile,
     parse_profile,
     take_profile_words,
 )
@@ -114,9 +113,10 @@ def test_any_words_are_understood_or_refused(pairs: list[tuple[str, str]]) -> No
 
 
 def test_they_are_part_of_a_request() -> None:
-    request = parse_request(["section=scratch", "profile.max_parallel=2", "lr=0.1"])
+    request = parse_request(["section=scratch", "profile=local", "profile.max_parallel=2", "lr=0.1"])
     assert request.settings.overrides == {"lr": 0.1}
-    assert load_profile("local", request.profile).max_parallel == 2
+    assert request.profile.max_parallel == 2
+    assert request.profile_name == "profile local with profile.max_parallel=2"
 
 
 def test_submit_says_what_it_changes(

@@ -29,9 +29,7 @@ def test_labels_of_rows_may_hold_commas() -> None:
 def test_settings_that_do_not_fit_a_row_that_was_not_asked_for(tmp_path: Path) -> None:
     network = tmp_path / "nets.py"
     network.write_text("import torch\n\n\ndef tiny(num_classes):\n    return torch.nn.Linear(1, num_classes)\n")
-    with pytest.raises(
-        UserError, match="settings hold for the whole study, whatever is submitted of it"
-    ) as caught:
+    with pytest.raises(UserError, match="settings apply to all rows of the study, submitted or not") as caught:
         parse_request(["section=scratch", f"model={network}:tiny", f"runs={tmp_path / 'runs'}"])
     assert str(caught.value).startswith("transfer.diverging=LR = 5e-2 with model=")
 
@@ -76,8 +74,8 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         (["section=all", "profile.partition"], "'profile.partition' has no value; write profile.partition=VALUE"),
         (["section=all", "runs_per_task=0"], "runs_per_task=0: "),
         (["section=all", "imagenet_weights=/nowhere"], "there is no such folder; give one with state dicts"),
-        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth not there"),
-        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth not there"),
+        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth missing"),
+        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth missing"),
     ],
 )
 def test_wrong_words(words: list[str], message: str) -> None:
@@ -105,7 +103,7 @@ def test_only_weights_that_the_rows_use_must_be_there(stand_in_weights: Path, tm
     ):
         parse_request(["section=all", folder])
     (tmp_path / "alexnet.pth").unlink()
-    with pytest.raises(UserError, match=r"alexnet\.pth not there; put state dicts there"):
+    with pytest.raises(UserError, match=r"alexnet\.pth missing; put the state dicts there"):
         parse_request(["section=transfer", folder])
 
 
