@@ -28,7 +28,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-PACKAGES = ("caltech_exp", "jobs", "reports")
+PACKAGE = "caltech_exp"
+"""All that a snapshot holds. Packages named `jobs` or `reports` on a node are the user's own."""
 INDEX = "files.sha256"
 """Lists every file of a snapshot as sha256sum(1) does. The start of its own SHA-256 is the snapshot's name."""
 NAME_DIGITS = 16
@@ -92,7 +93,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
     def install(self) -> None:
         """Answer for the packages before everything else; what of them was imported already is dropped."""
         global running
-        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             if name != __name__:
                 del sys.modules[name]
         sys.meta_path.insert(0, self)
@@ -107,7 +108,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
 
     def find_spec(self, fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:
         """Raises ModuleNotFoundError for a module that the snapshot lacks: no other finder is asked for it."""
-        if fullname.partition(".")[0] not in PACKAGES:
+        if fullname.partition(".")[0] != PACKAGE:
             return None
         place, is_package = self._place(fullname)
         spec = importlib.machinery.ModuleSpec(

@@ -1,6 +1,6 @@
 """What a submission runs and was made in: a copy of the source, and a record of the environment.
 
-RUNS/sources/<user id>/<hash>/   the packages, snapshot.json with their version, and files.sha256
+RUNS/sources/<user id>/<hash>/   the package, snapshot.json with its version, and files.sha256
 
 files.sha256 lists every other file with its SHA-256, and the snapshot's name is the start of its own. The name
 stands for every byte: a task runs the snapshot only if all of it is there (caltech_exp/bootstrap.py). Submissions
@@ -23,7 +23,7 @@ from pathlib import Path
 from caltech_exp.bootstrap import (
     INDEX,
     NAME_DIGITS,
-    PACKAGES,
+    PACKAGE,
     THIS,
     UntrustedError,
     check_own_folder,
@@ -128,8 +128,6 @@ def _text(value: str) -> str:
 
 
 SOURCES = "sources"
-NO_CODE = ("__pycache__", "reproduction")
-"""Folders of the packages without code: what Python compiles, and kept results (reports/reproduction)."""
 
 
 def snapshots_folder(runs: Path) -> Path:
@@ -196,14 +194,13 @@ def _close(folder: Path) -> None:
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    """Relative path -> content of all files of the packages, without hidden ones and NO_CODE."""
-    found = {}
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            parts = path.relative_to(root).parts
-            if not any(part in NO_CODE or part.startswith(".") for part in parts) and path.is_file():
-                found["/".join(parts)] = path.read_bytes()
-    return found
+    """Relative path -> content of all files of the package, without hidden ones and what Python compiles."""
+    files = {}
+    for path in sorted((root / PACKAGE).rglob("*")):
+        parts = path.relative_to(root).parts
+        if not any(part == "__pycache__" or part.startswith(".") for part in parts) and path.is_file():
+            files["/".join(parts)] = path.read_bytes()
+    return files
 
 
 def _write(folder: Path, path: str, content: bytes) -> None:

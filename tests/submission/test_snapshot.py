@@ -16,11 +16,11 @@ CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=True)
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A small one."""
-    for package in ("caltech_exp", "jobs", "reports"):
+    for package in ("caltech_exp", "caltech_exp/study", "caltech_exp/reporting"):
         (tmp_path / "checkout" / package).mkdir(parents=True)
         (tmp_path / "checkout" / package / "__init__.py").write_text("")
-    (tmp_path / "checkout" / "reports" / "web").mkdir()
-    (tmp_path / "checkout" / "reports" / "web" / "page.css").write_text("x")
+    (tmp_path / "checkout" / "caltech_exp" / "reporting" / "web").mkdir()
+    (tmp_path / "checkout" / "caltech_exp" / "reporting" / "web" / "page.css").write_text("x")
     return tmp_path / "checkout"
 
 
@@ -32,18 +32,25 @@ def test_a_snapshot_is_shared_until_the_code_changes(checkout: Path, tmp_path: P
     first = take_snapshot(tmp_path, CODE, checkout)
     assert first.new
     assert first.folder == snapshots_folder(tmp_path) / str(first.code.source)
-    packages = {f"{package}/__init__.py" for package in ("caltech_exp", "jobs", "reports")}
-    assert files(first.folder) == {*packages, "reports/web/page.css", "snapshot.json", "files.sha256"}
+    packages = {
+        f"{package}/__init__.py" for package in ("caltech_exp", "caltech_exp/study", "caltech_exp/reporting")
+    }
+    assert files(first.folder) == {
+        *packages,
+        "caltech_exp/reporting/web/page.css",
+        "snapshot.json",
+        "files.sha256",
+    }
     subprocess.run(["sha256sum", "--quiet", "-c", "files.sha256"], cwd=first.folder, check=True)
     # What an editor and Python leave in a checkout is no change, nor what Python compiles in a snapshot.
-    (checkout / "jobs" / ".submit.py.swp").write_text("half a line")
+    (checkout / "caltech_exp" / "study" / ".submit.py.swp").write_text("half a line")
     for place in (checkout, first.folder):
-        (place / "jobs" / "__pycache__").mkdir()
-        (place / "jobs" / "__pycache__" / "submit.pyc").write_text("")
+        (place / "caltech_exp" / "study" / "__pycache__").mkdir()
+        (place / "caltech_exp" / "study" / "__pycache__" / "submit.pyc").write_text("")
     again = take_snapshot(tmp_path, CODE, checkout)
     assert (again.folder, again.code, again.new) == (first.folder, first.code, False)
 
-    (checkout / "jobs" / "task.py").write_text("# changed")
+    (checkout / "caltech_exp" / "study" / "task.py").write_text("# changed")
     changed = take_snapshot(tmp_path, CODE, checkout)
     committed = take_snapshot(tmp_path, CODE.model_copy(update={"commit": "b" * 40, "dirty": False}), checkout)
     assert len({first.folder, changed.folder, committed.folder}) == 3
