@@ -198,23 +198,27 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def run_command_line(main: Callable[[Sequence[str]], int], synopsis: str) -> NoReturn:
+def run_command_line(
+    main: Callable[[Sequence[str]], int], synopsis: str, reword: Callable[[str], str] = str
+) -> NoReturn:
     """Run `main(argv)`; print a UserError in one line and exit with status 2; 130 when interrupted.
 
     One line also says that a file server does not find a file for longer than `look_again` tries (ESTALE).
+    `reword` changes the help text and the error before they are printed.
     """
     argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
-    if any(word in ("-h", "--help", "help") for word in argv):
-        print(synopsis)
-        raise SystemExit(0)
+    status = 0
     try:
-        status = main(argv)
+        if any(word in ("-h", "--help", "help") for word in argv):
+            print(reword(synopsis))
+        else:
+            status = main(argv)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reword(str(error))}", file=sys.stderr)
         status = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

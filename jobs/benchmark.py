@@ -1,12 +1,11 @@
-"""python jobs/benchmark.py: measure both engines in turns, each measurement in a fresh process."""
+"""python jobs/benchmark.py: measure both engines in turn, each measurement in a fresh process."""
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This checkout, whichever one is installed; and no file beside this one in place of a module of Python's.
+    # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.cli import run_command_line
-    from caltech_exp.commands.benchmark import USAGE, main
+    from caltech_exp.__main__ import run
 
-    run_command_line(main, USAGE)
+    run("benchmark")

@@ -1,12 +1,11 @@
-"""python jobs/prepare.py: have everything there that runs need: data set, weights, decoded images."""
+"""python jobs/prepare.py: download the data set and the weights, and decode the images."""
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This checkout, whichever one is installed; and no file beside this one in place of a module of Python's.
+    # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.cli import run_command_line
-    from caltech_exp.commands.prepare import USAGE, main
+    from caltech_exp.__main__ import run
 
-    run_command_line(main, USAGE)
+    run("prepare")

@@ -1,14 +1,11 @@
-"""Collect the results of a study into OUT/report.md, report.html and figures: `python reports/aggregate.py`."""
+"""python reports/aggregate.py [runs=DIR]: write the report of a study: report.md, report.html, figures."""
 
-import gc
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
-    # This checkout, whichever one is installed; and no file beside this one in place of a module of Python's.
+    # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.cli import run_command_line
-    from caltech_exp.commands.aggregate import USAGE, main
+    from caltech_exp.__main__ import run
 
-    run_command_line(main, USAGE)
+    run("aggregate")
