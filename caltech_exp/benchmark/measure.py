@@ -210,7 +210,7 @@ def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
 
 
 def rate_after_first(rates: Sequence[float]) -> float:
-    """Images per second of the epochs after the first; of the first, which compiles, where there is no other.
+    """Images per second of the epochs after the first; of the first where there is no other.
 
     rates  of the first epoch, of the first two together, and so on
     """

@@ -34,7 +34,7 @@ class EpochCosts(StrictRecord):
 
     epoch_seconds      the fastest epoch, validation included
     images_per_second  trained images over the seconds of training alone; without the first epoch if there are more
-    start_seconds      from the start of the process to the end of the first step, compilation included
+    start_seconds      from the start of the process to the end of the first step
     peak_memory_bytes  resident memory of this process (loader workers not counted), or the GPU's allocation
     """
 

@@ -36,7 +36,6 @@ class Parts:
 
     network    the network's name in errors
     net        the layers that the batches are fed to, in training or evaluation mode as the loop sets it
-    forward    `net`, or a compiled form of it, used in training
     optimizer  over the parameters that train
     arithmetic the context of forward passes, with the precision that the run asks for
     initial    what the network started from, None for random weights
@@ -44,7 +43,6 @@ class Parts:
 
     network: str
     net: nn.Module
-    forward: Callable[[torch.Tensor], torch.Tensor]
     optimizer: torch.optim.Optimizer
     arithmetic: Callable[[], AbstractContextManager[object]]
     train: Batches

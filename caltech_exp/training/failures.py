@@ -39,7 +39,7 @@ OF_A_NODE = (
 """In the messages of errors that the node is to blame for, not the program: CUDA's (CUDA Runtime API, cudaError),
 and Python's on a node with too many processes."""
 OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
-"""In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace, a compiler's."""
+"""In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace."""
 NO_ENGINE = "unable to find an engine to execute this computation"
 """Of cuDNN, where no algorithm is left: most often for want of memory to work in, which it does not say."""
 ALMOST_FULL = 0.1

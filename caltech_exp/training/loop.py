@@ -159,7 +159,7 @@ def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
     inputs, labels = batch
     parts.optimizer.zero_grad()
     with parts.arithmetic():
-        outputs = check_output_shape(parts.forward(inputs), labels, parts.network)
+        outputs = check_output_shape(parts.net(inputs), labels, parts.network)
     loss = nn.functional.cross_entropy(outputs.float(), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     parts.optimizer.step()

@@ -28,7 +28,7 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    return Parts(config.model, net, net, optimizer, nullcontext, train, val, test, initial)
+    return Parts(config.model, net, optimizer, nullcontext, train, val, test, initial)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:

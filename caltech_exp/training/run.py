@@ -33,7 +33,6 @@ from caltech_exp.study.run_status import newer_record, remove_after_result, remo
 from caltech_exp.training.checkpoint import Keeper, earlier_code, recorded
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
 from caltech_exp.training.failures import Requests, error_line, record_failure
-from caltech_exp.training.fast import is_compiled
 from caltech_exp.training.loop import Trained, train
 
 FORMAT = "0.1.0"
@@ -171,7 +170,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         keeper.note(_progress(config, folder.name, epochs, rate, context.origin))
 
     def between(snapshot: Callable[[], dict[str, Any]]) -> None:
-        # Not before the first step: what it compiles takes minutes, in processes that get the signals too.
+        # Not before the first step, which may take long: there is nothing to save yet.
         context.requests.heard = True
         keeper.between(snapshot)
 
@@ -215,7 +214,7 @@ def _kin(config: RunConfig, name: str, data: DataSet, device: torch.device) -> d
         "data": data.fingerprint,
         "device": describe_device(device).model_dump(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "compiled": is_compiled(config, data, device) or None,
+        "compiled": None,  # earlier versions could train through torch.compile
         # Before, engine=fast trained the layers too that a network's own file had frozen.
         "own_freezing": config.model not in NETWORK_NAMES or None,
         "torch": str(torch.__version__),
@@ -227,7 +226,7 @@ def _progress(
     config: RunConfig, name: str, epochs: Sequence[Epoch], rate: float | None, origin: Origin
 ) -> Progress:
     seconds = [epoch.seconds for epoch in epochs]
-    # The median: the first epoch takes longer (compilation, cold caches).
+    # The median: the first epoch takes longer (cold caches).
     left = statistics.median(seconds) * (config.epochs - len(seconds)) if seconds else None
     return Progress(
         run_id=name,

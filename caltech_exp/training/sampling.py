@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import RandomSampler, Sampler, WeightedRandomSampler
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.splits import DataSet, Sample, evenly
+from caltech_exp.data.splits import Sample, evenly
 
 
 def training_indices(samples: Sequence[Sample], config: RunConfig) -> list[int]:
@@ -22,13 +22,6 @@ def training_indices(samples: Sequence[Sample], config: RunConfig) -> list[int]:
     for place, sample in enumerate(samples):
         by_class.setdefault(sample.label, []).append(place)
     return sorted(place for places in by_class.values() for place in evenly(tuple(places), config.max_per_class))
-
-
-def training_steps(config: RunConfig, data: DataSet) -> int:
-    """Optimizer steps of a whole run: epochs times batches of an epoch."""
-    images = len(training_indices(evenly(data.train, config.max_images), config))
-    incomplete = config.last_batch == "keep" and images % config.batch_size > 0
-    return config.epochs * (images // config.batch_size + incomplete)
 
 
 def training_sampler(labels: Sequence[int], config: RunConfig) -> Sampler[int]:

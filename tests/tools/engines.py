@@ -35,7 +35,7 @@ def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list
     for _, (inputs, labels) in zip(range(steps), parts.train.forever(), strict=False):
         parts.optimizer.zero_grad()
         with parts.arithmetic():
-            outputs = parts.forward(inputs.to(dtype) if dtype == torch.float64 else inputs)
+            outputs = parts.net(inputs.to(dtype) if dtype == torch.float64 else inputs)
         loss = nn.functional.cross_entropy(outputs.to(dtype), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         parts.optimizer.step()

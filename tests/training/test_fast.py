@@ -189,14 +189,6 @@ def test_evaluation_takes_more_images_at_once_where_there_is_room(
     assert evaluation_batch(RunConfig(batch_size=batch_size), device) == images
 
 
-@pytest.fixture(params=["as it is", "compiled"])
-def from_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With runs as short as these compiled, and not."""
-    if request.param == "compiled":
-        monkeypatch.setattr("caltech_exp.training.fast.COMPILE_FROM_STEPS", 1)
-
-
-@pytest.mark.usefixtures("from_steps")
 @pytest.mark.parametrize("augment", ["none", "combined"])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 def test_a_run_on_a_gpu(
@@ -208,14 +200,13 @@ def test_a_run_on_a_gpu(
     assert trained.epochs[-1].train_loss == pytest.approx(4.6, abs=1)
 
 
-@pytest.mark.usefixtures("from_steps")
 @pytest.mark.parametrize("augment", ["none", "combined"])
 def test_an_epoch_on_a_gpu_never_waits_for_it(
     augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     parts = prepare(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
     epoch = len(list(parts.train.draw(0)))
-    warm = losses(parts, epoch)  # compiles
+    warm = losses(parts, epoch)
     assert len(warm) == epoch
     parts.net.train()
     torch.cuda.set_sync_debug_mode("error")

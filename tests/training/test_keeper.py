@@ -235,16 +235,3 @@ def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_versio
     result = finish(LONGER, 0, context)
     assert result.earlier_code == (CodeVersion(version=ORIGIN.code.version, commit=None, dirty=None),)
     assert result.attempts == 2
-
-
-def test_a_checkpoint_tells_whether_the_run_is_compiled(
-    stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests = Requests()
-    stop_after(1, requests, monkeypatch)
-    monkeypatch.setattr("caltech_exp.training.run.is_compiled", lambda *_: True)
-    with pytest.raises(Interrupted):
-        execute(LONGER, 0, replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests))
-    state = read_checkpoint(tmp_path / run_id(LONGER, 0) / CHECKPOINT)
-    assert isinstance(state, dict)
-    assert state["kin"]["compiled"] is True

@@ -112,19 +112,10 @@ def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Pa
     assert trained.images_per_second < 4 * 3 / 1500
 
 
-@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 def test_a_run_on_a_gpu_goes_on(
-    model: str,
-    compiled: bool,
-    cuda: torch.device,
-    caltech101: Path,
-    packs: PackStore,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    model: str, cuda: torch.device, caltech101: Path, packs: PackStore, tmp_path: Path
 ) -> None:
-    if compiled:
-        monkeypatch.setattr("caltech_exp.training.fast.COMPILE_FROM_STEPS", 1)
     data = read_data_set(caltech101)
     config = SHORT.but(model=model, batch_size=64, max_images=256)
     whole = numbers(start(config, data, packs, device=cuda))
