@@ -1,7 +1,7 @@
-"""python jobs/prepare.py: have everything there that runs need: data set, weights, decoded images.
+"""python jobs/prepare.py: fetch what runs need (data set, ImageNet weights) and decode the images for all runs.
 
-It is for the login node, which has a network. Without it the first run decodes the images, under a lock, while the
-others wait. `--help` lists the options.
+Run it on the login node, which has a network. Without it the first run decodes the images, under a lock, while the
+others wait.
 """
 
 import sys
@@ -16,67 +16,76 @@ from caltech_exp.data.download import IMAGENET, Origin, parse_digest, read_origi
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile, load_profile, take_profile_words
-from caltech_exp.submission.assets import Item, Wanted, look, prepare
+from caltech_exp.submission.assets import AssetSpec, AssetStatus, check_assets, prepare
 from caltech_exp.submission.preflight import data_folder
 
 
 class PrepareOptions(BaseModel):
-    """What `jobs/prepare.py` takes."""
+    """The options of `jobs/prepare.py`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
-        "", description="the Caltech-101 folder, made if need be; left out: $CALTECH101_ROOT or the profile's"
+        "",
+        description="the Caltech-101 folder, made if missing; default: $CALTECH101_ROOT, otherwise the profile's",
     )
     archive: str = Field(
-        "", description="caltech-101.zip or its 101_ObjectCategories.tar.gz: path or URL; left out: CaltechDATA's"
+        "",
+        description="path or URL of caltech-101.zip or its 101_ObjectCategories.tar.gz; default: one in the data "
+        "folder, otherwise CaltechDATA's",
     )
     archive_hash: str = Field("", description="sha256:... or md5:... of an archive that is not the published one")
     splits: str = Field(
-        "", description="folder or base URL of train.txt and test.txt; left out: the course's repository"
+        "", description="folder or base URL of train.txt and test.txt; default: the course's repository"
     )
     weights: Literal["all", "none", "alexnet", "resnet18"] = Field(
-        "all", description="whose ImageNet weights: all, none, alexnet or resnet18"
+        "all", description="which ImageNet weights to fetch: all, none, alexnet or resnet18"
     )
     weights_from: str = Field(
-        "", description="folder or base URL of torchvision's weight files; left out: torchvision's server"
+        "", description="folder or base URL of torchvision's weight files; default: torchvision's server"
     )
-    packs: str = Field("", description="folder of decoded images; left out: the profile's, or the user's cache")
+    packs: str = Field(
+        "", description="folder of decoded images; default: the profile's, otherwise the user's cache"
+    )
     max_images: int = Field(
-        0, ge=0, description="images of each of training, validation and test set to decode; 0 for all"
+        0,
+        ge=0,
+        description="decode only this many images of each of the training, validation and test sets; 0: all",
     )
-    profile: str = Field("", description="name in slurm/profiles or path; left out: Slurm, or this machine")
-    dry_run: bool = Field(False, description="show what is there and what would be done; write nothing")
+    profile: str = Field(
+        "", description="name in slurm/profiles, or a path; default: slurm where sbatch exists, otherwise local"
+    )
+    dry_run: bool = Field(False, description="show what is present and what is missing; write nothing")
 
 
 USAGE = usage(
     "python jobs/prepare.py [option=value ...]\n\n"
     "Fetches the data set, its split files and the ImageNet weights, and decodes the images once for all runs.\n"
-    "What is there is verified and left as it is; given again, the command goes on with what is missing.",
+    "What is present is verified and left alone. Run the same command again to continue after an interruption.",
     PrepareOptions,
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Have everything there and list it; 2 if anything is missing. Raises UserError for a mistake in the words."""
+    """Prepare everything and list it; returns 2 if anything is missing."""
     profile_words, words = take_profile_words(argv)
     options = read_options(PrepareOptions, words)
     profile = load_profile(options.profile or default_profile(), profile_words)
     use_torch_home(profile)
-    wanted = read_wanted(options, profile)
-    items = look(wanted) if options.dry_run else prepare(wanted)
-    print(_table(items))
-    missing = [item.name for item in items if item.state == "missing"]
+    spec = read_spec(options, profile)
+    assets = check_assets(spec) if options.dry_run else prepare(spec)
+    print(_table(assets))
+    missing = [asset.name for asset in assets if asset.state == "missing"]
     if missing:
-        print(f"\nmissing: {', '.join(missing)}; the same command goes on with what is missing", flush=True)
-    for problem in dict.fromkeys(item.problem for item in items if item.problem):
+        print(f"\nmissing: {', '.join(missing)}; run the same command again to fetch the rest", flush=True)
+    for problem in dict.fromkeys(asset.problem for asset in assets if asset.problem):
         print(f"error: {problem}", file=sys.stderr)
     return EXIT_USER_ERROR if missing else 0
 
 
-def read_wanted(options: PrepareOptions, profile: Profile) -> Wanted:
-    """What the options and the profile ask for. Raises UserError for a path, URL or hash that cannot be."""
-    return Wanted(
+def read_spec(options: PrepareOptions, profile: Profile) -> AssetSpec:
+    """The assets that the options and the profile ask for."""
+    return AssetSpec(
         data=data_folder(options.data, profile),
         packs=packs_folder(options.packs, profile),
         max_images=options.max_images,
@@ -92,18 +101,18 @@ def _origin(text: str, key: str) -> Origin | None:
     return read_origin(text, key) if text else None
 
 
-def _table(items: Sequence[Item]) -> str:
+def _table(assets: Sequence[AssetStatus]) -> str:
     rows = [
         (
-            item.name,
-            item.state,
-            item.where,
-            "" if item.size is None else f"{item.size / 1e6:,.1f} MB",
-            item.digest or f"from {item.source}",
+            asset.name,
+            asset.state,
+            asset.path,
+            "" if asset.size is None else f"{asset.size / 1e6:,.1f} MB",
+            asset.digest or f"from {asset.source}",
         )
-        for item in items
+        for asset in assets
     ]
-    return tabulate(rows, headers=("item", "state", "where", "size", "hash"), disable_numparse=True)
+    return tabulate(rows, headers=("item", "state", "path", "size", "hash"), disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_all_packs_are_made_and_the_second_time_left_as_they_are(
     again = prepare(*words)
     assert again.returncode == 0, again.stderr
     assert "packed " not in again.stdout
-    assert len(re.findall(r"^pack: 8 .* there ", again.stdout, re.MULTILINE)) == 4
+    assert len(re.findall(r"^pack: 8 .* present ", again.stdout, re.MULTILINE)) == 4
     assert identities(folder) == before
 
 

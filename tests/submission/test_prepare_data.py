@@ -9,7 +9,7 @@ import pytest
 
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.data.splits import IMAGES, read_data_set
-from caltech_exp.submission.assets import FETCHED_ARCHIVE, Wanted, missing_items
+from caltech_exp.submission.assets import FETCHED_ARCHIVE, AssetSpec, missing_assets
 from tests.tools.archives import image_files, tar_of, zip_of
 from tests.tools.bad_inputs import snapshot
 from tests.tools.published import CLASSES, EACH, Here, Published
@@ -37,7 +37,7 @@ def test_everything_is_fetched_and_made_and_the_second_time_nothing_is_done(
     published.server.asked.clear()
     again = here()
     assert (again.status, again.err) == (0, "")
-    assert again.states == ["there"] * 9
+    assert again.states == ["present"] * 9
     assert published.server.asked == []
     assert snapshot(place) == before
     row = next(line for line in again.out.splitlines() if line.startswith("train.txt"))
@@ -100,7 +100,7 @@ def test_another_archive_is_refused_and_with_its_hash_taken(here: Here, place: P
     done = here(f"archive={archive}", "weights=none")
     assert done.status == 2
     assert f"{archive} is another file: its hash is md5:{hashlib.md5(other).hexdigest()}, not md5:" in done.err
-    assert "say archive_hash= if another archive is meant" in done.err
+    assert "give the hash of your archive with archive_hash=" in done.err
     assert not (place / "data" / IMAGES).exists()
     assert (place / "data" / "train.txt").is_file()
 
@@ -111,20 +111,20 @@ def test_another_archive_is_refused_and_with_its_hash_taken(here: Here, place: P
 
 
 def test_what_is_missing_is_told_by_names_alone(here: Here, place: Path) -> None:
-    wanted = Wanted(place / "data", place / "packs")
+    spec = AssetSpec(place / "data", place / "packs")
     names = ["train.txt", "test.txt", "images", "weights of alexnet", "weights of resnet18", "packs"]
-    assert [item.name for item in missing_items(wanted)] == names
+    assert [item.name for item in missing_assets(spec)] == names
     assert here().status == 0
-    assert missing_items(wanted) == []
+    assert missing_assets(spec) == []
     path = place / "torch" / "hub" / "checkpoints" / IMAGENET["alexnet"].name
     path.unlink()
     for file in (place / "packs").glob("resized-*.u8"):
         file.unlink()
-    assert [(item.name, item.state) for item in missing_items(wanted)] == [
+    assert [(item.name, item.state) for item in missing_assets(spec)] == [
         ("weights of alexnet", "to fetch"),
         ("pack: 6 images of train (resized)", "to make"),
     ]
-    assert [item.name for item in missing_items(replace(wanted, networks=()))] == [
+    assert [item.name for item in missing_assets(replace(spec, networks=()))] == [
         "pack: 6 images of train (resized)"
     ]
 

@@ -65,8 +65,11 @@ def test_without_a_network_each_thing_is_told_in_a_line_and_nothing_is_written(
     lines = done.stderr.splitlines()
     assert len(lines) == 5
     assert all(line.startswith("error: ") and "cannot be fetched from https://" in line for line in lines)
-    assert f"put the course's train.txt into {tmp_path / 'data'}, or say splits=" in lines[0]
-    assert f"put it into {tmp_path / 'data'} and give the same command again; archive= takes it" in lines[2]
+    assert f"put the course's train.txt into {tmp_path / 'data'}, or give another source with splits=" in lines[0]
+    assert (
+        f"put it into {tmp_path / 'data'} and run the same command again, or give another source with archive="
+        in lines[2]
+    )
     assert f"put it into the offline cache {tmp_path / 'no-torch-home' / 'hub' / 'checkpoints'}" in lines[3]
     assert "missing: train.txt, test.txt, images, weights of alexnet, weights of resnet18, packs;" in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -135,7 +138,10 @@ def test_images_of_which_some_are_missing_are_left_alone(here: Here, place: Path
     done = here("weights=none")
     assert done.status == 2
     assert "train.txt line 6 names bass/image_0002.jpg, which is not in" in done.err
-    assert f"if {place}/data/{IMAGES} is not whole, move it away, and the same command unpacks it anew" in done.err
+    assert (
+        f"if {place}/data/{IMAGES} is incomplete, move it away and run the same command to unpack it again"
+        in done.err
+    )
     assert snapshot(place / "data") == before
     (place / "data" / IMAGES).rename(place / "away")
     assert here("weights=none").status == 0
@@ -154,7 +160,7 @@ def test_damaged_weights_are_left_and_told(here: Here, place: Path) -> None:
     )
     path.unlink()
     done = here()
-    assert done.states == ["there"] * 3 + ["fetched"] + ["there"] * 5
+    assert done.states == ["present"] * 3 + ["fetched"] + ["present"] * 5
 
 
 def test_a_data_set_on_a_disk_that_may_only_be_read_is_fine(
@@ -164,7 +170,7 @@ def test_a_data_set_on_a_disk_that_may_only_be_read_is_fine(
     small_disk.change("ro")
     done = here(f"data={data}")
     assert done.status == 0, done.err
-    assert done.states == ["there"] * 3 + ["fetched"] * 2 + ["made"] * 4
+    assert done.states == ["present"] * 3 + ["fetched"] * 2 + ["made"] * 4
 
 
 def test_the_whole_data_set(

@@ -89,7 +89,7 @@ class Done:
     def states(self) -> list[str]:
         """Of the items, in the table's order."""
         rows = self.out[self.out.rindex("\n----") :].splitlines()[2:]
-        words = ("there", "fetched", "made", "missing", "to fetch", "to make")
+        words = ("present", "fetched", "made", "missing", "to fetch", "to make")
         return [next(word for word in words if f"  {word}  " in row) for row in rows if "  " in row]
 
 
