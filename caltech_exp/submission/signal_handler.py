@@ -13,7 +13,7 @@ from typing import Any
 from caltech_exp.child_environment import run_program, slurm_environment
 from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN
 from caltech_exp.executors.slurm_queries import ERROR
-from caltech_exp.training.failures import Requests
+from caltech_exp.training.failures import StopRequest
 
 REQUEUE_TRIES = 10
 SECONDS_BETWEEN = 5.0
@@ -32,11 +32,11 @@ class Ending:
     SIGUSR2 (the time limit, and preemption where the site sends it; submitit's) ends the task and has it queued
     again in place. SIGTERM just ends it (scancel, a machine that goes down), unless it begins the grace time of a
     preempted job: Slurm would queue that again at the end of it, but not if it has ended before. Where
-    `requests.heard`, the run in training is asked to stop, and whoever runs it calls `now` once it has.
+    `stop_request.listening`, the run in training is asked to stop, and whoever runs it calls `now` once it has.
     """
 
-    def __init__(self, requests: Requests) -> None:
-        self.requests = requests
+    def __init__(self, stop_request: StopRequest) -> None:
+        self.stop_request = stop_request
         self._number: int = signal.SIGTERM
         self._requeue: Callable[[int, FrameType | None], Any] | int | None = signal.getsignal(signal.SIGUSR2)
         signal.signal(signal.SIGUSR2, self._asked)
@@ -45,8 +45,8 @@ class Ending:
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self._number != signal.SIGUSR2:  # the time limit's SIGTERM comes after its SIGUSR2
             self._number = number
-        if self.requests.heard:
-            self.requests.stop = True
+        if self.stop_request.listening:
+            self.stop_request.requested = True
         else:
             self.now()
 

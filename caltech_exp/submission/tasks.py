@@ -47,7 +47,7 @@ from caltech_exp.study.lease import ReplacedError
 from caltech_exp.submission.signal_handler import Ending
 from caltech_exp.training.failures import (
     Interrupted,
-    Requests,
+    StopRequest,
     error_line,
     import_libraries,
     record_failure_of_free_run,
@@ -158,8 +158,8 @@ class TrainTask:
 
     def __call__(self) -> None:
         """Train every run. One that fails is recorded and does not keep the next from training, if the GPU can."""
-        requests = Requests()
-        ending = Ending(requests)
+        stop_request = StopRequest()
+        ending = Ending(stop_request)
         environment = submitit.JobEnvironment()
         origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
         try:
@@ -167,7 +167,7 @@ class TrainTask:
             print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
             self._check_code()
             self._import_libraries()
-            context = self._context(origin, requests)
+            context = self._context(origin, stop_request)
         except Exception as error:
             for config, seed in self.runs:
                 name = run_id(config, seed)
@@ -182,12 +182,12 @@ class TrainTask:
         runs to come would be recorded as failed with it. Submitting again trains them.
         """
         from caltech_exp.training.device import why_broken
-        from caltech_exp.training.run import execute
+        from caltech_exp.training.run import run_one
 
         failed = []
         for left, (config, seed) in zip(reversed(range(len(self.runs))), self.runs, strict=True):
             try:
-                execute(config, seed, context)
+                run_one(config, seed, context)
             except Interrupted:
                 ending.now()
             except ReplacedError as error:
@@ -203,7 +203,7 @@ class TrainTask:
                         f"this process cannot use the GPU any more ({reason}) since run {failed[-1]} failed; "
                         f"{left} of {len(self.runs)} runs were not tried, submit again"
                     ) from error
-            if context.requests.stop and left:
+            if context.stop_request.requested and left:
                 ending.now()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
@@ -226,7 +226,7 @@ class TrainTask:
                 f"the task runs caltech_exp {here} from {CHECKOUT}, and {self.code} was submitted; submit again"
             )
 
-    def _context(self, origin: Origin, requests: Requests) -> "TaskContext":
+    def _context(self, origin: Origin, stop_request: StopRequest) -> "TaskContext":
         """What all runs of the task share. Raises UserError or NodeError if something of it is not there."""
         from caltech_exp.data.packs import PackStore
         from caltech_exp.training.device import choose_device
@@ -246,7 +246,7 @@ class TrainTask:
         on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
         packs = PackStore(Path(self.packs), on_node)
         seconds = 60 * self.checkpoint_minutes
-        return TaskContext(Path(self.folder), data, device, packs, origin, seconds, requests)
+        return TaskContext(Path(self.folder), data, device, packs, origin, seconds, stop_request)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit has Slurm start in place of this task after preemption or at the time limit: the same."""
@@ -268,7 +268,7 @@ class PackTask:
 
     def __call__(self) -> None:
         """Make what is missing. Raises UserError for a damaged image or a folder that cannot be written."""
-        Ending(Requests())
+        Ending(StopRequest())
         environment = submitit.JobEnvironment()
         try:
             limit_logs(self.log_mb)
@@ -302,7 +302,7 @@ class AggregateTask:
 
     def __call__(self) -> None:
         """Raises RuntimeError if there is no report then."""
-        Ending(Requests())
+        Ending(StopRequest())
         environment = submitit.JobEnvironment()
         try:
             limit_logs(self.log_mb)

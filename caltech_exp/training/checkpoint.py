@@ -22,7 +22,7 @@ from caltech_exp.study.lease import Lease, ReplacedError
 from caltech_exp.study.results import PROGRESS, Epoch, Progress
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.training.engine import Parts
-from caltech_exp.training.failures import Interrupted, Requests
+from caltech_exp.training.failures import Interrupted, StopRequest
 
 if TYPE_CHECKING:
     from caltech_exp.study.results import Matrix
@@ -217,7 +217,7 @@ class Keeper:
 
     folder: Path
     lease: Lease
-    requests: Requests
+    stop_request: StopRequest
     every_seconds: float
     kin: dict[str, Any]
     account: Callable[[], dict[str, Any]]
@@ -252,7 +252,7 @@ class Keeper:
         if self.lease.is_asked:
             self._save(snapshot)
             raise ReplacedError("Slurm has started this job again, and the new process goes on with the run")
-        if self.requests.stop:
+        if self.stop_request.requested:
             self._save(snapshot)
             raise Interrupted
         if time.monotonic() - self._saved >= self.every_seconds:

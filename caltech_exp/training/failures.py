@@ -218,12 +218,12 @@ class Interrupted(BaseException):
 
 
 @dataclass
-class Requests:
-    """What signals ask of the run that trains in this process.
+class StopRequest:
+    """Tells the run that trains in this process to stop; the signal handler sets it.
 
-    heard  whether it will look: from its first step on until its result is written
-    stop   to save where it is and stop there
+    listening  whether the run checks it: from its first step until its result is written
+    requested  whether the run shall save a checkpoint and stop
     """
 
-    heard: bool = False
-    stop: bool = False
+    listening: bool = False
+    requested: bool = False

@@ -32,7 +32,7 @@ from caltech_exp.study.results import (
 from caltech_exp.study.run_status import newer_record, remove_after_result, remove_half_written
 from caltech_exp.training.checkpoint import Keeper, earlier_code, recorded
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
-from caltech_exp.training.failures import Requests, error_line, record_failure
+from caltech_exp.training.failures import StopRequest, error_line, record_failure
 from caltech_exp.training.loop import Trained, train
 
 FORMAT = "0.1.0"
@@ -49,7 +49,7 @@ class TaskContext:
     packs: PackStore
     origin: Origin
     checkpoint_seconds: float = 600.0
-    requests: Requests = field(default_factory=Requests)
+    stop_request: StopRequest = field(default_factory=StopRequest)
 
 
 @dataclass
@@ -73,7 +73,7 @@ class _Account:
         }
 
 
-def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None:
+def run_one(config: RunConfig, seed: int, context: TaskContext) -> Result | None:
     """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
 
     It goes on from the run's checkpoint, if there is one. None if another process trains the run, or a newer
@@ -103,7 +103,7 @@ def execute(config: RunConfig, seed: int, context: TaskContext) -> Result | None
         print(f"run {name}: {error}", flush=True)
         return None
     finally:
-        context.requests.heard = False
+        context.stop_request.listening = False
 
 
 def _take(folder: Path, job: str) -> Lease | None:
@@ -147,7 +147,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
     keeper = Keeper(
         folder=folder,
         lease=lease,
-        requests=context.requests,
+        stop_request=context.stop_request,
         every_seconds=context.checkpoint_seconds,
         kin=_kin(config, folder.name, data, device),
         account=lambda: account.spent(device),
@@ -171,7 +171,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
 
     def between(snapshot: Callable[[], dict[str, Any]]) -> None:
         # Not before the first step, which may take long: there is nothing to save yet.
-        context.requests.heard = True
+        context.stop_request.listening = True
         keeper.between(snapshot)
 
     trained = train(config, seed, data, device, context.packs, on_epoch, between, saved)

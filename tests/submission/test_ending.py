@@ -16,7 +16,7 @@ from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN, THIS_JOB, sbatch_pa
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.submission import signal_handler
 from caltech_exp.submission.signal_handler import Ending
-from caltech_exp.training.failures import Requests
+from caltech_exp.training.failures import StopRequest
 from tests.tools.testbed import path_with
 
 
@@ -46,7 +46,7 @@ def signals() -> Iterator[None]:
 def end(number: int, requeue: Callable[..., Any]) -> int | str | None:
     """The exit status of a task of submitit's, with its handler `requeue`, that gets signal `number`."""
     signal.signal(signal.SIGUSR2, requeue)
-    Ending(Requests())
+    Ending(StopRequest())
     with pytest.raises(SystemExit) as caught:
         os.kill(os.getpid(), number)
     return caught.value.code
@@ -89,10 +89,10 @@ def test_the_time_limits_sigterm_after_its_sigusr2_changes_nothing(monkeypatch: 
 
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)  # not preempted
     signal.signal(signal.SIGUSR2, requeue)
-    asked = Ending(Requests(heard=True))
+    asked = Ending(StopRequest(listening=True))
     for number in (signal.SIGUSR2, signal.SIGTERM):
         os.kill(os.getpid(), number)
-    assert asked.requests.stop
+    assert asked.stop_request.requested
     with pytest.raises(SystemExit) as caught:
         asked.now()
     assert caught.value.code == 255

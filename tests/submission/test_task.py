@@ -20,8 +20,8 @@ from caltech_exp.study.lease import take
 from caltech_exp.study.results import FAILURE, RESULT
 from caltech_exp.submission.signal_handler import Ending
 from caltech_exp.submission.tasks import AggregateTask, PackTask, TrainTask
-from caltech_exp.training.failures import Requests
-from caltech_exp.training.run import execute
+from caltech_exp.training.failures import StopRequest
+from caltech_exp.training.run import run_one
 from tests.tools.tasks import CONFIG, ORIGIN, task
 
 STICKY = "CUDA error: an illegal memory access was encountered"
@@ -31,7 +31,7 @@ STICKY = "CUDA error: an illegal memory access was encountered"
 def ending() -> Iterator[Ending]:
     numbers = (signal.SIGUSR2, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    yield Ending(Requests())
+    yield Ending(StopRequest())
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
@@ -50,16 +50,16 @@ def files(folder: Path, *runs: tuple[RunConfig, int]) -> list[list[str]]:
 
 def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
-    assert submitted._context(ORIGIN, Requests()).data.fingerprint == submitted.fingerprint
+    assert submitted._context(ORIGIN, StopRequest()).data.fingerprint == submitted.fingerprint
     with pytest.raises(UserError, match=rf"\(fingerprint {submitted.fingerprint}, not ffffffffffffffff\)"):
-        replace(submitted, fingerprint="f" * 16)._context(ORIGIN, Requests())
+        replace(submitted, fingerprint="f" * 16)._context(ORIGIN, StopRequest())
 
 
 def test_minutes_between_checkpoints_are_seconds_to_its_runs(
     stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
-    assert replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, Requests()).checkpoint_seconds == 150
+    assert replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, StopRequest()).checkpoint_seconds == 150
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_training(
@@ -108,7 +108,7 @@ def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
         monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
         with pytest.raises(SystemExit) as caught:
             tasks_runs(*two, folder=tmp_path, data=data, packs=packs)._train(
-                task(tmp_path, data, packs), Ending(Requests())
+                task(tmp_path, data, packs), Ending(StopRequest())
             )
     finally:
         for number, handler in zip((signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD), before, strict=True):
@@ -124,7 +124,7 @@ def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_
 ) -> None:
     data, runs = read_data_set(stand_in), local_job / "runs"
     finished, trained, died, free = ((CONFIG, seed) for seed in range(4))
-    assert execute(*finished, task(runs, data, packs))
+    assert run_one(*finished, task(runs, data, packs))
     elsewhere = take(runs / run_id(*trained), "99_0")
     assert elsewhere is not None
     former = take(runs / run_id(*died), "98_0")
@@ -141,7 +141,7 @@ def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_
     elsewhere.confirm()
     elsewhere.release()
     # Those that failed are free for the next task.
-    assert execute(*free, task(runs, data, packs))
+    assert run_one(*free, task(runs, data, packs))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.provenance import Origin, code_version
 from caltech_exp.study.results import Result
-from caltech_exp.training.run import TaskContext, execute
+from caltech_exp.training.run import TaskContext, run_one
 from tests.tools.engines import CPU, TINY
 
 ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
@@ -19,6 +19,6 @@ def task(runs: Path, data: DataSet, packs: PackStore) -> TaskContext:
 
 
 def finish(config: RunConfig, seed: int, context: TaskContext) -> Result:
-    result = execute(config, seed, context)
+    result = run_one(config, seed, context)
     assert result is not None
     return result

@@ -26,7 +26,7 @@ from caltech_exp.training.checkpoint import Keeper
 from caltech_exp.training.device import choose_device
 from caltech_exp.training.failures import Interrupted, error_line
 from caltech_exp.training.loop import Trained, train
-from caltech_exp.training.run import _progress, execute
+from caltech_exp.training.run import _progress, run_one
 from tests.conftest import Disk
 from tests.tools.engines import CPU
 from tests.tools.tasks import CONFIG, ORIGIN, finish, task
@@ -77,8 +77,8 @@ def test_a_result_holds_the_versions_of_its_device(
 
 def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data = read_data_set(stand_in)
-    first = execute(CONFIG, 0, task(tmp_path, data, packs))
-    assert execute(CONFIG, 0, task(tmp_path, data, packs)) == first
+    first = run_one(CONFIG, 0, task(tmp_path, data, packs))
+    assert run_one(CONFIG, 0, task(tmp_path, data, packs)) == first
 
 
 def test_runs_of_one_process_open_every_pack_once(
@@ -94,7 +94,7 @@ def test_runs_of_one_process_open_every_pack_once(
     monkeypatch.setattr("caltech_exp.data.packs.load_pack", spy)
     data = read_data_set(stand_in)
     for seed in (0, 1):
-        execute(CONFIG, seed, task(tmp_path / "runs", data, PackStore(tmp_path / "packs")))
+        run_one(CONFIG, seed, task(tmp_path / "runs", data, PackStore(tmp_path / "packs")))
     assert opened == ["train", "val", "test"]
 
 
@@ -112,7 +112,7 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
     data = read_data_set(stand_in)
     broken = RESNET18.but(weights=str(tmp_path / "missing.pth"))
     with pytest.raises(UserError):
-        execute(broken, 0, task(tmp_path, data, packs))
+        run_one(broken, 0, task(tmp_path, data, packs))
     folder = tmp_path / run_id(broken, 0)
     failure = read_record(folder / FAILURE, Failure)
     assert isinstance(failure, Failure)
@@ -122,7 +122,7 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
     assert not (folder / PROGRESS).exists()
     torch.save({}, tmp_path / "missing.pth")
     with pytest.raises(UserError, match="hold an empty dict"):
-        execute(broken, 0, task(tmp_path, data, packs))
+        run_one(broken, 0, task(tmp_path, data, packs))
 
 
 def test_progress_stands_beside_a_run_in_training(
@@ -136,7 +136,7 @@ def test_progress_stands_beside_a_run_in_training(
 
     monkeypatch.setattr("caltech_exp.training.loop.evaluate", killed)
     with pytest.raises(Killed):
-        execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
+        run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs))
     progress = read_record(tmp_path / run_id(CONFIG, 0) / PROGRESS, Progress)
     assert isinstance(progress, Progress)
     assert (progress.epoch, progress.epochs, progress.submission) == (0, 1, ORIGIN.submission)
@@ -183,7 +183,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     data = read_data_set(stand_in)
     lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
     assert lease is not None
-    assert execute(CONFIG, 0, task(tmp_path, data, packs)) is None
+    assert run_one(CONFIG, 0, task(tmp_path, data, packs)) is None
     assert "left to job 99_0 on " in capsys.readouterr().out
     lease.release()
     assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
@@ -202,7 +202,7 @@ def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
     folder = tmp_path / run_id(CONFIG, 0)
     folder.mkdir()
     (folder / name).write_bytes(content)
-    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
     assert f"{folder / name} was made by a newer version of caltech_exp (" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: content}
 
@@ -214,7 +214,7 @@ def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
         raise LeaseLostError("lost")
 
     monkeypatch.setattr(Lease, "check", lost)
-    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
     names = {path.name for path in (tmp_path / run_id(CONFIG, 0)).iterdir()}
     assert not {RESULT, FAILURE, CHECKPOINT} & names
 
@@ -231,7 +231,7 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
 
     small_disk.fill()
     with pytest.raises(OSError, match="No space left"):
-        execute(RESNET18, 1, context)
+        run_one(RESNET18, 1, context)
     assert "cannot be written down" in capsys.readouterr().out
     assert read_result(small_disk.path / result.run_id) == result
     small_disk.change("size=200m")
@@ -241,7 +241,7 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
 def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackStore) -> None:
     small_disk.change("ro")
     with pytest.raises(OSError, match="Read-only file system"):
-        execute(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
+        run_one(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
 
 
 def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
@@ -265,9 +265,9 @@ def test_a_run_that_goes_on_names_the_weights_it_began_with(
     began = sha256(file)
     context = task(tmp_path, read_data_set(stand_in), packs)
     config = CONFIG.but(weights=str(file))  # as a study of an earlier version names it
-    context.requests.stop = True
+    context.stop_request.requested = True
     with pytest.raises(Interrupted):
-        execute(config, 0, context)
+        run_one(config, 0, context)
     torch.save(build(CONFIG).state_dict(), file)
     assert sha256(file) != began
     assert finish(config, 0, task(tmp_path, read_data_set(stand_in), packs)).weights_sha256 == began
@@ -290,7 +290,7 @@ def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
         raise ValueError("of the one that slept")
 
     monkeypatch.setattr("caltech_exp.training.run.train", fails)
-    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
     assert not (folder / FAILURE).exists()
     printed = capsys.readouterr().out
     assert "another process took the run; here it failed: ValueError: of the one that slept" in printed
@@ -310,7 +310,7 @@ def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
         return trained
 
     monkeypatch.setattr("caltech_exp.training.run.train", slow)
-    assert execute(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
+    assert run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
     assert [path.name for path in folder.iterdir()] == ["lease.000001.json"]
 
 
@@ -326,7 +326,7 @@ def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
 
     monkeypatch.setattr(Keeper, "between", asleep)
     context = replace(task(tmp_path, read_data_set(stand_in), packs), checkpoint_seconds=0.0)
-    assert execute(CONFIG, 0, context) is None
+    assert run_one(CONFIG, 0, context) is None
     assert not {RESULT, FAILURE, CHECKPOINT} & {path.name for path in folder.iterdir()}
 
 
@@ -349,7 +349,7 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
     monkeypatch.setattr(Keeper, "note", asked)
     context = task(tmp_path / "runs", data, packs)
     with pytest.raises(ReplacedError, match="Slurm has started this job again"):
-        execute(longer, 0, context)
+        run_one(longer, 0, context)
     assert {path.name for path in folder.iterdir()} == {CHECKPOINT, PROGRESS, REQUEST, "lease.000001.json"}
     sign = read_sign(folder)
     assert sign is not None

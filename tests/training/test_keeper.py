@@ -19,21 +19,21 @@ from caltech_exp.study.results import FAILURE, RESULT, Failure, Result
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
 from caltech_exp.training.engine import Batch, Parts
-from caltech_exp.training.failures import Interrupted, Requests
+from caltech_exp.training.failures import Interrupted, StopRequest
 from caltech_exp.training.loop import train_step
-from caltech_exp.training.run import execute
+from caltech_exp.training.run import run_one
 from tests.tools.tasks import CONFIG, ORIGIN, finish, task
 
 LONGER = CONFIG.but(epochs=3, max_images=8)
 
 
-def stop_after(calls: int, requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_after(calls: int, stop_request: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the run to stop after that many steps, as a signal would."""
     steps = itertools.count(1)
     step = train_step
 
     def counted(parts: Parts, batch: Batch) -> torch.Tensor:
-        requests.stop = next(steps) >= calls
+        stop_request.requested = next(steps) >= calls
         return step(parts, batch)
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", counted)
@@ -44,20 +44,20 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
 ) -> None:
     data = read_data_set(stand_in)
     whole = finish(LONGER, 0, task(tmp_path / "undisturbed", data, packs))
-    requests = Requests()
-    stop_after(3, requests, monkeypatch)
-    context = replace(task(tmp_path / "runs", data, packs), requests=requests)
+    stop_request = StopRequest()
+    stop_after(3, stop_request, monkeypatch)
+    context = replace(task(tmp_path / "runs", data, packs), stop_request=stop_request)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     folder = tmp_path / "runs" / whole.run_id
     assert (folder / CHECKPOINT).exists()
     assert not (folder / FAILURE).exists()
-    assert not requests.heard
+    assert not stop_request.listening
     sign = read_sign(folder)
     assert sign is not None
     assert sign.beat == 0  # given back
 
-    stop_after(1000, requests, monkeypatch)
+    stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
     assert result.attempts == 2
     assert bits(result) == bits(whole)
@@ -76,17 +76,17 @@ def test_time_and_energy_of_earlier_attempts_count(
 ) -> None:
     counter = itertools.count(0, 10)  # joules, ten more whenever it is asked
     monkeypatch.setattr("caltech_exp.training.run.energy_joules", lambda _device: float(next(counter)))
-    requests = Requests()
-    stop_after(1, requests, monkeypatch)
-    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_request = StopRequest()
+    stop_after(1, stop_request, monkeypatch)
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), stop_request=stop_request)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
     state = read_checkpoint(path)
     assert isinstance(state, dict)
     assert state["energy_joules"] == 10
     write_checkpoint(path, {**state, "wall_seconds": 1000.0, "energy_joules": 500.0, "started": "before"})
-    stop_after(1000, requests, monkeypatch)
+    stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
     assert 1000 < result.wall_seconds < 1100
     assert result.energy_joules == 510
@@ -96,23 +96,23 @@ def test_time_and_energy_of_earlier_attempts_count(
 def test_requests_are_heard_from_the_first_step_on(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, requests = read_data_set(stand_in), Requests()
-    context = replace(task(tmp_path, data, packs), requests=requests)
+    data, stop_request = read_data_set(stand_in), StopRequest()
+    context = replace(task(tmp_path, data, packs), stop_request=stop_request)
     heard: list[bool] = []
     steps = itertools.count(1)
 
     def noted(parts: Parts, batch: Batch) -> torch.Tensor:
-        heard.append(requests.heard)
-        requests.stop = next(steps) == 3
+        heard.append(stop_request.listening)
+        stop_request.requested = next(steps) == 3
         return train_step(parts, batch)
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", noted)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     assert heard == [False, True, True]
     finish(LONGER, 0, context)
     assert heard[3:] == [False, True, True]  # a run that goes on has a first step too
-    assert not requests.heard
+    assert not stop_request.listening
 
 
 def test_checkpoints_come_as_often_as_asked(
@@ -133,11 +133,11 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     data = read_data_set(stand_in)
-    requests = Requests()
-    stop_after(1, requests, monkeypatch)
-    context = replace(task(tmp_path, data, packs), requests=requests)
+    stop_request = StopRequest()
+    stop_after(1, stop_request, monkeypatch)
+    context = replace(task(tmp_path, data, packs), stop_request=stop_request)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
     state = read_checkpoint(path)
     assert isinstance(state, dict)
@@ -151,7 +151,7 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
             "other layers frozen": {"own_freezing": None},  # as checkpoints of before have it
         }
         write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
-    stop_after(1000, requests, monkeypatch)
+    stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
     assert "checkpoint.pt is not used: " in capsys.readouterr().out
     assert len(result.epochs) == 3
@@ -161,14 +161,14 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
 def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = Requests()
-    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
-    stop_after(1, requests, monkeypatch)
+    stop_request = StopRequest()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), stop_request=stop_request)
+    stop_after(1, stop_request, monkeypatch)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     folder = tmp_path / run_id(LONGER, 0)
     saved = (folder / CHECKPOINT).read_bytes()
-    requests.stop = False
+    stop_request.requested = False
 
     def unreadable(_path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -176,12 +176,12 @@ def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
     with monkeypatch.context() as broken:
         broken.setattr("caltech_exp.training.checkpoint.read_checkpoint", unreadable)
         with pytest.raises(OSError, match="Input/output error"):
-            execute(LONGER, 0, replace(context, checkpoint_seconds=0.0))
+            run_one(LONGER, 0, replace(context, checkpoint_seconds=0.0))
     assert (folder / CHECKPOINT).read_bytes() == saved
     failure = read_record(folder / FAILURE, Failure)
     assert isinstance(failure, Failure)
     assert failure.kind == "node"
-    stop_after(1000, requests, monkeypatch)
+    stop_after(1000, stop_request, monkeypatch)
     assert finish(LONGER, 0, context).attempts == 3
 
 
@@ -189,15 +189,15 @@ def test_a_run_that_other_code_began_names_all_that_trained_it(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    requests = Requests()
-    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
+    stop_request = StopRequest()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), stop_request=stop_request)
     codes = [ORIGIN.code.model_copy(update={"commit": digit * 40, "dirty": False}) for digit in "123"]
     for code in (codes[0], codes[1], codes[1]):
-        stop_after(1, requests, monkeypatch)
+        stop_after(1, stop_request, monkeypatch)
         with pytest.raises(Interrupted):
-            execute(LONGER, 0, replace(context, origin=replace(ORIGIN, code=code)))
-    stop_after(1000, requests, monkeypatch)
-    requests.stop = False
+            run_one(LONGER, 0, replace(context, origin=replace(ORIGIN, code=code)))
+    stop_after(1000, stop_request, monkeypatch)
+    stop_request.requested = False
     capsys.readouterr()
     result = finish(LONGER, 0, replace(context, origin=replace(ORIGIN, code=codes[2])))
     assert (result.code, result.earlier_code) == (codes[2], (codes[0], codes[1]))
@@ -208,12 +208,12 @@ def test_a_run_of_one_code_names_no_other(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    requests = Requests()
-    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
-    stop_after(1, requests, monkeypatch)
+    stop_request = StopRequest()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), stop_request=stop_request)
+    stop_after(1, stop_request, monkeypatch)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
-    stop_after(1000, requests, monkeypatch)
+        run_one(LONGER, 0, context)
+    stop_after(1000, stop_request, monkeypatch)
     assert finish(LONGER, 0, context).earlier_code == ()
     assert "other code" not in capsys.readouterr().out
 
@@ -221,17 +221,17 @@ def test_a_run_of_one_code_names_no_other(
 def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_version(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = Requests()
-    context = replace(task(tmp_path, read_data_set(stand_in), packs), requests=requests)
-    stop_after(1, requests, monkeypatch)
+    stop_request = StopRequest()
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), stop_request=stop_request)
+    stop_after(1, stop_request, monkeypatch)
     with pytest.raises(Interrupted):
-        execute(LONGER, 0, context)
+        run_one(LONGER, 0, context)
     path = tmp_path / run_id(LONGER, 0) / CHECKPOINT
     state = read_checkpoint(path)
     assert isinstance(state, dict)
     del state["codes"]
     write_checkpoint(path, state)
-    stop_after(1000, requests, monkeypatch)
+    stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
     assert result.earlier_code == (CodeVersion(version=ORIGIN.code.version, commit=None, dirty=None),)
     assert result.attempts == 2
