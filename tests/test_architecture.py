@@ -66,11 +66,11 @@ call("jobs/status.py", f"runs={runs}")
 call("reports/aggregate.py", f"runs={runs}", f"out={folder / 'report'}")
 call("reports/publish.py", f"runs={runs}", f"out={folder / 'copy'}")
 call("reports/compare.py", f"first={runs}", f"second={folder / 'copy'}")
-from caltech_exp.study.lease import read_sign, take
+from caltech_exp.study.lease import read_lease, acquire
 from caltech_exp.executors.local import end_orphans, has_orphans
 assert (end_orphans(runs), has_orphans(runs)) == (0, False)
-lease = take(folder / "run", "1_0")
-assert (read_sign(folder / "run").alive, lease.number) == (None, 1)
+lease = acquire(folder / "run", "1_0")
+assert (read_lease(folder / "run").is_alive, lease.number) == (None, 1)
 lease.release()
 print("all ran")
 """

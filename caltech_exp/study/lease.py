@@ -1,22 +1,22 @@
-"""One writer per run: whoever trains it holds a lease on its folder.
+"""The lease of a run: at most one process trains it.
 
-Leases are the files lease.000001.json, lease.000002.json, ... of the run's folder; the last one counts. A process
-takes the run by creating the next file, which the file system lets exactly one process do (O_CREAT | O_EXCL: local
-disks, NFS from version 3, Lustre, GPFS, BeeGFS). That is all this rests on: no lock daemon, no clock that two
-machines would have to agree on.
+Leases are the files lease.000001.json, lease.000002.json, ... in the run's folder; the last one counts. A process
+acquires the run by creating the next file, which the file system lets only one process do (O_CREAT | O_EXCL: local
+disks, NFS from version 3, Lustre, GPFS, BeeGFS). Nothing else is relied on: no lock daemon, and no clock that two
+machines must agree on.
 
-The holder touches its file every HEARTBEAT_SECONDS. On the same machine, another process sees whether the holder's
-process still lives; on another one, or where that cannot be seen, it watches the file with its own clock, and
-takes the run over when the file did not change for TAKE_OVER_SECONDS. A holder that could not touch its file for
-EXPIRE_SECONDS, frozen or cut off from its file system, goes on only if it gets the next file itself: where nobody
-came, it does, and who comes at that moment finds a fresh file; where a successor came, it stops at its next step.
-A lease that is given back has the time stamp 0.
+The owner touches its file every HEARTBEAT_SECONDS. A process on the same machine sees whether the owner is alive.
+Any other process watches the file by its own clock and acquires the run once the file has not changed for
+TAKE_OVER_SECONDS. An owner that could not touch its file for EXPIRE_SECONDS (suspended, or cut off from its file
+system) must create the next file itself before it goes on. If no other process has, it continues with a fresh
+lease; otherwise it stops at its next step. A released lease has the time stamp 0.
 
-A run with a result has no leases, and the next one, if the run is ever trained again, is number 1. So a holder
-knows its file by a random token in it, and stops if the file is gone or another's.
+A run with a result has no leases; if it is ever trained again, numbers start at 1. An owner therefore recognizes
+its file by a random token, and stops if the file is gone or belongs to another process.
 
-A job that Slurm started again may find the run held by its own former process, on a node that is cut off. It asks
-that one to give the run up (the file REQUEST, with the token), and takes the run when it has, or is silent.
+A job that Slurm started again may find that its former process, on a node that is cut off, still owns the run. It
+asks that process to release the run (the file REQUEST, with the token) and acquires the run once it is released or
+its heartbeats have stopped.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from caltech_exp.bootstrap import look_again
@@ -38,17 +38,16 @@ from caltech_exp.records import HostName, JobId, StrictRecord, read_record
 
 HEARTBEAT_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
+# Longer than EXPIRE_SECONDS by more than network file systems delay time stamps (NFS: 60 s).
 TAKE_OVER_SECONDS = 180.0
-"""Longer than EXPIRE_SECONDS by more than network file systems keep time stamps to themselves (NFS: 60 s)."""
-LOOK_SECONDS = 1.0
-LOOKS = 60
-"""How often a lease is looked for that the file system says exists, and does not show (NFS: up to 60 s)."""
-QUICK_LOOKS = 5
-QUICK_LOOK_SECONDS = 0.02
+POLL_SECONDS = 1.0
+# A lease that the file system says exists may not be listed for a while (NFS: up to 60 s).
+MAX_POLLS = 60
+READ_ATTEMPTS = 5
+READ_SECONDS = 0.02
 REQUEST = "lease.request"
 
 _NAME = re.compile(r"lease\.([0-9]{6}|[1-9][0-9]{6,})\.json")
-_NEVER = -1.0
 
 
 class LeaseLostError(Exception):
@@ -56,16 +55,16 @@ class LeaseLostError(Exception):
 
 
 class ReplacedError(LeaseLostError):
-    """This process belongs to a job that Slurm has started again: the new process trains its runs."""
+    """Slurm has started this process's job again: the new process trains its runs."""
 
 
-class Holder(StrictRecord):
-    """The process that took the lease.
+class Owner(StrictRecord):
+    """The process that acquired the lease.
 
-    machine  its boot and process name space: processes of the same machine know each other by number
-    started  when that process started, in clock ticks since boot; numbers are used again
-    token    random, in no other lease; empty in those of older versions
-    restarts how often Slurm had started the job again
+    machine  boot id and process name space: processes of the same machine can look each other up by number
+    started  when the process started, in clock ticks since boot, because process numbers are reused
+    token    random, unique to this lease; empty in leases of older versions
+    restarts how often Slurm had restarted the job
     """
 
     job: JobId
@@ -79,134 +78,135 @@ class Holder(StrictRecord):
 
 
 @dataclass(frozen=True)
-class Sign:
-    """What the last lease of a run tells; `holder` is None where the file does not.
+class LeaseInfo:
+    """The last lease of a run; `owner` is None if the file cannot be read.
 
-    number  how often the run has been taken
-    beat    time stamp of the last heartbeat, seconds; 0 for a lease that was given back
-    alive   whether its process lives: True or False on this machine, None if that cannot be told from here
+    number     how often the run has been acquired
+    heartbeat  time stamp of the last heartbeat in seconds; 0 if the lease was released
+    is_alive   whether the owner's process lives; None if that cannot be told from this machine
     """
 
     number: int
-    holder: Holder | None
-    beat: float
-    alive: bool | None
+    owner: Owner | None
+    heartbeat: float
+    is_alive: bool | None = field(compare=False)
 
     def is_held(self, now: float) -> bool:
-        """Whether the run is being trained, for one who looks once; `now` by the file system's clock."""
-        if self.beat == 0 or self.alive is not None:
-            return bool(self.alive) and self.beat != 0
-        return now - self.beat < TAKE_OVER_SECONDS
+        """Whether the run is being trained, judged without waiting; `now` by the file system's clock."""
+        if self.heartbeat == 0 or self.is_alive is not None:
+            return bool(self.is_alive) and self.heartbeat != 0
+        return now - self.heartbeat < TAKE_OVER_SECONDS
 
 
-def read_sign(folder: Path) -> Sign | None:
-    """The last lease of the run in `folder`, None if nobody ever took it or it is finished."""
-    for look in range(QUICK_LOOKS):
-        time.sleep(QUICK_LOOK_SECONDS * look)
-        number = _last(folder)
+def read_lease(folder: Path) -> LeaseInfo | None:
+    """The last lease of the run in `folder`; None if the run was never acquired or is finished."""
+    for attempt in range(READ_ATTEMPTS):
+        time.sleep(READ_SECONDS * attempt)
+        number = _last_number(folder)
         if number == 0:
             return None
-        with contextlib.suppress(FileNotFoundError):  # it went as we looked
-            return _sign(folder, number)
-    return Sign(number, None, _NEVER, None)
+        with contextlib.suppress(FileNotFoundError):  # removed in between
+            return _read_lease(folder, number)
+    return LeaseInfo(number, None, -1.0, None)
 
 
-def _sign(folder: Path, number: int) -> Sign:
-    """What lease `number` tells. Raises FileNotFoundError if it is gone."""
+def _read_lease(folder: Path, number: int) -> LeaseInfo:
+    """Raises FileNotFoundError if lease `number` is gone."""
     path = _path(folder, number)
     status = look_again(path.lstat)
-    if not stat.S_ISREG(status.st_mode):  # a link to nowhere, say: nobody's heartbeat
-        return Sign(number, None, status.st_mtime, None)
-    holder = read_record(path, Holder)
-    # After the file was opened: on NFS that brings the time stamp up to date.
-    beat = look_again(path.stat).st_mtime
-    if not isinstance(holder, Holder):
-        return Sign(number, None, beat, None)
-    return Sign(number, holder, beat, _lives(holder))
+    if not stat.S_ISREG(status.st_mode):  # for example a broken link: no process updates it
+        return LeaseInfo(number, None, status.st_mtime, None)
+    owner = read_record(path, Owner)
+    # After opening the file: on NFS that updates the time stamp.
+    heartbeat = look_again(path.stat).st_mtime
+    if not isinstance(owner, Owner):
+        return LeaseInfo(number, None, heartbeat, None)
+    return LeaseInfo(number, owner, heartbeat, _is_owner_alive(owner))
 
 
 class Lease:
-    """A run's lease, held by `job`; give it back with `release`.
+    """The lease that this process holds on a run.
 
-    attempt   how often the run had been taken when this process took it, this time included
-    is_asked  whether the process that Slurm started in this one's place has asked for the run
+    attempt       how often the run has been acquired, this time included
+    is_requested  whether the process that Slurm started in place of this one has asked for the run
     """
 
     def __init__(self, folder: Path, number: int, job: str, token: str, renewed: float) -> None:
         self.folder = folder
         self.attempt = number
         self.number = number
-        self.is_asked = False
+        self.is_requested = False
         self._job = job
         self._token = token
         self._renewed = renewed
-        self._superseded = False
+        self._is_lost = False
         self._renewing = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
         with contextlib.suppress(RuntimeError):  # too many processes on this node: then only `check` renews it
             self._thread.start()
 
     def check(self) -> None:
-        """Raises LeaseLostError if the run may be another's by now.
+        """Raises LeaseLostError if another process may own the run by now.
 
-        A lease that is overdue is taken anew first; that waits for a file system that hangs.
+        An overdue lease is renewed first, which waits for a file system that hangs.
         """
-        while self._overdue() and not self._superseded:  # again, should the file system have hung meanwhile
+        while self._is_overdue() and not self._is_lost:  # again, should the file system have hung meanwhile
             try:
                 self._renew()
             except OSError as error:
-                why = f"its lease cannot be renewed ({error.strerror or error}), and others may take the run"
-                raise LeaseLostError(f"{why}: submitted again, it goes on from its last checkpoint") from None
-        if self._superseded:
-            raise LeaseLostError("its lease is lost: another process took the run")
+                raise LeaseLostError(
+                    f"its lease cannot be renewed ({error.strerror or error}), so another process may acquire the "
+                    "run; submit again, and it is resumed from its last checkpoint"
+                ) from None
+        if self._is_lost:
+            raise LeaseLostError("its lease is lost: another process acquired the run")
 
     def confirm(self) -> None:
-        """As `check`, after a look into the run's folder: before anything is written that others read."""
-        with contextlib.suppress(OSError):  # as long as the lease is not overdue, nobody else takes the run
+        """As `check`, after reading the run's folder: before anything is written that others read."""
+        with contextlib.suppress(OSError):  # nobody else acquires the run while the lease is not overdue
             self._renew()
         self.check()
 
     def release(self) -> None:
-        """Give the run back."""
         self._ended.set()
         if self._thread.ident:
             self._thread.join()
-        if not self._superseded:
+        if not self._is_lost:
             with contextlib.suppress(OSError):
                 if self._is_own(self.number):
                     os.utime(_path(self.folder, self.number), (0, 0))  # needs no space on a full disk
 
-    def _overdue(self) -> bool:
+    def _is_overdue(self) -> bool:
         return boot_seconds() - self._renewed > EXPIRE_SECONDS
 
-    def _beat(self) -> None:
-        # Who was asked for the run falls silent: should it not come to its next step, it is as one that is frozen.
-        while not (self._ended.wait(HEARTBEAT_SECONDS) or self._superseded or self.is_asked):
+    def _send_heartbeats(self) -> None:
+        # Heartbeats stop once the run is requested: a process that never reaches its next step then loses the run.
+        while not (self._ended.wait(HEARTBEAT_SECONDS) or self._is_lost or self.is_requested):
             with contextlib.suppress(OSError):
                 self._renew()
 
     def _renew(self) -> None:
-        """Show a sign of life, or learn that the run is another's, or asked for. Raises OSError."""
+        """Touch the lease, unless the run is requested or another process owns it. Raises OSError."""
         with self._renewing:  # the heartbeat and `check` may come at once
-            if self._superseded:
+            if self._is_lost:
                 return
             before = boot_seconds()
-            if self._overdue():
-                self._superseded = not self._take_next()
-            elif not self._is_own(self.number) or _last(self.folder) > self.number:
-                self._superseded = True
-            elif self.is_asked or _read(self.folder / REQUEST) == self._token.encode():
-                self.is_asked = True
+            if self._is_overdue():
+                self._is_lost = not self._acquire_next()
+            elif not self._is_own(self.number) or _last_number(self.folder) > self.number:
+                self._is_lost = True
+            elif self.is_requested or _read_bytes(self.folder / REQUEST) == self._token.encode():
+                self.is_requested = True
                 return
             else:
                 os.utime(_path(self.folder, self.number))
-            if not self._superseded:
+            if not self._is_lost:
                 self._renewed = before
 
-    def _take_next(self) -> bool:
-        """Whether nobody had taken the run, which has the next lease now. Raises OSError."""
-        if not self._is_own(self.number):  # a successor finished the run and removed its leases
+    def _acquire_next(self) -> bool:
+        """Create the next lease; False if another process acquired the run. Raises OSError."""
+        if not self._is_own(self.number):  # another process finished the run and removed its leases
             return False
         if not _create(self.folder, self.number + 1, self._job, self._token) and not self._is_own(self.number + 1):
             return False
@@ -216,61 +216,62 @@ class Lease:
         self.number += 1
         seconds = boot_seconds() - self._renewed
         print(
-            f"run {self.folder.name}: {seconds:.0f} s without a sign of life; nobody took it, it goes on",
+            f"run {self.folder.name}: no heartbeat for {seconds:.0f} s, but no other process acquired the run; "
+            "training continues",
             flush=True,
         )
         return True
 
     def _is_own(self, number: int) -> bool:
-        """Whether lease `number` is there and of this process. Raises OSError if that cannot be read."""
-        content = _read(_path(self.folder, number))
+        """Whether lease `number` exists and belongs to this process. Raises OSError if it cannot be read."""
+        content = _read_bytes(_path(self.folder, number))
         return content is not None and self._token.encode() in content
 
 
-def take(folder: Path, job: str, *, waiting: bool = True) -> Lease | None:
-    """Take the run in `folder` for `job`, or None if another process trains it.
+def acquire(folder: Path, job: str, *, wait: bool = True) -> Lease | None:
+    """Acquire the lease of the run in `folder` for `job`; None if another process holds it.
 
-    Returns at once unless the last holder was on another machine and neither gave the run back nor shows a sign of
-    life: it has TAKE_OVER_SECONDS to do so. Without `waiting`, that is None. A former process of the same job is
-    asked to give the run up, and waited for. Raises OSError if the folder cannot be written, ReplacedError if
-    the run's holder was started by Slurm in this process's place.
+    Waits up to TAKE_OVER_SECONDS only when the last owner is on another machine and its heartbeats have stopped;
+    with wait=False the answer is then None. A former process of the same job is asked to release the run, and
+    waited for. Raises OSError if the folder cannot be written, ReplacedError if the owner is the process that
+    Slurm started in place of this one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    watched: Sign | None = None
-    since = 0.0
-    looks = 0
+    before: LeaseInfo | None = None
+    unchanged_since = 0.0
+    polls = 0
     while True:
-        sign = read_sign(folder)
-        number = sign.number if sign else 0
-        if sign and sign.beat != 0 and sign.alive is not False:
-            former = _is_former(sign.holder, job)
-            if not waiting or (sign.alive and not former):
+        lease = read_lease(folder)
+        number = lease.number if lease else 0
+        if lease and lease.heartbeat != 0 and lease.is_alive is not False:
+            is_former = _is_former(lease.owner, job)
+            if not wait or (lease.is_alive and not is_former):
                 return None
-            beats = watched is not None and _differ(watched, sign)
-            if beats and not former:
+            has_changed = before is not None and before != lease
+            if has_changed and not is_former:
                 return None
-            if former and (beats or sign.alive):
-                _ask(folder, sign)
-            if watched is None or beats:
-                watched, since = sign, boot_seconds()
-            if boot_seconds() - since < TAKE_OVER_SECONDS:
-                time.sleep(LOOK_SECONDS)
+            if is_former and (has_changed or lease.is_alive):
+                _request(folder, lease)
+            if before is None or has_changed:
+                before, unchanged_since = lease, boot_seconds()
+            if boot_seconds() - unchanged_since < TAKE_OVER_SECONDS:
+                time.sleep(POLL_SECONDS)
                 continue
-        token, before = secrets.token_hex(16), boot_seconds()
+        token, renewed = secrets.token_hex(16), boot_seconds()
         if _create(folder, number + 1, job, token):
             with contextlib.suppress(OSError):
                 (folder / REQUEST).unlink(missing_ok=True)
-            return Lease(folder, number + 1, job, token, before)
-        looks += 1
-        if looks > LOOKS:
-            reason = "a lease exists there that the file system does not list"
+            return Lease(folder, number + 1, job, token, renewed)
+        polls += 1
+        if polls > MAX_POLLS:
+            reason = "the file system does not list a lease that exists"
             raise OSError(errno.ESTALE, reason, str(_path(folder, number + 1)))
-        time.sleep(LOOK_SECONDS if looks > 1 else 0)
+        time.sleep(POLL_SECONDS if polls > 1 else 0)
 
 
 @contextlib.contextmanager
-def held(lease: Lease) -> Iterator[Lease]:
-    """Give the lease back when the block ends, however it ends."""
+def hold(lease: Lease) -> Iterator[Lease]:
+    """Release the lease when the block ends, however it ends."""
     try:
         yield lease
     finally:
@@ -279,15 +280,15 @@ def held(lease: Lease) -> Iterator[Lease]:
 
 def lease_files(folder: Path) -> list[Path]:
     """The leases of the run in `folder`, the first one first."""
-    found = {int(match[1]): folder / match[0] for match in map(_NAME.fullmatch, names_in(folder)) if match}
-    return [found[number] for number in sorted(found)]
+    paths = {int(match[1]): folder / match[0] for match in map(_NAME.fullmatch, names_in(folder)) if match}
+    return [paths[number] for number in sorted(paths)]
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"lease.{number:06}.json"
 
 
-def _last(folder: Path) -> int:
+def _last_number(folder: Path) -> int:
     """The number of the last lease, 0 if there is none."""
     try:
         names = names_in(folder)
@@ -296,7 +297,7 @@ def _last(folder: Path) -> int:
     return max((int(match[1]) for match in map(_NAME.fullmatch, names) if match), default=0)
 
 
-def _read(path: Path) -> bytes | None:
+def _read_bytes(path: Path) -> bytes | None:
     """The content of a file, None if there is none. Raises OSError."""
     try:
         return look_again(path.read_bytes)
@@ -305,8 +306,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _create(folder: Path, number: int, job: str, token: str) -> bool:
-    """Whether this process, and no other, made lease `number`. Raises OSError for a full disk and the like."""
-    holder = Holder(
+    """Create lease `number`; False if another process already has. Raises OSError, for example on a full disk."""
+    owner = Owner(
         job=job,
         host=host_name(),
         machine=machine(),
@@ -323,52 +324,47 @@ def _create(folder: Path, number: int, job: str, token: str) -> bool:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(holder.model_dump_json(indent=1).encode() + b"\n")
+            file.write(owner.model_dump_json(indent=1).encode() + b"\n")
     except OSError:
         path.unlink(missing_ok=True)
         raise
     return True
 
 
-def _lives(holder: Holder) -> bool | None:
-    """Whether the holder's process lives; None if it is not of this machine, or that cannot be known."""
-    if not holder.machine or (holder.machine, holder.host) != (machine(), host_name()):
+def _is_owner_alive(owner: Owner) -> bool | None:
+    """None if the owner is on another machine, or its process cannot be seen."""
+    if not owner.machine or (owner.machine, owner.host) != (machine(), host_name()):
         return None
-    return is_alive(holder.pid, holder.started)
-
-
-def _differ(before: Sign, now: Sign) -> bool:
-    """Whether the run was taken, or its holder showed a sign of life."""
-    return (before.number, before.beat, before.holder) != (now.number, now.beat, now.holder)
+    return is_alive(owner.pid, owner.started)
 
 
 def _restarts() -> int:
-    """How often Slurm has started this job again."""
+    """How often Slurm has restarted this job."""
     count = os.environ.get("SLURM_RESTART_COUNT", "")
     return int(count) if re.fullmatch("[0-9]{1,9}", count) else 0
 
 
-def _is_former(holder: Holder | None, job: str) -> bool:
-    """Whether the holder is a process of this job from before Slurm started it again.
+def _is_former(owner: Owner | None, job: str) -> bool:
+    """Whether the owner is a process of this job from before Slurm restarted it.
 
-    Raises ReplacedError if it is this process that is from before.
+    Raises ReplacedError if this process is the one from before.
     """
-    if holder is None or holder.job != job:
+    if owner is None or owner.job != job:
         return False
-    if holder.restarts > _restarts():
-        raise ReplacedError(f"Slurm has started job {job} again, on {holder.host}, which trains its runs")
-    return holder.restarts < _restarts()
+    if owner.restarts > _restarts():
+        raise ReplacedError(f"Slurm has restarted job {job}, on {owner.host}, which trains its runs")
+    return owner.restarts < _restarts()
 
 
-def _ask(folder: Path, sign: Sign) -> None:
-    """Ask the holder of the last lease for the run, unless that has been done."""
-    if sign.holder is None or not sign.holder.token:
+def _request(folder: Path, lease: LeaseInfo) -> None:
+    """Ask the owner of the last lease to release the run, unless that has been done."""
+    if lease.owner is None or not lease.owner.token:
         return
-    with contextlib.suppress(OSError):  # the next look tries again
-        if _read(folder / REQUEST) != sign.holder.token.encode():
-            write_atomically(folder / REQUEST, sign.holder.token)
+    with contextlib.suppress(OSError):  # the next poll tries again
+        if _read_bytes(folder / REQUEST) != lease.owner.token.encode():
+            write_atomically(folder / REQUEST, lease.owner.token)
             print(
-                f"run {folder.name}: the former process of this job still trains it on {sign.holder.host}; "
+                f"run {folder.name}: the former process of this job still trains it on {lease.owner.host}; "
                 "asked it to stop, and waiting until it has",
                 flush=True,
             )

@@ -13,7 +13,7 @@ from typing import Literal
 from caltech_exp.cli import one_line
 from caltech_exp.files import names_in, remove
 from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
-from caltech_exp.study.lease import REQUEST, Holder, Sign, lease_files, read_sign
+from caltech_exp.study.lease import REQUEST, LeaseInfo, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_result
 
@@ -52,7 +52,7 @@ class RunState:
     progress: Progress | None = None
     result: Result | None = None
     node: str = ""
-    holder: Holder | None = None
+    holder: Owner | None = None
     silent_seconds: float | None = None
     in_task: bool = False
 
@@ -76,16 +76,20 @@ def run_state(
         result = Corrupt(folder / RESULT, f"is of another data set, {result.data.fingerprint}")
     if isinstance(result, Result):
         return RunState(result.status, result=result)
-    sign = read_sign(folder)
-    holder = sign.holder if sign else None
+    lease_info = read_lease(folder)
+    holder = lease_info.owner if lease_info else None
     now = time.time() if now is None else now
     progress = read_record(folder / PROGRESS, Progress)
     at = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if isinstance(progress, Progress) else ""
-    if sign and sign.is_held(now):
+    if lease_info and lease_info.is_held(now):
         known = progress if isinstance(progress, Progress) else None
-        silent = max(0.0, now - sign.beat)
+        silent = max(0.0, now - lease_info.heartbeat)
         return RunState(
-            "running", _signs_of_life(sign, known, silent), progress=known, silent_seconds=silent, holder=holder
+            "running",
+            _signs_of_life(lease_info, known, silent),
+            progress=known,
+            silent_seconds=silent,
+            holder=holder,
         )
     if newer := newer_record(folder):
         return RunState("newer", f"{newer.path.name}: {newer.reason}", holder=holder)
@@ -105,7 +109,7 @@ def run_state(
         return RunState("failed", f"its failure record cannot be read: {failure.reason}")
     if queue is None and at:
         return RunState("queued", f"broken off at {at}; queued again, or lost", holder=holder)
-    if queue is not None and (sign or at):
+    if queue is not None and (lease_info or at):
         return RunState("lost", at, holder=holder)
     return untouched_state(folder.name, queue, submitted)
 
@@ -117,7 +121,7 @@ def untouched_state(name: str, queue: Mapping[str, InQueue] | None, submitted: b
     return RunState("queued" if name in queue else "lost" if submitted else "pending")
 
 
-def _signs_of_life(sign: Sign, progress: Progress | None, silent: float) -> str:
+def _signs_of_life(lease_info: LeaseInfo, progress: Progress | None, silent: float) -> str:
     """`epoch 3 of 30, 185 images/s, heartbeat 4 s ago, job 1234_5 on gpu07`"""
     words = []
     if progress:
@@ -125,8 +129,8 @@ def _signs_of_life(sign: Sign, progress: Progress | None, silent: float) -> str:
         if progress.images_per_second:
             words.append(f"{progress.images_per_second:.0f} images/s")
     words.append(f"heartbeat {silent:.0f} s ago")
-    if sign.holder:
-        words.append(f"job {sign.holder.job} on {sign.holder.host}")
+    if lease_info.owner:
+        words.append(f"job {lease_info.owner.job} on {lease_info.owner.host}")
     return ", ".join(words)
 
 
@@ -147,7 +151,7 @@ def newer_record(folder: Path) -> Corrupt | None:
             return found
     with contextlib.suppress(OSError):  # whoever takes the run finds out why
         for path in (path for path in lease_files(folder)[-1:] if stat.S_ISREG(path.lstat().st_mode)):
-            holder = read_record(path, Holder)
+            holder = read_record(path, Owner)
             if isinstance(holder, Corrupt) and holder.is_newer:
                 return holder
     version = _checkpoint_version(folder / CHECKPOINT)

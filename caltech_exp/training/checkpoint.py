@@ -249,7 +249,7 @@ class Keeper:
         Raises Interrupted if this process was asked to stop, LeaseLostError if another trains the run or will.
         """
         self.lease.check()
-        if self.lease.is_asked:
+        if self.lease.is_requested:
             self._save(snapshot)
             raise ReplacedError("Slurm has started this job again, and the new process goes on with the run")
         if self.stop_request.requested:

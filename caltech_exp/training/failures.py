@@ -18,7 +18,7 @@ from caltech_exp.files import utc_now
 from caltech_exp.machine import host_name
 from caltech_exp.provenance import Origin
 from caltech_exp.records import write_record
-from caltech_exp.study.lease import LeaseLostError, held, take
+from caltech_exp.study.lease import LeaseLostError, acquire, hold
 from caltech_exp.study.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished
 from caltech_exp.study.run_status import newer_record, remove_after_result
 
@@ -188,11 +188,11 @@ def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: 
         print(f"run {name} failed ({error_line(error)}); it is left as it is: {newer.complaint('')}", flush=True)
         return
     try:
-        lease = take(folder, origin.job, waiting=False)
+        lease = acquire(folder, origin.job, wait=False)
         if lease is None:
             print(f"run {name}: left as it is, another process trains it or did so a moment ago", flush=True)
             return
-        with held(lease):
+        with hold(lease):
             if read_finished(folder, fingerprint):
                 remove_after_result(folder)
             else:

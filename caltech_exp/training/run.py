@@ -17,7 +17,7 @@ from caltech_exp.files import remove, utc_now
 from caltech_exp.machine import host_name
 from caltech_exp.provenance import Origin, library_versions
 from caltech_exp.records import write_record
-from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, held, read_sign, take
+from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, acquire, hold, read_lease
 from caltech_exp.study.results import (
     FAILURE,
     RESULT,
@@ -91,11 +91,12 @@ def run_one(config: RunConfig, seed: int, context: TaskContext) -> Result | None
     try:
         lease = _take(folder, context.origin.job)
         if lease is None:
-            sign = read_sign(folder)
-            who = f"job {sign.holder.job} on {sign.holder.host}" if sign and sign.holder else "another process"
+            lease_info = read_lease(folder)
+            owner = lease_info.owner if lease_info else None
+            who = f"job {owner.job} on {owner.host}" if owner else "another process"
             print(f"run {name}: left to {who}, which trains it", flush=True)
             return None
-        with held(lease):
+        with hold(lease):
             return _carry_out(config, seed, folder, lease, context)
     except ReplacedError:
         raise
@@ -109,7 +110,7 @@ def run_one(config: RunConfig, seed: int, context: TaskContext) -> Result | None
 def _take(folder: Path, job: str) -> Lease | None:
     """As `take`. Whoever cannot take a run writes nothing into its folder: the log says why."""
     try:
-        return take(folder, job)
+        return acquire(folder, job)
     except OSError as error:
         print(f"run {folder.name} failed, and that cannot be written down: {error_line(error)}", flush=True)
         raise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caltech_exp.executors.local import is_alive
 from caltech_exp.records import write_record
-from caltech_exp.study.lease import take
+from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import PROGRESS, Failure
 from tests.conftest import Command
 from tests.tools.testbed import until
@@ -74,7 +74,7 @@ def test_a_run_in_training_counts_as_running_whoever_started_it(
     assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
     (result,) = runs.glob("*/result.json")
     result.unlink()
-    lease = take(result.parent, "77_0")
+    lease = acquire(result.parent, "77_0")
     assert lease is not None
     told = json.loads(status(f"runs={runs}", "json=true").stdout)
     lease.release()

@@ -21,7 +21,7 @@ from caltech_exp.monitoring.render import LOOKS, bar, fitted, shares, widths
 from caltech_exp.monitoring.study_status import Outlook, Standing, look, standing
 from caltech_exp.monitoring.watch import Seen, look_again, on_screen
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.lease import take
+from caltech_exp.study.lease import acquire
 from caltech_exp.study.manifest import PreparationJob
 from caltech_exp.study.plan import expand
 from caltech_exp.study.run_status import RunState
@@ -48,7 +48,7 @@ def runs(tmp_path: Path) -> Iterator[Path]:
     for run in plan[6:]:
         write_result(folder, run)
     write_result(folder, plan[0])
-    lease = take(folder / plan[1].id, f"{JOB}_1")
+    lease = acquire(folder / plan[1].id, f"{JOB}_1")
     assert lease is not None
     write_progress(folder, plan[1])
     log_of(folder, 1).write_text("epoch 1\n")

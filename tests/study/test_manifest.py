@@ -14,7 +14,7 @@ from caltech_exp.monitoring.report_job import report_line
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Corrupt
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.lease import read_sign
+from caltech_exp.study.lease import read_lease
 from caltech_exp.study.manifest import (
     Manifest,
     PreparationJob,
@@ -128,9 +128,9 @@ def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
 def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
     holder = {"job": "../../secret", "host": "n", "machine": "m", "pid": 1, "started": 1, "since": "now"}
     (tmp_path / "lease.000001.json").write_text(json.dumps(holder))
-    sign = read_sign(tmp_path)
-    assert sign is not None
-    assert sign.holder is None
+    lease_info = read_lease(tmp_path)
+    assert lease_info is not None
+    assert lease_info.owner is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from caltech_exp.provenance import Origin, code_version
 from caltech_exp.records import write_record
-from caltech_exp.study.lease import lease_files, take
+from caltech_exp.study.lease import acquire, lease_files
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress
 from caltech_exp.study.run_status import CHECKPOINT, InQueue, run_state
 from caltech_exp.training.failures import record_failure_of_free_run
@@ -64,7 +64,7 @@ RUNS, WAITS = InQueue("s", running=True), InQueue("s", running=False)
 def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
     folder = tmp_path / NAME
     folder.mkdir()
-    lease = take(folder, "1_0") if "lease" in files else None
+    lease = acquire(folder, "1_0") if "lease" in files else None
     if "progress" in files:
         write_record(folder, PROGRESS, PROGRESS_RECORD)
     if "failure" in files:
@@ -78,7 +78,7 @@ def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, s
 
 def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None:
     folder = tmp_path / NAME
-    lease = take(folder, "12_3")
+    lease = acquire(folder, "12_3")
     assert lease is not None
     write_record(folder, PROGRESS, PROGRESS_RECORD)
     state = run_state(folder, {}, True, now=lease_files(folder)[0].stat().st_mtime + 7)

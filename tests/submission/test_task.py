@@ -16,7 +16,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.monitoring.report_job import AGGREGATED, PREPARED
-from caltech_exp.study.lease import take
+from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import FAILURE, RESULT
 from caltech_exp.submission.signal_handler import Ending
 from caltech_exp.submission.tasks import AggregateTask, PackTask, TrainTask
@@ -103,7 +103,7 @@ def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
         )  # submitit's: it has the task queued again
         data, two = read_data_set(stand_in), ((CONFIG, 0), (CONFIG, 1))
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-        new = take(tmp_path / run_id(CONFIG, 0), ORIGIN.job)
+        new = acquire(tmp_path / run_id(CONFIG, 0), ORIGIN.job)
         assert new is not None
         monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
         with pytest.raises(SystemExit) as caught:
@@ -114,7 +114,7 @@ def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
         for number, handler in zip((signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD), before, strict=True):
             signal.signal(number, handler)
     assert (caught.value.code, calls) == (ENDED, [])
-    assert f"run {run_id(CONFIG, 0)}: Slurm has started job {ORIGIN.job} again, on " in capsys.readouterr().out
+    assert f"run {run_id(CONFIG, 0)}: Slurm has restarted job {ORIGIN.job}, on " in capsys.readouterr().out
     assert not (tmp_path / run_id(CONFIG, 1)).exists()
     new.release()
 
@@ -125,9 +125,9 @@ def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_
     data, runs = read_data_set(stand_in), local_job / "runs"
     finished, trained, died, free = ((CONFIG, seed) for seed in range(4))
     assert run_one(*finished, task(runs, data, packs))
-    elsewhere = take(runs / run_id(*trained), "99_0")
+    elsewhere = acquire(runs / run_id(*trained), "99_0")
     assert elsewhere is not None
-    former = take(runs / run_id(*died), "98_0")
+    former = acquire(runs / run_id(*died), "98_0")
     assert former is not None
     former.release()
     given = tasks_runs(finished, trained, died, free, folder=runs, data=data, packs=packs)

@@ -104,9 +104,9 @@ def rival_without_view(scene: Scene, dice: random.Random) -> str | None:
         folder.chmod(0o777)
     # One that takes the run does as a task does: it looks whether it is finished, and gives it back.
     script = (
-        "import sys, pathlib; from caltech_exp.study.lease import take; "
+        "import sys, pathlib; from caltech_exp.study.lease import acquire; "
         "from caltech_exp.study.run_status import remove_after_result; folder = pathlib.Path(sys.argv[1]); "
-        "lease = take(folder, 'rival'); "
+        "lease = acquire(folder, 'rival'); "
         "lease and lease.release(); (folder / 'result.json').exists() and remove_after_result(folder)"
     )
     command = [str(scene.folder / "venv/bin/python"), "-c", script, str(folder)]

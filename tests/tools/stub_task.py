@@ -9,7 +9,7 @@ import submitit
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.files import utc_now
 from caltech_exp.records import write_record
-from caltech_exp.study.lease import held, take
+from caltech_exp.study.lease import acquire, hold
 from caltech_exp.study.results import RESULT, DataRecord, Device, Epoch, Result, read_result
 from caltech_exp.study.run_status import remove_after_result
 from caltech_exp.submission.tasks import TrainTask
@@ -23,11 +23,11 @@ class StubTask(TrainTask):
         job = submitit.JobEnvironment().job_id
         for config, seed in self.runs:
             folder = Path(self.folder) / run_id(config, seed)
-            lease = take(folder, job)
+            lease = acquire(folder, job)
             if lease is None:
                 print(f"run {folder.name}: left to another", flush=True)
                 continue
-            with held(lease):
+            with hold(lease):
                 if not isinstance(read_result(folder), Result):
                     write_record(folder, RESULT, self._result(config, seed, job, lease.number))
                     print(f"run {folder.name}: trained", flush=True)

@@ -19,7 +19,7 @@ from caltech_exp.models.networks import build
 from caltech_exp.models.weights import pin, sha256
 from caltech_exp.provenance import library_versions
 from caltech_exp.records import read_record
-from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, lease_files, read_sign, take
+from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, acquire, lease_files, read_lease
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Epoch, Failure, Progress, read_result
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.training.checkpoint import Keeper
@@ -181,7 +181,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
-    lease = take(tmp_path / run_id(CONFIG, 0), "99_0")
+    lease = acquire(tmp_path / run_id(CONFIG, 0), "99_0")
     assert lease is not None
     assert run_one(CONFIG, 0, task(tmp_path, data, packs)) is None
     assert "left to job 99_0 on " in capsys.readouterr().out
@@ -293,7 +293,7 @@ def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
     assert run_one(CONFIG, 0, task(tmp_path, read_data_set(stand_in), packs)) is None
     assert not (folder / FAILURE).exists()
     printed = capsys.readouterr().out
-    assert "another process took the run; here it failed: ValueError: of the one that slept" in printed
+    assert "another process acquired the run; here it failed: ValueError: of the one that slept" in printed
     assert lease_files(folder)[0].stat().st_mtime > 0  # the other's
 
 
@@ -339,11 +339,11 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
     note = Keeper.note
 
     def asked(keeper: Keeper, progress: Progress) -> None:
-        sign = read_sign(folder)
-        assert sign is not None
-        assert sign.holder is not None
-        if progress.epoch == 1 and sign.number == 1:
-            (folder / REQUEST).write_text(sign.holder.token)
+        lease_info = read_lease(folder)
+        assert lease_info is not None
+        assert lease_info.owner is not None
+        if progress.epoch == 1 and lease_info.number == 1:
+            (folder / REQUEST).write_text(lease_info.owner.token)
         note(keeper, progress)
 
     monkeypatch.setattr(Keeper, "note", asked)
@@ -351,9 +351,9 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
     with pytest.raises(ReplacedError, match="Slurm has started this job again"):
         run_one(longer, 0, context)
     assert {path.name for path in folder.iterdir()} == {CHECKPOINT, PROGRESS, REQUEST, "lease.000001.json"}
-    sign = read_sign(folder)
-    assert sign is not None
-    assert sign.beat == 0  # given back
+    lease_info = read_lease(folder)
+    assert lease_info is not None
+    assert lease_info.heartbeat == 0  # given back
     result = finish(longer, 0, context)
     assert result.attempts == 2
     assert [(epoch.train_loss, epoch.val_loss) for epoch in result.epochs] == [

@@ -14,7 +14,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import read_record
-from caltech_exp.study.lease import read_sign
+from caltech_exp.study.lease import read_lease
 from caltech_exp.study.results import FAILURE, RESULT, Failure, Result
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
@@ -53,9 +53,9 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
     assert (folder / CHECKPOINT).exists()
     assert not (folder / FAILURE).exists()
     assert not stop_request.listening
-    sign = read_sign(folder)
-    assert sign is not None
-    assert sign.beat == 0  # given back
+    lease_info = read_lease(folder)
+    assert lease_info is not None
+    assert lease_info.heartbeat == 0  # given back
 
     stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
