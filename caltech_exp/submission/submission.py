@@ -161,7 +161,7 @@ def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunState]) -> str:
     counts = Counter(states[run.id].state for run in plan)
     configurations = len({run.config.id for run in plan})
     parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{_plural(len(plan), 'run')} of {_plural(configurations, 'configuration')}: {parts}"
+    return f"{count_of(len(plan), 'run')} of {count_of(configurations, 'configuration')}: {parts}"
 
 
 def queue_lines(arrays: Sequence[Array], verb: str, where: str) -> list[str]:
@@ -169,13 +169,14 @@ def queue_lines(arrays: Sequence[Array], verb: str, where: str) -> list[str]:
     if not arrays:
         return [f"nothing to queue: every run is {' or '.join(DONE)} or in the queue"]
     return [
-        f"{verb} {array.name}: {_plural(len(array.tasks), 'task')}, "
-        f"{_plural(sum(len(group) for group in array.tasks), 'run')}, {where}"
+        f"{verb} {array.name}: {count_of(len(array.tasks), 'task')}, "
+        f"{count_of(sum(len(group) for group in array.tasks), 'run')}, {where}"
         for array in arrays
     ]
 
 
-def _plural(count: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`"""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

@@ -129,9 +129,9 @@ def test_the_cost_of_arrays() -> None:
     together = cost([first, second], paces, 200, 1, each_array=False)
     assert together.wall == 500.0
     assert cost([first, second], paces, 200, 2, each_array=False).wall == 300.0
-    assert apart.sources == {"the profile's rate": 5}
+    assert (apart.runs, apart.unknown) == (5, 0)
     unknown = cost([Array("c", ((planned(CONFIG.but(model="resnet18")),),))], paces, 200, 1, each_array=True)
-    assert unknown.unknown == {"resnet18, fast bf16, freeze=none, augment=none": 1}
+    assert (unknown.runs, unknown.unknown, unknown.is_known) == (1, 1, False)
     assert cost([], paces, 200, 1, each_array=True).wall == 0.0
 
 

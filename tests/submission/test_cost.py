@@ -27,68 +27,67 @@ def lines(runs: Path, text: str = "", arrays: list[Array] = ARRAYS, images: int 
     return cost_lines(arrays, past_runs(runs, None), profile(text), images)
 
 
-def test_nothing_is_known_and_that_is_said(tmp_path: Path) -> None:
-    (line,) = lines(tmp_path)
-    assert line == (
-        "how long it takes cannot be told yet of 10 runs of alexnet, fast bf16, freeze=none, augment=none: it can "
-        "after the first such result in this study on a GPU, or with images_per_second in the profile"
-    )
-    assert lines(tmp_path, images=None)[0].endswith("in the profile, or with the data set at hand")
+def test_cost_without_results_has_no_estimate(tmp_path: Path) -> None:
+    assert lines(tmp_path) == ["no time estimate yet; one appears once a run has finished"]
+    assert lines(tmp_path, images=None) == lines(tmp_path)
     assert lines(tmp_path, arrays=[]) == []
 
 
-def test_from_the_profiles_rate(tmp_path: Path) -> None:
+def test_cost_from_the_rate_of_the_profile(tmp_path: Path) -> None:
     # 10 runs of 30 epochs of 100 images at 1 image/s: 3,000 s each.
     (line,) = lines(tmp_path, "images_per_second: {alexnet: 1}")
     assert line == (
-        "about 8.3 GPU hours, 2 h 30 min with 4 tasks of each array at a time and no waiting for others' jobs; "
-        "told from the profile's images_per_second, start-up left out"
+        "estimated 8.3 GPU hours, 2 h 30 min at 4 tasks of each array at a time, plus queueing "
+        "(from images_per_second in the profile, without start-up)"
     )
 
 
-def test_seconds_are_not_told_as_nothing(tmp_path: Path) -> None:
-    assert lines(tmp_path, "images_per_second: {alexnet: 10000}")[0].startswith("about 0.01 GPU hours")
+def test_cost_of_seconds_is_not_zero(tmp_path: Path) -> None:
+    assert lines(tmp_path, "images_per_second: {alexnet: 10000}")[0].startswith("estimated 0.01 GPU hours")
 
 
-def test_from_results_and_how_many_by_what(tmp_path: Path) -> None:
+def test_cost_from_finished_runs(tmp_path: Path) -> None:
     write_result(tmp_path, PLAN[0], epoch_seconds=20.0)  # 610 s with 10 s besides epochs
     (line,) = lines(tmp_path)
     assert line == (
-        "about 1.7 GPU hours, 30 min with 4 tasks of each array at a time and no waiting for others' jobs; "
-        "told from 1 result of this study on A100 (8 runs by the same network and images, 2 runs by the same "
-        "settings)"
+        "estimated 1.7 GPU hours, 30 min at 4 tasks of each array at a time, plus queueing "
+        "(from 1 finished run on A100)"
     )
     two = parse_profile("executor: slurm\ngpus_per_node: 2\nmax_parallel: 4\n", "test")
-    assert "about 3.4 GPU hours, 30 min" in cost_lines(ARRAYS, past_runs(tmp_path, None), two, 200)[0]
+    assert "estimated 3.4 GPU hours, 30 min" in cost_lines(ARRAYS, past_runs(tmp_path, None), two, 200)[0]
 
 
-def test_results_of_another_type_of_device_do_not_count(tmp_path: Path) -> None:
+def test_cost_ignores_results_of_another_type_of_device(tmp_path: Path) -> None:
     write_result(tmp_path, PLAN[0], device="cpu")
-    assert lines(tmp_path)[0].startswith("how long it takes cannot be told yet")
-    assert "hours of CPU tasks" in cost_lines(ARRAYS, past_runs(tmp_path, None), profile("device: cpu"), 200)[0]
+    assert lines(tmp_path)[0].startswith("no time estimate yet")
+    assert "CPU task hours" in cost_lines(ARRAYS, past_runs(tmp_path, None), profile("device: cpu"), 200)[0]
 
 
-def test_part_is_known(tmp_path: Path) -> None:
+def test_cost_of_some_runs_is_a_lower_bound(tmp_path: Path) -> None:
     plan = [*PLAN, *expand(THE_REPORT.select(tables=["resnet.batch_256"]), (0,), StudySettings())]
-    told, cannot = lines(tmp_path, "images_per_second: {alexnet: 1}", make_arrays(plan, "s", 1, None))
-    assert told.startswith("at least 8.3 GPU hours")
-    assert "cannot be told yet of 1 run of resnet18, fast bf16" in cannot
+    estimate, missing = lines(tmp_path, "images_per_second: {alexnet: 1}", make_arrays(plan, "s", 1, None))
+    assert estimate.startswith("estimated at least 8.3 GPU hours, at least 2 h 30 min")
+    assert missing.startswith("no time estimate yet for 1 of 11 runs; ")
 
 
 @pytest.mark.parametrize(
     ("runs_per_task", "text", "words"),
     [
         (1, "time_minutes: 51", None),
-        (2, "time_minutes: 51", "takes about 1 h 40 min, its time limit is 51 min: there it is queued again"),
+        (
+            2,
+            "time_minutes: 51",
+            "takes about 1 h 40 min, but its time limit is 51 min: Slurm will requeue it there",
+        ),
         (
             1,
             "time_minutes: 49",
-            "takes about 50 min, its time limit is 49 min: there it is queued again, and goes on",
+            "takes about 50 min, but its time limit is 49 min: Slurm will requeue it there, and it resumes",
         ),
-        (1, "time_minutes: 49\nsbatch: {no-requeue: true}", "there it ends, and the same command goes on"),
+        (1, "time_minutes: 49\nsbatch: {no-requeue: true}", "it will end there, and the same command resumes it"),
     ],
 )
-def test_tasks_longer_than_their_time_limit(
+def test_cost_warns_of_tasks_longer_than_their_time_limit(
     runs_per_task: int, text: str, words: str | None, tmp_path: Path
 ) -> None:
     arrays = make_arrays(PLAN, "s", runs_per_task, None)
@@ -97,7 +96,7 @@ def test_tasks_longer_than_their_time_limit(
     assert not words or words in warning[0]
 
 
-def test_a_dry_run_says_it_and_writes_nothing(submit: Command, stand_in: Path, tmp_path: Path) -> None:
+def test_dry_run_shows_the_cost_and_writes_nothing(submit: Command, stand_in: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     done_run, *_ = write_paper_study(runs)
     write_result(runs, done_run, device="cpu")
@@ -105,9 +104,8 @@ def test_a_dry_run_says_it_and_writes_nothing(submit: Command, stand_in: Path, t
     done = submit(
         "table=scratch.lr", "seeds=2", "dry_run=true", "profile=demo", f"data={stand_in}", f"runs={runs}"
     )
-    assert "of CPU tasks" in done.stdout
-    assert "with 2 tasks at a time" in done.stdout
-    assert "told from 1 result of this study on EPYC" in done.stdout
+    assert "CPU task hours" in done.stdout
+    assert "at 2 tasks at a time, plus queueing (from 1 finished run on EPYC)" in done.stdout
     assert sorted(path for path in runs.rglob("*")) == before
 
 
