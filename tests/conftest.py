@@ -67,6 +67,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_bytecode() -> Iterator[None]:
+    """Let the Pythons that tests start keep what they compile, whatever the environment says.
+
+    Without it each of them compiles torch and torchvision again, which takes longer than most tests.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        if "PYTHONDONTWRITEBYTECODE" in os.environ:
+            environment.delenv("PYTHONDONTWRITEBYTECODE")
+            environment.setenv("PYTHONPYCACHEPREFIX", str(CHECKOUT / ".pytest_cache" / "bytecode"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def packs(tmp_path_factory: pytest.TempPathFactory) -> PackStore:
     """Where tests that train in this process have their packs."""
