@@ -17,6 +17,8 @@ CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
 """The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
 SNAPSHOT = "snapshot.json"
 """In a snapshot (submission/snapshot.py): its CodeVersion, whose `source` is the name of the folder."""
+BUILD = Path(caltech_exp.__file__).with_name("_build.json")
+"""In a wheel: the CodeVersion that setup.py built it from."""
 GIT_SECONDS = 20.0
 
 
@@ -50,14 +52,17 @@ class Origin:
 
 
 def code_version() -> CodeVersion:
-    """The version of the running code; a snapshot's is that of the code it was taken of.
+    """The version of the running code.
 
-    Files that git does not track, such as results, leave it clean. Raises OSError or pydantic.ValidationError for
-    a snapshot that somebody has damaged.
+    A snapshot has the version of the code it was taken of, a wheel that of the commit it was built from. Files
+    that git does not track, such as results, leave it clean. Raises OSError or pydantic.ValidationError for a
+    snapshot or a wheel that somebody has damaged.
     """
     if (CHECKOUT / SNAPSHOT).exists():
         taken = CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
         return taken.model_copy(update={"source": CHECKOUT.name})
+    if BUILD.exists():
+        return CodeVersion.model_validate_json(BUILD.read_bytes())
     commit = _git("rev-parse", "HEAD") if (CHECKOUT / ".git").exists() else None
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return CodeVersion(

@@ -248,7 +248,9 @@ def _of_training(option: str) -> bool:
     )
 
 
-FOLDER = CHECKOUT / "slurm" / "profiles"
+IN_WHEEL = Path(__file__).resolve().parent / "shipped"
+"""Where setup.py puts the profiles of slurm/profiles."""
+FOLDER = IN_WHEEL if IN_WHEEL.is_dir() else CHECKOUT / "slurm" / "profiles"
 EXAMPLES = "examples"
 
 
@@ -376,14 +378,23 @@ _KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProf
 
 
 def profile_files() -> dict[str, Path]:
-    """Name -> file of the profiles that come with the suite; an example is `gres`, or `examples/gres`."""
+    """Name -> file of every profile; an example is `gres`, or `examples/gres`.
+
+    A profile in the current folder's slurm/profiles comes before one in the user's configuration folder, and both
+    come before one of the suite. In a checkout the current folder's are the suite's.
+    """
     examples = {path.stem: path for path in sorted((FOLDER / EXAMPLES).glob("*.yaml"))}
-    own = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-    return {**{f"{EXAMPLES}/{name}": path for name, path in examples.items()}, **examples, **own}
+    files = {**{f"{EXAMPLES}/{name}": path for name, path in examples.items()}, **examples}
+    configuration = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 (never fails)
+    current = Path("slurm", "profiles")
+    is_own = current.is_dir() and current.resolve() != FOLDER
+    for folder in (FOLDER, Path(configuration, "caltech_exp", "profiles"), *((current,) if is_own else ())):
+        files |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return files
 
 
 def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
-    """The profile of that name in slurm/profiles, or in the file of that path, as the command line changes it.
+    """The profile of that name (profile_files), or in the file of that path, as the command line changes it.
 
     Raises UserError if there is none, or if it holds anything but a valid profile.
     """

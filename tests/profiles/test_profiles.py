@@ -17,6 +17,7 @@ from caltech_exp.profiles.profile import (
     parse_profile,
     profile_files,
 )
+from tests.conftest import CHECKOUT
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -33,6 +34,26 @@ def test_examples_are_found_by_name_too() -> None:
     assert load_profile("gres") == load_profile("examples/gres") == load_profile(f"{FOLDER}/examples/gres.yaml")
     with pytest.raises(UserError, match=r"unknown profile 'gress'; did you mean 'gres'\?"):
         load_profile("gress")
+
+
+def test_own_profiles_come_before_those_of_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    places = {"config": tmp_path / "config/caltech_exp/profiles", "current": tmp_path / "slurm/profiles"}
+    for threads, folder in enumerate(places.values(), 5):
+        folder.mkdir(parents=True)
+        (folder / "slurm.yaml").write_text(f"{{executor: slurm, device: cpu, cpus_per_task: {threads}}}")
+    (places["config"] / "home.yaml").write_text("{executor: local, device: cpu}")
+
+    assert load_profile("slurm").cpus_per_task == 6
+    (places["current"] / "slurm.yaml").unlink()
+    assert load_profile("slurm").cpus_per_task == 5
+    with pytest.raises(UserError, match=r"did you mean 'home'\?"):
+        load_profile("hom")
+    monkeypatch.chdir(CHECKOUT)  # whose slurm/profiles are the suite's
+    assert load_profile("slurm").cpus_per_task == 5
+    (places["config"] / "slurm.yaml").unlink()
+    assert load_profile("slurm") == load_profile(f"{FOLDER}/slurm.yaml")
 
 
 SLURM = "executor: slurm\ngpus_per_node: 1\n"
