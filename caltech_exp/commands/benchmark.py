@@ -38,7 +38,6 @@ from caltech_exp.profiles.profile import (
     LocalProfile,
     Profile,
     SlurmProfile,
-    device_type,
     load_profile,
     take_profile_words,
 )
@@ -230,7 +229,7 @@ def main(argv: Sequence[str]) -> int:
         config=steps[0].config,
         data=str(data.root),
         packs=str(packs_folder(options.packs, profile)),
-        device=device_type(profile) if options.device == "auto" else options.device,
+        device=profile.device_type if options.device == "auto" else options.device,
         threads=options.threads or profile.cpus_per_task,
         started=0.0,
     )
@@ -289,7 +288,7 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
         "data": str(data.root.resolve()),
         "packs": str(packs_folder(options.packs, profile)),
         "out": str(out),
-        "device": device_type(profile),
+        "device": profile.device_type,
         "threads": str(options.threads or profile.cpus_per_task or 0),
     }
     job = BenchmarkJob(tuple(f"{name}={value}" for name, value in given.items()))

@@ -9,15 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, run_command_line, usage
+from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import user_path
 from caltech_exp.monitoring.render import as_json, as_text
 from caltech_exp.monitoring.study_status import latest_profile, look
-from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.study.folder import StudyFolder
 
-LOCAL_SECONDS = 5.0
-"""How often watch=true looks at a study on this machine."""
+LEAST_SECONDS = 5.0
 
 
 class StatusOptions(BaseModel):
@@ -75,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
 def _poll_seconds(runs: Path) -> float:
     """How often the profile of the last submission asks the queue."""
     profile = latest_profile(StudyFolder(runs).manifests())
-    return max(5.0, profile.poll_seconds) if isinstance(profile, SlurmProfile) else LOCAL_SECONDS
+    return max(LEAST_SECONDS, make_executor(profile).poll_seconds) if profile else LEAST_SECONDS
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from pathlib import Path
 from caltech_exp.cli import EXIT_INTERRUPTED, UserError, run_command_line
 from caltech_exp.data.pack_format import PackKey
 from caltech_exp.data.splits import DataSet, check_images
-from caltech_exp.executors.slurm_queries import Slurm
+from caltech_exp.executors.executor import Executor, JobArray, make_executor, study_jobs
 from caltech_exp.monitoring.held_jobs import release_held
-from caltech_exp.monitoring.queued_runs import packs_on_their_way, study_jobs
+from caltech_exp.monitoring.queued_runs import packs_on_their_way
 from caltech_exp.monitoring.report_job import wait_for_report
-from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, states_of
+from caltech_exp.monitoring.run_states import advice, bad_nodes, states_of
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
-from caltech_exp.profiles.profile import Profile, SlurmProfile
-from caltech_exp.profiles.sbatch_options import variables_line
+from caltech_exp.profiles.profile import Profile
 from caltech_exp.provenance import code_version
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
@@ -27,7 +26,6 @@ from caltech_exp.study.run_status import DONE, RunState, remove_after_result
 from caltech_exp.submission.cost import cost_lines
 from caltech_exp.submission.preflight import (
     check_data,
-    check_device,
     check_weights,
     check_weights_files,
     describe_data,
@@ -38,7 +36,6 @@ from caltech_exp.submission.preflight import (
 from caltech_exp.submission.report_job import check_report_folder, end_replaced, with_report
 from caltech_exp.submission.request import USAGE, Request, parse_request
 from caltech_exp.submission.submission import (
-    Array,
     Submission,
     make_arrays,
     merged_lines,
@@ -67,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
     """Print the plan and what stands in the way of queueing it; write nothing."""
+    executor = make_executor(profile)
     problems = []
     manifests: Sequence[Manifest] = ()
     most_tasks = None
@@ -75,8 +73,8 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     states = {run.id: RunState("pending") for run in plan}
     try:
         manifests = StudyFolder(runs).manifests()
-        states = states_of(plan, runs, manifests, Slurm(profile.command_timeout_seconds), past=past)
-        most_tasks = _most_tasks(profile)
+        states = states_of(plan, runs, manifests, executor.slurm, past=past)
+        most_tasks = executor.max_tasks()
     except UserError as error:
         problems.append(str(error))
     open_runs = _open_runs(plan, states, request)
@@ -87,15 +85,15 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     try:
         if request.report:
             check_report_folder(request.report)
-        check_device(profile)
+        executor.check()
         data = find_data(request.options.data, profile)
         images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
         StudyFolder(runs).require_same(request.settings, describe_data(data), request.file)
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
-        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
-        jobs = study_jobs(manifests, Slurm(profile.command_timeout_seconds)) if making else []
-        submission = with_packs(submission, packs, packs_on_their_way(jobs))
+        making = executor.can_chain_jobs and _may_be_made(packs, manifests)
+        jobs = study_jobs(runs, manifests, executor.slurm) if making else []
+        submission = with_packs(submission, packs, packs_on_their_way(jobs, executor))
     except UserError as error:
         problems.append(str(error))
     try:
@@ -107,14 +105,14 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         print()
     print(summary(plan, states))
     if plan:
-        print("\n".join(queue_lines(arrays, "would queue", _where(request, profile, submission))))
+        print("\n".join(queue_lines(arrays, "would queue", _where(request, executor, submission))))
     for line in [
         *single_lines(submission, "would queue"),
-        *filter(None, [variables_line(profile) if isinstance(profile, SlurmProfile) else ""]),
+        *filter(None, [executor.describe_environment()]),
         *cost_lines(arrays, past, profile, images),
         *unpinned([run.config for run in plan]),
         *merged_lines(request.tables, request.settings, request.seeds),
-        *slow_arithmetic([run.config for run in open_runs], profile),
+        *slow_arithmetic([run.config for run in open_runs], executor),
         *advice(states.values()),
     ]:
         print(line)
@@ -125,18 +123,19 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
 
 def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[PlannedRun]) -> int:
     """Check everything, queue the open runs, and wait for them if asked to."""
+    executor = make_executor(profile)
     # First what tells the most in the least time; nothing is written until all of it holds.
     if request.report:
         check_report_folder(request.report)
-    check_device(profile)
+    executor.check()
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     StudyFolder(runs).require_same(request.settings, study_data, request.file)
-    manifests, slurm = StudyFolder(runs).manifests(), Slurm(profile.command_timeout_seconds)
+    manifests, slurm = StudyFolder(runs).manifests(), executor.slurm
     states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, explain=False)
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
-    most_tasks = _most_tasks(profile)
+    most_tasks = executor.max_tasks()
     check_weights(open_configs, fetch=True)
     if StudyFolder(runs).study() is None:
         print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
@@ -145,7 +144,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
         *check_weights_files(open_configs, request.networks),
         *unpinned([run.config for run in plan]),
         *merged_lines(request.tables, request.settings, request.seeds),
-        *slow_arithmetic(open_configs, profile),
+        *slow_arithmetic(open_configs, executor),
     ]:
         print(line, flush=True)
     manifest = _queue(request, profile, runs, plan, data, most_tasks)
@@ -175,10 +174,11 @@ def _queue(
     from caltech_exp.submission.launch import submit
     from caltech_exp.submission.recovery import adopt  # submitit is not needed to plan
 
+    executor = make_executor(profile)
     code, study_data, report = code_version(), describe_data(data), request.report
     with StudyFolder(runs).lock():
         StudyFolder(runs).require_same(request.settings, study_data, request.file)
-        past, slurm = past_runs(runs, study_data.fingerprint), Slurm(profile.command_timeout_seconds)
+        past, slurm = past_runs(runs, study_data.fingerprint), executor.slurm
         manifests, lines = adopt(runs, StudyFolder(runs).manifests(), past, slurm)
         states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, past)
         for run in plan:
@@ -187,20 +187,20 @@ def _queue(
         arrays = _arrays(_open_runs(plan, states, request), runs, request, most_tasks)
         in_queue = any(state.state == "queued" for state in states.values())
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
-        making = isinstance(profile, SlurmProfile) and _may_be_made(packs, manifests)
-        jobs = study_jobs(manifests, slurm) if report or in_queue or making else []
+        making = executor.can_chain_jobs and _may_be_made(packs, manifests)
+        jobs = study_jobs(runs, manifests, slurm) if report or in_queue or making else []
         lines += release_held(jobs, runs, slurm)
         submission = Submission(request, study_data, tuple(arrays), excluded_nodes=_avoided(request, states))
-        submission = with_packs(submission, packs, packs_on_their_way(jobs) if making else {})
+        submission = with_packs(submission, packs, packs_on_their_way(jobs, executor) if making else {})
         if report:
-            submission, said = with_report(submission, report, runs, manifests, jobs, profile)
+            submission, said = with_report(submission, report, runs, manifests, jobs, executor)
             lines += said
         manifest = submit(submission, request, profile, runs, study_data, code) if submission else None
         if submission.report:
             lines += end_replaced(submission.report, runs, manifests, jobs, slurm)
     print(summary(plan, states))
     for line in (
-        *queue_lines(arrays, "queued", _where(request, profile, submission)),
+        *queue_lines(arrays, "queued", _where(request, executor, submission)),
         *single_lines(submission, "queued"),
         *lines,
         *cost_lines(arrays, past, profile, study_data.train_val_images),
@@ -223,16 +223,10 @@ def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], reque
     return [run for run in plan if states[run.id].state not in left and not states[run.id].in_task]
 
 
-def _arrays(open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None) -> list[Array]:
+def _arrays(
+    open_runs: Sequence[PlannedRun], runs: Path, request: Request, most_tasks: int | None
+) -> list[JobArray]:
     return make_arrays(open_runs, runs.name, request.options.runs_per_task, most_tasks)
-
-
-def _most_tasks(profile: Profile) -> int | None:
-    """The most tasks of an array: the cluster's limit, or the profile's where that is lower."""
-    if not isinstance(profile, SlurmProfile):
-        return None
-    most = Slurm(profile.command_timeout_seconds).max_array_size()
-    return min(most, profile.max_array_size or most)
 
 
 def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...]:
@@ -240,9 +234,9 @@ def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...
     return bad_nodes(states.values()) if request.options.avoid_nodes else ()
 
 
-def _where(request: Request, profile: Profile, submission: Submission) -> str:
+def _where(request: Request, executor: Executor, submission: Submission) -> str:
     name = request.profile_name
-    excluded = avoiding(profile, submission.excluded_nodes).exclude if isinstance(profile, SlurmProfile) else None
+    excluded = executor.excluding(submission.excluded_nodes).excluded_nodes
     return f"{name}, not on {excluded}" if excluded else name
 
 

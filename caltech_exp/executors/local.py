@@ -16,17 +16,24 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field, RootModel
 
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError
+from caltech_exp.executors.executor import StudyJob, open_tasks
+from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm
 from caltech_exp.files import closed_to_others, write_atomically
+from caltech_exp.machine import computes_bf16, host_name, local_gpus
+from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import Snapshot
 from caltech_exp.records import Corrupt, JobId, StrictRecord, read_record
+from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart, SubmittedTask
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -127,7 +134,7 @@ class _Cancelled(RootModel[frozenset[JobId]]):
     """What cancelled.json holds: names of tasks."""
 
 
-def queued_tasks(folder: Path) -> dict[str, str]:
+def queued_tasks(folder: Path) -> dict[str, Literal["queued", "running"]]:
     """Name -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone.
 
     Raises UserError if what the process keeps on record is damaged.
@@ -142,7 +149,8 @@ def queued_tasks(folder: Path) -> dict[str, str]:
                 "begins or ends: try again then"
             )
         )
-    return {**dict.fromkeys(state.waiting, "queued"), **dict.fromkeys(state.running, "running")}
+    waiting: dict[str, Literal["queued", "running"]] = dict.fromkeys(state.waiting, "queued")
+    return {**waiting, **dict.fromkeys(state.running, "running")}
 
 
 def submitit_jobs(folder: Path) -> dict[str, str]:
@@ -172,6 +180,110 @@ def cancelled(folder: Path) -> frozenset[str]:
     return names.root if isinstance(names, _Cancelled) else frozenset()
 
 
+@dataclass(frozen=True)
+class LocalExecutor:
+    """A queue on this machine for each submission."""
+
+    profile: LocalProfile
+    name: ClassVar[Literal["local"]] = "local"
+    place: ClassVar[str] = "on this machine"
+    has_slots_per_array: ClassVar[bool] = False
+    can_chain_jobs: ClassVar[bool] = False
+    time_limit_seconds: ClassVar[None] = None
+    gpus_per_task: ClassVar[int] = 1
+    requeues: ClassVar[bool] = False
+    excluded_nodes: ClassVar[str] = ""
+    queue_process: ClassVar[str] = "queue"
+
+    @property
+    def slurm(self) -> Slurm:
+        return Slurm(self.profile.command_timeout_seconds)
+
+    @property
+    def slots(self) -> int:
+        return self.profile.slots
+
+    @property
+    def poll_seconds(self) -> float:
+        return self.profile.poll_seconds
+
+    @property
+    def device_type(self) -> Literal["cuda", "cpu"]:
+        return self.profile.device_type
+
+    def excluding(self, nodes: Sequence[str]) -> "LocalExecutor":
+        return self
+
+    def check(self) -> None:
+        if self.profile.device == "cuda" and not local_gpus():
+            raise UserError(
+                "the profile asks for a GPU and this machine has none; use profile=local, or device: cpu in it"
+            )
+
+    def describe_environment(self) -> str:
+        return ""
+
+    def emulates_bf16(self) -> bool:
+        return self.device_type == "cpu" and not computes_bf16()
+
+    def max_tasks(self) -> None:
+        return None
+
+    def queued(
+        self, runs: Path, manifests: Sequence[Manifest], done: Collection[str] | None = None
+    ) -> list[StudyJob]:
+        jobs = []
+        for manifest in manifests:
+            tasks = open_tasks(manifest, done)
+            if manifest.executor != self.name or (done is not None and not tasks):
+                continue
+            states = queued_tasks(runs / SUBMISSIONS / manifest.id)
+            parts: list[tuple[str, Literal["training"] | SinglePart, tuple[str, ...]]]
+            parts = [(task.job, "training", task.runs) for task in tasks]
+            if done is None:
+                parts = [(PREPARATION, "preparation", ()), *parts, (AGGREGATION, "aggregation", ())]
+            for name, part, trained in parts:
+                if state := states.get(name):
+                    job = QueuedJob(name, state, reason="", name=name, comment="", uid=manifest.owner)
+                    jobs.append(StudyJob(job, manifest, part, trained))
+        return jobs
+
+    def ended(
+        self, runs: Path, tasks: Collection[tuple[Manifest, SubmittedTask]]
+    ) -> dict[tuple[str, str], EndedJob]:
+        own = [(manifest, task) for manifest, task in tasks if manifest.executor == self.name]
+        names = {manifest.id: cancelled(runs / SUBMISSIONS / manifest.id) for manifest, _ in own}
+        return {
+            (manifest.id, task.job): EndedJob(task.job, task.job, "CANCELLED", node="")
+            for manifest, task in own
+            if task.job in names[manifest.id]
+        }
+
+    def submitit_id(self, runs: Path, manifest: Manifest, job: str) -> str:
+        return submitit_jobs(runs / SUBMISSIONS / manifest.id).get(job, "")
+
+    def locate(self, jobs: Sequence[StudyJob]) -> str:
+        return self.place
+
+    def dependencies(self, jobs: Iterable[StudyJob]) -> tuple[str, ...]:
+        own = (job for job in jobs if job.part == "training" and job.manifest.executor == self.name)
+        return tuple(dict.fromkeys(job.manifest.id for job in own))
+
+    def cancel(self, runs: Path, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
+        open_jobs = [job for job in jobs if job.manifest.executor == self.name]
+        submissions = {job.manifest.id: job.manifest for job in open_jobs}
+        for submission in submissions:
+            cancel(
+                runs / SUBMISSIONS / submission, [job.job.id for job in open_jobs if job.manifest.id == submission]
+            )
+        deadline = time.monotonic() + wait_seconds
+        while open_jobs and time.monotonic() < deadline:
+            time.sleep(0.2)
+            ids = {(job.manifest.id, job.job.id) for job in self.queued(runs, list(submissions.values()))}
+            open_jobs = [job for job in open_jobs if (job.manifest.id, job.job.id) in ids]
+        return open_jobs
+
+
 TASK = b"submitit.core._submit"
 
 
@@ -199,6 +311,14 @@ def end_orphans(folder: Path) -> int:
 def has_orphans(folder: Path) -> bool:
     """Whether a task of the submission runs on this machine."""
     return any(_is_task(pid, folder) for pid in _numbers())
+
+
+def is_orphaned(runs: Path, manifest: Manifest) -> bool:
+    """Whether tasks of a submission run on this machine although their queue process has died."""
+    folder = runs / SUBMISSIONS / manifest.id
+    if manifest.executor != LocalExecutor.name or manifest.host != host_name():
+        return False
+    return not is_alive(folder) and has_orphans(folder)
 
 
 def _numbers() -> Iterator[int]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import RootModel
 
 from caltech_exp.cli import UserError
+from caltech_exp.executors.executor import StudyJob
 from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import write_atomically
-from caltech_exp.monitoring.queued_runs import StudyJob
 from caltech_exp.records import read_record
 from caltech_exp.study.manifest import SUBMISSIONS
 

@@ -3,12 +3,9 @@
 from pathlib import Path
 
 from caltech_exp.bootstrap import refusal_name
-from caltech_exp.executors.local import submitit_jobs
+from caltech_exp.executors.executor import executor_named
 from caltech_exp.records import HostName, JobId, StrictRecord, read_record
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
-
-QUEUE_PROCESS = "queue"
-"""In place of a job id: the queue process of this machine, which starts the tasks."""
 
 
 def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
@@ -22,8 +19,7 @@ def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) ->
 
 
 def _submitit_job(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:
-    local = submitit_jobs(runs / SUBMISSIONS / manifest.id) if manifest.executor == "local" else None
-    return task.job if local is None else local.get(task.job, "")
+    return executor_named(manifest.executor).submitit_id(runs, manifest, task.job)
 
 
 class Refusal(StrictRecord):
@@ -37,9 +33,7 @@ class Refusal(StrictRecord):
 
 def refusal(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Refusal | None:
     """Why the last start of a task was refused; None if it was not."""
-    job = _submitit_job(runs, manifest, task)
-    if not job and manifest.executor == "local":
-        job = QUEUE_PROCESS
+    job = _submitit_job(runs, manifest, task) or executor_named(manifest.executor).queue_process
     if not job or "/" in job:
         return None
     found = read_record(runs / SUBMISSIONS / manifest.id / refusal_name(job), Refusal)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from caltech_exp.cli import UserError, one_line, shown
-from caltech_exp.executors import local
+from caltech_exp.executors.executor import StudyJob, make_executor, study_jobs
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path, refusal
-from caltech_exp.monitoring.queued_runs import StudyJob, study_jobs
-from caltech_exp.profiles.profile import Profile, SlurmProfile
+from caltech_exp.profiles.profile import Profile
 from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, recorded_log
@@ -46,6 +45,7 @@ class Aggregation:
 
     state  `queued` or `running` while a queue holds it, else empty
     job    its id
+    queued  the job while a queue holds it
     ended  how it ended, where it told
     unread  why that record cannot be read, where it cannot
     """
@@ -54,27 +54,28 @@ class Aggregation:
     report: Path
     state: str
     job: str
+    queued: StudyJob | None
     ended: Aggregated | None
     unread: str = ""
 
 
 def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[Aggregation]:
-    """All that the manifests name, oldest first; `jobs` are the study's in Slurm's queue."""
-    in_slurm = {found.manifest.id: found.job for found in jobs if found.part == "aggregation"}
+    """All that the manifests name, oldest first; `jobs` are those of the study that are in a queue."""
+    in_queue = {found.manifest.id: found for found in jobs if found.part == "aggregation"}
     found = []
     for manifest in manifests:
         if manifest.aggregation is None:
             continue
         folder = runs / SUBMISSIONS / manifest.id
-        queued = in_slurm.get(manifest.id)
-        state = queued.state if queued else local.queued_tasks(folder).get(local.AGGREGATION, "")
+        queued = in_queue.get(manifest.id)
         record = read_record(folder / AGGREGATED, Aggregated)
         found.append(
             Aggregation(
                 manifest=manifest,
                 report=Path(manifest.aggregation.report),
-                state=state,
-                job=queued.id if queued else manifest.aggregation.job,
+                state=queued.job.state if queued else "",
+                job=queued.job.id if queued else manifest.aggregation.job,
+                queued=queued,
                 ended=_refused(runs, manifest) if isinstance(record, Corrupt) or not record else record,
                 unread=record.complaint("look at the log beside it") if isinstance(record, Corrupt) else "",
             )
@@ -101,7 +102,7 @@ def report_line(runs: Path, manifests: Sequence[Manifest], slurm: Slurm) -> str:
     asked = [manifest for manifest in manifests if manifest.aggregation][-1:]
     known = aggregations(runs, asked, ())
     if known and known[0].ended is None:
-        known = aggregations(runs, asked, study_jobs(asked, slurm))
+        known = aggregations(runs, asked, study_jobs(runs, asked, slurm))
     return one_line(_told(runs, known[0])) if known else ""
 
 
@@ -131,8 +132,8 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
     asked = [m for m in StudyFolder(runs).manifests() if m.aggregation and m.aggregation.report == str(report)][
         -1:
     ]
-    poll = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOOK_SECONDS
-    slurm = Slurm(profile.command_timeout_seconds)
+    executor = make_executor(profile)
+    poll, slurm = executor.poll_seconds, executor.slurm
     since = answered = time.monotonic()
     absent = 0
     while True:
@@ -140,7 +141,7 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
         if known.ended is None and time.monotonic() - since >= poll:
             since = time.monotonic()
             try:
-                (known,) = aggregations(runs, asked, study_jobs(asked, slurm))
+                (known,) = aggregations(runs, asked, study_jobs(runs, asked, slurm))
             except UserError:
                 if since - answered > PATIENCE_SECONDS:
                     raise

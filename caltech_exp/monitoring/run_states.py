@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from caltech_exp.cli import one_line, shown
-from caltech_exp.executors.local import QUEUE_LOG, cancelled
+from caltech_exp.executors.executor import all_executors
+from caltech_exp.executors.local import QUEUE_LOG
 from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.files import file_system_time
 from caltech_exp.monitoring.logs import Refusal, log_path, refusal
 from caltech_exp.monitoring.queued_runs import queued_runs
-from caltech_exp.profiles.profile import SlurmProfile
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SubmittedTask
+from caltech_exp.study.manifest import SUBMISSIONS, Manifest
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Failure
 from caltech_exp.study.results_cache import PastRun, past_runs, run_names
@@ -32,10 +31,6 @@ OF_A_JOB = {
 """Slurm's job state codes (sacct(1)) in words."""
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A node's name; failure.json is a file like others, and this goes to sbatch."""
-NOT_NAMED_YET = "allocation"
-"""What accounting calls a job for the first seconds after it was cancelled before it ran."""
-CLOCKS_DIFFER = timedelta(minutes=10)
-"""By how much the clocks of the machine that submitted and of Slurm's controller may disagree."""
 OF_A_NODE = ("BOOT_FAIL", "NODE_FAIL")
 ADVICE = {
     "mistake": "trying again will not mend that",
@@ -52,15 +47,14 @@ def why_lost(
     runs: Path,
     manifests: Sequence[Manifest],
     slurm: Slurm,
-    told: dict[str, EndedJob] | None = None,
+    told: dict[tuple[str, str], EndedJob] | None = None,
 ) -> dict[str, RunState]:
     """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
     A lost run whose task refused to start has failed.
     Of tasks on this machine it is known which were cancelled.
 
     runs  the study's folder
-    told  job id -> what it has told before, for one who looks again: it is asked about other jobs only, and its
-          answers are added
+    told  (submission, job id) -> what it has told before, which it is not asked again; its answers are added
     """
     lost = {name for name, state in states.items() if state.state == "lost"}
     last = {
@@ -71,48 +65,25 @@ def why_lost(
         if task.job and run in lost
     }
     found = dict(states)
-    for run in _cancelled_here(runs, last):
-        found[run] = _because(states[run], OF_A_JOB["CANCELLED"])
     for run, (manifest, task) in last.items():
         if why := refusal(runs, manifest, task):
             log = log_path(runs, manifest, task) or runs / SUBMISSIONS / manifest.id / QUEUE_LOG
             found[run] = _refused(run, why, manifest.id, log)
-    jobs = {
-        run: (task.job, manifest.job_names[task.array], manifest.created)
-        for run, (manifest, task) in last.items()
-        if manifest.executor == "slurm" and found[run].state == "lost"
-    }
     told = {} if told is None else told
-    asked = {job for job, _, _ in jobs.values()} - told.keys()
-    if asked:
-        told |= slurm.ended_jobs(asked)
-    for run, (job, name, created) in jobs.items():
-        ended = told.get(job)
-        if (
-            ended
-            and ended.name in (name, NOT_NAMED_YET)
-            and ended.state in OF_A_JOB
-            and not _older(ended, created)
-        ):
+    asked = [
+        (manifest, task)
+        for run, (manifest, task) in last.items()
+        if found[run].state == "lost" and (manifest.id, task.job) not in told
+    ]
+    for executor in all_executors(slurm):
+        told |= executor.ended(runs, asked)
+    for run, (manifest, task) in last.items():
+        ended = told.get((manifest.id, task.job))
+        if ended and ended.state in OF_A_JOB and found[run].state == "lost":
             words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
             node = ended.node if ended.state in OF_A_NODE else ""
             found[run] = replace(_because(states[run], words), node=node)
     return found
-
-
-def _older(ended: EndedJob, created: str) -> bool:
-    """Whether the job was there before the submission: a cluster that was set up again counts from 1 again."""
-    try:
-        return ended.submitted is not None and ended.submitted < datetime.fromisoformat(created) - CLOCKS_DIFFER
-    except (ValueError, TypeError):  # a time that cannot be read, or without its zone
-        return False
-
-
-def _cancelled_here(runs: Path, last: Mapping[str, tuple[Manifest, SubmittedTask]]) -> list[str]:
-    """The runs whose last task was one of this machine and cancelled."""
-    local = {manifest.id for manifest, _ in last.values() if manifest.executor == "local"}
-    ended = {one: cancelled(runs / SUBMISSIONS / one) for one in local}
-    return [run for run, (manifest, task) in last.items() if task.job in ended.get(manifest.id, ())]
 
 
 def _refused(run: str, why: Refusal, submission: str, log: Path) -> RunState:
@@ -161,14 +132,6 @@ def advice(states: Iterable[RunState]) -> list[str]:
 def bad_nodes(states: Iterable[RunState]) -> tuple[str, ...]:
     """The nodes that are to blame for the end of a run."""
     return tuple(sorted({state.node for state in states if NODE.fullmatch(state.node)}))
-
-
-def avoiding(profile: SlurmProfile, nodes: Sequence[str]) -> SlurmProfile:
-    """The profile, leaving out those nodes too."""
-    if not nodes:
-        return profile
-    given = [profile.exclude] if profile.exclude else []
-    return profile.model_copy(update={"exclude": ",".join(dict.fromkeys([*given, *nodes]))})
 
 
 def states_of(

@@ -10,13 +10,13 @@ from pathlib import Path
 from caltech_exp.catalog import Section, Table, split_row_key
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.config import split_run_id
-from caltech_exp.executors.local import QUEUE_LOG
+from caltech_exp.executors.executor import executor_named
 from caltech_exp.executors.slurm_queries import EndedJob, NoAnswerError, QueuedJob, Slurm
 from caltech_exp.monitoring.logs import log_of_job, log_path
 from caltech_exp.monitoring.queued_runs import Queue, ask_queues
 from caltech_exp.monitoring.report_job import PREPARED, Aggregated, report_line
 from caltech_exp.monitoring.run_states import states_in_files, why_lost
-from caltech_exp.profiles.profile import Profile, device_type, recorded_profile, tasks_at_once
+from caltech_exp.profiles.profile import Profile, recorded_profile
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.forecast import Paces, ended_after, learn, left_of, lengths, train_images
@@ -147,7 +147,7 @@ def outlook(
     )
 
 
-def look(runs: Path, slurm: Slurm, told: dict[str, EndedJob] | None = None) -> Standing:
+def look(runs: Path, slurm: Slurm, told: dict[tuple[str, str], EndedJob] | None = None) -> Standing:
     """How the study in `runs` stands now. The queue is asked once; if it does not answer, the standing says so.
 
     told  what accounting has told before (retry.why_lost)
@@ -175,7 +175,7 @@ def look(runs: Path, slurm: Slurm, told: dict[str, EndedJob] | None = None) -> S
     profile = latest_profile(manifests)
     images = study.data.train_val_images
     paces = paces_of(plan, states, past, profile, images)
-    at_once = tasks_at_once(profile) if profile else 1
+    at_once = profile.slots if profile else 1
     ends = outlook(plan, states, paces, images, at_once, datetime.now(UTC))
     logs = logs_of(plan, runs, states, manifests)
     found = standing(runs, tables, plan, states, ends, logs, note, report, queue)
@@ -214,7 +214,7 @@ def paces_of(
 ) -> Paces:
     """What is known of lengths on the profile's kind of device, or on the one that most past runs had."""
     most = Counter(run.device_type for run in past.values()).most_common(1)
-    device: str = device_type(profile) if profile else most[0][0] if most else "cpu"
+    device: str = profile.device_type if profile else most[0][0] if most else "cpu"
     rates = profile.images_per_second if profile else {}
     progress = ((run.config, states[run.id].progress) for run in plan)
     running = [(config, at, train_images(config, train_val_images)) for config, at in progress if at]
@@ -250,4 +250,5 @@ def _candidates(runs: Path, manifest: Manifest, task: SubmittedTask, state: RunS
         return of_holder
     of_task = log_path(runs, manifest, task)
     known = [of_task] if of_task else of_holder
-    return known if manifest.executor == "slurm" else [*known, runs / SUBMISSIONS / manifest.id / QUEUE_LOG]
+    process = executor_named(manifest.executor).queue_process
+    return [*known, runs / SUBMISSIONS / manifest.id / f"{process}.log"] if process else known

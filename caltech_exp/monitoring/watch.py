@@ -12,12 +12,12 @@ from rich.live import Live
 from rich.text import Text
 
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
-from caltech_exp.executors.slurm_queries import Slurm
+from caltech_exp.executors.executor import make_executor
 from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.monitoring.render import as_text, at, fitted
 from caltech_exp.monitoring.report_job import PATIENCE_SECONDS
 from caltech_exp.monitoring.study_status import Standing
-from caltech_exp.profiles.profile import Profile, SlurmProfile
+from caltech_exp.profiles.profile import Profile
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS
@@ -27,7 +27,6 @@ from caltech_exp.study.results_cache import past_runs, run_names
 from caltech_exp.study.run_status import DONE, RunState, run_state
 
 FILES_SECONDS = 2.0
-LOCAL_POLL_SECONDS = 2.0
 LINE_SECONDS = 30.0
 """Between two lines of progress in a log file."""
 
@@ -48,8 +47,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     submitted = {run.id for run in plan if run.id in latest}
     waiting = submitted - ended.keys()
     absent: set[str] = set()
-    poll_seconds = profile.poll_seconds if isinstance(profile, SlurmProfile) else LOCAL_POLL_SECONDS
-    slurm = Slurm(profile.command_timeout_seconds)
+    executor = make_executor(profile)
+    poll_seconds, slurm = executor.poll_seconds, executor.slurm
     asked = answered = time.monotonic()
     with run_progress(len(submitted)) as show:
         show(len(submitted) - len(waiting), 0)

@@ -294,6 +294,21 @@ class LocalProfile(_Profile):
     )
 
     @property
+    def device_type(self) -> Literal["cuda", "cpu"]:
+        """What tasks run on; with device auto a GPU if this machine has one."""
+        return self.device if self.device != "auto" else "cuda" if local_gpus() else "cpu"
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at a time."""
+        return self.max_parallel or max(1, 0 if self.device == "cpu" else len(local_gpus()))
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often the queue is asked; asking costs nothing here."""
+        return 2.0
+
+    @property
     def command_timeout_seconds(self) -> float:
         """As in SlurmProfile: a study on this machine may have jobs on a cluster too."""
         return 60.0
@@ -339,6 +354,16 @@ class SlurmProfile(_Profile):
     )
     poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(60, description="how long sbatch, squeue or scontrol may take")
+
+    @property
+    def device_type(self) -> Literal["cuda", "cpu"]:
+        """What tasks run on; with device auto a GPU if the profile asks for one."""
+        return self.device if self.device != "auto" else "cuda" if self.gives_gpus else "cpu"
+
+    @property
+    def slots(self) -> int:
+        """How many tasks of each array run at a time."""
+        return self.max_parallel
 
     @property
     def gpus(self) -> int:
@@ -463,19 +488,3 @@ def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
         return kind.model_validate(values) if kind else None
     except ValidationError:
         return None
-
-
-def device_type(profile: Profile) -> Literal["cuda", "cpu"]:
-    """What tasks of this profile run on; with `auto` the GPU that they are given, or that this machine has."""
-    if profile.device != "auto":
-        return profile.device
-    if isinstance(profile, SlurmProfile):
-        return "cuda" if profile.gives_gpus else "cpu"
-    return "cuda" if local_gpus() else "cpu"
-
-
-def tasks_at_once(profile: Profile) -> int:
-    """The most tasks that run at a time: of each array on Slurm, of all on this machine."""
-    if isinstance(profile, SlurmProfile):
-        return profile.max_parallel
-    return profile.max_parallel or max(1, 0 if profile.device == "cpu" else len(local_gpus()))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from caltech_exp.executors.executor import Executor, JobArray, make_executor
 from caltech_exp.monitoring.render import duration
-from caltech_exp.profiles.profile import Profile, SlurmProfile, device_type, tasks_at_once
+from caltech_exp.profiles.profile import Profile
 from caltech_exp.study.forecast import Paces, ended_after, learn, lengths
 from caltech_exp.study.results_cache import PastRun
-from caltech_exp.submission.submission import Array, count_of
+from caltech_exp.submission.submission import count_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Cost:
 
 
 def cost(
-    arrays: Sequence[Array], paces: Paces, train_val_images: int | None, at_once: int, *, each_array: bool
+    arrays: Sequence[JobArray], paces: Paces, train_val_images: int | None, at_once: int, *, each_array: bool
 ) -> Cost:
     """The cost of the arrays if `at_once` tasks run at a time, of each array or of all together."""
     runs = [run for array in arrays for group in array.tasks for run in group]
@@ -44,7 +45,7 @@ def cost(
 
 
 def cost_lines(
-    arrays: Sequence[Array], past: Mapping[str, PastRun], profile: Profile, train_val_images: int | None
+    arrays: Sequence[JobArray], past: Mapping[str, PastRun], profile: Profile, train_val_images: int | None
 ) -> list[str]:
     """The estimate and what it is based on; a warning if a task will reach its time limit.
 
@@ -53,15 +54,17 @@ def cost_lines(
     """
     if not arrays:
         return []
-    paces = learn(past, device_type(profile), profile.images_per_second)
-    at_once, on_slurm = tasks_at_once(profile), isinstance(profile, SlurmProfile)
-    total = cost(arrays, paces, train_val_images, at_once, each_array=on_slurm)
+    executor = make_executor(profile)
+    paces = learn(past, executor.device_type, profile.images_per_second)
+    total = cost(arrays, paces, train_val_images, executor.slots, each_array=executor.has_slots_per_array)
     if not total.is_known:
         return ["no time estimate yet; one appears once a run has finished"]
     least = "at least " if total.unknown else ""
-    tasks = f"{count_of(at_once, 'task')}{' of each array' if on_slurm else ''} at a time"
+    tasks = (
+        f"{count_of(executor.slots, 'task')}{' of each array' if executor.has_slots_per_array else ''} at a time"
+    )
     lines = [
-        f"estimated {least}{_hours(total.seconds, profile)}, {least}{duration(total.wall)} at {tasks}, "
+        f"estimated {least}{_hours(total.seconds, executor)}, {least}{duration(total.wall)} at {tasks}, "
         f"plus queueing ({_basis(paces)})"
     ]
     if total.unknown:
@@ -69,14 +72,13 @@ def cost_lines(
             f"no time estimate yet for {total.unknown:,} of {count_of(total.runs, 'run')}; one appears once a run "
             "of the same network, frozen layers and augmentation has finished"
         )
-    return lines + _time_limit_warning(total, profile)
+    return lines + _time_limit_warning(total, executor)
 
 
-def _hours(seconds: float, profile: Profile) -> str:
+def _hours(seconds: float, executor: Executor) -> str:
     """`12.5 GPU hours`, of all GPUs that the tasks hold; at least 0.01."""
-    on_gpu = device_type(profile) == "cuda"
-    gpus = profile.gpus if on_gpu and isinstance(profile, SlurmProfile) else 1
-    hours = max(seconds / 3600 * gpus, 0.01)
+    on_gpu = executor.device_type == "cuda"
+    hours = max(seconds / 3600 * (executor.gpus_per_task if on_gpu else 1), 0.01)
     return f"{hours:,.{1 if hours >= 0.95 else 2}f} {'GPU hours' if on_gpu else 'CPU task hours'}"
 
 
@@ -87,15 +89,16 @@ def _basis(paces: Paces) -> str:
     return f"from {count_of(results, 'finished run')} on {' and '.join(sorted(paces.past))}"
 
 
-def _time_limit_warning(total: Cost, profile: Profile) -> list[str]:
-    if not isinstance(profile, SlurmProfile) or total.longest <= 60 * profile.time_minutes:
+def _time_limit_warning(total: Cost, executor: Executor) -> list[str]:
+    limit = executor.time_limit_seconds
+    if limit is None or total.longest <= limit:
         return []
-    if profile.sbatch.get("no-requeue"):
-        consequence = "it will end there, and the same command resumes it from its checkpoint"
-    else:
+    if executor.requeues:
         consequence = "Slurm will requeue it there, and it resumes from its checkpoint"
+    else:
+        consequence = "it will end there, and the same command resumes it from its checkpoint"
     return [
         f"warning: the longest task takes about {duration(total.longest)}, but its time limit is "
-        f"{duration(60.0 * profile.time_minutes)}: {consequence}; to avoid that, raise time_minutes or lower "
+        f"{duration(limit)}: {consequence}; to avoid that, raise time_minutes or lower "
         "runs_per_task"
     ]

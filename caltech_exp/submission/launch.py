@@ -14,9 +14,11 @@ from typing import Literal
 
 from caltech_exp.bootstrap import user_name
 from caltech_exp.cli import UserError
+from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.local import AGGREGATION, PREPARATION, LocalQueue, job_name, start_queue
 from caltech_exp.executors.sbatch import check_log_folder, queue_array
 from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
+from caltech_exp.executors.slurm import SlurmExecutor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import (
     has_exclusive_creation,
@@ -26,15 +28,12 @@ from caltech_exp.files import (
 )
 from caltech_exp.machine import host_name, local_gpus
 from caltech_exp.models.custom import save_network
-from caltech_exp.monitoring.run_states import avoiding
 from caltech_exp.profiles.paths import packs_folder, torch_home_here
 from caltech_exp.profiles.profile import (
     LocalProfile,
     Profile,
     SlurmProfile,
     cpu_profile,
-    device_type,
-    tasks_at_once,
 )
 from caltech_exp.profiles.sbatch_options import OF_TRAINING
 from caltech_exp.provenance import CodeVersion, Snapshot
@@ -126,7 +125,16 @@ def _queue_training(
     name, comment, avoided = manifest.job_names[array], job_comment(manifest.id, array), submission.excluded_nodes
     after = [*submission.pack_jobs, *([manifest.preparation.job] if manifest.preparation else [])]
     try:
-        jobs = queue_array(name, comment, tasks, folder, avoiding(profile, avoided), snapshot, after, part=array)
+        jobs = queue_array(
+            name,
+            comment,
+            tasks,
+            folder,
+            SlurmExecutor(profile).excluding(avoided).profile,
+            snapshot,
+            after,
+            part=array,
+        )
     except RefusedError as error:
         if avoided:
             nodes = ",".join(avoided)
@@ -176,7 +184,7 @@ def _start_local_queue(
     every = [task for array in tasks.arrays for task in array]
     queue = LocalQueue(
         tasks={job_name(number): task for number, task in enumerate(every)},
-        slots=tasks_at_once(profile),
+        slots=profile.slots,
         gpus=() if profile.device == "cpu" else local_gpus(),
         preparation=tasks.preparation,
         aggregation=tasks.aggregation,
@@ -223,7 +231,7 @@ def submit(
     number = submission_id(datetime.now(UTC), names_in(runs / SUBMISSIONS))
     folder = runs / SUBMISSIONS / number
     # Decided here, not on the node: there a GPU that cannot be used looks like none.
-    profile = profile.model_copy(update={"device": device_type(profile)})
+    profile = profile.model_copy(update={"device": profile.device_type})
     if isinstance(profile, SlurmProfile):
         check_log_folder(folder)
     snapshot = take_snapshot(runs, code)
@@ -368,7 +376,7 @@ def _manifest(
         for index, group in enumerate(array.tasks)
     ]
     report = submission.report
-    of_training = avoiding(profile, submission.excluded_nodes) if isinstance(profile, SlurmProfile) else profile
+    of_training = make_executor(profile).excluding(submission.excluded_nodes).profile
     return Manifest(
         id=number,
         executor=profile.executor,

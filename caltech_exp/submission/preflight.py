@@ -8,12 +8,12 @@ from pathlib import Path
 from caltech_exp.cli import UserError
 from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
 from caltech_exp.data.splits import DataSet, evenly, read_data_set
+from caltech_exp.executors.executor import Executor
 from caltech_exp.files import user_path
-from caltech_exp.machine import computes_bf16, local_gpus
 from caltech_exp.models.custom import CustomNetwork
 from caltech_exp.models.weights import fetch_imagenet, imagenet_problem
 from caltech_exp.profiles.paths import expand_path
-from caltech_exp.profiles.profile import LocalProfile, Profile, device_type
+from caltech_exp.profiles.profile import Profile
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
 
 
@@ -131,20 +131,12 @@ def unpinned(configs: Iterable[RunConfig]) -> list[str]:
     ]
 
 
-def slow_arithmetic(configs: Iterable[RunConfig], profile: Profile) -> list[str]:
+def slow_arithmetic(configs: Iterable[RunConfig], executor: Executor) -> list[str]:
     """A line of advice where runs are to compute in bf16 on this machine's CPU and it has none."""
-    if not isinstance(profile, LocalProfile) or device_type(profile) == "cuda" or computes_bf16():
+    if not executor.emulates_bf16():
         return []
     if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
         return []
     return [
         "this machine's CPU emulates bf16, slowly: add precision=fp32 (such runs are other runs, by their ids)"
     ]
-
-
-def check_device(profile: Profile) -> None:
-    """Raises UserError if runs on this machine need a GPU and it has none."""
-    if isinstance(profile, LocalProfile) and profile.device == "cuda" and not local_gpus():
-        raise UserError(
-            "the profile asks for a GPU and this machine has none; use profile=local, or device: cpu in it"
-        )

@@ -15,8 +15,8 @@ from submitit.core.utils import JobPaths
 
 from caltech_exp.bootstrap import UntrustedError, read_own
 from caltech_exp.executors.sbatch import task_file
+from caltech_exp.executors.slurm import JobIndex, index_jobs
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
-from caltech_exp.monitoring.queued_runs import JobIndex, index_jobs
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart
 

@@ -6,12 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from caltech_exp.cli import UserError
-from caltech_exp.executors import local
+from caltech_exp.executors.executor import Executor, StudyJob, all_executors
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.queued_runs import StudyJob
 from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
-from caltech_exp.profiles.profile import Profile, SlurmProfile
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest
+from caltech_exp.study.manifest import Manifest
 from caltech_exp.submission.submission import Submission
 
 
@@ -21,7 +19,7 @@ def with_report(
     runs: Path,
     manifests: Sequence[Manifest],
     jobs: Sequence[StudyJob],
-    profile: Profile,
+    executor: Executor,
 ) -> tuple[Submission, list[str]]:
     """The submission with an aggregation into `report`, and what to say of it.
 
@@ -32,7 +30,7 @@ def with_report(
         return submission, [
             f"the report is on its way already: {there.manifest.id}, job {there.job}, {report / PAGE}"
         ]
-    after, lines = _waited_for(runs, manifests, jobs, profile)
+    after, lines = _waited_for(jobs, executor)
     return replace(submission, report=report, dependencies=after), lines
 
 
@@ -52,11 +50,8 @@ def end_replaced(
     waiting = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
     replaced = [a for a in waiting if a.manifest.is_own]
     try:
-        for aggregation in replaced:
-            if aggregation.manifest.executor == "local":
-                local.cancel(runs / SUBMISSIONS / aggregation.manifest.id, [local.AGGREGATION])
-            else:
-                slurm.cancel([aggregation.job])
+        for executor in all_executors(slurm):
+            executor.cancel(runs, [a.queued for a in replaced if a.queued])
     except (OSError, UserError) as error:
         return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
     lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]
@@ -65,18 +60,17 @@ def end_replaced(
     ]
 
 
-def _waited_for(
-    runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], profile: Profile
-) -> tuple[tuple[str, ...], list[str]]:
-    """What of the study is in the profile's queue now, as Submission.dependencies has it.
+def _waited_for(jobs: Sequence[StudyJob], executor: Executor) -> tuple[tuple[str, ...], list[str]]:
+    """What of the study is in the executor's queue now, as Submission.dependencies has it.
 
     And a line for what is in the other queue, which this one cannot wait for.
     """
-    arrays = tuple(dict.fromkeys(found.job.array for found in jobs if found.part == "training"))
-    here = tuple(m.id for m in manifests if m.executor == "local" and local.is_alive(runs / SUBMISSIONS / m.id))
-    if isinstance(profile, SlurmProfile):
-        return arrays, [f"the report does not wait for runs on this machine: {', '.join(here)}"] if here else []
-    return here, [f"the report does not wait for runs on Slurm: {', '.join(arrays)}"] if arrays else []
+    lines = [
+        f"the report does not wait for runs {other.place}: {', '.join(ids)}"
+        for other in all_executors(executor.slurm)
+        if other.name != executor.name and (ids := other.dependencies(jobs))
+    ]
+    return executor.dependencies(jobs), lines
 
 
 def check_report_folder(report: Path) -> None:

@@ -15,6 +15,7 @@ from caltech_exp.catalog import Section, Table
 from caltech_exp.config import RunConfig
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet
+from caltech_exp.executors.executor import JobArray
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.run_status import DONE, RunState
 from caltech_exp.study.study import StudyData, StudySettings
@@ -23,21 +24,15 @@ from caltech_exp.submission.request import Request
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Array:
-    """Tasks to be queued together, each a group of runs of one section; `name` is shown by squeue."""
-
-    name: str
-    tasks: tuple[tuple[PlannedRun, ...], ...]
-
-
-def make_arrays(runs: Sequence[PlannedRun], study: str, runs_per_task: int, most_tasks: int | None) -> list[Array]:
+def make_arrays(
+    runs: Sequence[PlannedRun], study: str, runs_per_task: int, most_tasks: int | None
+) -> list[JobArray]:
     """One array per section, named `section.study`; several where it would exceed `most_tasks` tasks."""
     arrays = []
     for section, group in groupby(runs, key=lambda run: run.section):
         tasks = _chunks(tuple(group), runs_per_task)
         name = queue_name(section, study)
-        arrays += [Array(name, part) for part in _chunks(tasks, most_tasks or len(tasks))]
+        arrays += [JobArray(name, part) for part in _chunks(tasks, most_tasks or len(tasks))]
     return arrays
 
 
@@ -79,7 +74,7 @@ class Submission:
 
     request: Request
     data: StudyData | None = None
-    arrays: tuple[Array, ...] = ()
+    arrays: tuple[JobArray, ...] = ()
     missing_packs: Mapping[PackKey, Path] = field(default_factory=dict)
     pack_jobs: tuple[str, ...] = ()
     report: Path | None = None
@@ -103,7 +98,7 @@ class Submission:
         return bool(self.arrays or self.report)
 
 
-def packs_of(arrays: Sequence[Array], data: DataSet, folder: Path) -> dict[PackKey, Path]:
+def packs_of(arrays: Sequence[JobArray], data: DataSet, folder: Path) -> dict[PackKey, Path]:
     """The packs that the arrays use and that are not in `folder`. Raises UserError for an image that is gone."""
     configs = (run.config for array in arrays for task in array.tasks for run in task)
     return missing_packs(configs, data, folder)
@@ -140,7 +135,7 @@ MOST_MERGED = 4
 """Lines about rows that overrides make the same run."""
 
 
-def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], arrays: Sequence[Array]) -> str:
+def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], arrays: Sequence[JobArray]) -> str:
     """One line per run: id, the table rows it serves, state, and the array and task it would be queued as."""
     places = {
         run.id: f"{array.name}[{index}]"
@@ -164,7 +159,7 @@ def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunState]) -> str:
     return f"{count_of(len(plan), 'run')} of {count_of(configurations, 'configuration')}: {parts}"
 
 
-def queue_lines(arrays: Sequence[Array], verb: str, where: str) -> list[str]:
+def queue_lines(arrays: Sequence[JobArray], verb: str, where: str) -> list[str]:
     """What is or would be queued, a line per array."""
     if not arrays:
         return [f"nothing to queue: every run is {' or '.join(DONE)} or in the queue"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp.executors.slurm import SlurmExecutor
 from caltech_exp.executors.slurm_queries import EndedJob, Slurm
-from caltech_exp.monitoring.run_states import advice, avoiding, bad_nodes, why_lost
+from caltech_exp.monitoring.run_states import advice, bad_nodes, why_lost
 from caltech_exp.profiles.profile import SlurmProfile, parse_profile
 from caltech_exp.study.results import Failure, FailureKind
 from caltech_exp.study.run_status import RunState
@@ -43,8 +44,8 @@ def test_every_kind_of_failure_has_its_line() -> None:
 def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
     nodes = bad_nodes([failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")])
     assert nodes == ("gpu07",)
-    assert avoiding(profile, nodes).exclude == "old7,gpu07"
-    assert avoiding(profile, bad_nodes([failed("error", "gpu08")])) == profile
+    assert SlurmExecutor(profile).excluding(nodes).profile.exclude == "old7,gpu07"
+    assert SlurmExecutor(profile).excluding(bad_nodes([failed("error", "gpu08")])).profile == profile
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,11 @@ def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
     ],
 )
 def test_how_its_job_ended_is_told_of_a_lost_run(
-    name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path
+    name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"12_1": EndedJob("12_1", name, state, "gpu07")}
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], Slurm(5), told)["r1"]
+    ended = EndedJob("12_1", name, state, "gpu07")
+    monkeypatch.setattr(Slurm, "ended_jobs", lambda _slurm, _ids: {"12_1": ended})
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], Slurm(5))["r1"]
     assert (found.detail, bad_nodes([found])) == (detail, nodes)
 
 
@@ -71,11 +73,12 @@ def test_how_its_job_ended_is_told_of_a_lost_run(
     [("2026-01-31T11:30:00", False), ("2026-01-31T11:55:00", True), ("2026-02-01T00:00:00", True)],
 )
 def test_a_record_from_before_the_submission_is_another_jobs(
-    submitted: str, believed: bool, tmp_path: Path
+    submitted: str, believed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = EndedJob("12_1", "scratch.study", "NODE_FAIL", "gpu07", datetime.fromisoformat(f"{submitted}+00:00"))
     manifest = MANIFEST.model_copy(update={"created": "2026-01-31T12:00:00Z"})
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], Slurm(5), {"12_1": ended})["r1"]
+    monkeypatch.setattr(Slurm, "ended_jobs", lambda _slurm, _ids: {"12_1": ended})
+    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], Slurm(5))["r1"]
     assert (found.detail, found.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp.executors.slurm import JobIndex
 from caltech_exp.executors.slurm_queries import QueuedJob, grouped
-from caltech_exp.monitoring.queued_runs import JobIndex
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp import machine
-from caltech_exp.profiles.profile import device_type, load_profile, parse_profile
+from caltech_exp.profiles.profile import load_profile, parse_profile
 
 AUTO = "executor: slurm\ndevice: auto\n"
 
@@ -28,7 +28,7 @@ AUTO = "executor: slurm\ndevice: auto\n"
     ],
 )
 def test_tasks_on_slurm_run_on_the_gpu_that_the_profile_asks_for(text: str, device: str) -> None:
-    assert device_type(parse_profile(text, "p")) == device
+    assert parse_profile(text, "p").device_type == device
 
 
 @pytest.mark.parametrize(("visible", "device"), [("0", "cuda"), ("", "cpu"), ("-1", "cpu")])
@@ -38,10 +38,10 @@ def test_tasks_here_run_on_the_gpu_that_this_machine_has(
     (tmp_path / "0000:17:00.0").mkdir()
     monkeypatch.setattr(machine, "FOLDER", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device_type(load_profile("local")) == device
+    assert load_profile("local").device_type == device
 
 
 def test_without_a_gpu_tasks_here_run_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "FOLDER", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert device_type(load_profile("local")) == "cpu"
+    assert load_profile("local").device_type == "cpu"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.executors.executor import JobArray
 from caltech_exp.monitoring.study_status import outlook
 from caltech_exp.study.forecast import Length, Paces, ended_after, learn, left_of, length, lengths, train_images
 from caltech_exp.study.plan import PlannedRun, expand
@@ -16,7 +17,6 @@ from caltech_exp.study.results_cache import PastRun, kind_of
 from caltech_exp.study.run_status import RunState
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.cost import cost
-from caltech_exp.submission.submission import Array
 
 PLAN = expand(THE_REPORT.select(tables=["scratch.lr"]), (0,), StudySettings())
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -122,15 +122,15 @@ def test_lengths_are_in_the_order_of_the_runs() -> None:
 def test_the_cost_of_arrays() -> None:
     paces = Paces("cuda", rates={"alexnet": 10.0})
     runs = [planned(CONFIG, seed) for seed in range(5)]  # 100 s each
-    first = Array("a", ((runs[0], runs[1]), (runs[2],)))
-    second = Array("b", ((runs[3],), (runs[4],)))
+    first = JobArray("a", ((runs[0], runs[1]), (runs[2],)))
+    second = JobArray("b", ((runs[3],), (runs[4],)))
     apart = cost([first, second], paces, 200, 1, each_array=True)
     assert (apart.seconds, apart.longest, apart.wall) == (500.0, 200.0, 300.0)
     together = cost([first, second], paces, 200, 1, each_array=False)
     assert together.wall == 500.0
     assert cost([first, second], paces, 200, 2, each_array=False).wall == 300.0
     assert (apart.runs, apart.unknown) == (5, 0)
-    unknown = cost([Array("c", ((planned(CONFIG.but(model="resnet18")),),))], paces, 200, 1, each_array=True)
+    unknown = cost([JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], paces, 200, 1, each_array=True)
     assert (unknown.runs, unknown.unknown, unknown.is_known) == (1, 1, False)
     assert cost([], paces, 200, 1, each_array=True).wall == 0.0
 

@@ -6,12 +6,13 @@ import pytest
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig
+from caltech_exp.executors.executor import JobArray
 from caltech_exp.profiles.profile import Profile, parse_profile
 from caltech_exp.study.plan import expand
 from caltech_exp.study.results_cache import past_runs
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.cost import cost_lines
-from caltech_exp.submission.submission import Array, make_arrays
+from caltech_exp.submission.submission import make_arrays
 from tests.conftest import Command
 from tests.tools.paper_study import write_paper_study, write_result
 
@@ -23,7 +24,7 @@ def profile(text: str = "") -> Profile:
     return parse_profile(f"executor: slurm\ngpus_per_node: 1\nmax_parallel: 4\n{text}", "test")
 
 
-def lines(runs: Path, text: str = "", arrays: list[Array] = ARRAYS, images: int | None = 200) -> list[str]:
+def lines(runs: Path, text: str = "", arrays: list[JobArray] = ARRAYS, images: int | None = 200) -> list[str]:
     return cost_lines(arrays, past_runs(runs, None), profile(text), images)
 
 

@@ -1,0 +1,177 @@
+"""The executor of Slurm, and how jobs in its queue are recognised as those of a study."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from caltech_exp.executors.executor import StudyJob, open_tasks
+from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm, grouped
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.profiles.sbatch_options import variables_line
+from caltech_exp.study.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
+
+# Accounting's name for a job in the first seconds after it was cancelled before it ran.
+NOT_NAMED_YET = "allocation"
+# How far the clocks of the machine that submitted and of Slurm's controller may be apart.
+CLOCK_TOLERANCE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class SlurmExecutor:
+    """Slurm, through submitit. Its methods raise NoAnswerError if Slurm does not answer."""
+
+    profile: SlurmProfile
+    name: ClassVar[Literal["slurm"]] = "slurm"
+    place: ClassVar[str] = "on Slurm"
+    has_slots_per_array: ClassVar[bool] = True
+    can_chain_jobs: ClassVar[bool] = True
+    queue_process: ClassVar[str] = ""
+
+    @property
+    def slurm(self) -> Slurm:
+        return Slurm(self.profile.command_timeout_seconds)
+
+    @property
+    def slots(self) -> int:
+        return self.profile.slots
+
+    @property
+    def poll_seconds(self) -> float:
+        return self.profile.poll_seconds
+
+    @property
+    def device_type(self) -> Literal["cuda", "cpu"]:
+        return self.profile.device_type
+
+    @property
+    def gpus_per_task(self) -> int:
+        return self.profile.gpus
+
+    @property
+    def time_limit_seconds(self) -> float:
+        return 60.0 * self.profile.time_minutes
+
+    @property
+    def requeues(self) -> bool:
+        return not self.profile.sbatch.get("no-requeue")
+
+    @property
+    def excluded_nodes(self) -> str:
+        return self.profile.exclude or ""
+
+    def excluding(self, nodes: Sequence[str]) -> "SlurmExecutor":
+        names = dict.fromkeys([*filter(None, [self.profile.exclude]), *nodes])
+        return replace(self, profile=self.profile.model_copy(update={"exclude": ",".join(names) or None}))
+
+    def check(self) -> None:
+        pass
+
+    def describe_environment(self) -> str:
+        return variables_line(self.profile)
+
+    def emulates_bf16(self) -> bool:
+        return False
+
+    def max_tasks(self) -> int:
+        most = self.slurm.max_array_size()
+        return min(most, self.profile.max_array_size or most)
+
+    def queued(
+        self, runs: Path, manifests: Sequence[Manifest], done: Collection[str] | None = None
+    ) -> list[StudyJob]:
+        own = [manifest for manifest in manifests if manifest.executor == self.name]
+        parts: tuple[SinglePart, ...] = ("preparation", "aggregation") if done is None else ("preparation",)
+        if done is not None:
+            own = [manifest for manifest in own if open_tasks(manifest, done)]
+        names = {name for manifest in own for name in manifest.job_names}
+        names |= {single.name for manifest in own for part in parts if (single := manifest.single(part))}
+        index = index_jobs(own, names, self.slurm)
+        jobs = []
+        for manifest in own:
+            for part in parts:
+                if job := index.of_single(manifest, part):
+                    jobs.append(StudyJob(job, manifest, part))
+            for task in open_tasks(manifest, done):
+                if job := index.of_task(manifest, task):
+                    jobs.append(StudyJob(job, manifest, "training", task.runs))
+        return jobs
+
+    def ended(
+        self, runs: Path, tasks: Collection[tuple[Manifest, SubmittedTask]]
+    ) -> dict[tuple[str, str], EndedJob]:
+        tasks = [(manifest, task) for manifest, task in tasks if manifest.executor == self.name]
+        jobs = self.slurm.ended_jobs({task.job for _, task in tasks}) if tasks else {}
+        return {
+            (manifest.id, task.job): job
+            for manifest, task in tasks
+            if (job := jobs.get(task.job)) and _is_of(manifest, task, job)
+        }
+
+    def submitit_id(self, runs: Path, manifest: Manifest, job: str) -> str:
+        return job
+
+    def locate(self, jobs: Sequence[StudyJob]) -> str:
+        return f"{self.place}: {', '.join(grouped([job.job.id for job in jobs]))}"
+
+    def dependencies(self, jobs: Iterable[StudyJob]) -> tuple[str, ...]:
+        own = (job for job in jobs if job.part == "training" and job.manifest.executor == self.name)
+        return tuple(dict.fromkeys(job.job.array for job in own))
+
+    def cancel(self, runs: Path, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
+        ids = [job.job.id for job in jobs if job.manifest.executor == self.name]
+        if ids:
+            self.slurm.cancel(ids)
+        return []
+
+
+def _is_of(manifest: Manifest, task: SubmittedTask, job: EndedJob) -> bool:
+    """Whether a record of accounting is of this task: a cluster that was set up anew counts from 1 again."""
+    if job.name not in (manifest.job_names[task.array], NOT_NAMED_YET):
+        return False
+    try:
+        return job.submitted is None or job.submitted >= datetime.fromisoformat(manifest.created) - CLOCK_TOLERANCE
+    except (ValueError, TypeError):  # a time that cannot be read, or without its time zone
+        return True
+
+
+class JobIndex:
+    """The jobs in the queue, found by what a manifest records. Only jobs of its user and of its names count.
+
+    A job is found by its id and comment. Failing that by the comment, which no other submission has, and which is
+    there too if the submitting process died before it knew the id. Failing that, at a site that replaces comments,
+    by id and name. An id alone proves nothing: a cluster that was set up anew counts from 1 again.
+    """
+
+    def __init__(self, jobs: Iterable[QueuedJob]) -> None:
+        self._by_id: dict[tuple[int, str, str], QueuedJob] = {}
+        self._by_comment: dict[tuple[int, str, str, int], QueuedJob] = {}
+        for job in jobs:
+            self._by_comment[job.uid, job.name, job.comment, job.index] = job
+            self._by_id[job.uid, job.name, job.id] = job
+
+    def of_task(self, manifest: Manifest, task: SubmittedTask) -> QueuedJob | None:
+        """The job of a task of the manifest."""
+        name, comment = manifest.job_names[task.array], job_comment(manifest.id, task.array)
+        return self._find(manifest, name, comment, task.index, task.job)
+
+    def of_single(self, manifest: Manifest, part: SinglePart) -> QueuedJob | None:
+        """The job that makes packs, or the report, for the manifest."""
+        single = manifest.single(part)
+        return self._find(manifest, single.name, job_comment(manifest.id, part), 0, single.job) if single else None
+
+    def _find(self, manifest: Manifest, name: str, comment: str, index: int, job_id: str) -> QueuedJob | None:
+        by_id = self._by_id.get((manifest.owner, name, job_id))
+        if by_id and by_id.comment == comment:
+            return by_id
+        by_comment = self._by_comment.get((manifest.owner, name, comment, index))
+        if by_comment:
+            return by_comment
+        return by_id if by_id and not by_id.comment.startswith(COMMENT) else None
+
+
+def index_jobs(manifests: Sequence[Manifest], names: Collection[str], slurm: Slurm) -> JobIndex:
+    """The jobs of these names that the manifests' users have in the queue. Without a name Slurm is not asked."""
+    uids = {manifest.owner for manifest in manifests}
+    return JobIndex(slurm.queued_jobs(names, uids) if names else ())
