@@ -201,7 +201,7 @@ def unprepared_line(runs: Path, manifests: Sequence[Manifest]) -> str:
 
 def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:
     """The profile of the last submission that this code can read."""
-    found = (recorded_profile(manifest.profile) for manifest in reversed(manifests))
+    found = (recorded_profile(manifest.profile)[0] for manifest in reversed(manifests))
     return next((profile for profile in found if profile), None)
 
 

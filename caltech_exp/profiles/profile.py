@@ -481,10 +481,21 @@ def _check_names(values: Mapping[str, Any], where: str, words: Collection[str]) 
             )
 
 
-def recorded_profile(values: Mapping[str, Any]) -> Profile | None:
-    """The profile that a manifest keeps; None if it keeps none that this version reads."""
+def recorded_profile(values: Mapping[str, Any]) -> tuple[Profile | None, list[str]]:
+    """The profile in a manifest, and its settings that this version does not have, which are ignored.
+
+    The profile is None if this version does not accept its other values.
+    """
     kind = _KINDS.get(str(values.get("executor")))
+    if kind is None:
+        return None, []
+    known = {name: value for name, value in values.items() if name in kind.model_fields}
+    ignored = sorted(values.keys() - known.keys())
+    cpu_jobs = known.get("cpu_jobs")
+    if isinstance(cpu_jobs, dict):
+        known["cpu_jobs"] = {name: value for name, value in cpu_jobs.items() if name in CpuJobs.model_fields}
+        ignored += [f"cpu_jobs.{name}" for name in sorted(cpu_jobs.keys() - CpuJobs.model_fields.keys())]
     try:
-        return kind.model_validate(values) if kind else None
+        return kind.model_validate(known), ignored
     except ValidationError:
-        return None
+        return None, []

@@ -16,6 +16,7 @@ from caltech_exp.profiles.profile import (
     load_profile,
     parse_profile,
     profile_files,
+    recorded_profile,
 )
 from tests.conftest import CHECKOUT
 
@@ -247,3 +248,17 @@ def test_one_of_requeue_and_no_requeue_is_written(text: str, further: dict[str, 
 def test_false_leaves_out_what_submitit_would_add() -> None:
     assert "wckey" not in parameters(SLURM)
     assert parameters(SLURM + "sbatch: {wckey: false}")["wckey"] is None
+
+
+def test_recorded_profile_ignores_settings_that_no_longer_exist() -> None:
+    profile = parse_profile(SLURM + "cpu_jobs: {mem_gb: 2}", "p")
+    recorded = profile.model_dump(mode="json")
+    assert recorded_profile(recorded) == (profile, [])
+    former = {**recorded, "compile": True, "cpu_jobs": {**recorded["cpu_jobs"], "nice": 5}}
+    assert recorded_profile(former) == (profile, ["compile", "cpu_jobs.nice"])
+
+
+def test_recorded_profile_of_invalid_values_or_another_executor_is_none() -> None:
+    assert recorded_profile({"executor": "slurm", "device": "cpu", "time_minutes": "long"}) == (None, [])
+    assert recorded_profile({"executor": "pbs"}) == (None, [])
+    assert recorded_profile({}) == (None, [])
