@@ -316,7 +316,7 @@ def server() -> Iterator[FileServer]:
 @pytest.fixture
 def published(server: FileServer, caltech101: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
     """A small Caltech-101 and weights on a server of this machine, in place of the published ones."""
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.0)
     for name, value in NO_NETWORK.items():
         monkeypatch.setenv(name, value)
     return publish(server, caltech101, tmp_path, monkeypatch)
@@ -327,7 +327,7 @@ def here(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Here:
     """Run prepare.py in this process on what is published, into `data`, `packs` and `torch` of `place`."""
-    assert published.server.asked == []
+    assert published.server.requests == []
     place = tmp_path / "my 'odd'; \"plåce\" $HOME %j"
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
 

@@ -70,7 +70,7 @@ def imagenet_problem(model: str, *, read: bool = True) -> str | None:
     try:
         if not path.is_file():
             return f"{path.name} is not in the offline cache {path.parent}"
-        whole = not read or IMAGENET[model].digest.fits(file_digest(path, "sha256"))
+        whole = not read or IMAGENET[model].digest.matches(file_digest(path, "sha256"))
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     if not whole:
@@ -119,7 +119,7 @@ def read_weights(config: RunConfig) -> WeightsFile:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"weights {path} cannot be read ({error.strerror}); bring the file back") from None
     found = hashlib.sha256(content).hexdigest()
-    if config.weights == "imagenet" and not IMAGENET[config.model].digest.fits(Digest("sha256", found)):
+    if config.weights == "imagenet" and not IMAGENET[config.model].digest.matches(Digest("sha256", found)):
         raise UserError(f"weights=imagenet: {damaged_weights(path)}")
     if pinned and digest != found:
         raise UserError(f"weights {path}: {_other_content(found, digest)}")

@@ -181,7 +181,7 @@ def _split_file(spec: AssetSpec, source: Source) -> Asset:
         if not path.exists():
             return None
         digest = file_digest(path, source.digest.algorithm)
-        mark = " (the course's)" if source.digest.fits(digest) else ""
+        mark = " (the course's)" if source.digest.matches(digest) else ""
         return path.stat().st_size, f"{short(digest)}{mark}"
 
     origin = file_in(spec.splits, source.name) if spec.splits else source.url
@@ -263,7 +263,7 @@ def _weights_of(network: str, path: Path, folder: Origin | None) -> Asset:
         if not path.exists():
             return None
         digest = file_digest(path, source.digest.algorithm)
-        if not source.digest.fits(digest):
+        if not source.digest.matches(digest):
             raise UserError(damaged_weights(path))
         return path.stat().st_size, short(digest)
 

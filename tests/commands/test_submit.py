@@ -113,7 +113,7 @@ def test_results_on_other_data_do_not_count(
 def test_imagenet_weights_that_cannot_be_had(submit: Command, stand_in: Path, untouched: Path) -> None:
     done = submit("table=transfer.lr", *SMALL, "profile=local", f"data={stand_in}", f"runs={untouched}")
     one_line_error(
-        done, "weights=imagenet: alexnet-owt-7be5be79.pth cannot be fetched from https://download.pytorch.org/"
+        done, "weights=imagenet: alexnet-owt-7be5be79.pth cannot be downloaded from https://download.pytorch.org/"
     )
     assert "on a machine with a network and put it into the offline cache" in done.stderr
 

@@ -1,7 +1,6 @@
 """Downloads over real sockets: resumed where they broke off, whole and right or not there."""
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from caltech_exp.cli import UserError
 from caltech_exp.data.download import Digest, download, fetch, read_origin
 from tests.conftest import CHECKOUT, Disk
-from tests.tools.file_server import DATE, Asked, FileServer, serving
+from tests.tools.file_server import FileServer, Request, serving
 from tests.tools.testbed import until
 
 CONTENT = bytes(range(256)) * 4000
@@ -25,8 +24,8 @@ ADVICE = "bring it by hand"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    """Serves CONTENT as /a.bin; attempts follow one another at once."""
-    monkeypatch.setattr("caltech_exp.data.download.PAUSES", (0.0, 0.0, 0.0, 0.0))
+    """Serves CONTENT as /a.bin; retries do not wait."""
+    monkeypatch.setattr("caltech_exp.data.download.BACKOFF_SECONDS", 0.0)
     with serving() as files:
         files.files["/a.bin"] = CONTENT
         yield files
@@ -54,34 +53,28 @@ def part(folder: Path) -> bytes:
 
 
 def ranges(server: FileServer) -> list[str | None]:
-    return [asked.range for asked in server.asked]
+    return [request.range for request in server.requests]
 
 
 def interrupted(server: FileServer, folder: Path, after: int) -> None:
     """A command that ended after so many bytes."""
     server.breaks = [after, 0, 0, 0, 0]
-    assert "the same command goes on from there" in refused(server, folder)
+    assert "the same command resumes the download" in refused(server, folder)
     assert part(folder) == CONTENT[:after]
-    server.asked.clear()
+    server.requests.clear()
 
 
 def test_a_file_is_fetched_into_a_new_folder(server: FileServer, tmp_path: Path) -> None:
     get(server, tmp_path / "new folder" / "and another")
     assert whole(tmp_path / "new folder" / "and another")
-    assert server.asked == [Asked("/a.bin", None, None)]
+    assert server.requests == [Request("/a.bin", None)]
 
 
-@pytest.mark.parametrize(("etags", "dates"), [(True, True), (False, True), (False, False)])
-def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(
-    etags: bool, dates: bool, server: FileServer, tmp_path: Path
-) -> None:
-    server.etags, server.dates = etags, dates
+def test_a_broken_connection_is_resumed_where_it_broke(server: FileServer, tmp_path: Path) -> None:
     server.breaks = [100_000, 0, 0, 0, 300_000]  # more breaks than attempts in a row
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == [None, *["bytes=100000-"] * 4, "bytes=400000-"]
-    validator = server.etag("/a.bin") if etags else DATE if dates else None
-    assert {asked.if_range for asked in server.asked[1:]} == {validator}
 
 
 def test_the_next_command_goes_on(server: FileServer, tmp_path: Path) -> None:
@@ -115,7 +108,7 @@ def test_a_part_that_lacks_only_its_name_is_not_asked_for_again(server: FileServ
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
     get(server, tmp_path)
     assert whole(tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
@@ -131,81 +124,71 @@ def test_a_server_without_ranges_that_breaks_off_every_time_is_given_up(
 ) -> None:
     server.ranges = False
     server.breaks = [100_000] * 20
-    assert "it broke off after 100,000 of 1,024,000 bytes" in refused(server, tmp_path)
-    assert len(server.asked) == 5
+    assert "the connection broke after 100,000 of 1,024,000 bytes" in refused(server, tmp_path)
+    assert len(server.requests) == 5
 
 
-@pytest.mark.parametrize("etags", [True, False])
-def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(
-    etags: bool, server: FileServer, tmp_path: Path
+@pytest.mark.parametrize("old", [b"x" * len(CONTENT), b"x" * 900_000])
+def test_a_file_that_changed_on_the_server_is_downloaded_from_the_start(
+    old: bytes, server: FileServer, tmp_path: Path
 ) -> None:
-    server.etags = etags
-    server.files["/a.bin"] = b"x" * len(CONTENT)
+    server.files["/a.bin"] = old
     server.breaks = [500_000, 0, 0, 0, 0]
     refused(server, tmp_path)
     server.files["/a.bin"] = CONTENT
-    server.asked.clear()
-    get(server, tmp_path)
-    assert whole(tmp_path)
-    # With an ETag the server says so; without one the hash tells, and all of it is asked for again.
-    assert ranges(server) == (["bytes=500000-"] if etags else ["bytes=500000-", None])
-
-
-def test_a_file_of_another_size_is_noticed_without_versions(server: FileServer, tmp_path: Path) -> None:
-    server.etags = False
-    server.files["/a.bin"] = b"x" * 900_000
-    server.breaks = [500_000, 0, 0, 0, 0]
-    refused(server, tmp_path)
-    server.files["/a.bin"] = CONTENT
-    server.asked.clear()
+    server.requests.clear()
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == ["bytes=500000-", None]
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
-    interrupted(server, tmp_path, 500_000)
-    record = tmp_path / "a.bin.part.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "size": None}))
     (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == [f"bytes={len(CONTENT) + 4}-", None]
 
 
-@pytest.mark.parametrize("record", ["", "{}", None])
-def test_a_part_of_nobody_knows_what_is_thrown_away(
-    record: str | None, server: FileServer, tmp_path: Path
-) -> None:
+def test_a_part_of_unknown_origin_is_replaced(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "a.bin.part").write_bytes(b"what is this?")
-    if record is not None:
-        (tmp_path / "a.bin.part.json").write_text(record)
+    (tmp_path / "a.bin.part.json").write_text("")  # which version 0.1 kept beside a part
     get(server, tmp_path)
     assert whole(tmp_path)
-    assert ranges(server) == [None]
+    assert ranges(server) == ["bytes=13-", None]
 
 
-def test_the_part_of_another_url_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
+def test_a_part_is_resumed_from_another_url(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path, 500_000)
     server.files["/b.bin"] = CONTENT
     download(f"{server.url}/b.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
     assert whole(tmp_path)
-    assert server.asked == [Asked("/b.bin", None, None)]
+    assert server.requests == [Request("/b.bin", "bytes=500000-")]
+
+
+def test_a_proxy_of_the_environment_is_used(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    server.files["http://data.invalid/a.bin"] = CONTENT
+    download("http://data.invalid/a.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
+    assert whole(tmp_path)
 
 
 def test_a_wrong_file_is_told_and_removed(server: FileServer, tmp_path: Path) -> None:
     wrong = Digest("md5", "0" * 32)
     message = refused(server, tmp_path / "new", wrong)
-    assert f"md5:{hashlib.md5(CONTENT).hexdigest()}, not md5:{'0' * 32}, and were removed; {ADVICE}" in message
-    assert "1,024,000 bytes came" in message
+    assert f"md5:{hashlib.md5(CONTENT).hexdigest()}, not md5:{'0' * 32}; they are removed; {ADVICE}" in message
+    assert "the 1,024,000 bytes received are another file" in message
     assert not (tmp_path / "new").exists()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_file_without_a_known_length_is_judged_by_its_hash(server: FileServer, tmp_path: Path) -> None:
     server.lengths = False
     server.breaks = [500_000]
-    assert "500,000 bytes came that are another file" in refused(server, tmp_path)
+    assert "the 500,000 bytes received are another file" in refused(server, tmp_path)
     get(server, tmp_path)
     assert whole(tmp_path)
 
@@ -214,9 +197,9 @@ def test_a_file_without_a_known_length_is_judged_by_its_hash(server: FileServer,
 def test_a_file_that_is_not_there_is_asked_for_once(status: int, server: FileServer, tmp_path: Path) -> None:
     server.statuses = [status] * 9
     message = refused(server, tmp_path / "new")
-    assert f"cannot be fetched from {server.url}/a.bin: the server answers {status} " in message
+    assert f"cannot be downloaded from {server.url}/a.bin: the server answers {status} " in message
     assert message.endswith(ADVICE)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert not (tmp_path / "new").exists()
 
 
@@ -227,16 +210,16 @@ def test_a_server_in_trouble_is_asked_again(status: int, server: FileServer, tmp
     assert whole(tmp_path)
     server.statuses = [status] * 9
     (tmp_path / "a.bin").unlink()
-    server.asked.clear()
+    server.requests.clear()
     assert f"the server answers {status} " in refused(server, tmp_path)
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_server_says_when_to_come_again(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("caltech_exp.data.download.LONGEST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("caltech_exp.data.download.MAX_RETRY_AFTER_SECONDS", 0.2)
     server.statuses, server.headers = [429], {"Retry-After": "3600"}
     get(server, tmp_path)
     assert "the server answers 429 Too Many Requests; trying again in 0.2 s" in capsys.readouterr().out
@@ -246,9 +229,11 @@ def test_a_silent_server_counts_as_broken_off(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.data.download.TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr("caltech_exp.data.download.PAUSES", ())
+    monkeypatch.setattr("caltech_exp.data.download.RETRIES", 0)
     server.hold.clear()
-    assert "it broke off after 512,000 bytes (timed out); 512,000 bytes are kept" in refused(server, tmp_path)
+    assert "the connection broke after 512,000 of 1,024,000 bytes (timed out); 512,000 bytes are kept" in refused(
+        server, tmp_path
+    )
     server.hold.set()
     get(server, tmp_path)
     assert whole(tmp_path)
@@ -256,7 +241,7 @@ def test_a_silent_server_counts_as_broken_off(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a", "http://[/a", "http://host:port/a", "https://"])
 def test_a_server_that_cannot_be_reached_is_told_at_once(url: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.bin cannot be fetched from http.*bring it by hand"):
+    with pytest.raises(UserError, match=r"a\.bin cannot be downloaded from http.*bring it by hand"):
         download(url, tmp_path / "new" / "a.bin", (RIGHT,), ADVICE)
     assert list(tmp_path.iterdir()) == []
 
@@ -271,14 +256,14 @@ download({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("
 """
     command = [sys.executable, "-c", code]
     first = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
-    until(lambda: bool(server.asked), 30)
+    until(lambda: bool(server.requests), 30)
     second = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     assert second.stdout
-    assert second.stdout.readline() == "a.bin: another process is fetching it; waiting\n"
+    assert second.stdout.readline() == "a.bin: another process is downloading it; waiting\n"
     server.hold.set()
     assert first.wait(30) == second.wait(30) == 0
     assert whole(tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> None:
@@ -286,7 +271,9 @@ def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> No
     server.files["/a.bin"] = content
     right = Digest("sha256", hashlib.sha256(content).hexdigest())
     message = refused(server, small_disk.path, right)
-    assert f"{small_disk.path / 'a.bin'} cannot be written (No space left on device); make room" in message
+    assert (
+        f"{small_disk.path / 'a.bin'} cannot be written (No space left on device); make room or choose" in message
+    )
     kept = part(small_disk.path)
     assert content.startswith(kept)
     assert len(kept) > 500_000
@@ -313,6 +300,6 @@ def test_origins_are_paths_or_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read_origin("a b.zip", "archive") == tmp_path / "a b.zip"
     assert read_origin("HTTPS://host/a b/é?c=%20", "archive") == "HTTPS://host/a%20b/%C3%A9?c=%20"
     with pytest.raises(
-        UserError, match="archive=ftp://host/a: ftp:// is not known; give http://, https:// or a path"
+        UserError, match="archive=ftp://host/a: ftp:// is not supported; give http://, https:// or a path"
     ):
         read_origin("ftp://host/a", "archive")

@@ -75,12 +75,12 @@ def test_a_damaged_cache_is_refused(cached: Path) -> None:
 def test_weights_come_from_a_mirror_that_breaks_off(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = cached.read_bytes()
     cached.unlink()
-    monkeypatch.setattr(download, "PAUSES", (0.0,))
+    monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.0)
     with serving() as server:
         server.files[f"/mirror/{cached.name}"] = content
         server.breaks = [10_000_000]
         weights.fetch_imagenet("resnet18", f"{server.url}/mirror/")
-        assert [asked.range for asked in server.asked] == [None, "bytes=10000000-"]
+        assert [request.range for request in server.requests] == [None, "bytes=10000000-"]
     net = build(RunConfig(model="resnet18", weights="imagenet"))
     state = torch.load(cached, weights_only=True)
     assert torch.equal(net.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
@@ -92,7 +92,7 @@ def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, t
     for name, value in NO_NETWORK.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(
-        UserError, match=r"alexnet-owt-7be5be79.pth cannot be fetched from https://.* on a machine"
+        UserError, match=r"alexnet-owt-7be5be79.pth cannot be downloaded from https://.* on a machine"
     ):
         weights.fetch_imagenet("alexnet")
     assert list(tmp_path.iterdir()) == []

@@ -34,11 +34,11 @@ def test_everything_is_fetched_and_made_and_the_second_time_nothing_is_done(
         ).read_bytes()
 
     before = snapshot(place)
-    published.server.asked.clear()
+    published.server.requests.clear()
     again = here()
     assert (again.status, again.err) == (0, "")
     assert again.states == ["present"] * 9
-    assert published.server.asked == []
+    assert published.server.requests == []
     assert snapshot(place) == before
     row = next(line for line in again.out.splitlines() if line.startswith("train.txt"))
     assert str(place / "data" / "train.txt") in row
@@ -54,7 +54,7 @@ def test_everything_may_lie_on_this_machine(kind: str, here: Here, place: Path, 
     folder = published.folder
     done = here(f"archive={archive}", f"splits={folder}", f"weights_from={folder}")
     assert done.status == 0, done.err
-    assert published.server.asked == []
+    assert published.server.requests == []
     assert archive.is_file()
     assert read_data_set(place / "data").classes == CLASSES
 
@@ -134,7 +134,7 @@ def test_a_dry_run_writes_and_asks_nothing(here: Here, place: Path, published: P
     assert done.status == 0
     assert done.states == ["to fetch"] * 5 + ["to make"]
     assert f"from {published.server.url}/records/caltech-101.zip" in done.out
-    assert published.server.asked == []
+    assert published.server.requests == []
     assert not place.exists()
 
 

@@ -29,8 +29,8 @@ def test_a_wrong_file_from_the_server_is_removed(here: Here, place: Path, publis
     done = here("weights=none")
     assert done.status == 2
     assert done.err.count("\n") == 1
-    assert "error: caltech-101.archive cannot be fetched from http://127.0.0.1:" in done.err
-    assert "26 bytes came that are another file: its hash is md5:" in done.err
+    assert "error: caltech-101.archive cannot be downloaded from http://127.0.0.1:" in done.err
+    assert "the 26 bytes received are another file: its hash is md5:" in done.err
     assert f"put it into {place}/data and give the same command again" in done.err
     assert sorted(path.name for path in (place / "data").iterdir()) == ["test.txt", "train.txt"]
 
@@ -64,7 +64,7 @@ def test_without_a_network_each_thing_is_told_in_a_line_and_nothing_is_written(
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 5
-    assert all(line.startswith("error: ") and "cannot be fetched from https://" in line for line in lines)
+    assert all(line.startswith("error: ") and "cannot be downloaded from https://" in line for line in lines)
     assert f"put the course's train.txt into {tmp_path / 'data'}, or give another source with splits=" in lines[0]
     assert (
         f"put it into {tmp_path / 'data'} and run the same command again, or give another source with archive="
@@ -107,7 +107,7 @@ def test_a_killed_command_goes_on_where_it_was(
     server.hold.set()
     done = prepare(*words)
     assert done.returncode == 0, done.stderr
-    assert [asked.range for asked in server.asked] == [None, f"bytes={half}-"]
+    assert [request.range for request in server.requests] == [None, f"bytes={half}-"]
     assert image_files(data) == images
 
 
@@ -118,13 +118,13 @@ def test_two_commands_at_once_fetch_everything_once(server: FileServer, caltech1
         subprocess.Popen(command, env={**os.environ, **NO_NETWORK}, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    until(lambda: bool(server.asked), 60)
+    until(lambda: bool(server.requests), 60)
     time.sleep(1)
     server.hold.set()
     output = "".join(child.communicate(timeout=120)[0] for child in both)
     assert [child.returncode for child in both] == [0, 0]
-    assert len(server.asked) == 1
-    assert output.count("another process is fetching it; waiting") == 1
+    assert len(server.requests) == 1
+    assert output.count("another process is downloading it; waiting") == 1
     assert output.count("packed ") == 4
     assert image_files(data) == images
 
@@ -134,7 +134,7 @@ def test_images_of_which_some_are_missing_are_left_alone(here: Here, place: Path
     gone = place / "data" / IMAGES / "bass" / "image_0002.jpg"
     gone.unlink()
     before = snapshot(place / "data")
-    published.server.asked.clear()
+    published.server.requests.clear()
     done = here("weights=none")
     assert done.status == 2
     assert "train.txt line 6 names bass/image_0002.jpg, which is not in" in done.err
@@ -189,14 +189,14 @@ def test_the_whole_data_set(
     done = prepare(*words)
     record_property("seconds", round(time.perf_counter() - start, 1))
     assert done.returncode == 0, done.stderr
-    assert [asked.range for asked in server.asked] == [None, "bytes=50000000-"]
+    assert [request.range for request in server.requests] == [None, "bytes=50000000-"]
     assert read_data_set(data).fingerprint == read_data_set(caltech101).fingerprint
     assert image_files(data) == image_files(caltech101)
-    server.asked.clear()
+    server.requests.clear()
     start = time.perf_counter()
     assert prepare(*words).returncode == 0
     record_property("seconds_again", round(time.perf_counter() - start, 1))
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_paths_that_cannot_be(prepare: Command, tmp_path: Path) -> None:

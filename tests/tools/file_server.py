@@ -1,7 +1,6 @@
 """A web server for files on 127.0.0.1, with the faults that real ones have."""
 
 import contextlib
-import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -10,39 +9,36 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request that arrived: its path and its headers Range and If-Range, None where it had none."""
+class Request:
+    """A request that arrived: its path and its header Range, None if it had none."""
 
     path: str
     range: str | None
-    if_range: str | None
 
 
 @dataclass
 class FileServer:
-    """What it serves and how.
+    """What the server has, and how it behaves.
 
     files     content by path, `/a.zip`
-    breaks    for each of the next answers: after how many bytes the connection breaks off
-    statuses  for each of the next answers: the status in place of a file
-    ranges    whether it knows ranges; `etags` and `dates`: what it tells of a file's version
-    pause     seconds between blocks of 4 KiB
+    breaks    for each of the next answers: after how many bytes the connection breaks
+    statuses  for each of the next answers: the status it sends instead of a file
+    ranges    whether it knows ranges
+    lengths   whether it sends Content-Length
+    headers   sent with the statuses
+    hold      while it is clear, an answer stops after half of its body
+    requests  what has arrived
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     breaks: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
-    etags: bool = True
-    dates: bool = False
     lengths: bool = True
     headers: dict[str, str] = field(default_factory=dict)
     hold: threading.Event = field(default_factory=threading.Event)
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     url: str = ""
-
-    def etag(self, path: str) -> str:
-        return f'"{hashlib.sha256(self.files[path]).hexdigest()[:8]}"'
 
 
 @contextlib.contextmanager
@@ -72,12 +68,8 @@ def serving() -> Iterator[FileServer]:
         web.server_close()
 
 
-DATE = "Mon, 24 Nov 2025 06:15:00 GMT"
-
-
 def _answer(request: BaseHTTPRequestHandler, server: FileServer) -> None:
-    asked = Asked(request.path, request.headers["Range"], request.headers["If-Range"])
-    server.asked.append(asked)
+    server.requests.append(Request(request.path, request.headers["Range"]))
     status = server.statuses.pop(0) if server.statuses else 0
     if status or request.path not in server.files:
         request.send_response(status or 404)
@@ -87,7 +79,7 @@ def _answer(request: BaseHTTPRequestHandler, server: FileServer) -> None:
         request.end_headers()
         return
     content = server.files[request.path]
-    start = _start(asked, server)
+    start = _start(request.headers["Range"]) if server.ranges else None
     if start is not None and start >= len(content):
         request.send_response(416)
         request.send_header("Content-Range", f"bytes */{len(content)}")
@@ -99,10 +91,6 @@ def _answer(request: BaseHTTPRequestHandler, server: FileServer) -> None:
         request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
     if server.lengths:
         request.send_header("Content-Length", str(len(content) - (start or 0)))
-    if server.etags:
-        request.send_header("ETag", server.etag(request.path))
-    if server.dates:
-        request.send_header("Last-Modified", DATE)
     request.end_headers()
     body = content[start or 0 :]
     if server.breaks:
@@ -115,12 +103,7 @@ def _answer(request: BaseHTTPRequestHandler, server: FileServer) -> None:
     request.close_connection = True
 
 
-def _start(asked: Asked, server: FileServer) -> int | None:
-    """The first byte asked for; None for all of the file."""
-    found = re.fullmatch(r"bytes=(\d+)-", asked.range or "")
-    if not found or not server.ranges:
-        return None
-    current = (server.etag(asked.path) if server.etags else "", DATE if server.dates else "")
-    if asked.if_range is not None and asked.if_range not in current:
-        return None
-    return int(found[1])
+def _start(header: str | None) -> int | None:
+    """The first byte of the range; None for the whole file."""
+    match = re.fullmatch(r"bytes=(\d+)-", header or "")
+    return int(match[1]) if match else None

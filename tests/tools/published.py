@@ -31,7 +31,7 @@ class Published:
     @property
     def paths(self) -> list[str]:
         """What was asked for."""
-        return [asked.path for asked in self.server.asked]
+        return [request.path for request in self.server.requests]
 
 
 def small_data_set(caltech101: Path, folder: Path) -> Path:
