@@ -4,12 +4,15 @@ On a real Slurm: test_slurm_adoption.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.sbatch import Answer, call_sbatch
-from tests.tools.testbed import path_with, until
+from caltech_exp.executors.sbatch import Answer, UncertainError, call_sbatch, queue_array
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.provenance import Snapshot
+from tests.tools.testbed import path_with, show_queue, until
 
 REFUSAL = "sbatch: error: Batch job submission failed: Invalid partition name specified"
 
@@ -56,3 +59,59 @@ def test_what_sbatch_leaves_behind_keeps_nobody_waiting(tmp_path: Path, monkeypa
     answer = call_sbatch(tmp_path / "script.sh", 60, os.environ)
     os.kill(int(answer.complaint), 9)
     assert (answer.output, answer.status) == ("12", 0)
+
+
+SAY = "echo 'Submitted batch job 7'"
+BANNER = "echo '*** 2 GPUs are down, job limit 500 ***'"
+"""Numbers that are no job's."""
+NO_ANSWER = (
+    "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+)
+NO_SPACE = "echo 'cannot write /var/log/jobs: No space left on device' >&2; exit 3"
+PROFILE = SlurmProfile(executor="slurm", device="cpu", command_timeout_seconds=1)
+
+
+def queue_two(folder: Path, snapshot: Snapshot) -> list[str]:
+    folder.mkdir()
+    return queue_array("scratch.runs", "comment", [partial(print)] * 2, folder, PROFILE, snapshot)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("echo 7", id="bare id"),
+        pytest.param("echo '7;testbed'", id="parsable"),
+        pytest.param(f"{BANNER}; {SAY}; {BANNER}", id="banners"),
+        pytest.param(f"{BANNER}; echo 7; {BANNER}", id="bare id between banners"),
+        pytest.param(f"{SAY}' on cluster x'", id="cluster"),
+        pytest.param(f"{SAY}; exit 3", id="status"),
+        pytest.param(f"{SAY} >&2; echo 'Some error' >&2; exit 1", id="standard error"),
+        pytest.param(f"{SAY}; sleep 1000", id="hangs after its answer"),
+        pytest.param("sleep 1000", id="no answer in time"),
+        pytest.param("echo done", id="other words"),
+        pytest.param(NO_ANSWER, id="connection lost"),
+        pytest.param(NO_SPACE, id="the wrapper fails"),
+        pytest.param("exit 1", id="the wrapper fails and does not say why"),
+    ],
+)
+def test_queue_array_knows_the_job_whatever_sbatch_prints(
+    script: str, code_snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_with(tmp_path, "sbatch", script))
+    show_queue(tmp_path, *(f"7_{index}|PENDING|Priority|scratch.runs|comment" for index in range(2)))
+    assert queue_two(tmp_path / "logs", code_snapshot) == ["7_0", "7_1"]
+    files = sorted(path.name for path in (tmp_path / "logs").glob("*.pkl"))
+    assert files == ["7_0_submitted.pkl", "7_1_submitted.pkl"]
+
+
+@pytest.mark.parametrize("script", ["sleep 1000", "echo hello", "exit 1", NO_SPACE, NO_ANSWER])
+def test_queue_array_is_uncertain_where_neither_sbatch_nor_squeue_names_the_job(
+    script: str, code_snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_with(tmp_path, "sbatch", script))
+    show_queue(tmp_path)
+    with pytest.raises(UncertainError) as error:
+        queue_two(tmp_path / "logs", code_snapshot)
+    assert "the same command finds those that are and queues the rest" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(list((tmp_path / "logs").glob("*.pkl"))) == 2  # for the job, should it be queued all the same
