@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _poll_seconds(runs: Path) -> float:
     """How often the profile of the last submission asks the queue."""
-    profile = latest_profile(StudyFolder(runs).manifests())
+    profile, _ = latest_profile(StudyFolder(runs).manifests())
     return max(LEAST_SECONDS, make_executor(profile).poll_seconds) if profile else LEAST_SECONDS
 
 

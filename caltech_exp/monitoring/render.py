@@ -334,6 +334,11 @@ def end_lines(now: Standing) -> list[str]:
     if now.counts["pending"]:
         more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
         lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
+    if now.ignored_settings:
+        names = ", ".join(now.ignored_settings)
+        lines.append(
+            one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
+        )
     return [*lines, *filter(None, (now.unprepared, now.report))]
 
 

@@ -59,6 +59,7 @@ class Standing:
     reasons   Slurm's reason for waiting -> tasks that wait for it
     preparation  the job that decodes images before the runs, while Slurm holds it
     unprepared   why the last such job failed; empty if it did not, or if no run needs the images any more
+    ignored_settings  settings in the profile of the last submission that this version does not have
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class Standing:
     reasons: Mapping[str, int] = field(default_factory=dict)
     preparation: QueuedJob | None = None
     unprepared: str = ""
+    ignored_settings: Sequence[str] = ()
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -172,13 +174,14 @@ def look(runs: Path, slurm: Slurm, told: dict[tuple[str, str], EndedJob] | None 
         note = str(error)
     states = states_in_files(plan, runs, manifests, queue.runs if queue else None, study.data.fingerprint, past)
     states = why_lost(states, runs, manifests, slurm, told)
-    profile = latest_profile(manifests)
+    profile, ignored_settings = latest_profile(manifests)
     images = study.data.train_val_images
     paces = paces_of(plan, states, past, profile, images)
     at_once = profile.slots if profile else 1
     ends = outlook(plan, states, paces, images, at_once, datetime.now(UTC))
     logs = logs_of(plan, runs, states, manifests)
     found = standing(runs, tables, plan, states, ends, logs, note, report, queue)
+    found = replace(found, ignored_settings=ignored_settings)
     return replace(found, unprepared=unprepared_line(runs, manifests)) if _needs_images(found) else found
 
 
@@ -199,10 +202,10 @@ def unprepared_line(runs: Path, manifests: Sequence[Manifest]) -> str:
     return one_line(f"{last.preparation.name} failed: {ended.reason}; {then}{f' (log: {log})' if log else ''}")
 
 
-def latest_profile(manifests: Sequence[Manifest]) -> Profile | None:
-    """The profile of the last submission that this code can read."""
-    found = (recorded_profile(manifest.profile)[0] for manifest in reversed(manifests))
-    return next((profile for profile in found if profile), None)
+def latest_profile(manifests: Sequence[Manifest]) -> tuple[Profile | None, list[str]]:
+    """The profile of the last submission that this version can read, and its settings that are ignored."""
+    recorded = (recorded_profile(manifest.profile) for manifest in reversed(manifests))
+    return next((profile for profile in recorded if profile[0]), (None, []))
 
 
 def paces_of(

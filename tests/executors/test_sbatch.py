@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.sbatch import Answer, UncertainError, call_sbatch, queue_array
+from caltech_exp.executors.sbatch import Answer, call_sbatch, queue_array
+from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import Snapshot
 from tests.tools.testbed import path_with, show_queue, until

@@ -145,6 +145,16 @@ def test_a_slurm_that_does_not_answer_is_said(status: Command, runs: Path, tmp_p
     assert "Slurm does not answer (squeue: Socket timed out)" in told(status, runs, path)
 
 
+def test_settings_of_an_earlier_profile_are_ignored_with_one_line(
+    status: Command, runs: Path, slurm_path: str
+) -> None:
+    (path,) = runs.glob("submissions/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "profile": {**manifest["profile"], "compile": True}}))
+    line = "ignored settings of the last submission's profile, which no longer exist: compile"
+    assert told(status, runs, slurm_path).splitlines().count(line) == 1
+
+
 @pytest.fixture
 def now(runs: Path, slurm_path: str, monkeypatch: pytest.MonkeyPatch) -> Standing:
     monkeypatch.setenv("PATH", slurm_path)
