@@ -305,7 +305,7 @@ def test_a_folder_that_the_file_server_loses_is_looked_up_again_or_named(
     command = [sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *words, "dry_run=true"]
     done = subprocess.run([strace, *faults, *command], capture_output=True, text=True, timeout=300, check=False)
     if status:
-        one_line_error(done, f"{runs}: the file server does not find it now (Stale file handle); give the same")
+        one_line_error(done, f"{runs}: the file server cannot find it right now (Stale file handle); run the")
     else:
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -319,6 +319,4 @@ def test_a_lock_that_the_file_server_loses_is_no_reason_for_another_folder(
     words = ["table=resnet.batch_256", "weights=none", *SMALL, "profile=local", f"data={stand_in}", f"runs={runs}"]
     command = [sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *words]
     done = subprocess.run([strace, *faults, *command], capture_output=True, text=True, timeout=300, check=False)
-    one_line_error(
-        done, f"{lock}: the file server does not find it now (Stale file handle); give the same command"
-    )
+    one_line_error(done, f"{lock}: the file server cannot find it right now (Stale file handle); run the command")

@@ -32,8 +32,8 @@ def test_values_are_taken_as_they_stand() -> None:
         (["lr=1", "lr=2"], "lr is given twice, '1' and '2'; keep one"),
         (["lr="], "lr= has no value; give one, or leave lr= out"),
         (["=3"], "unknown key ''; known: section, runs, lr, wait"),
-        (["runs=a\0b"], "runs=a\\x00b is not text in UTF-8; name it otherwise"),
-        (["runs=a\udcff"], "runs=a\\udcff is not text in UTF-8; name it otherwise"),
+        (["runs=a\0b"], "runs=a\\x00b is not valid UTF-8 text; use another name"),
+        (["runs=a\udcff"], "runs=a\\udcff is not valid UTF-8 text; use another name"),
     ],
 )
 def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
