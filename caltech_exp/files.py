@@ -32,7 +32,7 @@ NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACC
 
 
 @contextlib.contextmanager
-def new_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[BinaryIO]:
     """A file to write that takes the name `path` in one step when the block ends; a reader never sees a part.
 
     Until then it is `.<name>.<random>` in the same folder. If the block fails (OSError: disk full, no permission)
@@ -40,7 +40,7 @@ def new_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     # Not tempfile's: its permissions would have to be changed, which some file systems refuse.
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

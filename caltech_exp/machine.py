@@ -1,30 +1,30 @@
 """This machine: its processes, its CPU, its GPUs. No torch."""
 
 import ctypes
-import functools
 import os
 import platform
 import re
 import socket
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-
-from caltech_exp.child_environment import ask_tool
+from typing import Any, TypeVar
 
 
 def host_name(name: str | None = None) -> str:
-    """A machine's name as a record holds it (record.HostName): this one's where none is given."""
+    """A host's name in the form of records.HostName; this machine's by default."""
     return re.sub(r"[^\w.:()-]", "_", socket.gethostname() if name is None else name)[:255]
 
 
 def machine() -> str:
-    """This boot of this machine and this name space of process numbers; empty where Linux does not tell.
+    """The boot of this machine and the namespace of its process ids; empty where Linux does not tell.
 
-    Machines that were cloned while they ran have the same: compare the host's name too.
+    Machines cloned while they ran share it, so compare the host's name too.
     """
     try:
         if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115 (text, not a path)
-            return ""  # the /proc of another name space: its numbers are not ours
+            return ""  # /proc belongs to another namespace, whose process ids are not ours
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
@@ -32,15 +32,15 @@ def machine() -> str:
 
 
 def is_alive(pid: int, started: int) -> bool | None:
-    """Whether the process `pid` that started then still lives on this machine; None if that cannot be known.
+    """Whether the process `pid` that started at `started` (see `start_of`) still lives on this machine.
 
-    A /proc that is mounted with hidepid shows no processes of other users, whether they live or not.
+    None if that cannot be known: with hidepid, /proc hides other users' processes, alive or not.
     """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's, perhaps one that has the number now
+    except (PermissionError, OverflowError):  # another user's process, which may have reused the id
         pass
     state, start = _stat(pid) or ("", 0)
     if not state:
@@ -49,14 +49,13 @@ def is_alive(pid: int, started: int) -> bool | None:
 
 
 def start_of(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot; None if there is none to be seen, or only its remains
-    (a zombie)."""
+    """When process `pid` started, in clock ticks since boot; None if it is hidden, gone or a zombie."""
     state, start = _stat(pid) or ("X", 0)
     return None if state in "ZX" else start
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """State and start of a process, None if /proc does not show it."""
+    """State and start of a process; None if /proc does not show it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, UnicodeDecodeError):
@@ -64,45 +63,58 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return (fields[0], int(fields[19])) if len(fields) > 19 else None
 
 
+Answer = TypeVar("Answer")
+
+
+def ask_nvml(question: Callable[[Any], Answer]) -> Answer | None:
+    """What `question(pynvml)` returns; None without an NVIDIA driver or GPU, or if the GPU cannot answer."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return question(pynvml)
+    except pynvml.NVMLError:
+        return None
+
+
+def nvidia_driver() -> str | None:
+    """The version of the NVIDIA driver, None without one."""
+    return ask_nvml(lambda nvml: str(nvml.nvmlSystemGetDriverVersion()))
+
+
 FOLDER = Path("/proc/driver/nvidia/gpus")
-"""Of the driver, one entry per GPU. WSL2 and some sandboxes have GPUs and no such folder."""
-ENTRY = re.compile(r"[0-9]+|(GPU|MIG)-\S+")
-"""What CUDA_VISIBLE_DEVICES may name a GPU by: its number, or its UUID or that of a part of it."""
-NVIDIA_SMI_SECONDS = 10.0
+"""The driver's folder with one entry a GPU. WSL2 and some sandboxes have GPUs but no such folder."""
+GPU_NAME = re.compile(r"[0-9]+|(GPU|MIG)-\S+")  # a number or a UUID, of a GPU or of a part of one
 
 
 def local_gpus() -> tuple[str, ...]:
-    """Those that this process may use, as CUDA_VISIBLE_DEVICES names them; as CUDA, up to the first wrong name.
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; like CUDA, up to the first bad name.
 
-    Without the driver's folder that variable is trusted where it is set, and nvidia-smi is asked where it is not.
+    Without the driver's folder that variable is trusted if it is set, otherwise NVML counts the GPUs.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = len(list(FOLDER.iterdir())) if FOLDER.is_dir() else None
     if visible is None or count == 0:
-        return tuple(map(str, range(_count_of_nvidia_smi() if count is None else count)))
-    found: list[str] = []
-    for entry in (part.strip() for part in visible.split(",")):
-        if not ENTRY.fullmatch(entry):
-            break
-        found.append(entry)
-    return tuple(found)
+        return tuple(map(str, range(_nvml_count() if count is None else count)))
+    names = (name.strip() for name in visible.split(","))
+    return tuple(takewhile(GPU_NAME.fullmatch, names))
 
 
-@functools.cache
-def _count_of_nvidia_smi() -> int:
-    """How many GPUs nvidia-smi lists; none where it is not there or does not answer. Asked once per process."""
-    listed = ask_tool(["nvidia-smi", "-L"], NVIDIA_SMI_SECONDS) or ""
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
+@lru_cache(maxsize=1)
+def _nvml_count() -> int:
+    return ask_nvml(lambda nvml: int(nvml.nvmlDeviceGetCount())) or 0
 
 
 BF16_ON_X86 = {"avx512bw", "avx512dq", "avx512vl"}
-"""What oneDNN, which computes torch's convolutions on a CPU, needs for bf16 at all (its developer guide, CPU data
-types); without them torch falls back to loops of its own."""
+"""What oneDNN, which computes torch's convolutions on a CPU, needs for bf16 (its developer guide, CPU data types).
+Without them torch falls back to slow loops of its own."""
 
 
 @lru_cache(maxsize=1)
 def computes_bf16() -> bool:
-    """Whether convolutions in bf16 are computed by vector instructions here; True where that cannot be told."""
+    """Whether this CPU computes bf16 convolutions with vector instructions; True if that cannot be known."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -117,17 +129,16 @@ def computes_bf16() -> bool:
             return True
 
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Parameters of glibc's mallopt(3)."""
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # parameters of glibc's mallopt(3)
 TOP_PAD_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, on Linux with glibc; elsewhere nothing changes.
+    """Let this process keep the memory that it frees, on Linux with glibc; elsewhere nothing changes.
 
-    Every step allocates the same hundreds of megabytes of activations. By default each is mapped anew, and the
-    page faults take longer than the smaller layers. Large pages come with it where this is called before torch is
-    imported. No number of a run depends on it.
+    Every step allocates the same hundreds of megabytes of activations. By default they are mapped anew each time,
+    and the page faults take longer than the smaller layers. Called before torch is imported, this also turns on
+    large pages. It changes no number of a run.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:

@@ -1,31 +1,38 @@
 """Which code and which libraries computed a result."""
 
 import contextlib
+import os
 import platform
 import shutil
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import caltech_exp
 from caltech_exp.bootstrap import command
-from caltech_exp.child_environment import ask_tool
+from caltech_exp.child_environment import run_program
 from caltech_exp.records import StrictRecord
 
 LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 CHECKOUT = Path(caltech_exp.__file__).resolve().parent.parent
-"""The folder of the running code: a checkout, what `pip` installed, or the snapshot that a task runs from."""
+"""The folder of the running code: a checkout, an installation, or the snapshot that a task runs from."""
 SNAPSHOT = "snapshot.json"
-"""In a snapshot (submission/snapshot.py): its CodeVersion, whose `source` is the name of the folder."""
+"""The file of a snapshot (submission/snapshot.py) that holds its CodeVersion; `source` is the folder's name."""
 BUILD = Path(caltech_exp.__file__).with_name("_build.json")
-"""In a wheel: the CodeVersion that setup.py built it from."""
+"""The file of a wheel that holds the CodeVersion it was built from (setup.py)."""
 GIT_SECONDS = 20.0
+VARIABLES_OF_GIT = (
+    "PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE",
+    "LC_MESSAGES",
+)  # fmt: skip
+"""All that git gets of this process's environment."""
 
 
 class CodeVersion(StrictRecord):
-    """The package's version and, in a git checkout, its commit and whether anything was uncommitted.
+    """The package's version and, in a git checkout, its commit and whether there were uncommitted changes.
 
-    source  name of the snapshot that tasks run from, a hash of all its files; None for code that is no snapshot
+    source  name of the snapshot that tasks run from, a hash of all its files; None outside a snapshot
     """
 
     version: str
@@ -34,16 +41,18 @@ class CodeVersion(StrictRecord):
     source: str | None = None
 
     def __str__(self) -> str:
-        """`0.1.0 (1234567890ab, uncommitted changes, source 0123456789ab)`; a clean commit says all by itself."""
+        """`0.1.0 (1234567890ab, uncommitted changes, source 0123456789ab)`; a clean commit needs no source."""
         words = [self.commit[:12] if self.commit else "no git checkout"]
-        words += ["uncommitted changes"] if self.dirty else []
-        words += [f"source {self.source[:12]}"] if self.source and (self.dirty or not self.commit) else []
+        if self.dirty:
+            words.append("uncommitted changes")
+        if self.source and (self.dirty or not self.commit):
+            words.append(f"source {self.source[:12]}")
         return f"{self.version} ({', '.join(words)})"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run is executed from: submission, job id, log file, version of the running code."""
+    """Where a run is executed from."""
 
     submission: str
     job: str
@@ -52,15 +61,14 @@ class Origin:
 
 
 def code_version() -> CodeVersion:
-    """The version of the running code.
+    """The version of the running code: of a snapshot, the code that was copied; of a wheel, the commit it is from.
 
-    A snapshot has the version of the code it was taken of, a wheel that of the commit it was built from. Files
-    that git does not track, such as results, leave it clean. Raises OSError or pydantic.ValidationError for a
-    snapshot or a wheel that somebody has damaged.
+    Files that git does not track, such as results, do not make it dirty. Raises OSError or
+    pydantic.ValidationError for a damaged snapshot.
     """
     if (CHECKOUT / SNAPSHOT).exists():
-        taken = CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
-        return taken.model_copy(update={"source": CHECKOUT.name})
+        original = CodeVersion.model_validate_json((CHECKOUT / SNAPSHOT).read_bytes())
+        return original.model_copy(update={"source": CHECKOUT.name})
     if BUILD.exists():
         return CodeVersion.model_validate_json(BUILD.read_bytes())
     commit = _git("rev-parse", "HEAD") if (CHECKOUT / ".git").exists() else None
@@ -71,24 +79,29 @@ def code_version() -> CodeVersion:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout; None if it says nothing.
+    """What git prints about the checkout; None if it is missing, fails or takes longer than GIT_SECONDS.
 
-    Its code runs already, so it may belong to somebody else (safe.directory). No repository around it counts.
+    The checkout may belong to another user (safe.directory): its code runs already. Repositories around it do
+    not count.
     """
-    settings = ("-c", f"safe.directory={CHECKOUT}", "-c", "core.fsmonitor=false")  # which would start a daemon
-    command = ["git", "--no-pager", *settings, "-C", str(CHECKOUT), *arguments]
-    printed = ask_tool(
-        command,
-        GIT_SECONDS,
-        GIT_CEILING_DIRECTORIES=str(CHECKOUT.parent),
-        GIT_OPTIONAL_LOCKS="0",  # it writes nothing
-        GIT_TERMINAL_PROMPT="0",
-    )
-    return None if printed is None else printed.strip()
+    environment = {name: os.environ[name] for name in VARIABLES_OF_GIT if name in os.environ}
+    environment |= {
+        "GIT_CEILING_DIRECTORIES": str(CHECKOUT.parent),
+        "GIT_OPTIONAL_LOCKS": "0",  # writes nothing
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+    settings = ("-c", f"safe.directory={CHECKOUT}", "-c", "core.fsmonitor=false")  # fsmonitor starts a daemon
+    try:
+        done = run_program(
+            ["git", "--no-pager", *settings, "-C", str(CHECKOUT), *arguments], GIT_SECONDS, environment
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return None if done.returncode else done.stdout.strip()
 
 
 def library_versions() -> dict[str, str]:
-    """Installed versions of Python and of the libraries that can change a result."""
+    """The installed versions of Python and of the libraries that can change a result."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -102,7 +115,7 @@ def library_versions() -> dict[str, str]:
 class Snapshot:
     """A copy of the source.
 
-    digest  SHA-256 of the file by which its processes start (caltech_exp/bootstrap.py)
+    digest  SHA-256 of the copy of caltech_exp/bootstrap.py, by which its processes start
     new     whether this submission made it
     """
 
@@ -112,11 +125,11 @@ class Snapshot:
     new: bool
 
     def command(self, module: str, *arguments: str) -> tuple[str, ...]:
-        """What follows the name of Python to run a module of the snapshot."""
+        """The arguments of Python that run a module of the snapshot."""
         return command(self.folder, self.digest, module, arguments)
 
     def forget(self) -> None:
-        """Remove it if this submission made it, and the folders around it that are empty then."""
+        """Remove the copy if this submission made it, and the folders around it if they are empty then."""
         if self.new:
             shutil.rmtree(self.folder, ignore_errors=True)
             with contextlib.suppress(OSError):

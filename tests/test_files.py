@@ -157,6 +157,7 @@ def test_a_stale_handle_is_looked_up_again(when: str, words: str, strace: str, t
 
 
 LIST = """
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import read_manifests
 from caltech_exp.study.lease import read_lease
 print(read_lease(folder), list(StudyFolder(folder).run_folders()), read_manifests(folder))

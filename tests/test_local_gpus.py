@@ -3,29 +3,27 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from caltech_exp import machine as module
 from caltech_exp.machine import local_gpus
-from tests.tools.testbed import path_with
 
-LISTED = """
-GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-8a1b)
-  MIG 1g.5gb Device 0: (UUID: MIG-5c0d-2)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-9c2d)
-"""
+
+def refuse() -> None:
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the driver has an entry per GPU, not there yet; nobody has asked nvidia-smi before, or after."""
+    """The place of the driver's folder, which does not exist yet; NVML finds no driver."""
     path = tmp_path / "gpus"
     monkeypatch.setattr(module, "FOLDER", path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", path_with(tmp_path, "nvidia-smi", "exit 9"))
-    module._count_of_nvidia_smi.cache_clear()
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    module._nvml_count.cache_clear()
     yield path
-    module._count_of_nvidia_smi.cache_clear()
+    module._nvml_count.cache_clear()
 
 
 @pytest.mark.parametrize("visible", [None, "0,1"])
@@ -60,33 +58,28 @@ def test_visible_gpus_are_kept(
 @pytest.mark.parametrize(("visible", "found"), [("1, GPU-8a1b", ("1", "GPU-8a1b")), ("-1", ()), ("", ())])
 @pytest.mark.usefixtures("folder")
 def test_without_the_drivers_folder_what_is_visible_is_trusted(
-    visible: str, found: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visible: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = tmp_path / "asked"
-    path_with(tmp_path, "nvidia-smi", f"touch '{asked}'")
+    asked: list[bool] = []
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: asked.append(True))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert local_gpus() == found
-    assert not asked.exists()
+    assert not asked
 
 
 @pytest.mark.usefixtures("folder")
-def test_without_the_drivers_folder_nvidia_smi_is_asked_once(tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    path_with(tmp_path, "nvidia-smi", f"echo \"$@\" >>'{asked}'\ncat <<'END'{LISTED}END")
+def test_without_the_drivers_folder_nvml_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: asked.append(True))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
     assert local_gpus() == local_gpus() == ("0", "1")
-    assert asked.read_text() == "-L\n"
+    assert asked == [True]
 
 
-@pytest.mark.parametrize(
-    "nvidia_smi", ["echo 'GPU 0: broken'; exit 9", "echo No devices found", "exec sleep 60", "kill -9 $$", None]
-)
 @pytest.mark.usefixtures("folder")
-def test_without_an_answer_of_nvidia_smi_there_is_no_gpu(
-    nvidia_smi: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "NVIDIA_SMI_SECONDS", 0.5)
-    if nvidia_smi is None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-    else:
-        path_with(tmp_path, "nvidia-smi", nvidia_smi)
+def test_without_an_answer_of_nvml_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local_gpus() == ()
+    module._nvml_count.cache_clear()
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", refuse)
     assert local_gpus() == ()

@@ -30,9 +30,9 @@ from caltech_exp.bootstrap import (
     list_files,
     read_own,
 )
-from caltech_exp.child_environment import ask_tool
 from caltech_exp.cli import UserError
-from caltech_exp.files import close_to_others, folder_if_it_succeeds, make_own_folder, umask
+from caltech_exp.files import close_to_others, folder_if_it_succeeds, make_own_folder, new_file, umask
+from caltech_exp.machine import nvidia_driver
 from caltech_exp.provenance import CHECKOUT, SNAPSHOT, CodeVersion, Snapshot
 from caltech_exp.records import StrictRecord, write_record
 
@@ -62,7 +62,6 @@ VARIABLES = (
     "XDG_CACHE_HOME",
 )
 """The only variables that are kept: a user's environment holds passwords and tokens too."""
-DRIVER_SECONDS = 10.0
 
 
 class Environment(StrictRecord):
@@ -71,7 +70,7 @@ class Environment(StrictRecord):
     packages     name -> version of every installed distribution, as `pip freeze` lists them
     modules      loaded by environment modules or Lmod, in their order
     conda        name of the conda environment; None outside of one
-    cuda_driver  of this machine; None where nvidia-smi is not there or does not answer
+    cuda_driver  version of this machine's NVIDIA driver; None without one
     variables    those of VARIABLES that are set
     """
 
@@ -97,7 +96,7 @@ def describe_environment() -> Environment:
         packages=_packages(),
         modules=tuple(name for name in variables.get("LOADEDMODULES", "").split(":") if name),
         conda=variables.get("CONDA_DEFAULT_ENV"),
-        cuda_driver=_cuda_driver(),
+        cuda_driver=nvidia_driver(),
         variables=variables,
     )
 
@@ -115,11 +114,6 @@ def _packages() -> dict[str, str]:
         if name and version:  # a half-removed one has none
             found.setdefault(name, version)
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
-
-
-def _cuda_driver() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return next(iter((ask_tool(command, DRIVER_SECONDS) or "").split()), None)
 
 
 def _text(value: str) -> str:
@@ -208,13 +202,5 @@ def _write(folder: Path, path: str, content: bytes) -> None:
     place = folder / path
     for parent in reversed(place.relative_to(folder).parents[:-1]):
         make_own_folder(folder / parent)
-    handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        with contextlib.suppress(OSError):
-            Path(temporary).chmod(0o444 & ~umask())
-        Path(temporary).replace(place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_file(place, mode=0o444, flush=False) as file:
+        file.write(content)

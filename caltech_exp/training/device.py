@@ -12,7 +12,7 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
-from caltech_exp.machine import computes_bf16
+from caltech_exp.machine import ask_nvml, computes_bf16, nvidia_driver
 from caltech_exp.study.results import Device
 from caltech_exp.training.failures import NodeError
 
@@ -191,21 +191,9 @@ def cuda_versions(device: torch.device) -> dict[str, str]:
         "torch_build": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        "nvidia_driver": _driver(),
+        "nvidia_driver": nvidia_driver(),
     }
     return {name: str(version) for name, version in found.items() if version}
-
-
-def _driver() -> str | None:
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None
 
 
 def energy_joules(device: torch.device) -> float | None:
@@ -216,13 +204,7 @@ def energy_joules(device: torch.device) -> float | None:
     """
     if device.type != "cuda":
         return None
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
-    except pynvml.NVMLError:
-        return None
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    return ask_nvml(
+        lambda nvml: nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByUUID(uuid)) / 1000
+    )

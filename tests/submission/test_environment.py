@@ -4,11 +4,11 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from caltech_exp.records import read_record
 from caltech_exp.submission.snapshot import ENVIRONMENT, Environment, describe_environment, write_environment
-from tests.tools.testbed import path_with
 
 
 def test_versions_modules_and_chosen_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -16,7 +16,8 @@ def test_versions_modules_and_chosen_variables(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("CONDA_DEFAULT_ENV", "caltech")
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.setenv("WANDB_API_KEY", "a secret")
-    monkeypatch.setenv("PATH", path_with(tmp_path, "nvidia-smi", "echo 550.54.15; echo 550.54.15"))
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "550.54.15")
     write_environment(tmp_path)
     found = read_record(tmp_path / ENVIRONMENT, Environment)
     assert isinstance(found, Environment)
@@ -29,13 +30,13 @@ def test_versions_modules_and_chosen_variables(monkeypatch: pytest.MonkeyPatch, 
     assert "a secret" not in (tmp_path / ENVIRONMENT).read_text()
 
 
-@pytest.mark.parametrize("nvidia_smi", ["exit 9", "echo no devices; exit 6", "kill -9 $$"])
-def test_a_machine_without_a_driver_or_modules(
-    nvidia_smi: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_machine_without_a_driver_or_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
     monkeypatch.delenv("LOADEDMODULES", raising=False)
     monkeypatch.delenv("CONDA_DEFAULT_ENV", raising=False)
-    monkeypatch.setenv("PATH", path_with(tmp_path, "nvidia-smi", nvidia_smi))
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
     monkeypatch.setitem(os.environ, "CUDA_HOME", "not \udcff text")
     found = describe_environment()
     assert (found.modules, found.conda, found.cuda_driver) == ((), None, None)
