@@ -1,15 +1,22 @@
-# make demo       the whole way through at demo scale, on this machine, in minutes
-# make test       all tests but those that need Slurm
-# make check      format, lint, types and the ladder of imports, changing nothing
-# make census     modules and lines of the package by room, and where it breaks the rules of its structure
-# make test-browser installs Chromium if it is missing (Debian, root) and opens the HTML report in it
-# make test-latex installs LaTeX if it is missing (Debian, root) and compiles the report's tables with it
-# make test-slurm starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
-# make campaign   there too: 40 disturbances of studies, compared bit by bit with an undisturbed one; n=1000 for more
-# make scale      there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
+# make setup         makes .venv and installs the package into it, editable; CONSTRAINTS=constraints.txt: known versions
+# make demo          the whole way through at demo scale, on this machine, in minutes
+# make check         everything but the slow proofs: lint, census, quick tests
+# make lint          format, style, types and the ladder of imports; changes nothing
+# make census        modules and lines of the package by room, and where it breaks the rules of its structure
+# make test          all tests but those that need Slurm
+# make test-browser  opens the HTML report in Chromium (installed if missing: Debian, root)
+# make test-latex    compiles the report's tables with LaTeX (installed if missing: Debian, root)
+# make test-slurm    starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
+# make campaign      there too: 40 faults during studies, compared bit by bit with an undisturbed one; n=1000 for more
+# make scale         there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
+# make benchmark     processor time of a dry run of the report, then both engines on a few generated images
+# make format        formats the code and corrects what can be corrected
+# make constraints   writes the installed versions to constraints.txt
+# make clean         removes the environment, and what was built and cached
 
 PYTHON ?= python3
 PIP_OPTIONS ?=
+CONSTRAINTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -19,12 +26,17 @@ DEMO_OVERRIDES := seeds=1 epochs=2 batch_size=10 max_images=10 workers=0 precisi
 DEMO_SECTION := all
 DEMO_DATA := build/demo/stand-in
 
+# Of make benchmark: words of jobs/benchmark.py. Without any it measures all, on the real data set.
+BENCHMARK ?= models=resnet18 parts=epoch max_images=64 batch_size=32 epochs=1 workers=0 precision=fp32 data=$(DEMO_DATA)
+# What is quick to test. The slowest files are named in tests/conftest.py.
+QUICK := not slow and not slurm and not browser and not latex
+
 # Of make campaign: how many disturbances, which, and where.
 n ?= 40
 seed ?= 0
 folder ?= build/campaign
 
-.PHONY: setup demo test test-browser test-latex test-slurm campaign scale check census format clean
+.PHONY: setup demo check lint census test test-browser test-latex test-slurm campaign scale benchmark format constraints clean
 
 setup: $(READY)
 
@@ -32,7 +44,8 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) \
+	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
 # Without CALTECH101_ROOT a generated stand-in is used; the weights are stand-ins always, so that no network is needed.
@@ -71,7 +84,15 @@ scale: setup
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m tests.tools.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
 
-check: setup
+benchmark: setup
+	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights
+	$(BIN)/python -m tests.tools.dry_run_time $(DEMO_DATA)
+	$(BIN)/python jobs/benchmark.py $(BENCHMARK)
+
+check: lint census
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(QUICK)" -n 2 --dist loadfile --no-loadscope-reorder
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -83,6 +104,10 @@ census: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+constraints: setup
+	$(BIN)/python -m tests.tools.constraints > constraints.txt.new
+	mv constraints.txt.new constraints.txt
 
 clean:
 	rm -rf build report .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info

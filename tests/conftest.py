@@ -47,16 +47,19 @@ LONGEST = (
     "commands/test_prepare.py",
     "commands/test_submit.py",
     "commands/test_benchmark.py",
+    "test_wheel.py",
 )
-"""Files that take longest, longest first. It is only about time if the list is out of date."""
+"""Files that take longest, longest first. `make check` leaves them out. An old list only costs time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In the processes of pytest-xdist: the longest files first, so that none is left with one in the end."""
+    """Mark the longest files; under pytest-xdist they come first, so that none is left to the end."""
+    places = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    for item in items:
+        if item.path in places:
+            item.add_marker("slow")
     if "PYTEST_XDIST_WORKER" in os.environ:
-        places = {name: place for place, name in enumerate(LONGEST)}
-        tests = CHECKOUT / "tests"
-        items.sort(key=lambda item: places.get(str(item.path.relative_to(tests)), len(places)))
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

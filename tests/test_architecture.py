@@ -1,5 +1,6 @@
 """The ladder of imports, and what start-up may import."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,21 @@ def test_commands_import_no_heavy_library_at_start_up(command: str) -> None:
     code = f"import sys, caltech_exp.commands.{command}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"
+
+
+def test_dry_run_imports_no_heavy_library(stand_in: Path, tmp_path: Path) -> None:
+    words = ["submit", "section=all", "weights=none", "dry_run=true", "profile=local", "profile.device=cpu"]
+    code = (
+        f"import sys; sys.argv[1:] = {[*words, f'data={stand_in}']}\n"
+        "from caltech_exp.__main__ import main\n"
+        "try: main()\n"
+        f"finally: print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(

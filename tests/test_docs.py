@@ -15,6 +15,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCS = [
     CHECKOUT / "README.md",
+    CHECKOUT / "CONTRIBUTING.md",
     *sorted((CHECKOUT / "docs").glob("*.md")),
     CHECKOUT / "reports" / "README.md",
     CHECKOUT / "reports" / "reproduction" / "README.md",
@@ -38,8 +39,14 @@ SMALL = {
 
 IN_CI = {
     "make demo": "make demo",
-    "make check": "make check",
-    "make format": "make check",  # the same rules; make format mends what make check would complain of
+    "make setup": "make setup",
+    "make setup CONSTRAINTS=constraints.txt": "make setup",
+    "make check": "make lint",  # its tests are among those of the last step
+    "make lint": "make lint",
+    "make format": "make lint",  # the same rules; make format corrects what make lint would complain of
+    "make census": "make census",
+    "make benchmark": "make benchmark",
+    "make constraints": "tests.tools.constraints",
     "make test": 'others="not slurm"',
     "make test-browser": ".ci/chromium",
     "make test-latex": "make test-latex",  # or it says that it does not
