@@ -1,4 +1,4 @@
-"""YAML of plain values, for files that people write by hand."""
+"""YAML of plain values, for files that people write by hand: no tags, no aliases, no name twice."""
 
 import re
 from collections.abc import Callable, Hashable
@@ -8,16 +8,14 @@ import yaml
 
 from caltech_exp.cli import UserError
 
-MOST_CHARACTERS = 100_000
-"""Longest file that is read."""
-DEEPEST = 20
-"""Levels of nesting that are read as words; a parser in C has no other end but its stack."""
+MAX_CHARACTERS = 100_000
+MAX_DEPTH = 20  # libyaml has no limit but the C stack
 
 
 def read_yaml(text: str, where: str, load: Callable[[str], Any]) -> Any:
-    """What `load` (load_plain, load_words) makes of a text; `where` names its file in errors. Raises UserError."""
-    if len(text) > MOST_CHARACTERS:
-        raise UserError(f"{where} is longer than {MOST_CHARACTERS:,} characters; give another file")
+    """What `load` (load_plain or load_words) makes of a text; `where` names its file in errors."""
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{where} is longer than {MAX_CHARACTERS:,} characters; give another file")
     try:
         return load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -26,69 +24,69 @@ def read_yaml(text: str, where: str, load: Callable[[str], Any]) -> Any:
 
 
 def load_plain(text: str) -> Any:
-    """What stands in the YAML: dicts, lists, text, numbers, true, false and null.
+    """The values of the YAML: dicts, lists, text, numbers, true, false and null.
 
-    Raises yaml.YAMLError, and RecursionError or ValueError for nesting too deep or a number of too many digits.
+    Raises yaml.YAMLError, RecursionError for too deep nesting, ValueError for a number with too many digits.
     """
-    return yaml.load(text, _Loader)
+    return yaml.load(text, _PlainLoader)
 
 
 def load_words(text: str) -> Any:
-    """The same with every value as the text that stands there, as on a command line: `1e-3`, `no` and `010` stay.
+    """The same, but every value stays text, as on a command line: `1e-3`, `no`, `010`; a missing value is "".
 
-    Nothing after a name is "". Read by libyaml where PyYAML has it, ten times as fast. Raises yaml.YAMLError.
+    libyaml reads it if PyYAML has it, which is ten times as fast. Raises yaml.YAMLError.
     """
     depth = 0
-    for event in yaml.parse(text, Loader=_Words):
-        if isinstance(event, yaml.AliasEvent):
-            raise _not_read("aliases are not read; write the value out", event.start_mark)
-        if getattr(event, "tag", None) not in (None, "!"):
-            raise _not_read("tags are not read; write the value alone", event.start_mark)
+    for event in yaml.parse(text, Loader=_WordsLoader):
+        _refuse_tags_and_aliases(event)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise _not_read(f"it is nested more than {DEEPEST} levels deep; write it flat", event.start_mark)
-    return yaml.load(text, _Words)
+        if depth > MAX_DEPTH:
+            raise _error(f"it is nested more than {MAX_DEPTH} levels deep; write it flat", event.start_mark)
+    return yaml.load(text, _WordsLoader)
 
 
-class _Words(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+def _refuse_tags_and_aliases(event: yaml.Event) -> None:
+    """Raises yaml.YAMLError for a tag, or an alias: a page of text could grow to any size with these."""
+    if isinstance(event, yaml.AliasEvent):
+        raise _error("aliases are not supported; write the value out", event.start_mark)
+    if getattr(event, "tag", None) not in (None, "!"):
+        raise _error("tags are not supported; write the value alone", event.start_mark)
+
+
+def _error(problem: str, mark: Any) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+class _UniqueNames:
+    """Mixin of a loader that refuses a mapping with a name twice."""
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)  # type: ignore[misc]
         if len(mapping) < len(node.value):
-            raise _not_read("a name stands there twice; keep one", node.start_mark)
+            raise _error("a name appears twice; keep one", node.start_mark)
         return mapping
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no tags, no aliases, which can make a page of text grow to any size, no name twice.
+class _WordsLoader(_UniqueNames, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+    """Every value as text."""
 
-    Numbers are decimal: with YAML's numbers to base 60 a time limit of 2:00:00 would be 7200, and 010 would be 8.
-    """
+
+class _PlainLoader(_UniqueNames, yaml.SafeLoader):
+    """Plain values; numbers are decimal. With YAML's own numbers, 2:00:00 would be 7200 and 010 would be 8."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            raise _not_read("aliases are not read; write the value out", event.start_mark)
-        if event.tag:
-            raise _not_read("tags are not read; write the value alone", event.start_mark)
+        _refuse_tags_and_aliases(self.peek_event())  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            raise _not_read("a name stands there twice; keep one", node.start_mark)
-        return mapping
 
-
-def _not_read(problem: str, where: Any) -> yaml.YAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where)
-
-
-_Loader.yaml_implicit_resolvers = {
+_PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789")
+)
+_PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?([0-9]*\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
     list("-+0123456789."),

@@ -1,4 +1,4 @@
-"""From a study file (YAML) to a Catalog: schema, checks, seeds.
+"""Load a study file (YAML) as a Catalog.
 
 docs/studies.md explains the format; report.yaml beside this file is the whole report in it.
 """
@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Annotated, Any
+from itertools import count, product
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -32,19 +32,28 @@ from caltech_exp.catalog.model import (
     Section,
     Table,
 )
-from caltech_exp.cli import UserError, did_you_mean, explain, shown
+from caltech_exp.cli import UserError, did_you_mean, explain, reason, shown
 from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.strict_yaml import load_words, read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-"""Of sections, tables and networks: part of commands, job names, file names and links."""
+"""The name of a section, table or network: part of commands, job names, file names and links."""
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=100)]
 MEAN_AND_STD = re.compile(r"(\S+)\s*(?:±|\+-)\s*(\S+)")
+RESERVED = (
+    *("all", "agreement", "classes", "conclusions", "cost", "provenance"),
+    *("readings", "report", "runs", "theme", "top"),
+)
+"""Names that no section may have: `section=all`, and the chapters that every report has."""
+MAX_ROWS = 10_000
+MAX_DEFAULT_FIGURES = 6
+"""A table that names no figures gets one a row, up to this many rows."""
+ACRONYMS = {"lr": "LR"}
 
 
 def _reported(value: Any) -> Any:
-    """`0.446 ± 0.016` -> Reported; "" is none."""
+    """`0.446 ± 0.016` -> Reported; "" -> None."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -60,72 +69,49 @@ def _reported(value: Any) -> Any:
 
 
 def _rounding(number: str) -> float:
-    """Half a unit of the last digit that is written: `0.85` -> 0.005, `5e-2` -> 0.005."""
+    """Half a unit of the last written digit: `0.85` -> 0.005, `5e-2` -> 0.005."""
     mantissa, _, exponent = number.lower().partition("e")
     decimals = len(mantissa.partition(".")[2].replace("_", "")) - int(exponent or 0)
     return 0.5 * 10.0 ** -min(max(0, decimals), 400)
 
 
-RESERVED = (
-    *("all", "agreement", "classes", "conclusions", "cost", "provenance"),
-    *("readings", "report", "runs", "theme", "top"),
-)
-"""`section=all`, and places in every report."""
-
-
-def _free(name: str) -> str:
+def _not_reserved(name: str) -> str:
     if name in RESERVED:
-        raise ValueError(f"{', '.join(RESERVED)} mean something already; give the section another name")
+        raise ValueError(f"these names are reserved: {', '.join(RESERVED)}; give the section another name")
     return name
 
 
-ReportedText = Annotated[Reported | None, BeforeValidator(_reported)]
-
-
-class _Written(BaseModel):
+class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class WrittenQuoted(_Written):
-    """What a text says of the one run it drew; see model.Quoted."""
-
-    first_loss: float | None = None
-    first_accuracy: float | None = None
-    last_loss: float | None = None
-    last_accuracy: float | None = None
-
-
-class WrittenFigure(_Written):
-    row: Label = Field(description="the label of a row of the table")
-    number: int | None = Field(None, ge=1, le=100_000, description="left out: the next that is free")
+class FigureEntry(_Entry):
+    row: Label = Field(description="label of a row of the table")
+    number: int | None = Field(None, ge=1, le=100_000, description="default: the next free number")
     caption: Line = ""
-    quoted: WrittenQuoted | None = None
+    quoted: dict[Literal["first_loss", "first_accuracy", "last_loss", "last_accuracy"], float] = {}
 
 
-class WrittenDatasetFigure(_Written):
+class DatasetFigureEntry(_Entry):
     number: int = Field(ge=1, le=100_000)
     name: Annotated[str, StringConstraints(pattern="^(averages|train|test)$")]
     caption: Line
 
 
-class WrittenRow(_Written):
+class RowEntry(BaseModel):
     """A row: run settings by name beside `reported` and `diverges`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    reported: ReportedText = None
+    reported: Annotated[Reported | None, BeforeValidator(_reported)] = None
     diverges: bool = False
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
 
+class TableEntry(_Entry):
+    """A table, either with its rows one by one or with a sweep.
 
-class WrittenTable(_Written):
-    """A table whose rows stand there one by one, or come from a sweep.
-
-    rows   label -> settings of the row; with `sweep: NAME` the labels are its values, each with what is reported
-    sweep  setting -> its values; of several settings every combination is a row
+    rows   label -> settings of the row; with `sweep: NAME` label -> reported value, and the labels are swept
+    sweep  setting -> its values; every combination of several settings is a row
     """
 
     number: Line = ""
@@ -136,70 +122,46 @@ class WrittenTable(_Written):
     settings_figure: int | None = None
     sweep: str | dict[str, list[Label]] = ""
     rows: dict[Label, Any] = {}
-    figures: list[WrittenFigure] | None = None
+    figures: list[FigureEntry] | None = None
 
     @model_validator(mode="after")
-    def _has_rows(self) -> "WrittenTable":
+    def _has_rows(self) -> "TableEntry":
         if isinstance(self.sweep, dict):
             if self.rows:
-                raise ValueError("sweep with values makes the rows itself; leave rows out, or sweep one setting")
-            empty = [name for name, values in self.sweep.items() if not values]
-            if empty or not self.sweep:
+                raise ValueError("a sweep with values makes the rows itself; leave rows out, or sweep one setting")
+            if not (self.sweep and all(self.sweep.values())):
                 raise ValueError("sweep takes a setting and its values, as in sweep: {lr: [1e-2, 5e-2]}")
         elif not self.rows:
             raise ValueError("a table has rows or a sweep; give one, as in sweep: {lr: [1e-2, 5e-2]}")
         return self
 
 
-class WrittenSection(_Written):
+class SectionEntry(_Entry):
     number: Line = ""
     title: Line = ""
     question: Line = ""
     settings: dict[str, Any] = {}
-    tables: dict[Name, WrittenTable] = {}
-    dataset_figures: list[WrittenDatasetFigure] = []
+    tables: dict[Name, TableEntry] = {}
+    dataset_figures: list[DatasetFigureEntry] = []
 
     @model_validator(mode="after")
-    def _holds_something(self) -> "WrittenSection":
+    def _holds_something(self) -> "SectionEntry":
         if not self.tables and not self.dataset_figures:
             raise ValueError("a section has tables; give it one")
         return self
 
 
-class WrittenStudy(_Written):
+class StudyEntry(_Entry):
+    """A whole study file."""
+
     title: Line = ""
     seeds: str = "3"
     reported_runs: int = Field(
-        REPORTED_RUNS, ge=2, le=1_000_000, description="how many runs the reported values are of"
+        REPORTED_RUNS, ge=2, le=1_000_000, description="number of runs behind the reported values"
     )
     settings: dict[str, Any] = {}
     networks: dict[Name, str] = {}
-    sections: dict[Annotated[Name, AfterValidator(_free)], WrittenSection] = Field(min_length=1)
-
-
-MOST_ROWS = 10_000
-MOST_OWN_FIGURES = 6
-"""Rows of a table up to which each has its curves drawn where the file does not say which."""
-ACRONYMS = {"lr": "LR"}
-
-
-@dataclass(frozen=True)
-class _Inherited:
-    """A configuration and the precision that stands in the file for it, "" for none.
-
-    engine=reference has no precision of its own; one that stands farther out holds for engine=fast further in.
-    """
-
-    config: RunConfig
-    precision: str = ""
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What stands for the file's own networks and for weights files in run settings, by the names in the file."""
-
-    networks: Mapping[str, str]
-    weights: Mapping[str, str]
+    sections: dict[Annotated[Name, AfterValidator(_not_reserved)], SectionEntry] = Field(min_length=1)
 
 
 def read_catalog(
@@ -211,186 +173,185 @@ def read_catalog(
 ) -> Catalog:
     """The catalog that the text of a study file describes.
 
-    name      what the study is called: the file's name without .yaml
+    name      of the study: the file's name without .yaml
     where     names the file in errors
-    networks  what stands for the file's own networks in run settings (own_network); as written if left out
-    weights   the same for weights files (weights.pin)
-
-    Raises UserError that names the place and what belongs there.
+    networks  replaces the file's own networks in run settings by pinned ones (models.custom)
+    weights   does the same for weights files (models.weights)
     """
-    written = _written(text, where)
-    files = _Files({**written.networks, **(networks or {})}, weights or {})
-    try:
-        seeds = parse_seeds(written.seeds)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    sections = []
-    numbers = _free_numbers(written)
-    for key, section in written.sections.items():
-        place = f"{where}: section {key}"
-        base = _config(_Inherited(RunConfig()), {**written.settings, **section.settings}, files, place)
-        tables = tuple(
-            _table(table_key, table, base, files, f"{place}, table {table_key}", numbers, written.reported_runs)
-            for table_key, table in section.tables.items()
-        )
-        sections.append(_section(key, section, tables))
-    _require_figures_apart(sections, where)
-    return Catalog(name, written.title or name, tuple(sections), seeds)
+    study = _parse(text, where)
+    return _Reader(study, where, {**study.networks, **(networks or {})}, weights or {}).catalog(name)
 
 
 def custom_networks(text: str, where: str) -> dict[str, str]:
-    """Name -> `file.py:function` of the networks that a study file brings. Raises UserError as `read_catalog`."""
-    return dict(_written(text, where).networks)
+    """Name -> `file.py:function` of the networks that a study file defines."""
+    return dict(_parse(text, where).networks)
 
 
-def _written(text: str, where: str) -> WrittenStudy:
+def _parse(text: str, where: str) -> StudyEntry:
     values = read_yaml(text, where, load_words)
     if not isinstance(values, dict):
         raise UserError(f"{where} has no sections; write `sections:` with tables below (docs/studies.md)")
     try:
-        return WrittenStudy.model_validate(values)
+        return StudyEntry.model_validate(values)
     except ValidationError as error:
         raise _misplaced(error, where) from None
 
 
 def _misplaced(error: ValidationError, where: str) -> UserError:
-    """The first complaint by its place: `my.yaml: sections.a: unknown entry 'tabels'; did you mean 'tables'?`"""
-    found = error.errors(include_url=False)
-    # A name that is written wrong is missing too: that it is unknown says more.
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    """The first complaint with its place: `my.yaml: sections.a: unknown entry 'tabels'; did you mean 'tables'?`"""
+    errors = error.errors(include_url=False)
+    # A misspelled entry is also a missing one: the unknown name says more.
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     path = [str(part) for part in first["loc"] if part != "[key]"]
     place = f"{where}: {shown('.'.join(path[:-1]))}: " if path[1:] else f"{where}: "
     if first["type"] == "extra_forbidden":
-        known = _entries(path[:-1])
-        return UserError(f"{place}unknown entry {shown(path[-1])!r}{did_you_mean(path[-1], known)}")
+        return UserError(f"{place}unknown entry {shown(path[-1])!r}{did_you_mean(path[-1], _entries(path[:-1]))}")
     if first["type"] == "missing":
-        return UserError(f"{place}{path[-1]} is missing; give it")
-    message = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    value = f"={shown(given)}" if isinstance(given, str) else ""
+        return UserError(f"{place}{path[-1]} is missing; add it")
+    message = reason(first)
+    value = f"={shown(first['input'])}" if isinstance(first["input"], str) else ""
     return UserError(f"{place}{shown(path[-1]) if path else ''}{value}: {message[:1].lower()}{message[1:]}")
 
 
 def _entries(path: list[str]) -> list[str]:
     """The names that may stand at a place of the file."""
-    kinds: dict[str, type[BaseModel]] = {
-        "tables": WrittenTable,
-        "sections": WrittenSection,
-        "figures": WrittenFigure,
-    }
-    for part in reversed(path):
-        if part in kinds:
-            return list(kinds[part].model_fields)
-    return list(WrittenStudy.model_fields)
+    kinds: dict[str, type[BaseModel]] = {"tables": TableEntry, "sections": SectionEntry, "figures": FigureEntry}
+    return list(next((kinds[part] for part in reversed(path) if part in kinds), StudyEntry).model_fields)
 
 
-def _section(key: str, section: WrittenSection, tables: tuple[Table, ...]) -> Section:
-    figures = tuple(DatasetFigure(f.number, f.name, f.caption) for f in section.dataset_figures)
-    return Section(key, section.number, section.title or _words(key), section.question, tables, figures)
+@dataclass(frozen=True)
+class _Base:
+    """The configuration that rows inherit, and the precision that the file gives for it, "" for none.
+
+    engine=reference has no precision, but one given farther out still holds for engine=fast farther in.
+    """
+
+    config: RunConfig
+    precision: str = ""
 
 
-def _table(
-    key: str,
-    table: WrittenTable,
-    base: _Inherited,
-    files: _Files,
-    place: str,
-    numbers: Iterator[int],
-    reported_runs: int,
-) -> Table:
-    base = _config(base, table.settings, files, place)
-    rows = tuple(_rows(table, base, files, place, reported_runs))
-    if len(rows) > MOST_ROWS:
-        raise UserError(f"{place}: it has {len(rows):,} rows, more than {MOST_ROWS:,}; sweep fewer values")
-    first: dict[str, str] = {}
-    for row in rows:
-        if row.config.id in first:
-            raise UserError(
-                f"{place}: rows {first[row.config.id]!r} and {row.label!r} are one run; keep one of them"
-            )
-        first[row.config.id] = row.label
-    swept = [table.sweep] if isinstance(table.sweep, str) else list(table.sweep)
-    heading = table.heading or ", ".join(map(_words, filter(None, swept))) or "Row"
-    title = table.title or _words(key)
-    figures = _figures(table, rows, place, numbers)
-    return Table(key, table.number, title, table.question, heading, rows, figures, table.settings_figure)
+class _Reader:
+    """Makes a catalog of the entries of a study file."""
 
+    def __init__(
+        self, study: StudyEntry, where: str, networks: Mapping[str, str], weights: Mapping[str, str]
+    ) -> None:
+        self.study = study
+        self.where = where
+        self.networks = networks
+        self.weights = weights
+        self.figure_numbers = _free_numbers(study)
 
-def _rows(table: WrittenTable, base: _Inherited, files: _Files, place: str, reported_runs: int) -> Iterator[Row]:
-    if isinstance(table.sweep, dict):
-        for values in product(*table.sweep.values()):
-            label = ", ".join(values)
-            settings = dict(zip(table.sweep, values, strict=True))
-            yield Row(label, _config(base, settings, files, f"{place}, row {label}").config)
-        return
-    for label, entry in table.rows.items():
-        here = f"{place}, row {label}"
-        if table.sweep and not isinstance(entry, dict):
-            entry = {"reported": entry}
+    def catalog(self, name: str) -> Catalog:
         try:
-            row = WrittenRow.model_validate(entry or {})
+            seeds = parse_seeds(self.study.seeds)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+        sections = tuple(self._section(key, entry) for key, entry in self.study.sections.items())
+        _require_distinct_figures(sections, self.where)
+        return Catalog(name, self.study.title or name, sections, seeds)
+
+    def _section(self, key: str, entry: SectionEntry) -> Section:
+        place = f"{self.where}: section {key}"
+        base = self._inherit(_Base(RunConfig()), {**self.study.settings, **entry.settings}, place)
+        tables = tuple(
+            self._table(name, table, base, f"{place}, table {name}") for name, table in entry.tables.items()
+        )
+        figures = tuple(DatasetFigure(f.number, f.name, f.caption) for f in entry.dataset_figures)
+        return Section(key, entry.number, entry.title or _words(key), entry.question, tables, figures)
+
+    def _table(self, key: str, entry: TableEntry, base: _Base, place: str) -> Table:
+        rows = tuple(self._rows(entry, self._inherit(base, entry.settings, place), place))
+        if len(rows) > MAX_ROWS:
+            raise UserError(f"{place}: {len(rows):,} rows are more than {MAX_ROWS:,}; sweep fewer values")
+        labels: dict[str, str] = {}
+        for row in rows:
+            if label := labels.get(row.config.id):
+                raise UserError(f"{place}: rows {label!r} and {row.label!r} are the same run; keep one of them")
+            labels[row.config.id] = row.label
+        swept = list(entry.sweep) if isinstance(entry.sweep, dict) else [entry.sweep]
+        return Table(
+            name=key,
+            number=entry.number,
+            title=entry.title or _words(key),
+            question=entry.question,
+            heading=entry.heading or ", ".join(map(_words, filter(None, swept))) or "Row",
+            rows=rows,
+            figures=tuple(self._figures(entry, [row.label for row in rows], place)),
+            settings_figure=entry.settings_figure,
+        )
+
+    def _rows(self, entry: TableEntry, base: _Base, place: str) -> Iterator[Row]:
+        if isinstance(entry.sweep, dict):
+            for values in product(*entry.sweep.values()):
+                label = ", ".join(values)
+                settings = dict(zip(entry.sweep, values, strict=True))
+                yield Row(label, self._inherit(base, settings, f"{place}, row {label}").config)
+            return
+        for label, value in entry.rows.items():
+            row_place = f"{place}, row {label}"
+            is_reported_value = entry.sweep and not isinstance(value, dict)
+            try:
+                row = RowEntry.model_validate({"reported": value} if is_reported_value else value or {})
+            except ValidationError as error:
+                raise _misplaced(error, row_place) from None
+            settings = dict(row.model_extra or {})
+            if entry.sweep:
+                settings[entry.sweep] = label
+            reported = replace(row.reported, runs=self.study.reported_runs) if row.reported else None
+            yield Row(label, self._inherit(base, settings, row_place).config, reported, row.diverges)
+
+    def _inherit(self, base: _Base, settings: Mapping[str, Any], place: str) -> _Base:
+        """The base with some settings changed."""
+        changes = dict(settings)
+        precision = changes.get("precision", base.precision)
+        if precision and changes.get("engine") == "fast":
+            changes["precision"] = precision
+        if isinstance(changes.get("model"), str):
+            changes["model"] = self._network(changes["model"], place)
+        if isinstance(changes.get("weights"), str):
+            changes["weights"] = self.weights.get(changes["weights"], changes["weights"])
+        try:
+            return _Base(base.config.but(**changes), precision) if changes else base
         except ValidationError as error:
-            raise _misplaced(error, here) from None
-        settings = {**row.settings, **({table.sweep: label} if table.sweep else {})}
-        reported = replace(row.reported, runs=reported_runs) if row.reported else None
-        yield Row(label, _config(base, settings, files, here).config, reported, row.diverges)
+            raise explain(error, RunConfig.model_fields, place) from None
+
+    def _network(self, name: str, place: str) -> str:
+        network = self.networks.get(name, name)
+        if self.networks and network not in (*NETWORK_NAMES, *self.networks.values()):
+            known = [*NETWORK_NAMES, *self.networks]
+            raise UserError(f"{place}: unknown network {shown(network)!r}{did_you_mean(network, known)}")
+        return network
+
+    def _figures(self, entry: TableEntry, labels: Sequence[str], place: str) -> Iterator[Figure]:
+        figures = entry.figures
+        if figures is None:
+            figures = [FigureEntry(row=label) for label in labels] if len(labels) <= MAX_DEFAULT_FIGURES else []
+        for figure in figures:
+            if figure.row not in labels:
+                raise UserError(f"{place}, figures: unknown row {figure.row!r}{did_you_mean(figure.row, labels)}")
+            quoted = Quoted(**figure.quoted) if figure.quoted else None
+            number = figure.number or next(self.figure_numbers)
+            yield Figure(number, figure.caption or figure.row, figure.row, quoted)
 
 
-def _config(base: _Inherited, settings: Mapping[str, Any], files: _Files, place: str) -> _Inherited:
-    changes = dict(settings)
-    precision = changes.get("precision", base.precision)
-    if precision and changes.get("engine") == "fast":
-        changes["precision"] = precision
-    if isinstance(changes.get("model"), str):
-        changes["model"] = files.networks.get(changes["model"], changes["model"])
-        if files.networks and changes["model"] not in (*NETWORK_NAMES, *files.networks.values()):
-            raise UserError(
-                f"{place}: unknown network {shown(changes['model'])!r}"
-                f"{did_you_mean(changes['model'], [*NETWORK_NAMES, *files.networks])}"
-            )
-    if isinstance(changes.get("weights"), str):
-        changes["weights"] = files.weights.get(changes["weights"], changes["weights"])
-    try:
-        return _Inherited(base.config.but(**changes), precision) if changes else base
-    except ValidationError as error:
-        raise explain(error, RunConfig.model_fields, place) from None
-
-
-def _figures(table: WrittenTable, rows: tuple[Row, ...], place: str, numbers: Iterator[int]) -> tuple[Figure, ...]:
-    labels = [row.label for row in rows]
-    asked = table.figures
-    if asked is None:
-        asked = [WrittenFigure(row=label) for label in labels] if len(rows) <= MOST_OWN_FIGURES else []
-    figures = []
-    for figure in asked:
-        if figure.row not in labels:
-            raise UserError(f"{place}, figures: unknown row {figure.row!r}{did_you_mean(figure.row, labels)}")
-        number = figure.number or next(numbers)
-        quoted = Quoted(**figure.quoted.model_dump()) if figure.quoted else None
-        figures.append(Figure(number, figure.caption or figure.row, figure.row, quoted))
-    return tuple(figures)
-
-
-def _require_figures_apart(sections: Sequence[Section], where: str) -> None:
-    """Raises UserError if two figures have one number: it names their files."""
+def _require_distinct_figures(sections: Sequence[Section], where: str) -> None:
+    """Raises UserError if two figures have the same number, which names their files."""
     numbers = [figure.number for section in sections for figure in section.dataset_figures]
     numbers += [figure.number for section in sections for table in section.tables for figure in table.figures]
-    twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{where}: there are two figures {twice}; give one of them another number, or none")
+    for number, times in Counter(numbers).items():
+        if times > 1:
+            raise UserError(f"{where}: there are two figures {number}; give one of them another number, or none")
 
 
-def _free_numbers(written: WrittenStudy) -> Iterator[int]:
-    """Numbers for figures that have none: those after the largest that stands in the file."""
-    given = [0]
-    for section in written.sections.values():
-        given += [figure.number for figure in section.dataset_figures]
+def _free_numbers(study: StudyEntry) -> Iterator[int]:
+    """Numbers for figures without one, from above the largest in the file."""
+    numbers = [0]
+    for section in study.sections.values():
+        numbers += [figure.number for figure in section.dataset_figures]
         for table in section.tables.values():
-            given += [table.settings_figure or 0, *(figure.number or 0 for figure in table.figures or ())]
-    number = max(given)
-    while True:
-        number += 1
-        yield number
+            numbers += [table.settings_figure or 0, *(figure.number or 0 for figure in table.figures or ())]
+    return count(max(numbers) + 1)
 
 
 def _words(key: str) -> str:
@@ -402,20 +363,20 @@ MAX_SEEDS = 100_000
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,). Raises UserError for anything else."""
-    takes = "seeds takes how many, from 1 (seeds=3), or a list of seeds (seeds=0,1,2, or seeds=7, for one)"
+    """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,)."""
+    takes = "seeds takes a number of seeds, from 1 (seeds=3), or a list (seeds=0,1,2; seeds=7, for one seed)"
     parts = [part.strip() for part in text.split(",")]
-    listed = len(parts) > 1
-    if listed and not parts[-1]:
+    is_list = len(parts) > 1
+    if is_list and not parts[-1]:
         parts.pop()
     if not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
         raise UserError(f"seeds={text}: {takes}")
     numbers = tuple(int(part) for part in parts)
-    if listed:
+    if is_list:
         if len(set(numbers)) != len(numbers):
-            raise UserError(f"seeds={text}: a seed stands there twice; {takes}")
+            raise UserError(f"seeds={text}: a seed appears twice; {takes}")
         if max(numbers) >= 2**32:
-            raise UserError(f"seeds={text}: a seed is below 2**32; {takes}")
+            raise UserError(f"seeds={text}: a seed must be below 2**32; {takes}")
         return numbers
     if not 1 <= numbers[0] <= MAX_SEEDS:
         raise UserError(f"seeds={text}: {takes}, at most {MAX_SEEDS}")

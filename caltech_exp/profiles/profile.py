@@ -25,7 +25,7 @@ from caltech_exp.files import user_path
 from caltech_exp.machine import local_gpus
 from caltech_exp.profiles.sbatch_options import OF_CPU_JOBS, SETTINGS, complaint, contradiction, full_name
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.strict_yaml import MOST_CHARACTERS, load_plain, read_yaml
+from caltech_exp.strict_yaml import MAX_CHARACTERS, load_plain, read_yaml
 
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
 """One line of text: a value of an sbatch option must not start a line of its own in the batch script."""
@@ -429,7 +429,7 @@ def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
     try:
         path = known.get(name) or user_path(name, "profile")
         with path.open(encoding="utf-8") as file:
-            text = file.read(MOST_CHARACTERS + 1)
+            text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         names = ", ".join(each for each in known if os.sep not in each)
         raise UserError(f"profile {shown(name)}: there is no such file; known: {names}") from None

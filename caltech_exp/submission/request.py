@@ -21,7 +21,7 @@ from caltech_exp.models.custom import CustomNetwork, find_network, recorded_netw
 from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile, take_profile_words
 from caltech_exp.profiles.sbatch_options import SETTINGS
-from caltech_exp.strict_yaml import MOST_CHARACTERS
+from caltech_exp.strict_yaml import MAX_CHARACTERS
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import StudyFile, StudySettings
 
@@ -212,7 +212,7 @@ def _study_file(name: str, runs: Path) -> tuple[StudyFile | None, list[CustomNet
     path = user_path(name, "study")
     try:
         with path.open(encoding="utf-8") as opened:
-            text = opened.read(MOST_CHARACTERS + 1)
+            text = opened.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise UserError(f"study={shown(name)}: there is no such file; name a YAML file") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8

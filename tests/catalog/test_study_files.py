@@ -103,13 +103,13 @@ sections:
     [
         ("", "mine.yaml has no sections; write `sections:` with tables below"),
         ("a: [", "mine.yaml is not YAML: "),
-        ("sections: {a: &x 1, b: *x}", "aliases are not read; write the value out"),
-        ("sections: !!map {}", "tags are not read"),
-        ("sections: {a: 1, a: 2}", "a name stands there twice"),
+        ("sections: {a: &x 1, b: *x}", "aliases are not supported; write the value out"),
+        ("sections: !!map {}", "tags are not supported"),
+        ("sections: {a: 1, a: 2}", "a name appears twice"),
         ("[" * 500, "it is nested more than 20 levels deep; write it flat"),
         ("[" * 3000, "mine.yaml is not YAML: "),  # who refuses it first depends on the version of libyaml
         ("x" * 100_001, "mine.yaml is longer than 100,000 characters"),
-        ("title: x", "mine.yaml: sections is missing; give it"),
+        ("title: x", "mine.yaml: sections is missing; add it"),
         ("sections: {}", "mine.yaml: sections: "),
         ("sectoins: {}", "mine.yaml: unknown entry 'sectoins'; did you mean 'sections'?"),
         ("sections: {a: {}}", "mine.yaml: sections: a: a section has tables; give it one"),
@@ -125,13 +125,13 @@ sections:
         (TABLE % "{rows: {x: {lr: -1}}}", "row x: lr=-1: input should be greater than 0 (initial learning rate"),
         (TABLE % "{rows: {x: {reported: 0.5}}}", "a reported value is mean ± std, both from 0 to 1"),
         (TABLE % "{rows: {x: {reported: 44.6 ± 1.6}}}", "a reported value is mean ± std, both from 0 to 1"),
-        (TABLE % "{rows: {x: {}, y: {}}}", "rows 'x' and 'y' are one run; keep one of them"),
+        (TABLE % "{rows: {x: {}, y: {}}}", "rows 'x' and 'y' are the same run; keep one of them"),
         (TABLE % "{rows: {x: {}}, figures: [{row: z}]}", "figures: unknown row 'z'; known: x"),
         (TABLE % "{rows: {x: }, figures: [{row: x, number: 3}, {row: x, number: 3}]}", "there are two figures 3"),
         (TABLE % "{settings: {colour: red}, rows: {x: {}}}", "section a, table b: unknown setting 'colour'"),
         (TABLE % "{rows: {x: {model: alexnte}}}", "there is no such network; did you mean 'alexnet'?"),
         ("networks: {tiny: n.py:f}\n" + TABLE % "{rows: {x: {model: tinny}}}", "unknown network 'tinny'"),
-        (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes how many"),
+        (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes a number of seeds"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_by_its_place(text: str, message: str) -> None:

@@ -27,7 +27,7 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
         ("table=scratch.rl", "unknown table 'scratch.rl'; did you mean 'scratch.lr'?"),
         ("section=all lrr=1", "unknown key 'lrr'; did you mean 'lr'?"),
         ("section=all profile=testbd", "unknown profile 'testbd'; did you mean 'testbed'?"),
-        ("section=all seeds=0", "seeds=0: seeds takes how many"),
+        ("section=all seeds=0", "seeds=0: seeds takes a number of seeds"),
         ("section=all lr=abc", "lr=abc: input should be a valid number"),
         ("section=all lr=-1", "lr=-1: input should be greater than 0"),
         ("section=all weights=imagnet", "did you mean 'imagenet'?"),

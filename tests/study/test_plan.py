@@ -28,7 +28,7 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
     "text", ["0", "-1", "a", "1.5", "", ",", "1,,2", "1,1", "4294967296,", "²", "99999999999999999999", "100001"]
 )
 def test_wrong_seeds_say_what_seeds_takes(text: str) -> None:
-    with pytest.raises(UserError, match="seeds takes how many"):
+    with pytest.raises(UserError, match="seeds takes a number of seeds"):
         parse_seeds(text)
 
 

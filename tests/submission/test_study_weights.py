@@ -117,7 +117,7 @@ def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
         ("other content", "mine.yaml: weights=net.pth: the file's SHA-256 is "),
         (
             "same content",
-            "mine.yaml: section mine, table start: rows 'net.pth' and 'other/net.pth' are one run; keep",
+            "mine.yaml: section mine, table start: rows 'net.pth' and 'other/net.pth' are the same run; keep",
         ),
     ],
 )

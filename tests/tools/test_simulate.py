@@ -106,7 +106,10 @@ def test_a_folder_that_holds_anything_is_refused(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_told_in_one_line(simulate: Command) -> None:
-    for words, message in ((["seeds=2"], "out is missing"), (["out=x", "seeds=0"], "seeds takes how many")):
+    for words, message in (
+        (["seeds=2"], "out is missing"),
+        (["out=x", "seeds=0"], "seeds takes a number of seeds"),
+    ):
         done = simulate(*words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert message in done.stderr
