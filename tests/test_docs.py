@@ -40,7 +40,6 @@ SMALL = {
 IN_CI = {
     "make demo": "make demo",
     "make setup": "make setup",
-    "make setup CONSTRAINTS=constraints.txt": "make setup",
     "make check": "make lint",  # its tests are among those of the last step
     "make lint": "make lint",
     "make format": "make lint",  # the same rules; make format corrects what make lint would complain of
@@ -93,7 +92,7 @@ def commands() -> Iterator[Command]:
     for file in DOCS:
         text = re.sub(r"```(yaml|python|json)\n.*?```", "", file.read_text(), flags=re.DOTALL)
         blocks = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-        inline = re.findall(r"`(python (?:jobs|reports|tests)/[^`]*)`", " ".join(text.split()))
+        inline = re.findall(r"`(python (?:jobs|reports|tests)/[^`]*|make [^`]*)`", " ".join(text.split()))
         for line in [*blocks, *inline]:
             command = re.sub(r"\s+#.*", "", line).removeprefix("$ ")
             if re.match(r"(python|make|bash|squeue|pip|sbatch|scancel) ?", command) and command not in seen:
@@ -141,8 +140,9 @@ def made_small(text: str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_a_command_of_the_docs(command: Command, folder: Path) -> None:
-    if command.text in IN_CI:
-        assert IN_CI[command.text] in (CHECKOUT / ".ci" / "run").read_text()
+    target = " ".join(command.text.split()[:2]) if command.text.startswith("make ") else command.text
+    if target in IN_CI:
+        assert IN_CI[target] in (CHECKOUT / ".ci" / "run").read_text()
         return
     if command.text == "squeue":
         assert shutil.which("squeue") or not os.environ.get("CI")  # Slurm's own
