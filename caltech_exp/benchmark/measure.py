@@ -22,8 +22,8 @@ from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.study.results import Epoch
 from caltech_exp.training import reference
 from caltech_exp.training.device import input_type, make_deterministic
-from caltech_exp.training.engine import Batch, Parts
-from caltech_exp.training.loop import peak_memory, prepare, set_seed, train, train_step
+from caltech_exp.training.engine import Batch, TrainingSetup
+from caltech_exp.training.loop import build_setup, peak_memory, set_seed, train, train_step
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -75,9 +75,9 @@ STEPS = 20
 
 def first_losses(measurement: Measurement, device: torch.device) -> FirstLosses:
     """Train the first STEPS steps of `config` with seed 0. Raises UserError as preparing the engine does."""
-    _, parts = prepared(measurement, device)
-    parts.net.train()
-    losses = (train_step(parts, batch).item() for batch in islice(parts.train.forever(), STEPS))
+    _, setup = prepared(measurement, device)
+    setup.net.train()
+    losses = (train_step(setup, batch).item() for batch in islice(setup.train.forever(), STEPS))
     return FirstLosses(losses=tuple(takewhile(math.isfinite, losses)), steps=STEPS)
 
 
@@ -89,21 +89,21 @@ SOME_IMAGES = 256
 def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
     """Each part of an epoch of `config`. Raises UserError as preparing the engine does."""
     config = measurement.config
-    data, parts = prepared(measurement, device)
-    batch = next(parts.train.draw(0))
-    parts.net.train()
-    step_flops = _count_flops(parts, batch)  # a first step, which does not count
+    data, setup = prepared(measurement, device)
+    batch = next(setup.train.epoch(0))
+    setup.net.train()
+    step_flops = _count_flops(setup, batch)  # a first step, which does not count
     steps, peaks = [], []
     for _ in range(ROUNDS):  # in turns, so that both sides see the machine in the same states
         peaks.append(gemm_rate(device, input_type(config)))
-        steps.append(seconds(lambda: train_step(parts, batch), device))
+        steps.append(seconds(lambda: train_step(setup, batch), device))
     step = min(steps)
     return PhaseCosts(
-        input_images_per_second=_input_rate(config, data, device, parts),
+        input_images_per_second=_input_rate(config, data, device, setup),
         pack_images_per_second=_pack_rate(data) if config.engine == "fast" else None,
         step_images_per_second=len(batch[1]) / step,
-        eval_images_per_second=len(batch[1]) / fastest(lambda: _evaluate(parts, batch), device, ROUNDS),
-        saved_bytes_per_image=_saved_bytes(parts, batch) / len(batch[1]),
+        eval_images_per_second=len(batch[1]) / fastest(lambda: _evaluate(setup, batch), device, ROUNDS),
+        saved_bytes_per_image=_saved_bytes(setup, batch) / len(batch[1]),
         step_flops=step_flops,
         step_flops_per_second=step_flops / step,
         gemm_flops_per_second=max(peaks),
@@ -112,32 +112,32 @@ def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
 
 def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCosts:
     """Training inputs of `config`, with its random transforms."""
-    data, parts = prepared(measurement, device)
-    return AugmentCosts(input_images_per_second=_input_rate(measurement.config, data, device, parts))
+    data, setup = prepared(measurement, device)
+    return AugmentCosts(input_images_per_second=_input_rate(measurement.config, data, device, setup))
 
 
-def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, Parts]:
-    """The data set, and the parts of `config` with seed 0 as `train` prepares them."""
+def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, TrainingSetup]:
+    """The data set, and the setup of `config` with seed 0 as `train` prepares them."""
     set_seed(0)
     make_deterministic(measurement.config, device)
     data = read_data_set(Path(measurement.data))
-    return data, prepare(measurement.config, data, device, PackStore(Path(measurement.packs)))
+    return data, build_setup(measurement.config, data, device, PackStore(Path(measurement.packs)))
 
 
 @torch.no_grad()
-def _evaluate(parts: Parts, batch: Batch) -> None:
-    parts.net.eval()
-    with parts.arithmetic():
-        parts.net(batch[0])
+def _evaluate(setup: TrainingSetup, batch: Batch) -> None:
+    setup.net.eval()
+    with setup.autocast():
+        setup.net(batch[0])
 
 
-def _count_flops(parts: Parts, batch: Batch) -> int:
+def _count_flops(setup: TrainingSetup, batch: Batch) -> int:
     with FlopCounterMode(display=False) as counter:
-        train_step(parts, batch)
+        train_step(setup, batch)
     return int(counter.get_total_flops())
 
 
-def _saved_bytes(parts: Parts, batch: Batch) -> int:
+def _saved_bytes(setup: TrainingSetup, batch: Batch) -> int:
     """Bytes of the activations that a forward pass keeps: those whose first dimension is the batch's."""
     kept: dict[int, int] = {}
 
@@ -147,23 +147,23 @@ def _saved_bytes(parts: Parts, batch: Batch) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    parts.net.train()
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), parts.arithmetic():
-        outputs = parts.net(batch[0])  # holds what was saved, so that no address comes twice
+    setup.net.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), setup.autocast():
+        outputs = setup.net(batch[0])  # holds what was saved, so that no address comes twice
     del outputs
     return sum(kept.values())
 
 
-def _input_rate(config: RunConfig, data: DataSet, device: torch.device, parts: Parts) -> float:
+def _input_rate(config: RunConfig, data: DataSet, device: torch.device, setup: TrainingSetup) -> float:
     """Images per second from packs to inputs on the device, or from files by one core, as one loader worker."""
     if config.engine == "fast":
-        batches = parts.train.forever()
+        batches = setup.train.forever()
         return config.batch_size / fastest(lambda: next(batches), device, ROUNDS)
     images = min(SOME_IMAGES, len(data.train))
     loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rate = images / fastest(lambda: next(loader.draw(0)), device, rounds=2)
+    rate = images / fastest(lambda: next(loader.epoch(0)), device, rounds=2)
     torch.set_num_threads(threads)
     return rate
 
@@ -193,14 +193,16 @@ def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
         if len(epochs) == measurement.config.epochs:
             raise _Enough
 
-    def between(_snapshot: Callable[[], dict[str, Any]]) -> None:
+    def on_step(_state_dict: Callable[[], dict[str, Any]]) -> None:
         if not first_step:
             wait(device)
             first_step.append(time.time())
 
     data = read_data_set(Path(measurement.data))
     with contextlib.suppress(_Enough):
-        train(measurement.config, 0, data, device, PackStore(Path(measurement.packs)), note, between)
+        train(
+            measurement.config, 0, data, device, PackStore(Path(measurement.packs)), on_epoch=note, on_step=on_step
+        )
     return EpochCosts(
         epoch_seconds=min(end - start for start, end in itertools.pairwise(times)),
         images_per_second=rate_after_first(rates),

@@ -1,11 +1,11 @@
-"""Checkpoints: what a run needs to go on, the file that holds it, and when it is written."""
+"""Checkpoints: the state that a run resumes from, the file that holds it, and when it is written."""
 
 import hashlib
 import io
 import pickle
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -21,15 +21,17 @@ from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, ReplacedError
 from caltech_exp.study.results import PROGRESS, Epoch, Progress
 from caltech_exp.study.run_status import CHECKPOINT
-from caltech_exp.training.engine import Parts
+from caltech_exp.training.engine import Batch, TrainingSetup
 from caltech_exp.training.failures import Interrupted, StopRequest
 
 if TYPE_CHECKING:
     from caltech_exp.study.results import Matrix
 
+StateDict = dict[str, Any]
 
-def random_states(device: torch.device) -> dict[str, Any]:
-    """The states now, of types that torch.load reads with weights_only."""
+
+def random_states(device: torch.device) -> StateDict:
+    """The states of all random generators, as types that torch.load reads with weights_only."""
     version, numbers, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = {
@@ -42,8 +44,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     return states
 
 
-def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Let every generator go on from `states`, which `random_states` gave."""
+def restore_random_states(states: StateDict, device: torch.device) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     keys, position, has_gauss, cached = states["numpy"]
@@ -54,8 +55,8 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 
 @dataclass
-class Position:
-    """Where training is; the loop moves it on.
+class TrainState:
+    """How far training is; the loop updates it.
 
     epochs            the closed epochs, evaluated
     losses            of the open epoch's steps, on the device
@@ -64,11 +65,14 @@ class Position:
     trained_images    in all steps
     first_loss        of the first step, known once the first epoch is closed
     confusion         of the last evaluation of the validation set
-    epoch_random      the random states in which the open epoch began
-    weights_sha256    of the file that the run started from, None for random weights, or where it is not known
+    epoch_random      random states at the start of the open epoch
+    resume_random     random states to continue with, until a resumed run has skipped the batches it has had
+    weights_sha256    of the file that the run started from; None for random weights, or if it is not known
     """
 
-    epoch_random: dict[str, Any]
+    setup: TrainingSetup
+    scheduler: LRScheduler
+    device: torch.device
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     epoch_seconds: float = 0.0
@@ -76,67 +80,81 @@ class Position:
     trained_images: int = 0
     first_loss: float | None = None
     confusion: "Matrix | None" = None
+    epoch_random: StateDict = field(default_factory=dict)
+    resume_random: StateDict | None = None
     weights_sha256: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.setup.initial:
+            self.weights_sha256 = self.setup.initial.sha256
 
-def snapshot(
-    at: Position, parts: Parts, scheduler: LRScheduler, device: torch.device, states: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """What a checkpoint holds: the position, weights, optimizer, schedule, and the random states (now, or
-    `states`).
+    @property
+    def images_per_second(self) -> float:
+        return self.trained_images / self.training_seconds
 
-    Tensors are those in use, not copies: write them before the next step.
-    """
-    return {
-        "net": parts.net.state_dict(),
-        "optimizer": parts.optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "random": states or random_states(device),
-        "epoch_random": at.epoch_random,
-        "epochs": [epoch.model_dump() for epoch in at.epochs],
-        "losses": torch.stack(at.losses) if at.losses else torch.empty(0),
-        "epoch_seconds": at.epoch_seconds,
-        "training_seconds": at.training_seconds,
-        "trained_images": at.trained_images,
-        "first_loss": at.first_loss,
-        "confusion": None if at.confusion is None else torch.from_numpy(at.confusion),
-        "weights_sha256": at.weights_sha256,
-    }
+    def remaining_batches(self) -> Iterator[Batch]:
+        """The batches of the open epoch that have not been trained on."""
+        if self.resume_random is None:
+            self.epoch_random = random_states(self.device)
+            return self.setup.train.epoch(0)
+        restore_random_states(self.epoch_random, self.device)  # draws the same order again
+        batches = self.setup.train.epoch(len(self.losses))
+        restore_random_states(self.resume_random, self.device)
+        self.resume_random = None
+        return batches
 
+    def close_epoch(self, epoch: Epoch, confusion: "Matrix", training_seconds: float) -> None:
+        self.epochs.append(epoch)
+        self.confusion = confusion
+        self.training_seconds += training_seconds
+        self.losses, self.epoch_seconds = [], 0.0
 
-def restore(
-    saved: dict[str, Any], parts: Parts, scheduler: LRScheduler, device: torch.device
-) -> tuple[Position, dict[str, Any]]:
-    """Bring weights, optimizer and schedule back to the snapshot's; returns its position and its random states.
+    def state_dict(self, random_now: StateDict | None = None) -> StateDict:
+        """What a checkpoint holds, with the current random states unless others are given.
 
-    Those are for the caller to set, once it has passed over the batches that the open epoch has had.
-    """
-    parts.net.load_state_dict(saved["net"])
-    parts.optimizer.load_state_dict(saved["optimizer"])
-    scheduler.load_state_dict(saved["scheduler"])
-    parts.optimizer._opt_called = True  # type: ignore[attr-defined]  # it stepped, in the process before: no warning
-    position = Position(
-        epoch_random=saved["epoch_random"],
-        epochs=[Epoch.model_validate(epoch) for epoch in saved["epochs"]],
-        losses=list(saved["losses"].to(device).unbind()),
-        epoch_seconds=saved["epoch_seconds"],
-        training_seconds=saved["training_seconds"],
-        trained_images=saved["trained_images"],
-        first_loss=saved["first_loss"],
-        confusion=None if saved["confusion"] is None else saved["confusion"].numpy(),
-        weights_sha256=saved.get("weights_sha256"),  # not in checkpoints of earlier versions
-    )
-    return position, saved["random"]
+        The tensors are those in use, not copies: write them before the next step.
+        """
+        return {
+            "net": self.setup.net.state_dict(),
+            "optimizer": self.setup.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": random_now or random_states(self.device),
+            "epoch_random": self.epoch_random,
+            "epochs": [epoch.model_dump() for epoch in self.epochs],
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "epoch_seconds": self.epoch_seconds,
+            "training_seconds": self.training_seconds,
+            "trained_images": self.trained_images,
+            "first_loss": self.first_loss,
+            "confusion": None if self.confusion is None else torch.from_numpy(self.confusion),
+            "weights_sha256": self.weights_sha256,
+        }
+
+    def load_state_dict(self, saved: StateDict) -> None:
+        self.setup.net.load_state_dict(saved["net"])
+        self.setup.optimizer.load_state_dict(saved["optimizer"])
+        self.scheduler.load_state_dict(saved["scheduler"])
+        # The optimizer has stepped in an earlier process: the scheduler shall not warn that it has not.
+        self.setup.optimizer._opt_called = True  # type: ignore[attr-defined]
+        self.epochs = [Epoch.model_validate(epoch) for epoch in saved["epochs"]]
+        self.losses = list(saved["losses"].to(self.device).unbind())
+        self.epoch_seconds = saved["epoch_seconds"]
+        self.training_seconds = saved["training_seconds"]
+        self.trained_images = saved["trained_images"]
+        self.first_loss = saved["first_loss"]
+        self.confusion = None if saved["confusion"] is None else saved["confusion"].numpy()
+        self.epoch_random = saved["epoch_random"]
+        self.resume_random = saved["random"]
+        self.weights_sha256 = saved.get("weights_sha256")  # earlier versions did not save it
 
 
 MARK = b"caltech_exp checkpoint 1 sha256 "
-"""Begins the file's last bytes; the checksum, in 64 hex digits, follows. Before it stands what torch.save
-wrote."""
+"""Starts the last bytes of the file, after what torch.save wrote; the checksum follows as 64 hex digits."""
 TRAILER = len(MARK) + 64
 
 
 class _Hashing(io.RawIOBase):
-    """Passes on what is written, hashes it, and remembers what went wrong: torch.save tells something else."""
+    """Hashes what is written to `file`, and keeps the OSError that torch.save hides behind another error."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -155,7 +173,7 @@ class _Hashing(io.RawIOBase):
             raise
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: StateDict) -> None:
     """Replace `path` by `state` (tensors, numbers, texts, lists, dicts) in one step. Raises OSError."""
     with new_file(path) as file:
         hashing = _Hashing(file)
@@ -168,10 +186,10 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         file.write(MARK + hashing.digest.hexdigest().encode())
 
 
-def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
-    """The state in `path` on the CPU, None if there is no such file, or in a few words why it cannot be used.
+def read_checkpoint(path: Path) -> StateDict | str | None:
+    """The state in `path`, on the CPU; None without such a file, or the reason why it cannot be used.
 
-    Raises OSError if the file cannot be read now: it may be whole, and is not to be written over.
+    Raises OSError if the file cannot be read now. It may be sound, so nothing may replace it.
     """
     try:
         content = look_again(path.read_bytes)
@@ -181,102 +199,95 @@ def read_checkpoint(path: Path) -> dict[str, Any] | str | None:
         return "it is not a whole checkpoint of this version"
     if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:
         return "its checksum is wrong"
-    # The checksum says that it is what was written; weights_only, that nothing in it is executed.
     try:
+        # weights_only: nothing in the file is executed.
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError):
-        return "it holds something else than numbers and tensors"
-    return state if isinstance(state, dict) else "it holds no run"
+        return "it holds more than numbers and tensors"
+    return state if isinstance(state, dict) else "it does not hold a run"
 
 
-def recorded(earlier: tuple[CodeVersion, ...], here: CodeVersion) -> list[dict[str, Any]]:
-    """What a checkpoint keeps: every code that trained the run, oldest first, the running one last."""
-    return [code.model_dump() for code in (*earlier, here)]
+def earlier_code(saved: Mapping[str, Any], current: CodeVersion) -> tuple[CodeVersion, ...]:
+    """The code versions other than the current one that trained the run in a checkpoint, oldest first.
 
-
-def earlier_code(saved: Mapping[str, Any], here: CodeVersion) -> tuple[CodeVersion, ...]:
-    """Every other code than the running one that trained what a checkpoint holds, oldest first.
-
-    Checkpoints of before codes were kept name the package's version alone.
+    The first checkpoints named the version of the package alone.
     """
-    before = saved.get("codes") or [{"version": saved["kin"]["caltech_exp"], "commit": None, "dirty": None}]
-    return tuple(code for code in map(CodeVersion.model_validate, before) if code != here)
-
-
-Snapshot = dict[str, Any]
+    history = saved.get("codes") or [{"version": saved["kin"]["caltech_exp"], "commit": None, "dirty": None}]
+    return tuple(code for code in map(CodeVersion.model_validate, history) if code != current)
 
 
 @dataclass
-class Keeper:
-    """Keeps one run.
+class CheckpointManager:
+    """Saves a run at intervals and before it stops, and stops it when it is asked to or its lease is lost.
 
-    kin      what must be the same for a checkpoint to be gone on from: run, data, device and so on
-    account  what the run has cost so far, to be kept in its checkpoint
-    codes    every code that has trained it (lineage.recorded), to be kept there too
+    compatibility  what must be equal for a checkpoint to be used: run, data, device, versions
+    elapsed        returns the time and energy that the run has taken so far
+    code_history   the code versions that have trained the run, oldest first
     """
 
     folder: Path
     lease: Lease
     stop_request: StopRequest
     every_seconds: float
-    kin: dict[str, Any]
-    account: Callable[[], dict[str, Any]]
-    codes: list[dict[str, Any]] = field(default_factory=list)
-    _saved: float = field(default_factory=time.monotonic)
+    compatibility: dict[str, Any]
+    elapsed: Callable[[], dict[str, Any]]
+    code_history: tuple[CodeVersion, ...] = ()
+    _last_saved: float = field(default_factory=time.monotonic)
 
-    def resume(self) -> Snapshot | None:
-        """The run's checkpoint, None if there is none to go on from; why not, the log says.
+    @property
+    def path(self) -> Path:
+        return self.folder / CHECKPOINT
 
-        Raises OSError if it cannot be read now.
+    def resume(self) -> StateDict | None:
+        """The state to resume from; None without a checkpoint that can be used, and the log says why.
+
+        Raises OSError if the checkpoint cannot be read now.
         """
-        found = read_checkpoint(self.folder / CHECKPOINT)
-        if found is None:
+        saved = read_checkpoint(self.path)
+        if saved is None:
             return None
-        if isinstance(found, str):
-            print(f"{self.folder / CHECKPOINT} is not used: {found}", flush=True)
+        if isinstance(saved, str):
+            print(f"{self.path} is not used: {saved}", flush=True)
             return None
-        other = [
-            f"{name} {found['kin'].get(name)}" for name, is_ in self.kin.items() if found["kin"].get(name) != is_
-        ]
-        if other:
-            print(f"{self.folder / CHECKPOINT} is not used: it is of {', '.join(other)}", flush=True)
+        kin = saved["kin"]
+        if differences := [
+            f"{name} is {kin.get(name)}, not {value}"
+            for name, value in self.compatibility.items()
+            if kin.get(name) != value
+        ]:
+            print(f"{self.path} is not used: {', '.join(differences)}", flush=True)
             return None
-        return found
+        return saved
 
-    def between(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Between two steps: save if it is time to, or asked for.
+    def on_step(self, state_dict: Callable[[], StateDict]) -> None:
+        """Save the run if it is time to.
 
-        Raises Interrupted if this process was asked to stop, LeaseLostError if another trains the run or will.
+        Raises Interrupted when the run is asked to stop, LeaseLostError when another process trains it or will.
         """
         self.lease.check()
         if self.lease.is_requested:
-            self._save(snapshot)
-            raise ReplacedError("Slurm has started this job again, and the new process goes on with the run")
+            self._save(state_dict())
+            raise ReplacedError("Slurm has started this job again, and the new process continues the run")
         if self.stop_request.requested:
-            self._save(snapshot)
+            self._save(state_dict())
             raise Interrupted
-        if time.monotonic() - self._saved >= self.every_seconds:
-            self._save(snapshot)
+        if time.monotonic() - self._last_saved >= self.every_seconds:
+            self._save(state_dict())
 
-    def _save(self, snapshot: Callable[[], Snapshot]) -> None:
+    def _save(self, state: StateDict) -> None:
         self.lease.confirm()
         start = time.monotonic()
+        codes = [code.model_dump() for code in self.code_history]
         try:
-            write_checkpoint(self.folder / CHECKPOINT, self._record(snapshot()))
-        except OSError as error:  # the one before is whole still, and training goes on
-            print(f"no checkpoint: {self.folder / CHECKPOINT}: {error.strerror or error}", flush=True)
+            write_checkpoint(self.path, {"kin": self.compatibility, "codes": codes, **self.elapsed(), **state})
+        except OSError as error:  # the checkpoint before is still whole, and training continues
+            print(f"no checkpoint: {self.path}: {error.strerror or error}", flush=True)
         else:
             print(f"checkpoint written in {time.monotonic() - start:.1f} s", flush=True)
-        self._saved = time.monotonic()
+        self._last_saved = time.monotonic()
 
-    def _record(self, snapshot: Snapshot) -> Snapshot:
-        return {"kin": self.kin, "codes": self.codes, **self.account(), **snapshot}
-
-    def note(self, progress: Progress) -> None:
-        """Let others read how far the run is; that this may fail on a full disk is no reason to stop.
-
-        Raises LeaseLostError if another trains the run.
-        """
+    def write_progress(self, progress: Progress) -> None:
+        """Write progress.json; on a full disk a line in the log says so. Raises LeaseLostError as on_step does."""
         self.lease.confirm()
         try:
             write_record(self.folder, PROGRESS, progress)

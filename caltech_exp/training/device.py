@@ -16,17 +16,17 @@ from caltech_exp.machine import ask_nvml, computes_bf16, nvidia_driver
 from caltech_exp.study.results import Device
 from caltech_exp.training.failures import NodeError
 
-OVERRIDE = "NVIDIA_TF32_OVERRIDE"
-"""Is stronger than what a program asks NVIDIA's libraries for."""
-POOL = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation"
-"""Begins torch's warning of an operation that adds up by several threads at once."""
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+POOL_WARNING = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation"
+SLURM_GPUS = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")  # set in a task that was given a GPU
+DRIVER_TOO_OLD = ("driver on your system is too old", "driver version is insufficient")
+NO_KERNEL = "no kernel image"  # CUDA's cudaErrorNoKernelImageForDevice
 
 
-def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    """The context for forward passes of engine=fast: autocast to bfloat16, or none for fp32.
+def autocast(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """The context of the fast engine's forward passes: autocast to bfloat16, or none for fp32.
 
-    Raises UserError for bf16 on a GPU that has none in hardware (before NVIDIA's Ampere). A CPU without it
-    computes the same, slowly.
+    A CPU without bf16 emulates it. A GPU without it (before NVIDIA's Ampere) raises UserError.
     """
     if config.precision == "fp32":
         return nullcontext
@@ -34,30 +34,29 @@ def arithmetic(config: RunConfig, device: torch.device) -> Callable[[], Abstract
         name = torch.cuda.get_device_name(device)
         raise UserError(f"the GPU {name} does not compute in bf16; submit with precision=fp32")
     if device.type == "cpu" and not computes_bf16():
-        print("this CPU does not compute in bf16 and emulates it, slowly: precision=fp32 is faster", flush=True)
+        print("this CPU emulates bf16, which is slow; precision=fp32 is faster", flush=True)
     return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 def input_type(config: RunConfig) -> torch.dtype:
-    """The type of the network's input: what autocast would make of float32."""
+    """The type of the network's inputs: what autocast would convert float32 to."""
     return torch.float32 if config.precision == "fp32" else torch.bfloat16
 
 
 def make_deterministic(config: RunConfig, device: torch.device) -> None:
-    """Let the device compute the same bits from the same numbers every time, as far as PyTorch can.
+    """Make the device compute the same bits from the same numbers, as far as PyTorch can.
 
-    On CUDA: deterministic algorithms where there are any (a warning in the log names an operation that has none),
-    a fixed workspace for cuBLAS, and convolutions and matrix products in fp32 as the report's GPUs computed them,
-    not in the TF32 that newer ones, or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, default to. A CPU computes the same bits
-    by itself, given the same number of threads.
+    On CUDA this means deterministic algorithms (PyTorch warns of an operation that has none), a fixed workspace
+    for cuBLAS, and no TF32, which newer GPUs and TORCH_ALLOW_TF32_CUBLAS_OVERRIDE turn on. A CPU computes the
+    same bits anyway, given the same number of threads.
     """
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # AlexNet's pool maps 6 x 6 onto 6 x 6: one addend per input, so no order changes the sum. Of a network of the
-    # user's own, which may come after it in the same process, that is not known.
-    warnings.filterwarnings("ignore" if config.model == "alexnet" else "default", message=POOL)
+    # AlexNet's pool maps 6 x 6 to 6 x 6: each input gets one addend, so their order does not matter. A custom
+    # network that trains later in the same process may have another pool.
+    warnings.filterwarnings("ignore" if config.model == "alexnet" else "default", message=POOL_WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
@@ -65,76 +64,64 @@ def make_deterministic(config: RunConfig, device: torch.device) -> None:
 
 
 def require_fp32(config: RunConfig, device: torch.device) -> None:
-    """Raises UserError where a run in fp32 would compute in TF32 whatever torch asks for.
-
-    NVIDIA's libraries read NVIDIA_TF32_OVERRIDE themselves: at 0 they never use TF32, and at anything else it is
-    theirs to decide.
-    """
-    override = os.environ.get(OVERRIDE, "")
+    """Raise UserError if the environment makes CUDA compute fp32 in TF32, which torch cannot undo."""
+    override = os.environ.get(TF32_OVERRIDE, "")
     if device.type == "cuda" and config.precision == "fp32" and override not in ("", "0"):
         raise UserError(
-            f"{OVERRIDE}={override} lets the GPU compute fp32 in TF32, whatever torch asks for; unset it on the "
-            f"node, for example by the line `unset {OVERRIDE}` in the profile's setup"
+            f"{TF32_OVERRIDE}={override} lets the GPU compute fp32 in TF32, whatever torch asks for; unset it on "
+            f"the node, for example by the line `unset {TF32_OVERRIDE}` in the profile's setup"
         )
 
 
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on the device, without waiting for the device."""
+def to_device_async(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a CPU tensor to the device without waiting for the device."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
-"""What Slurm sets in the environment of a task that it gave a GPU to."""
-TOO_OLD = ("driver on your system is too old", "driver version is insufficient")
-"""In what torch and CUDA say of a driver older than the CUDA that torch was built for."""
-NO_KERNEL = "no kernel image"
-"""In CUDA's cudaErrorNoKernelImageForDevice."""
+def choose_device(name: str) -> torch.device:
+    """The device `cuda` or `cpu`, or for `auto` cuda if there is one.
 
-
-def choose_device(wanted: str) -> torch.device:
-    """`cuda`, `cpu`, or `auto` for cuda where there is one.
-
-    A run never falls back to the CPU by itself: where CUDA was asked for and cannot be used, this raises NodeError
-    if Slurm has given the task a GPU and torch is built for it, and UserError otherwise: for a driver or a GPU too
-    old for this torch as well, whatever node that is.
+    A run never falls back to the CPU by itself. If CUDA cannot be used, NodeError means that the node is broken:
+    Slurm has given the task a GPU, and torch is built for CUDA. UserError means anything else, and also a driver
+    or a GPU that is too old for this torch.
     """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        host = socket.gethostname()
-        if (reason := _why_not()) and any(words in reason for words in TOO_OLD):
-            raise UserError(
-                f"the NVIDIA driver on {host} is too old for torch {torch.__version__}, built for CUDA "
-                f"{torch.version.cuda}; install a torch built for an older CUDA (pytorch.org, previous versions), "
-                "or leave such nodes out by exclude or constraint in the profile"
-            )
-        if torch.version.cuda and os.environ.get("CUDA_VISIBLE_DEVICES") and any(map(os.environ.get, GIVEN)):
-            raise NodeError(
-                f"this task on {host} was given a GPU (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}) "
-                "and CUDA cannot use it; the driver or the GPU is broken: retry=failed leaves this node out"
-            )
-        raise UserError(
-            f"this task on {host} asked for a GPU and finds none; check gpus_per_node or gres "
-            "in the profile and the CUDA build of torch, or set device: cpu in the profile"
-        )
-    device = torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    is_available = torch.cuda.is_available()
+    if name == "cuda" and not is_available:
+        raise _unusable_cuda()
+    device = torch.device("cuda" if is_available and name != "cpu" else "cpu")
     if device.type == "cuda":
         _check_kernels(device)
     return device
 
 
-def _why_not() -> str:
-    """What CUDA says of itself where it cannot be used."""
+def _unusable_cuda() -> UserError | NodeError:
+    host, visible = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
+        reason = ""
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch is built without CUDA
-        return str(error)
-    return ""
+        reason = str(error)
+    if any(text in reason for text in DRIVER_TOO_OLD):
+        return UserError(
+            f"the NVIDIA driver on {host} is too old for torch {torch.__version__}, built for CUDA "
+            f"{torch.version.cuda}; install a torch built for an older CUDA (pytorch.org, previous versions), "
+            "or leave such nodes out by exclude or constraint in the profile"
+        )
+    if torch.version.cuda and visible and any(map(os.environ.get, SLURM_GPUS)):
+        return NodeError(
+            f"this task on {host} was given a GPU (CUDA_VISIBLE_DEVICES={visible}) and CUDA cannot use it; "
+            "the driver or the GPU is broken: retry=failed leaves this node out"
+        )
+    return UserError(
+        f"this task on {host} asked for a GPU and finds none; check gpus_per_node or gres "
+        "in the profile and the CUDA build of torch, or set device: cpu in the profile"
+    )
 
 
 def _check_kernels(device: torch.device) -> None:
-    """Raises UserError if this torch was built without code for the GPU."""
+    """Raise UserError if this torch was built without code for the GPU."""
     try:
         torch.zeros(1, device=device).add_(1)
     except RuntimeError as error:
@@ -148,10 +135,10 @@ def _check_kernels(device: torch.device) -> None:
 
 
 def why_broken(device: torch.device) -> str:
-    """After a failure: why this process cannot use the device any more, empty if it can.
+    """After a failure: the error with which CUDA now answers every call of this process, or an empty string.
 
-    An illegal access, a failed launch, a device-side assertion or an uncorrectable memory error leaves a process
-    nothing of CUDA but that error. Running out of memory leaves it whole.
+    An illegal access, a failed launch, a device-side assertion or an uncorrectable memory error has this effect;
+    running out of memory does not.
     """
     if device.type != "cuda":
         return ""
@@ -163,44 +150,34 @@ def why_broken(device: torch.device) -> str:
 
 
 def describe_device(device: torch.device) -> Device:
-    """The device's type and model name."""
     if device.type == "cuda":
         return Device(type="cuda", name=torch.cuda.get_device_name(device))
-    return Device(type="cpu", name=_cpu_name())
-
-
-def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return "cpu"
+        lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "cpu")
+    return Device(type="cpu", name=next(names, "cpu"))
 
 
 def cuda_versions(device: torch.device) -> dict[str, str]:
-    """Versions by name, to stand beside provenance.library_versions; none on a CPU.
-
-    torch_build    of torch with its build, as in `2.9.0+cu130`
-    cuda, cudnn    that torch runs with; cuDNN's as it numbers itself, 91300 for 9.13.0
-    nvidia_driver  of this machine, where nvidia-ml-py can ask it
-    """
+    """Versions that matter on a GPU only, by name; cuDNN's is its own number, 91300 for 9.13.0."""
     if device.type != "cuda":
         return {}
-    found = {
+    versions = {
         "torch_build": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "nvidia_driver": nvidia_driver(),
     }
-    return {name: str(version) for name, version in found.items() if version}
+    return {name: str(version) for name, version in versions.items() if version}
 
 
 def energy_joules(device: torch.device) -> float | None:
-    """The device's own counter, in joules since its driver was loaded; differences of it mean something.
+    """The device's energy counter, which starts when its driver is loaded; None without a counter.
 
-    None on a CPU, on GPUs without a counter (before NVIDIA's Volta), in a MIG slice, and without nvidia-ml-py. The
-    counter is the whole board's: two runs that share a GPU both count everything.
+    CPUs, GPUs before NVIDIA's Volta and MIG slices have none. It counts the whole board: two runs that share a GPU
+    both count everything.
     """
     if device.type != "cuda":
         return None

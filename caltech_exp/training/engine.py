@@ -1,12 +1,16 @@
-"""The seam between the training loop and the engines: what an engine prepares for a run."""
+"""What an engine prepares for a run, and which training images both engines show in which order."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.data import RandomSampler, Sampler, WeightedRandomSampler
 
+from caltech_exp.config import RunConfig
+from caltech_exp.data.splits import Sample, evenly
 from caltech_exp.models.initial_weights import InitialWeights
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -15,37 +19,58 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Batches:
-    """A split as batches.
+    """The `images` images of a split as batches.
 
-    draw(skip)  begins a new pass over the `images` images and passes over its first `skip` batches at once, with
-                the same random numbers drawn for the order of the rest
+    epoch(skip) starts a pass over them and leaves out its first `skip` batches. The order is the same for every
+    `skip`.
     """
 
     images: int
-    draw: Callable[[int], Iterator[Batch]]
+    epoch: Callable[[int], Iterator[Batch]]
 
     def forever(self) -> Iterator[Batch]:
-        """Pass after pass."""
         while True:
-            yield from self.draw(0)
+            yield from self.epoch(0)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What differs from engine to engine.
+class TrainingSetup:
+    """What the training loop gets from an engine.
 
-    network    the network's name in errors
-    net        the layers that the batches are fed to, in training or evaluation mode as the loop sets it
-    optimizer  over the parameters that train
-    arithmetic the context of forward passes, with the precision that the run asks for
-    initial    what the network started from, None for random weights
+    network   the network's name in error messages
+    net       the layers that the batches are fed to
+    autocast  returns the context of forward passes, which sets their precision
+    initial   the weights file that the network starts from, None for random weights
     """
 
     network: str
     net: nn.Module
     optimizer: torch.optim.Optimizer
-    arithmetic: Callable[[], AbstractContextManager[object]]
+    autocast: Callable[[], AbstractContextManager[object]]
     train: Batches
     val: Batches
     test: Batches
     initial: InitialWeights | None = None
+
+
+def training_indices(samples: Sequence[Sample], config: RunConfig) -> list[int]:
+    """Indices of the samples that are trained on, in order: at most max_per_class of a class, evenly spaced."""
+    if config.max_per_class == 0:
+        return list(range(len(samples)))
+    by_class: dict[int, list[int]] = {}
+    for index, sample in enumerate(samples):
+        by_class.setdefault(sample.label, []).append(index)
+    return sorted(i for indices in by_class.values() for i in evenly(tuple(indices), config.max_per_class))
+
+
+def training_sampler(labels: Sequence[int], config: RunConfig) -> Sampler[int]:
+    """Draw the order of an epoch over images of these labels, from torch's global generator.
+
+    sampling=balanced draws as many images with replacement, each class equally often. The report names an
+    unbalanced data set as a danger (Introduction).
+    """
+    if config.sampling == "shuffle":
+        return RandomSampler(labels)
+    counts = Counter(labels)
+    weights = torch.tensor([1 / counts[label] for label in labels], dtype=torch.float64)
+    return WeightedRandomSampler(weights.tolist(), num_samples=len(labels), replacement=True)

@@ -1,7 +1,4 @@
-"""Why a run failed, and how a run is asked to stop. No torch, which a node may not be able to import.
-
-Works without torch, which a node may not be able to import.
-"""
+"""Why a run failed, and how it is asked to stop. Works without torch, which a node may fail to import."""
 
 import contextlib
 import errno
@@ -22,7 +19,8 @@ from caltech_exp.study.lease import LeaseLostError, acquire, hold
 from caltech_exp.study.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished
 from caltech_exp.study.run_status import newer_record, remove_after_result
 
-OF_A_NODE = (
+# Texts in the messages of errors.
+NODE_ERRORS = (  # of CUDA (CUDA Runtime API, cudaError), and of Python on a node with too many processes
     "CUDA driver initialization failed",
     "CUDA error: unknown error",
     "CUDA unknown error",
@@ -36,26 +34,18 @@ OF_A_NODE = (
     "system not yet initialized",
     "unspecified launch failure",
 )
-"""In the messages of errors that the node is to blame for, not the program: CUDA's (CUDA Runtime API, cudaError),
-and Python's on a node with too many processes."""
-OF_GPU_MEMORY = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
-"""In errors of a full GPU that are no torch.OutOfMemoryError: a context's, a library's workspace."""
-NO_ENGINE = "unable to find an engine to execute this computation"
-"""Of cuDNN, where no algorithm is left: most often for want of memory to work in, which it does not say."""
-ALMOST_FULL = 0.1
-"""Share of the GPU's memory below which cuDNN is taken to have wanted more of it."""
-OF_A_DISK = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT)
-"""Errors of a node's disks and mounts; a full disk is not among them."""
-OF_A_LIBRARY = "cannot open shared object file"
-"""In the loader's complaint of a library that is missing (dlopen(3))."""
-OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "DefaultCPUAllocator")
-"""In what the loader, the system and torch say where there is no more memory."""
+GPU_MEMORY_ERRORS = ("CUDA error: out of memory", "CUDA out of memory", "STATUS_ALLOC_FAILED")
+NO_CUDNN_ENGINE = "unable to find an engine to execute this computation"
+MEMORY_ERRORS = ("failed to map segment", "Cannot allocate memory", "DefaultCPUAllocator")
+MISSING_LIBRARY = "cannot open shared object file"  # dlopen(3)
+
+DISK_ERRORS = (errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT)  # not a full disk
+ALMOST_FULL = 0.1  # share of free GPU memory
 LIBRARIES = ("numpy", "torch", "torchvision")
-"""What training needs and planning does without."""
 
 
 class NodeError(Exception):
-    """The node cannot do what it should."""
+    """The node is broken."""
 
 
 class LibraryError(Exception):
@@ -63,7 +53,23 @@ class LibraryError(Exception):
 
     def __init__(self, name: str, error: Exception) -> None:
         node = os.environ.get("SLURMD_NODENAME") or host_name()
-        super().__init__(f"{name} cannot be imported on {node}: {error_line(error)}{_remedy(error)}")
+        super().__init__(f"{name} cannot be imported on {node}: {error_line(error)}{_hint(error)}")
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop and has saved a checkpoint; this is no failure."""
+
+
+@dataclass
+class StopRequest:
+    """Asks the run that trains in this process to stop; the signal handler sets it.
+
+    listening  whether the run checks it: from its first step until its result is written
+    requested  whether the run shall save a checkpoint and stop
+    """
+
+    listening: bool = False
+    requested: bool = False
 
 
 def import_libraries() -> None:
@@ -75,12 +81,11 @@ def import_libraries() -> None:
             raise LibraryError(name, error) from error
 
 
-def _remedy(error: Exception) -> str:
-    """What to do about an import that failed, where that is clear."""
+def _hint(error: Exception) -> str:
     if _is_missing_package(error):
         return f"; {sys.executable} does not have it: check python and setup in the profile"
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if _is_of_memory(error) and limit != resource.RLIM_INFINITY:
+    if _is_memory_error(error) and limit != resource.RLIM_INFINITY:
         return (
             f"; the task may use {limit / 2**30:.1f} GiB of address space (ulimit -v): raise that limit where you "
             "submit, or set sbatch: {propagate: NONE} in the profile"
@@ -92,55 +97,56 @@ def _is_missing_package(error: BaseException) -> bool:
     return isinstance(error, ModuleNotFoundError) and "." not in (error.name or ".")
 
 
-def _is_of_memory(error: BaseException) -> bool:
+def _is_memory_error(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return any(words in str(error) for words in OF_MEMORY)
+    return any(text in str(error) for text in MEMORY_ERRORS)
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """What kind of failure an exception is, also one that a DataLoader's worker passed on."""
-    text = str(error)
+    """The kind of failure that an exception stands for, also one raised in a DataLoader worker."""
+    message = str(error)
     if isinstance(error, LibraryError):
-        return _kind_of_import(error.__cause__ or error)
+        return _kind_of_import_error(error.__cause__ or error)
     if isinstance(error, UserError):
         return "mistake"
     if isinstance(error, _torch_error("OutOfMemoryError")):
         return "gpu_memory"
-    if isinstance(error, RuntimeError) and any(words in text for words in OF_GPU_MEMORY):
+    if isinstance(error, RuntimeError) and any(text in message for text in GPU_MEMORY_ERRORS):
         return "gpu_memory"
-    if isinstance(error, RuntimeError) and NO_ENGINE in text and _gpu_is_almost_full():
+    # cuDNN finds no algorithm, most often because none fits into the memory that is left; it does not say so.
+    if isinstance(error, RuntimeError) and NO_CUDNN_ENGINE in message and _gpu_is_almost_full():
         return "gpu_memory"
-    if _is_of_memory(error):
+    if _is_memory_error(error):
         return "memory"
-    if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in OF_A_DISK):
+    if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
         return "node"
-    if isinstance(error, ImportError | OSError) and OF_A_LIBRARY in text:
+    if isinstance(error, ImportError | OSError) and MISSING_LIBRARY in message:
         return "node"
-    if isinstance(error, RuntimeError) and any(words in text for words in OF_A_NODE):
+    if isinstance(error, RuntimeError) and any(text in message for text in NODE_ERRORS):
         return "node"
     return "error"
 
 
-def _kind_of_import(error: BaseException) -> FailureKind:
-    """The node's fault unless something else is clear: the same libraries were imported on others."""
+def _kind_of_import_error(error: BaseException) -> FailureKind:
+    """The node is at fault unless the error says otherwise: other nodes import the same libraries."""
     if _is_missing_package(error):
         return "mistake"
-    if _is_of_memory(error):
-        limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-        return "mistake" if limited else "memory"
+    if _is_memory_error(error):
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        return "mistake" if is_limited else "memory"
     kind = kind_of(error)
     return "node" if kind == "error" else kind
 
 
 def _torch_error(name: str) -> tuple[type[BaseException], ...]:
-    """A class of torch's exceptions; none while torch is not imported: then nothing can have raised it."""
-    found = getattr(sys.modules.get("torch"), name, None)
-    return (found,) if found else ()
+    """A class of torch's exceptions; none while torch is not imported, since nothing can have raised it."""
+    error_class = getattr(sys.modules.get("torch"), name, None)
+    return (error_class,) if error_class else ()
 
 
 def _gpu_is_almost_full() -> bool:
-    """Whether there is little memory left on the GPU in use; not where there is none or it does not answer."""
+    """False without a GPU, and for one that does not answer."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return False
@@ -152,10 +158,7 @@ def _gpu_is_almost_full() -> bool:
 
 
 def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
-    """Leave failure.json in the folder of run `name`, and no progress; on a full disk, a line in the log.
-
-    Only for who holds the run's lease.
-    """
+    """Replace the progress of run `name`, whose lease is held, by failure.json; on a full disk print the error."""
     failure = Failure(
         run_id=name,
         error=error_line(error),
@@ -171,26 +174,25 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
     try:
         write_record(runs / name, FAILURE, failure)
         (runs / name / PROGRESS).unlink(missing_ok=True)
-    except (OSError, MemoryError) as full:
-        with contextlib.suppress(OSError):  # the log may lie on the same disk
-            print(f"run {name} failed, and that cannot be written down ({full}): {failure.error}", flush=True)
+    except (OSError, MemoryError) as reason:
+        with contextlib.suppress(OSError):  # the log may be on the same disk
+            print_unrecorded(name, error, reason)
 
 
 def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: Origin, fingerprint: str) -> None:
-    """Record that a run failed before it was trained.
+    """Record that a run failed before it was trained on the data of `fingerprint`.
 
-    Not if it is finished, another process trains it, or a newer version of caltech_exp has left a record of it.
-
-    fingerprint  of the data set that it is to be trained on
+    Nothing is recorded for a run that is finished, that another process trains, or that a newer version of
+    caltech_exp left a record of.
     """
     folder = runs / name
     if newer := newer_record(folder):
-        print(f"run {name} failed ({error_line(error)}); it is left as it is: {newer.complaint('')}", flush=True)
+        print(f"run {name} failed ({error_line(error)}); nothing is recorded: {newer.complaint('')}", flush=True)
         return
     try:
         lease = acquire(folder, origin.job, wait=False)
         if lease is None:
-            print(f"run {name}: left as it is, another process trains it or did so a moment ago", flush=True)
+            print(f"run {name} is skipped: another process trains it, or did so a moment ago", flush=True)
             return
         with hold(lease):
             if read_finished(folder, fingerprint):
@@ -200,30 +202,20 @@ def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: 
     except LeaseLostError as lost:
         print(f"run {name}: {lost}", flush=True)
     except (OSError, MemoryError) as reason:
-        print(f"run {name} failed, and that cannot be written down ({reason}): {error_line(error)}", flush=True)
+        print_unrecorded(name, error, reason)
+
+
+def print_unrecorded(name: str, error: Exception, reason: Exception | None = None) -> None:
+    """Print why run `name` failed where failure.json cannot be written, and why it cannot."""
+    because = f" ({reason})" if reason else ""
+    print(f"run {name} failed, and the failure cannot be recorded{because}: {error_line(error)}", flush=True)
 
 
 def error_line(error: Exception) -> str:
-    """What went wrong in one line; a UserError as it stands, also when a DataLoader worker raised it."""
+    """An exception in one line; a UserError without its class, also when a DataLoader worker raised it."""
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, UserError):
         return lines[-1].partition(f"{UserError.__name__}: ")[2] or lines[-1]
     if isinstance(error, NodeError | LibraryError):
         return lines[-1]
     return f"{type(error).__name__}: {lines[-1]}" if lines[-1] else type(error).__name__
-
-
-class Interrupted(BaseException):
-    """The run was asked to stop and has saved where it is; no failure."""
-
-
-@dataclass
-class StopRequest:
-    """Tells the run that trains in this process to stop; the signal handler sets it.
-
-    listening  whether the run checks it: from its first step until its result is written
-    requested  whether the run shall save a checkpoint and stop
-    """
-
-    listening: bool = False
-    requested: bool = False

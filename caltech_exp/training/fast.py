@@ -1,7 +1,7 @@
-"""Engine `fast`: images on the device, bf16, cached features; the same numbers close to the hardware.
+"""The fast engine: images on the device, bf16, cached features.
 
 Seed for seed it draws the same initial weights, batches and, on a CPU, dropout masks as the reference engine: in
-fp32 the two then differ by rounding alone. Random augmentations have the same distribution, drawn otherwise.
+fp32 the two differ only by rounding. Random augmentations have the same distribution but are drawn differently.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import optim
+from torch import nn, optim
 from torch.utils.data import DataLoader, Sampler
 
 from caltech_exp.config import RunConfig
@@ -27,66 +27,112 @@ from caltech_exp.models.networks import (
 )
 from caltech_exp.training.augment.ops import PixelBuffer
 from caltech_exp.training.augment.pipeline import crops_at_random, distort, random_crop
-from caltech_exp.training.device import arithmetic, input_type, send
-from caltech_exp.training.engine import Batch, Batches, Parts
-from caltech_exp.training.sampling import training_indices, training_sampler
+from caltech_exp.training.device import autocast, input_type, to_device_async
+from caltech_exp.training.engine import Batch, Batches, TrainingSetup, training_indices, training_sampler
+
+CHUNK = {"cpu": 16, "cuda": 128}
+"""Images normalized at a time. Their float32 form fits a CPU's cache (10 MB). On a GPU it takes 77 MB, where that
+of a whole evaluation batch would be the largest tensor."""
+EVAL_BATCH = {"cpu": 256, "cuda": 1024}
+EVAL_TO_TRAIN = 4
+"""The most images of an evaluation batch on a GPU, in training batches. Evaluation holds the outputs of two
+neighbouring layers, not of all: what just fits in training about fits here."""
+
+Inputs = Callable[[torch.Tensor], torch.Tensor]
+"""From image indices (int64 [n], on the CPU) to network inputs on the device."""
+
+
+def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: PackStore) -> TrainingSetup:
+    """Prepare packed images on the device, the network in channels_last layout and a fused optimizer."""
+    keep_freed_memory()
+    precision = autocast(config, device)
+    train, val, test = (
+        device_images(packs, split_contents(data, split, config.max_images, layout, config.resize), device)
+        for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
+    )
+    net, initial = build_with_weights(config)
+    net = net.to(device).to(memory_format=torch.channels_last)
+    trained = list(trained_parameters(net, config))
+    freeze_all_but(net, trained)
+    optimizer = optim.SGD(
+        trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+    normalize = normalization(statistics(config), device, input_type(config))
+
+    def inputs(images: DeviceImages, augment: str = "none") -> Inputs:
+        return lambda index: normalize(images.batch(index, augment))
+
+    eval_batch = evaluation_batch(config, device)
+    backbone, classifier = split_backbone(net, config)
+    train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
+    if can_cache_features(backbone, config):
+        net = classifier
+        backbone.eval()
+        with torch.no_grad(), precision():
+            train_inputs, val_inputs = (
+                cached_features(features(backbone, inputs(images)), len(images), eval_batch, device)
+                for images in (train, val)
+            )
+        test_inputs = features(backbone, inputs(test))  # used once
+
+    indices = training_indices(train.samples, config)
+    sampler = training_sampler([train.samples[index].label for index in indices], config)
+    order = index_loader(indices, config.batch_size, sampler, drop_last=config.last_batch == "drop")
+    return TrainingSetup(
+        config.model,
+        net,
+        optimizer,
+        precision,
+        train=make_batches(train, train_inputs, order),
+        val=make_batches(val, val_inputs, index_loader(range(len(val)), eval_batch)),
+        test=make_batches(test, test_inputs, index_loader(range(len(test)), eval_batch)),
+        initial=initial,
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """A split's images and labels.
+class DeviceImages:
+    """The images and labels of a split, on the device; on a CPU the pixels are the mapped file itself.
 
-    samples which they are
-    packed  their pixels on the device, sizes on the CPU; on a CPU the pixels are the mapped file itself
-    labels  int64 [images] on the device
+    labels  int64 [images]
     """
 
     pack: Pack
     samples: tuple[Sample, ...]
-    packed: PixelBuffer
+    buffer: PixelBuffer
     labels: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, index: torch.Tensor, augment: str = "none") -> torch.Tensor:
-        """The chosen images (int64 [n], on the CPU), augmented, as uint8 [n, 224, 224, 3] on the device."""
-        # The pages of the batch before: they are read again from the page cache when they are needed.
-        self.pack.release()
-        crops = random_crop(self.packed, index) if crops_at_random(augment) else self._centers(index)
+        """The images at `index` (int64 [n], on the CPU), augmented: uint8 [n, 224, 224, 3] on the device."""
+        self.pack.release()  # the page cache still has what the batch before read
+        crops = random_crop(self.buffer, index) if crops_at_random(augment) else self._centers(index)
         return distort(augment, crops)
 
     def labels_of(self, index: torch.Tensor) -> torch.Tensor:
-        """The labels of the chosen images (int64 [n], on the CPU), on the device."""
-        return self.labels[send(index, self.labels.device)]
+        return self.labels[to_device_async(index, self.labels.device)]
 
     def _centers(self, index: torch.Tensor) -> torch.Tensor:
-        images = self.packed.pixels.view(len(self), SIDE * SIDE * 3)
-        return images.index_select(0, send(index, images.device)).view(-1, SIDE, SIDE, 3)
+        images = self.buffer.pixels.view(len(self), SIDE * SIDE * 3)
+        return images.index_select(0, to_device_async(index, images.device)).view(-1, SIDE, SIDE, 3)
 
 
 def training_layout(augment: str) -> Layout:
-    """Random crops need more than the middle of an image."""
+    """Random crops need the whole resized image, not only its center."""
     return "resized" if crops_at_random(augment) else "center"
 
 
 @lru_cache(maxsize=8)
-def resident_images(place: PackStore, contents: PackContents, device: torch.device) -> Images:
-    """A split's images, verified and brought to the device once per process.
-
-    Raises UserError if the pack cannot be made.
-    """
-    pack, samples = open_pack(place, contents), contents.samples
+def device_images(packs: PackStore, contents: PackContents, device: torch.device) -> DeviceImages:
+    """Open the pack of a split and copy it to the device, once per process."""
+    pack, samples = open_pack(packs, contents), contents.samples
     labels = torch.tensor([sample.label for sample in samples])
-    packed = PixelBuffer(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
+    buffer = PixelBuffer(pack.pixels.to(device), pack.offsets, pack.heights, pack.widths)
     if device.type != "cpu":
         pack.release()
-    return Images(pack, samples, packed, send(labels, device))
-
-
-CHUNK = {"cpu": 16, "cuda": 128}
-"""Images converted at a time: on a CPU their float32 form (10 MB) stays in its cache; on a GPU it is 77 MB of its
-memory, where that of a whole evaluation batch would be the largest thing there."""
+    return DeviceImages(pack, samples, buffer, to_device_async(labels, device))
 
 
 def normalization(
@@ -94,10 +140,10 @@ def normalization(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """ToTensor and Normalize of the reference engine for whole batches.
 
-    The function returned takes uint8 [n, h, w, 3] to [n, 3, h, w] of `dtype` in channels_last layout. In bfloat16
-    the values are those of float32, rounded as autocast would round them.
+    The function that is returned maps uint8 [n, h, w, 3] to [n, 3, h, w] of `dtype` in channels_last layout.
+    bfloat16 values are the float32 values, rounded as autocast would.
     """
-    # Tensors, not plain numbers: CUDA divides by a number as it multiplies by its reciprocal, off in the last bit.
+    # Tensors, not numbers: CUDA divides by a number by multiplying with its reciprocal, off in the last bit.
     scale = torch.tensor(255.0, device=device)
     mean, std = (torch.tensor(values, device=device) for values in statistics)
 
@@ -115,102 +161,34 @@ def normalization(
     return normalize
 
 
-EVAL_BATCH = {"cpu": 256, "cuda": 1024}
-"""Images per step of evaluation, by device; on a GPU at most TIMES those of a training step."""
-TIMES = 4
-"""Evaluation holds two neighbouring layers' outputs, not all: what just fits in training about fits then."""
-
-Inputs = Callable[[torch.Tensor], torch.Tensor]
-"""From the indices of images (int64 [n], on the CPU) to network inputs on the device."""
+def features(backbone: nn.Module, inputs: Inputs) -> Inputs:
+    return lambda index: backbone(inputs(index))
 
 
-def prepare(config: RunConfig, data: DataSet, device: torch.device, place: PackStore) -> Parts:
-    """Packed images on the device, the network in channels_last layout, a fused optimizer.
-
-    Raises UserError if packs cannot be made, for damaged images or weights, or for a GPU without the precision.
-    """
-    keep_freed_memory()
-    context = arithmetic(config, device)
-    train, val, test = (
-        resident_images(place, split_contents(data, split, config.max_images, layout, config.resize), device)
-        for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
-    )
-    net, initial = build_with_weights(config)
-    net = net.to(device).to(memory_format=torch.channels_last)
-    trained = list(trained_parameters(net, config))
-    freeze_all_but(net, trained)
-    optimizer = optim.SGD(
-        trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
-    normalize = normalization(statistics(config), device, input_type(config))
-
-    def inputs(images: Images, augment: str = "none") -> Inputs:
-        return lambda index: normalize(images.batch(index, augment))
-
-    most = evaluation_batch(config, device)
-    trunk, classifier = split_backbone(net, config)
-    if not can_cache_features(trunk, config):
-        train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
-    else:
-        net = classifier
-        trunk.eval()
-
-        def features(images: Images) -> Inputs:
-            pixels = inputs(images)
-            return lambda index: trunk(pixels(index))
-
-        with torch.no_grad(), context():
-            train_inputs, val_inputs = (
-                kept(features(images), len(images), most, device) for images in (train, val)
-            )
-        test_inputs = features(test)  # asked for once
-
-    chosen = training_indices(train.samples, config)
-    sampler = training_sampler([train.samples[index].label for index in chosen], config)
-    return Parts(
-        config.model,
-        net,
-        optimizer,
-        context,
-        train=batches(
-            train, train_inputs, order(chosen, config.batch_size, sampler, drop_last=config.last_batch == "drop")
-        ),
-        val=batches(val, val_inputs, order(range(len(val)), most)),
-        test=batches(test, test_inputs, order(range(len(test)), most)),
-        initial=initial,
-    )
+def cached_features(inputs: Inputs, images: int, batch_size: int, device: torch.device) -> Inputs:
+    """Compute the inputs of all images once and keep them on the device."""
+    features = torch.cat([inputs(index) for index in torch.split(torch.arange(images), batch_size)])
+    return lambda index: features[to_device_async(index, device)]
 
 
 def evaluation_batch(config: RunConfig, device: torch.device) -> int:
-    """Images per step of evaluation."""
+    """Images per evaluation step."""
     most = EVAL_BATCH[device.type]
-    return min(most, TIMES * config.batch_size) if device.type == "cuda" else most
+    return min(most, EVAL_TO_TRAIN * config.batch_size) if device.type == "cuda" else most
 
 
-def order(
-    chosen: Sequence[int], batch_size: int, sampler: Sampler[int] | None = None, *, drop_last: bool = False
+def index_loader(
+    indices: Sequence[int], batch_size: int, sampler: Sampler[int] | None = None, *, drop_last: bool = False
 ) -> DataLoader[int]:
-    """The indices of every batch, of those chosen, in the sampler's order; the last incomplete one if not dropped.
-
-    A DataLoader over numbers, because it draws from torch's generator what the reference engine's loaders draw.
-    """
-    return DataLoader(chosen, batch_size, sampler=sampler, drop_last=drop_last)  # type: ignore[arg-type]
+    """Load indices in batches: a DataLoader draws the same random numbers as that of the reference engine."""
+    return DataLoader(indices, batch_size, sampler=sampler, drop_last=drop_last)  # type: ignore[arg-type]
 
 
-def batches(images: Images, inputs: Inputs, indices: DataLoader[int]) -> Batches:
-    """Inputs and labels, batch after batch, of the images that `indices` goes over."""
-
-    def draw(skip: int) -> Iterator[Batch]:
-        rest = iter(indices)
+def make_batches(images: DeviceImages, inputs: Inputs, indices: DataLoader[int]) -> Batches:
+    def epoch(skip: int) -> Iterator[Batch]:
+        batches = iter(indices)
         for _ in range(skip):
-            next(rest)
-        return ((inputs(index), images.labels_of(index)) for index in rest)
+            next(batches)
+        return ((inputs(index), images.labels_of(index)) for index in batches)
 
-    return Batches(len(indices.dataset), draw)  # type: ignore[arg-type]
-
-
-def kept(inputs: Inputs, images: int, most: int, device: torch.device) -> Inputs:
-    """The same inputs for all `images` images, computed here once, `most` at a time, and kept on the device."""
-    steps = torch.split(torch.arange(images), most)
-    everything = torch.cat([inputs(index) for index in steps])
-    return lambda index: everything[send(index, device)]
+    return Batches(len(indices.dataset), epoch)  # type: ignore[arg-type]

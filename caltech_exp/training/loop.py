@@ -1,4 +1,4 @@
-"""One run, top to bottom: the loop of the course template, with the parts that the engine prepares."""
+"""The training loop: the course template's, with what an engine prepares."""
 
 import math
 import random
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +19,17 @@ from caltech_exp.data.splits import DataSet
 from caltech_exp.models.networks import check_output_shape
 from caltech_exp.study.results import Epoch, Matrix
 from caltech_exp.training import fast, reference
-from caltech_exp.training.checkpoint import Position, random_states, restore, restore_random_states, snapshot
+from caltech_exp.training.checkpoint import StateDict, TrainState, random_states
 from caltech_exp.training.device import make_deterministic, require_fp32
-from caltech_exp.training.engine import Batch, Batches, Parts
+from caltech_exp.training.engine import Batch, Batches, TrainingSetup
+
+OnEpoch = Callable[[Sequence[Epoch], float | None], None]
+OnStep = Callable[[Callable[[], StateDict]], None]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training measured; see results.Result for the fields of the same names."""
+class TrainingResult:
+    """What training measured; the fields are those of study.results.Result."""
 
     diverged: bool
     epochs: tuple[Epoch, ...]
@@ -44,73 +46,67 @@ class Trained:
     weights_sha256: str | None = None
 
 
-def nothing(_snapshot: Callable[[], dict[str, Any]]) -> None:
-    """For a run that nobody saves."""
-
-
 def train(
     config: RunConfig,
     seed: int,
     data: DataSet,
     device: torch.device,
     packs: PackStore,
-    on_epoch: Callable[[Sequence[Epoch], float | None], None],
-    between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
-    saved: dict[str, Any] | None = None,
-) -> Trained:
-    """Train and evaluate one run.
+    *,
+    on_epoch: OnEpoch = lambda _epochs, _images_per_second: None,
+    on_step: OnStep = lambda _state_dict: None,
+    saved: StateDict | None = None,
+) -> TrainingResult:
+    """Train and evaluate one run. It has diverged, and ends, when a loss is not finite.
 
-    on_epoch(closed epochs, training images per second) is called before the first and after every epoch.
-    between(snapshot) is called after every step and every evaluated batch: snapshot() is what a checkpoint needs
-    to go on from there, and an exception ends training. With `saved`, such a snapshot, training goes on from it;
-    on the same device the result is the same to the last bit. A run diverges when an epoch's training or
-    validation loss is not finite: it stops there. Raises UserError for damaged images or weights, and for a GPU
-    that would not compute in the precision asked for.
+    on_epoch  called before the first epoch and after each, with the epochs so far and training images per second
+    on_step   called after every step and every evaluated batch, with the function that returns the state for a
+              checkpoint; an exception ends training
+    saved     the state of a checkpoint: training resumes there, on the same device to the last bit
     """
+    # Set-up
+
     set_seed(seed)
     make_deterministic(config, device)
     require_fp32(config, device)
-    parts = prepare(config, data, device, packs)
-    scheduler = StepLR(parts.optimizer, step_size=config.step_size, gamma=config.gamma)
-    at, resume_random = Position(random_states(device)), None
-    if parts.initial:
-        at.weights_sha256 = parts.initial.sha256
-        if parts.initial.note:
-            print(parts.initial.note, flush=True)
+    setup = build_setup(config, data, device, packs)
+    scheduler = StepLR(setup.optimizer, step_size=config.step_size, gamma=config.gamma)
+    state = TrainState(setup, scheduler, device)
+    if setup.initial and setup.initial.note:
+        print(setup.initial.note, flush=True)
     if saved:
-        at, resume_random = restore(saved, parts, scheduler, device)
-
+        state.load_state_dict(saved)
     diverged = False
-    on_epoch(at.epochs, None)
-    for epoch in range(len(at.epochs) + 1, config.epochs + 1):
-        start = time.perf_counter() - at.epoch_seconds
+    on_epoch(state.epochs, None)
+
+    for epoch in range(len(state.epochs) + 1, config.epochs + 1):
+        # Training
+
+        start = time.perf_counter() - state.epoch_seconds
         lr = scheduler.get_last_lr()[0]
-        parts.net.train()
-        if resume_random:  # the open epoch's order again, then on from where it was left
-            restore_random_states(at.epoch_random, device)
-            batches = parts.train.draw(len(at.losses))
-            restore_random_states(resume_random, device)
-            resume_random = None
-        else:
-            at.epoch_random = random_states(device)
-            batches = parts.train.draw(0)
-        for batch in batches:
+        setup.net.train()
+        for batch in state.remaining_batches():
             # Losses stay on the device until the epoch ends: no synchronisation per step.
-            at.losses.append(train_step(parts, batch))
-            at.trained_images += len(batch[1])
-            at.epoch_seconds = time.perf_counter() - start
-            between(partial(snapshot, at, parts, scheduler, device))
-        step_losses = torch.stack(at.losses).double().cpu()
+            state.losses.append(train_step(setup, batch))
+            state.trained_images += len(batch[1])
+            state.epoch_seconds = time.perf_counter() - start
+            on_step(state.state_dict)
+        step_losses = torch.stack(state.losses).double().cpu()
         training_seconds = time.perf_counter() - start
-        # Evaluation draws random numbers too (its DataLoaders do): go on from before it, if it is broken off.
-        trained = partial(snapshot, at, parts, scheduler, device, random_states(device))
-        val = evaluate(parts, parts.val, partial(between, trained))
+
+        # Validation
+
+        # DataLoaders draw random numbers here too. A run that is interrupted draws them again from this state.
+        random_before = random_states(device)
+        val = evaluate(setup, setup.val, partial(on_step, partial(state.state_dict, random_before)))
         scheduler.step()
+
+        # Logging
+
         if epoch == 1:
-            at.first_loss = step_losses[0].item()
+            state.first_loss = step_losses[0].item()
         train_loss = step_losses.mean().item()
-        diverged = not (math.isfinite(train_loss) and math.isfinite(val.loss))
-        at.epochs.append(
+        state.close_epoch(
             Epoch(
                 epoch=epoch,
                 lr=lr,
@@ -118,57 +114,62 @@ def train(
                 val_loss=finite(val.loss),
                 val_accuracy=val.accuracy,
                 seconds=time.perf_counter() - start,
-            )
+            ),
+            val.confusion,
+            training_seconds,
         )
-        at.confusion = val.confusion
-        at.training_seconds += training_seconds
-        at.losses, at.epoch_seconds = [], 0.0
-        rate = at.trained_images / at.training_seconds
         print(
             f"epoch {epoch}/{config.epochs}  lr {lr:g}  train loss {train_loss:.4f}  val loss {val.loss:.4f}  "
-            f"val accuracy {val.accuracy:.4f}  {rate:.1f} images/s",
+            f"val accuracy {val.accuracy:.4f}  {state.images_per_second:.1f} images/s",
             flush=True,
         )
-        on_epoch(at.epochs, rate)
+        on_epoch(state.epochs, state.images_per_second)
+        diverged = not (math.isfinite(train_loss) and math.isfinite(val.loss))
         if diverged:
             break
-    last = partial(snapshot, at, parts, scheduler, device)
-    test = None if diverged else evaluate(parts, parts.test, partial(between, last))
-    return Trained(
+
+    # Test
+
+    test = None if diverged else evaluate(setup, setup.test, partial(on_step, state.state_dict))
+    return TrainingResult(
         diverged=diverged,
-        epochs=tuple(at.epochs),
-        first_loss=finite(at.first_loss),
+        epochs=tuple(state.epochs),
+        first_loss=finite(state.first_loss),
         test_loss=finite(test.loss) if test else None,
         test_accuracy=test.accuracy if test else None,
-        val_confusion=at.confusion if test else None,
+        val_confusion=state.confusion if test else None,
         test_confusion=test.confusion if test else None,
-        train_images=parts.train.images,
-        val_images=parts.val.images,
-        test_images=parts.test.images,
-        images_per_second=at.trained_images / at.training_seconds,
+        train_images=setup.train.images,
+        val_images=setup.val.images,
+        test_images=setup.test.images,
+        images_per_second=state.images_per_second,
         peak_memory_bytes=peak_memory(device),
-        weights_sha256=at.weights_sha256,
+        weights_sha256=state.weights_sha256,
     )
 
 
-def train_step(parts: Parts, batch: Batch) -> torch.Tensor:
-    """Forward, backward and optimizer step on a batch; its mean cross-entropy before the step, on the device.
+def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: PackStore) -> TrainingSetup:
+    """Prepare what config.engine trains with. Initial weights are drawn from torch's global generator."""
+    if config.engine == "reference":
+        return reference.build_setup(config, data, device)
+    return fast.build_setup(config, data, device, packs)
 
-    Raises UserError, as evaluate does, for a network that returns anything else than NUM_CLASSES outputs an image.
-    """
+
+def train_step(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
+    """Forward, backward and optimizer step; returns the batch's mean cross-entropy before it, on the device."""
     inputs, labels = batch
-    parts.optimizer.zero_grad()
-    with parts.arithmetic():
-        outputs = check_output_shape(parts.net(inputs), labels, parts.network)
+    setup.optimizer.zero_grad()
+    with setup.autocast():
+        outputs = check_output_shape(setup.net(inputs), labels, setup.network)
     loss = nn.functional.cross_entropy(outputs.float(), labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    parts.optimizer.step()
+    setup.optimizer.step()
     return loss.detach()
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Mean cross-entropy and share of images classified right, over all images, and which for which."""
+    """Mean cross-entropy, accuracy and confusion matrix over all images of a split."""
 
     loss: float
     accuracy: float
@@ -176,47 +177,36 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
-    """The network on every image of a split, without dropout; between() is called after every batch."""
-    parts.net.eval()
+def evaluate(setup: TrainingSetup, batches: Batches, on_batch: Callable[[], None] = lambda: None) -> Evaluation:
+    """Evaluate the network on every image of a split; on_batch() is called after every batch."""
+    setup.net.eval()
     total: torch.Tensor | float = 0.0
-    pairs: list[torch.Tensor] = []
-    with parts.arithmetic():
-        for inputs, labels in batches.draw(0):
-            outputs = check_output_shape(parts.net(inputs), labels, parts.network).float()
+    cells: list[torch.Tensor] = []
+    with setup.autocast():
+        for inputs, labels in batches.epoch(0):
+            outputs = check_output_shape(setup.net(inputs), labels, setup.network).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
-            pairs.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
-            if between:
-                between()
-    counts = torch.bincount(torch.cat(pairs), minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
+            cells.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
+            on_batch()
+    counts = torch.bincount(torch.cat(cells), minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
     confusion = counts.cpu().numpy()
     return Evaluation(float(total) / batches.images, int(confusion.trace()) / batches.images, confusion)
 
 
 def set_seed(seed: int) -> None:
-    """Seed every generator a run draws from (DataLoader workers derive theirs from torch's)."""
+    """Seed every generator that a run draws from; DataLoader workers derive their seeds from torch's."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the device's peak allocation, or on a CPU this process's peak resident memory."""
+    """Peak bytes: allocated on the GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no infinity: None in its place."""
+    """None in place of infinity and NaN, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def prepare(config: RunConfig, data: DataSet, device: torch.device, packs: PackStore) -> Parts:
-    """What `config.engine` trains with. Initial weights are drawn from torch's global generator.
-
-    Raises UserError for damaged weights, and (engine=fast) if packs cannot be made or the GPU lacks the precision.
-    """
-    if config.engine == "reference":
-        return reference.prepare(config, data, device)
-    return fast.prepare(config, data, device, packs)

@@ -1,4 +1,4 @@
-"""Engine `reference`: the course template's parts to the letter. PIL transforms, DataLoaders, fp32."""
+"""The reference engine: the course template's transforms, DataLoaders and optimizer, in fp32."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,12 +13,10 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import Caltech, eval_transform, train_transform
 from caltech_exp.data.splits import DataSet, Sample, evenly
 from caltech_exp.models.networks import build_with_weights, trained_parameters
-from caltech_exp.training.engine import Batch, Batches, Parts
-from caltech_exp.training.sampling import training_indices, training_sampler
+from caltech_exp.training.engine import Batch, Batches, TrainingSetup, training_indices, training_sampler
 
 
-def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
-    """DataLoaders, network and optimizer as the template makes them. Raises UserError for damaged weights."""
+def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> TrainingSetup:
     train, val, test = loaders(config, data, device)
     net, initial = build_with_weights(config)
     net = net.to(device)
@@ -28,46 +26,43 @@ def prepare(config: RunConfig, data: DataSet, device: torch.device) -> Parts:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    return Parts(config.model, net, optimizer, nullcontext, train, val, test, initial)
+    return TrainingSetup(config.model, net, optimizer, nullcontext, train, val, test, initial)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:
-    """Training, validation and test set; training is shuffled and, by default, drops the last incomplete batch.
-
-    A batch raises UserError that names the image, its split file and line if one cannot be decoded.
-    """
-    random, plain = train_transform(config), eval_transform(config)
+    """Training, validation and test set. A batch with an image that cannot be decoded raises UserError."""
 
     def batches(split: str, samples: tuple[Sample, ...], transform: Callable[[Any], Any], train: bool) -> Batches:
-        chosen = evenly(samples, config.max_images)
+        used = evenly(samples, config.max_images)
         if train:
-            chosen = tuple(chosen[index] for index in training_indices(chosen, config))
+            used = tuple(used[index] for index in training_indices(used, config))
         loader: DataLoader[Batch] = DataLoader(
-            Caltech(data, split, chosen, transform),
+            Caltech(data, split, used, transform),
             config.batch_size,
-            sampler=training_sampler([sample.label for sample in chosen], config) if train else None,
+            sampler=training_sampler([sample.label for sample in used], config) if train else None,
             drop_last=train and config.last_batch == "drop",
             num_workers=config.workers,
-            worker_init_fn=_leave_signals_to_the_task,
+            worker_init_fn=_ignore_task_signals,
             pin_memory=device.type == "cuda",
         )
 
-        def draw(skip: int) -> Iterator[Batch]:
-            rest = iter(loader)
-            for _ in range(skip):  # read and transformed once more: the workers' generators must move on
-                next(rest)
-            return ((images.to(device), labels.to(device)) for images, labels in rest)
+        def epoch(skip: int) -> Iterator[Batch]:
+            batches = iter(loader)
+            for _ in range(skip):  # read and transform them again, so that the workers' generators advance
+                next(batches)
+            return ((images.to(device), labels.to(device)) for images, labels in batches)
 
-        return Batches(len(chosen), draw)
+        return Batches(len(used), epoch)
 
+    transform = eval_transform(config)
     return (
-        batches("train", data.train, random, train=True),
-        batches("train", data.val, plain, train=False),
-        batches("test", data.test, plain, train=False),
+        batches("train", data.train, train_transform(config), train=True),
+        batches("train", data.val, transform, train=False),
+        batches("test", data.test, transform, train=False),
     )
 
 
-def _leave_signals_to_the_task(_worker: int) -> None:
-    """Workers inherit the task's handlers for preemption and time limit, which are for the task to answer."""
+def _ignore_task_signals(_worker: int) -> None:
+    """Undo the handlers that a DataLoader worker inherits: only the task answers preemption and time limit."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Run one run and leave a record of how it ended: result.json, or failure.json."""
+"""Train one run and record how it ended: result.json or failure.json."""
 
 import contextlib
 import statistics
@@ -30,13 +30,13 @@ from caltech_exp.study.results import (
     read_finished,
 )
 from caltech_exp.study.run_status import newer_record, remove_after_result, remove_half_written
-from caltech_exp.training.checkpoint import Keeper, earlier_code, recorded
+from caltech_exp.training.checkpoint import CheckpointManager, StateDict, earlier_code
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
-from caltech_exp.training.failures import StopRequest, error_line, record_failure
-from caltech_exp.training.loop import Trained, train
+from caltech_exp.training.failures import StopRequest, error_line, print_unrecorded, record_failure
+from caltech_exp.training.loop import train
 
-FORMAT = "0.1.0"
-"""Names the format of checkpoints. It changes only when checkpoints from before cannot be resumed."""
+CHECKPOINT_FORMAT = "0.1.0"
+"""It changes only when earlier checkpoints cannot be resumed."""
 
 
 @dataclass(frozen=True)
@@ -53,51 +53,55 @@ class TaskContext:
 
 
 @dataclass
-class _Account:
-    """What a run has cost so far, over all attempts that it went on from."""
+class Elapsed:
+    """The time and energy of a run.
 
-    started: str
-    seconds: float
-    joules: float | None
-    since: float
-    joules_since: float | None
+    seconds, joules  of the attempts that this one resumes; joules are None if a device had no counter
+    """
 
-    def spent(self, device: torch.device) -> dict[str, Any]:
-        now = energy_joules(device)
-        known = None not in (self.joules, self.joules_since, now)
-        joules = (self.joules or 0.0) + (now or 0.0) - (self.joules_since or 0.0) if known else None
+    device: torch.device
+    started: str = field(default_factory=utc_now)
+    seconds: float = 0.0
+    joules: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        self._start = time.perf_counter()
+        self._start_joules = energy_joules(self.device)
+
+    def resume(self, saved: StateDict) -> None:
+        self.started = saved["started"]
+        self.seconds = saved["wall_seconds"]
+        self.joules = saved["energy_joules"]
+
+    def totals(self) -> dict[str, Any]:
+        earlier, start, end = self.joules, self._start_joules, energy_joules(self.device)
         return {
             "started": self.started,
-            "wall_seconds": self.seconds + time.perf_counter() - self.since,
-            "energy_joules": joules,
+            "wall_seconds": self.seconds + time.perf_counter() - self._start,
+            "energy_joules": None if earlier is None or start is None or end is None else earlier + end - start,
         }
 
 
 def run_one(config: RunConfig, seed: int, context: TaskContext) -> Result | None:
-    """Train one run and write its result into `runs/<run id>`; one finished on the same data is returned as it is.
+    """Train one run, from its checkpoint if it has one, and write result.json; or return the result it has.
 
-    It goes on from the run's checkpoint, if there is one. None if another process trains the run, or a newer
-    version of caltech_exp has left a record of it: then the run is left to that one. An exception is recorded in
-    failure.json, unless the run is another's by then, and raised again; keeper.Interrupted is no failure, nor is
-    lease.ReplacedError: this process's job runs elsewhere now.
+    Returns None, and changes nothing, if another process trains the run or a newer version of caltech_exp left a
+    record of it. An exception is recorded in failure.json and raised again, but not Interrupted (the run was asked
+    to stop) and ReplacedError (Slurm started this process's job again elsewhere).
     """
     name = run_id(config, seed)
     folder = context.runs / name
-    if known := read_finished(folder, context.data.fingerprint):
-        return known
+    if finished := read_finished(folder, context.data.fingerprint):
+        return finished
     if newer := newer_record(folder):
-        print(f"run {name}: nothing is trained: {newer.complaint('')}", flush=True)
+        print(f"run {name} is skipped: {newer.complaint('')}", flush=True)
         return None
     try:
-        lease = _take(folder, context.origin.job)
+        lease = _acquire(folder, context.origin.job)
         if lease is None:
-            lease_info = read_lease(folder)
-            owner = lease_info.owner if lease_info else None
-            who = f"job {owner.job} on {owner.host}" if owner else "another process"
-            print(f"run {name}: left to {who}, which trains it", flush=True)
             return None
         with hold(lease):
-            return _carry_out(config, seed, folder, lease, context)
+            return _train_or_record_failure(config, seed, folder, lease, context)
     except ReplacedError:
         raise
     except LeaseLostError as error:
@@ -107,19 +111,25 @@ def run_one(config: RunConfig, seed: int, context: TaskContext) -> Result | None
         context.stop_request.listening = False
 
 
-def _take(folder: Path, job: str) -> Lease | None:
-    """As `take`. Whoever cannot take a run writes nothing into its folder: the log says why."""
+def _acquire(folder: Path, job: str) -> Lease | None:
     try:
-        return acquire(folder, job)
-    except OSError as error:
-        print(f"run {folder.name} failed, and that cannot be written down: {error_line(error)}", flush=True)
+        lease = acquire(folder, job)
+    except OSError as error:  # nothing may be written into the folder of a run whose lease is not held
+        print_unrecorded(folder.name, error)
         raise
+    if lease is None:
+        lease_info = read_lease(folder)
+        owner = lease_info.owner if lease_info else None
+        trainer = f"job {owner.job} on {owner.host}" if owner else "another process"
+        print(f"run {folder.name} is skipped: {trainer} trains it", flush=True)
+    return lease
 
 
-def _carry_out(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
-    """Train the run, or record why that failed; its lease is held."""
+def _train_or_record_failure(
+    config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext
+) -> Result:
     try:
-        # Whoever held it before may have ended just now.
+        # The owner before may have finished the run since it was last read.
         result = read_finished(folder, context.data.fingerprint)
         result = result or _train(config, seed, folder, lease, context)
     except LeaseLostError:
@@ -138,46 +148,40 @@ def _carry_out(config: RunConfig, seed: int, folder: Path, lease: Lease, context
 
 
 def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
-    device, data = context.device, context.data
-    print(f"run {folder.name}: {config.model_dump_json()} seed {seed} on {device}", flush=True)
+    name, device, data, code = folder.name, context.device, context.data, context.origin.code
+    print(f"run {name}: {config.model_dump_json()} seed {seed} on {device}", flush=True)
     remove_half_written(folder)
     remove(folder / FAILURE)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    account = _Account(utc_now(), 0.0, 0.0, time.perf_counter(), energy_joules(device))
-    keeper = Keeper(
+    elapsed = Elapsed(device)
+    checkpoints = CheckpointManager(
         folder=folder,
         lease=lease,
         stop_request=context.stop_request,
         every_seconds=context.checkpoint_seconds,
-        kin=_kin(config, folder.name, data, device),
-        account=lambda: account.spent(device),
+        compatibility=_compatibility(config, name, data, device),
+        elapsed=elapsed.totals,
     )
-    saved = keeper.resume()
+    saved = checkpoints.resume()
+    earlier = earlier_code(saved, code) if saved else ()
     if saved:
-        account.started, account.seconds, account.joules = (
-            saved[key] for key in ("started", "wall_seconds", "energy_joules")
-        )
-        print(f"run {folder.name}: goes on from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
-    here = context.origin.code
-    earlier = earlier_code(saved, here) if saved else ()
+        elapsed.resume(saved)
+        print(f"run {name} resumes from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
     if earlier:
-        print(
-            f"run {folder.name}: began with other code, {', '.join(map(str, earlier))}; this is {here}", flush=True
-        )
-    keeper.codes = recorded(earlier, here)
+        print(f"run {name} began with other code, {', '.join(map(str, earlier))}; this is {code}", flush=True)
+    checkpoints.code_history = (*earlier, code)
 
-    def on_epoch(epochs: Sequence[Epoch], rate: float | None) -> None:
-        keeper.note(_progress(config, folder.name, epochs, rate, context.origin))
+    def on_epoch(epochs: Sequence[Epoch], images_per_second: float | None) -> None:
+        checkpoints.write_progress(make_progress(config, name, epochs, images_per_second, context.origin))
 
-    def between(snapshot: Callable[[], dict[str, Any]]) -> None:
-        # Not before the first step, which may take long: there is nothing to save yet.
-        context.stop_request.listening = True
-        keeper.between(snapshot)
+    def on_step(state_dict: Callable[[], StateDict]) -> None:
+        context.stop_request.listening = True  # before the first step there is nothing to save
+        checkpoints.on_step(state_dict)
 
-    trained = train(config, seed, data, device, context.packs, on_epoch, between, saved)
+    trained = train(config, seed, data, device, context.packs, on_epoch=on_epoch, on_step=on_step, saved=saved)
     result = Result(
-        run_id=folder.name,
+        run_id=name,
         config=config,
         seed=seed,
         status="diverged" if trained.diverged else "finished",
@@ -189,10 +193,16 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         test_accuracy=trained.test_accuracy,
         val_confusion=_encoded(trained.val_confusion),
         test_confusion=_encoded(trained.test_confusion),
-        data=_data_record(data, trained),
+        data=DataRecord(
+            fingerprint=data.fingerprint,
+            stand_in=data.stand_in,
+            train_images=trained.train_images,
+            val_images=trained.val_images,
+            test_images=trained.test_images,
+        ),
         device=describe_device(device),
         libraries={**library_versions(), **cuda_versions(device)},
-        code=here,
+        code=code,
         earlier_code=earlier,
         job=context.origin.job,
         host=host_name(),
@@ -200,55 +210,45 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         images_per_second=trained.images_per_second,
         peak_memory_bytes=trained.peak_memory_bytes,
         weights_sha256=trained.weights_sha256,
-        **account.spent(device),
+        **elapsed.totals(),
     )
     lease.confirm()
     write_record(folder, RESULT, result)
-    print(f"run {folder.name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
+    print(f"run {name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
     return result
 
 
-def _kin(config: RunConfig, name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
-    """What decides, besides a checkpoint, over the bits of all that follows from it. None is as if left out."""
+def _compatibility(config: RunConfig, name: str, data: DataSet, device: torch.device) -> dict[str, Any]:
+    """What must be equal for a checkpoint to lead to the same bits. None is as if the key were missing."""
     return {
         "run": name,
         "data": data.fingerprint,
         "device": describe_device(device).model_dump(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "compiled": None,  # earlier versions could train through torch.compile
-        # Before, engine=fast trained the layers too that a network's own file had frozen.
+        # Earlier versions of engine=fast also trained the layers that a custom network had frozen itself.
         "own_freezing": config.model not in NETWORK_NAMES or None,
         "torch": str(torch.__version__),
-        "caltech_exp": FORMAT,
+        "caltech_exp": CHECKPOINT_FORMAT,
     }
 
 
-def _progress(
-    config: RunConfig, name: str, epochs: Sequence[Epoch], rate: float | None, origin: Origin
+def make_progress(
+    config: RunConfig, name: str, epochs: Sequence[Epoch], images_per_second: float | None, origin: Origin
 ) -> Progress:
     seconds = [epoch.seconds for epoch in epochs]
-    # The median: the first epoch takes longer (cold caches).
-    left = statistics.median(seconds) * (config.epochs - len(seconds)) if seconds else None
+    # The median, since the first epoch takes longer (cold caches).
+    seconds_left = statistics.median(seconds) * (config.epochs - len(seconds)) if seconds else None
     return Progress(
         run_id=name,
         epoch=len(seconds),
         epochs=config.epochs,
-        images_per_second=rate,
-        seconds_left=left,
+        images_per_second=images_per_second,
+        seconds_left=seconds_left,
         submission=origin.submission,
         job=origin.job,
         host=host_name(),
         when=utc_now(),
-    )
-
-
-def _data_record(data: DataSet, trained: Trained) -> DataRecord:
-    return DataRecord(
-        fingerprint=data.fingerprint,
-        stand_in=data.stand_in,
-        train_images=trained.train_images,
-        val_images=trained.val_images,
-        test_images=trained.test_images,
     )
 
 

@@ -10,7 +10,10 @@ import torch
 from caltech_exp.benchmark.measure import epoch_costs, rate_after_first
 from caltech_exp.benchmark.records import Measurement
 from caltech_exp.config import RunConfig
+from caltech_exp.study.results import Epoch
+from caltech_exp.training.loop import OnEpoch, OnStep
 
+EPOCH = Epoch(epoch=1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, seconds=1.0)
 CONFIG = RunConfig(model="resnet18", batch_size=4, max_images=8, epochs=2, precision="fp32")
 
 
@@ -40,15 +43,14 @@ def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Pa
 def test_what_the_first_step_and_epoch_do_once_counts_as_start(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compiles(*given: Any) -> None:
-        note, between = given[-2:]
-        note([], None)
+    def slow_first_epoch(*_: Any, on_epoch: OnEpoch, on_step: OnStep) -> None:
+        on_epoch([], None)
         for epochs, rate in ((1, 5.0), (2, 8.0)):
             time.sleep(0.3 if epochs == 1 else 0.0)
-            between(dict)
-            note([None] * epochs, rate)
+            on_step(dict)
+            on_epoch([EPOCH] * epochs, rate)
 
-    monkeypatch.setattr("caltech_exp.benchmark.measure.train", compiles)
+    monkeypatch.setattr("caltech_exp.benchmark.measure.train", slow_first_epoch)
     costs = epoch_costs(measurement_of(stand_in, tmp_path, time.time()), torch.device("cpu"))
     assert costs.start_seconds > 0.3
     assert costs.epoch_seconds < 0.3

@@ -188,7 +188,7 @@ def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
         ((job, _),) = queue()
         slurm("scontrol", "requeue", job)
         (log,) = runs.glob("submissions/*/*_0_log.out")
-        until(lambda: "goes on from its checkpoint" in log.read_text())
+        until(lambda: "resumes from its checkpoint" in log.read_text())
         assert "the former process of this job still trains it on" in log.read_text()
         until(lambda: "the new process goes on with the run" in (tmp_path / "former.log").read_text())
         former = int((tmp_path / "pid").read_text())

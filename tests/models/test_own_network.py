@@ -24,7 +24,7 @@ from caltech_exp.models.custom import (
 )
 from caltech_exp.models.networks import build
 from caltech_exp.training.loop import evaluate, train_step
-from tests.tools.engines import losses, prepare
+from tests.tools.engines import build_setup, losses
 
 TINY = """
 from torch import nn
@@ -163,8 +163,8 @@ def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path
         lr=0.1,
     )
     data = read_data_set(stand_in)
-    expected = losses(prepare(config.but(engine="reference"), data, packs), 8)
-    assert losses(prepare(config, data, packs), 8) == pytest.approx(expected, rel=1e-4)
+    expected = losses(build_setup(config.but(engine="reference"), data, packs), 8)
+    assert losses(build_setup(config, data, packs), 8) == pytest.approx(expected, rel=1e-4)
     assert len(set(expected)) == 8
 
 
@@ -176,10 +176,10 @@ def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
         workers=0,
     )  # fmt: skip
     data, found = read_data_set(stand_in), []
-    for parts in (prepare(config.but(engine=engine), data, packs) for engine in ("reference", "fast")):
-        before = {name: value.clone() for name, value in parts.net.state_dict().items()}
-        found.append(losses(parts, 8))
-        changed = {name for name, value in parts.net.state_dict().items() if not torch.equal(value, before[name])}
+    for setup in (build_setup(config.but(engine=engine), data, packs) for engine in ("reference", "fast")):
+        before = {name: value.clone() for name, value in setup.net.state_dict().items()}
+        found.append(losses(setup, 8))
+        changed = {name for name, value in setup.net.state_dict().items() if not torch.equal(value, before[name])}
         assert changed == {"head.weight", "head.bias"}
     reference, fast = found
     assert fast == pytest.approx(reference, rel=1e-4)
@@ -215,14 +215,14 @@ def test_a_network_of_other_outputs_is_the_users_mistake(
         model=network(tmp_path, function).model, engine="fast", precision="fp32", batch_size=4, max_images=4,
         workers=0,
     ).but(engine=engine)  # fmt: skip
-    parts = prepare(config, read_data_set(stand_in), packs)
+    setup = build_setup(config, read_data_set(stand_in), packs)
     message = f"network .*my nets.py:{function}.* returns {returned} for 4 images; return one tensor of shape "
-    parts.net.train()
+    setup.net.train()
     with pytest.raises(UserError, match=message + r"\[4, 102\]"):
-        train_step(parts, next(parts.train.draw(0)))
+        train_step(setup, next(setup.train.epoch(0)))
     if evaluated:
         with pytest.raises(UserError, match=message):
-            evaluate(parts, parts.val)
+            evaluate(setup, setup.val)
 
 
 def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:

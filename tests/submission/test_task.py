@@ -137,7 +137,7 @@ def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_
         [RESULT], ["lease.000001.json"], [FAILURE, "lease.000001.json", "lease.000002.json"],
         [FAILURE, "lease.000001.json"],
     ]  # fmt: skip
-    assert f"run {run_id(*trained)}: left as it is, another process trains it" in capsys.readouterr().out
+    assert f"run {run_id(*trained)} is skipped: another process trains it" in capsys.readouterr().out
     elsewhere.confirm()
     elsewhere.release()
     # Those that failed are free for the next task.

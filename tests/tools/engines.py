@@ -10,7 +10,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.machine import computes_bf16
 from caltech_exp.training import loop
-from caltech_exp.training.engine import Parts
+from caltech_exp.training.engine import TrainingSetup
 from caltech_exp.training.loop import set_seed
 
 CPU = torch.device("cpu")
@@ -20,24 +20,24 @@ TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
 """As `model`, where the network is not what is tested."""
 
 
-def prepare(
+def build_setup(
     config: RunConfig, data: DataSet, packs: PackStore, *, seed: int = 0, device: torch.device = CPU
-) -> Parts:
-    """The parts of a run as `train` prepares them."""
+) -> TrainingSetup:
+    """The setup of a run as `train` prepares them."""
     set_seed(seed)
-    return loop.prepare(config, data, device, packs)
+    return loop.build_setup(config, data, device, packs)
 
 
-def losses(parts: Parts, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
+def losses(setup: TrainingSetup, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
     """The losses of the first `steps` steps, over as many epochs as they need, computed in `dtype`."""
-    parts.net.to(dtype).train()
+    setup.net.to(dtype).train()
     found = []
-    for _, (inputs, labels) in zip(range(steps), parts.train.forever(), strict=False):
-        parts.optimizer.zero_grad()
-        with parts.arithmetic():
-            outputs = parts.net(inputs.to(dtype) if dtype == torch.float64 else inputs)
+    for _, (inputs, labels) in zip(range(steps), setup.train.forever(), strict=False):
+        setup.optimizer.zero_grad()
+        with setup.autocast():
+            outputs = setup.net(inputs.to(dtype) if dtype == torch.float64 else inputs)
         loss = nn.functional.cross_entropy(outputs.to(dtype), labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        parts.optimizer.step()
+        setup.optimizer.step()
         found.append(loss.item())
     return found

@@ -25,7 +25,7 @@ class StubTask(TrainTask):
             folder = Path(self.folder) / run_id(config, seed)
             lease = acquire(folder, job)
             if lease is None:
-                print(f"run {folder.name}: left to another", flush=True)
+                print(f"run {folder.name} is skipped: another process trains it", flush=True)
                 continue
             with hold(lease):
                 if not isinstance(read_result(folder), Result):

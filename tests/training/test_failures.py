@@ -85,7 +85,7 @@ def test_more_memory_than_the_machine_has_is_told_as_that() -> None:
 def test_a_failure_on_a_full_disk_stands_in_the_log(small_disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
     (small_disk.path / "filler").write_bytes(bytes(2**20))
     record_failure(small_disk.path, "0123456789-s0", ValueError("the reason"), ORIGIN)
-    assert "cannot be written down" in capsys.readouterr().out
+    assert "failure cannot be recorded" in capsys.readouterr().out
     small_disk.change("size=2m")
     record_failure(small_disk.path, "0123456789-s0", ValueError("the reason"), ORIGIN)
     assert "the reason" in json.loads((small_disk.path / "0123456789-s0" / "failure.json").read_text())["error"]

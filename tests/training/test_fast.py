@@ -13,7 +13,7 @@ from caltech_exp.models.initial_weights import InitialWeights
 from caltech_exp.models.networks import build_with_weights
 from caltech_exp.training.fast import evaluation_batch
 from caltech_exp.training.loop import evaluate, train, train_step
-from tests.tools.engines import CPU, PRECISION, TINY, losses, prepare
+from tests.tools.engines import CPU, PRECISION, TINY, build_setup, losses
 
 GPU = torch.device("cuda")
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
@@ -41,10 +41,10 @@ def config(request: pytest.FixtureRequest, stand_in_weights: Path) -> RunConfig:
 def test_two_epochs_are_the_references_batches_bit_for_bit(
     workers: int, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
-    ours = prepare(config, real, packs)
-    drawn = [batch for _ in range(2) for batch in ours.train.draw(0)]
-    theirs = prepare(config.but(engine="reference", workers=workers), real, packs)
-    expected = [batch for _ in range(2) for batch in theirs.train.draw(0)]
+    ours = build_setup(config, real, packs)
+    drawn = [batch for _ in range(2) for batch in ours.train.epoch(0)]
+    theirs = build_setup(config.but(engine="reference", workers=workers), real, packs)
+    expected = [batch for _ in range(2) for batch in theirs.train.epoch(0)]
     assert len(drawn) == 2 * 4
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):
         assert torch.equal(inputs, images)
@@ -55,18 +55,18 @@ def test_two_epochs_are_the_references_batches_bit_for_bit(
 def test_evaluation_sees_the_references_images_bit_for_bit(
     split: str, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
-    ours = getattr(prepare(config, real, packs), split)
-    theirs = getattr(prepare(config.but(engine="reference"), real, packs), split)
+    ours = getattr(build_setup(config, real, packs), split)
+    theirs = getattr(build_setup(config.but(engine="reference"), real, packs), split)
     assert ours.images == theirs.images == 64
     for part in (0, 1):
-        assert torch.equal(*(torch.cat([batch[part] for batch in batches.draw(0)]) for batches in (ours, theirs)))
+        assert torch.equal(*(torch.cat([batch[part] for batch in batches.epoch(0)]) for batches in (ours, theirs)))
 
 
 def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackStore) -> None:
     # At higher rates the loss climbs now and then, and with it what rounding makes of it.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
-    expected = losses(prepare(config.but(engine="reference"), real, packs), 20)
-    assert losses(prepare(config, real, packs), 20) == pytest.approx(expected, rel=1e-4)
+    expected = losses(build_setup(config.but(engine="reference"), real, packs), 20)
+    assert losses(build_setup(config, real, packs), 20) == pytest.approx(expected, rel=1e-4)
     assert len(set(expected)) == 20
 
 
@@ -77,15 +77,15 @@ def test_but_for_rounding_the_losses_are_the_references(
     # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
     # on another number of threads.
     small = config.but(batch_size=4)
-    expected = losses(prepare(small.but(engine="reference"), real, packs), 6, torch.float64)
-    assert losses(prepare(small, real, packs), 6, torch.float64) == pytest.approx(expected, rel=1e-6)
+    expected = losses(build_setup(small.but(engine="reference"), real, packs), 6, torch.float64)
+    assert losses(build_setup(small, real, packs), 6, torch.float64) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: PackStore) -> None:
     short = config.but(lr=1e-3, batch_size=4)
-    expected = losses(prepare(short, generated, packs), 4)
-    found = losses(prepare(short.but(precision="bf16"), generated, packs), 4)
+    expected = losses(build_setup(short, generated, packs), 4)
+    found = losses(build_setup(short.but(precision="bf16"), generated, packs), 4)
     # Batch normalisation over four images amplifies what is rounded: 1.2 % after three steps with AMX.
     assert found[0] == pytest.approx(expected[0], rel=1e-2)
     assert found == pytest.approx(expected, rel=4e-2)
@@ -95,53 +95,51 @@ def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: Pack
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
 def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackStore) -> None:
     config = FP32.but(model=TINY, augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
-    first, again, other = (
-        train(config, seed, generated, CPU, packs, lambda _epoch, _rate: None) for seed in (0, 0, 1)
-    )
+    first, again, other = (train(config, seed, generated, CPU, packs) for seed in (0, 0, 1))
     assert [epoch.train_loss for epoch in again.epochs] == [epoch.train_loss for epoch in first.epochs]
     assert again.test_loss == first.test_loss
     assert [epoch.train_loss for epoch in other.epochs] != [epoch.train_loss for epoch in first.epochs]
 
 
 def test_every_epoch_is_augmented_anew(generated: DataSet, packs: PackStore) -> None:
-    parts = prepare(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
-    (first, _), (second, _) = next(parts.train.draw(0)), next(parts.train.draw(0))
+    setup = build_setup(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
+    (first, _), (second, _) = next(setup.train.epoch(0)), next(setup.train.epoch(0))
     assert not torch.equal(first, second)
 
 
 def test_evaluation_is_never_augmented(generated: DataSet, packs: PackStore) -> None:
     plain, augmented = (
-        next(prepare(FP32.but(augment=augment), generated, packs).val.draw(0))[0]
+        next(build_setup(FP32.but(augment=augment), generated, packs).val.epoch(0))[0]
         for augment in ("none", "combined")
     )
     assert torch.equal(plain, augmented)
 
 
 def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, packs: PackStore) -> None:
-    parts = prepare(FROZEN, generated, packs)
-    assert isinstance(parts.net, nn.Sequential)
-    assert isinstance(parts.net[0], nn.Dropout)
-    for batches in (parts.train, parts.val):
-        assert next(batches.draw(0))[0].shape[1:] == (9216,)
+    setup = build_setup(FROZEN, generated, packs)
+    assert isinstance(setup.net, nn.Sequential)
+    assert isinstance(setup.net[0], nn.Dropout)
+    for batches in (setup.train, setup.val):
+        assert next(batches.epoch(0))[0].shape[1:] == (9216,)
 
 
 @pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
 def test_features_that_change_are_computed_anew(
     change: dict[str, str], generated: DataSet, packs: PackStore
 ) -> None:
-    parts = prepare(FROZEN.but(**change), generated, packs)
-    assert next(parts.train.draw(0))[0].shape[1:] == (3, 224, 224)
+    setup = build_setup(FROZEN.but(**change), generated, packs)
+    assert next(setup.train.epoch(0))[0].shape[1:] == (3, 224, 224)
 
 
 def test_kept_features_change_no_result(
     generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = prepare(FROZEN, generated, packs)
+    kept = build_setup(FROZEN, generated, packs)
     found = losses(kept, 6)
     monkeypatch.setattr("caltech_exp.training.fast.can_cache_features", lambda _trunk, _config: False)
-    anew = prepare(FROZEN, generated, packs)
-    assert next(anew.train.draw(0))[0].shape[1:] == (3, 224, 224)
-    anew = prepare(FROZEN, generated, packs)
+    anew = build_setup(FROZEN, generated, packs)
+    assert next(anew.train.epoch(0))[0].shape[1:] == (3, 224, 224)
+    anew = build_setup(FROZEN, generated, packs)
     assert found == pytest.approx(losses(anew, 6), rel=1e-5)
     for ours, theirs in ((kept.val, anew.val), (kept.test, anew.test)):
         one, other = evaluate(kept, ours), evaluate(anew, theirs)
@@ -167,7 +165,7 @@ def test_frozen_parameters_get_no_gradient(
         return net, initial
 
     monkeypatch.setattr("caltech_exp.training.fast.build_with_weights", keep)
-    losses(prepare(FP32.but(model=model, freeze=freeze, max_images=16), generated, packs), 1)
+    losses(build_setup(FP32.but(model=model, freeze=freeze, max_images=16), generated, packs), 1)
     (net,) = nets
     for name, parameter in net.named_parameters():
         frozen = name.startswith(("classifier.", "fc.")) == of_classifier
@@ -175,8 +173,8 @@ def test_frozen_parameters_get_no_gradient(
 
 
 def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackStore, cuda: torch.device) -> None:
-    here = losses(prepare(FP32, generated, packs), 1)
-    assert losses(prepare(FP32, generated, packs, device=cuda), 1) == pytest.approx(here, rel=1e-4)
+    here = losses(build_setup(FP32, generated, packs), 1)
+    assert losses(build_setup(FP32, generated, packs, device=cuda), 1) == pytest.approx(here, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +193,7 @@ def test_a_run_on_a_gpu(
     model: str, augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     config = FP32.but(model=model, augment=augment, precision="bf16", epochs=2, lr=1e-3)
-    trained = train(config, 0, generated, cuda, packs, lambda _epoch, _rate: None)
+    trained = train(config, 0, generated, cuda, packs)
     assert not trained.diverged
     assert trained.epochs[-1].train_loss == pytest.approx(4.6, abs=1)
 
@@ -204,14 +202,14 @@ def test_a_run_on_a_gpu(
 def test_an_epoch_on_a_gpu_never_waits_for_it(
     augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
-    parts = prepare(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
-    epoch = len(list(parts.train.draw(0)))
-    warm = losses(parts, epoch)
+    setup = build_setup(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
+    epoch = len(list(setup.train.epoch(0)))
+    warm = losses(setup, epoch)
     assert len(warm) == epoch
-    parts.net.train()
+    setup.net.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for batch in parts.train.draw(0):
-            train_step(parts, batch)
+        for batch in setup.train.epoch(0):
+            train_step(setup, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -12,7 +12,7 @@ from torchvision.models import alexnet
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import SIDE
-from caltech_exp.training.device import POOL, arithmetic, input_type, require_fp32, send
+from caltech_exp.training.device import POOL_WARNING, autocast, input_type, require_fp32, to_device_async
 from tests.conftest import CHECKOUT
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -28,7 +28,7 @@ def old_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("config", "dtype"), [(BF16, torch.bfloat16), (FP32, torch.float32)])
 def test_layers_compute_in_the_precision_asked_for(config: RunConfig, dtype: torch.dtype) -> None:
-    with arithmetic(config, CPU)():
+    with autocast(config, CPU)():
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
     assert input_type(config) == dtype
 
@@ -36,12 +36,12 @@ def test_layers_compute_in_the_precision_asked_for(config: RunConfig, dtype: tor
 @pytest.mark.usefixtures("old_gpu")
 def test_a_gpu_without_bf16_is_refused_with_the_way_out() -> None:
     with pytest.raises(UserError, match="GPU Tesla P100 does not compute in bf16; submit with precision=fp32"):
-        arithmetic(BF16, GPU)
+        autocast(BF16, GPU)
 
 
 @pytest.mark.usefixtures("old_gpu")
 def test_a_gpu_without_bf16_computes_in_fp32() -> None:
-    with arithmetic(FP32, GPU)():
+    with autocast(FP32, GPU)():
         assert not torch.is_autocast_enabled("cuda")
 
 
@@ -116,7 +116,7 @@ def test_a_gpu_tells_of_a_pool_that_is_not_alexnets(model: str, told: bool) -> N
     done = subprocess.run(
         [sys.executable, "-c", POOLED, model], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    assert (POOL in done.stderr) == told
+    assert (POOL_WARNING in done.stderr) == told
 
 
 @pytest.mark.parametrize("config", [FP32, RunConfig(engine="reference")], ids=lambda config: config.engine)
@@ -140,8 +140,8 @@ def test_what_the_override_cannot_change_is_not_refused(
 
 def test_what_is_on_the_cpu_already_is_not_copied() -> None:
     tensor = torch.arange(3)
-    assert send(tensor, CPU) is tensor
+    assert to_device_async(tensor, CPU) is tensor
 
 
 def test_what_is_sent_to_a_gpu_arrives(cuda: torch.device) -> None:
-    assert send(torch.arange(3), cuda).tolist() == [0, 1, 2]
+    assert to_device_async(torch.arange(3), cuda).tolist() == [0, 1, 2]

@@ -26,8 +26,8 @@ from caltech_exp.training.augment.ops import (
     flip_vertically,
     grayscale,
 )
-from caltech_exp.training.device import input_type, send
-from caltech_exp.training.fast import CHUNK, kept, normalization
+from caltech_exp.training.device import input_type, to_device_async
+from caltech_exp.training.fast import CHUNK, cached_features, normalization
 
 GPU = torch.device("cuda")
 COUNT = CUDA_IMAGES + 8
@@ -57,7 +57,7 @@ def test_crops_are_taken_on_the_gpu(fake_gpu: FakeGpu) -> None:
     heights, widths = torch.randint(200, 300, (2, COUNT)).unbind()
     ends = (heights * widths).cumsum(0)
     sizes, pixels_of_all = (ends - heights * widths, heights, widths), int(ends[-1])
-    corners, samples = ops.crop_corners(heights, widths), torch.arange(COUNT)
+    corners, samples = ops.draw_crop_corners(heights, widths), torch.arange(COUNT)
     with fake_gpu():
         store = PixelBuffer(torch.empty(pixels_of_all, 3, dtype=torch.uint8, device=GPU), *sizes)
         crops = crop(store, samples, *corners)
@@ -79,7 +79,7 @@ def test_chosen_images_change_on_the_gpu(change: Callable[[Tensor, Tensor], Tens
 
 
 def test_images_are_distorted_and_turned_on_the_gpu(fake_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, corners, angles = torch.arange(COUNT), ops.perspective_corners(COUNT), ops.angles(COUNT)
+    chosen, corners, angles = torch.arange(COUNT), ops.draw_perspective_corners(COUNT), ops.draw_angles(COUNT)
     solved = geometry.coefficients(corners)  # on the CPU, where a fake solver does not know its result's shape
     monkeypatch.setattr(geometry, "coefficients", lambda _corners: solved)
     with fake_gpu():
@@ -124,13 +124,15 @@ def test_the_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
         with GPU:
             net = build(config)
         outputs = net(normalization(statistics(config), GPU, input_type(config))(pixels()))
-        loss = torch.nn.functional.cross_entropy(outputs, send(torch.arange(COUNT), GPU))
+        loss = torch.nn.functional.cross_entropy(outputs, to_device_async(torch.arange(COUNT), GPU))
     assert loss.device.type == "cuda"
 
 
 def test_features_are_kept_on_the_gpu(fake_gpu: FakeGpu) -> None:
     with fake_gpu():
-        features = kept(lambda index: send(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, 5, GPU)
+        features = cached_features(
+            lambda index: to_device_async(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, 5, GPU
+        )
         batch = features(torch.arange(5))
     assert batch.device.type == "cuda"
     assert batch.shape == (5, 7)

@@ -24,15 +24,15 @@ def data(stand_in: Path) -> DataSet:
 def test_training_drops_the_incomplete_batch_and_shuffles(data: DataSet) -> None:
     set_seed(0)
     train, val, _ = loaders(CONFIG, data, CPU)
-    first, second = (torch.cat([labels for _, labels in train.draw(0)]) for _ in range(2))
+    first, second = (torch.cat([labels for _, labels in train.epoch(0)]) for _ in range(2))
     assert len(first) == 16
     assert not torch.equal(first, second)
-    assert sum(len(labels) for _, labels in val.draw(0)) == 20
+    assert sum(len(labels) for _, labels in val.epoch(0)) == 20
 
 
 def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
     _, val, _ = loaders(CONFIG, data, CPU)
-    images, labels = next(val.draw(0))
+    images, labels = next(val.epoch(0))
     sample = data.val[0]
     with Image.open(data.root / IMAGES / sample.path) as image:
         expected = eval_transform(RunConfig())(image.convert("RGB"))

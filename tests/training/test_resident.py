@@ -8,7 +8,7 @@ import torch
 from caltech_exp.data.pack_format import split_contents
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
-from caltech_exp.training.fast import Images, resident_images, training_layout
+from caltech_exp.training.fast import DeviceImages, device_images, training_layout
 
 CPU = torch.device("cpu")
 
@@ -19,8 +19,8 @@ def data(stand_in: Path) -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def images(data: DataSet, packs: PackStore) -> Images:
-    return resident_images(packs, split_contents(data, "train", 64, "center"), CPU)
+def images(data: DataSet, packs: PackStore) -> DeviceImages:
+    return device_images(packs, split_contents(data, "train", 64, "center"), CPU)
 
 
 def mapped_bytes(file: Path) -> int:
@@ -32,13 +32,13 @@ def mapped_bytes(file: Path) -> int:
     raise AssertionError(f"{file} is not mapped")
 
 
-def test_labels_are_those_of_the_images(images: Images, data: DataSet) -> None:
+def test_labels_are_those_of_the_images(images: DeviceImages, data: DataSet) -> None:
     index = torch.tensor([63, 0, 7])
     chosen = [data.train[i * len(data.train) // 64].label for i in index.tolist()]
     assert images.labels_of(index).tolist() == chosen
 
 
-def test_a_batch_holds_the_images_asked_for_in_their_order(images: Images) -> None:
+def test_a_batch_holds_the_images_asked_for_in_their_order(images: DeviceImages) -> None:
     batch = images.batch(torch.tensor([5, 2, 5]))
     assert batch.shape == (3, 224, 224, 3)
     assert torch.equal(batch[0], batch[2])
@@ -47,19 +47,19 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(images: Images) -> No
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
 def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackStore) -> None:
-    images = resident_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
-    before = images.packed.pixels.clone()
+    images = device_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
+    before = images.buffer.pixels.clone()
     for _ in range(3):
         images.batch(torch.arange(8), augment)
-    assert torch.equal(images.packed.pixels, before)
+    assert torch.equal(images.buffer.pixels, before)
 
 
 @pytest.mark.parametrize("augment", ["none", "crop"])
 def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackStore) -> None:
-    images = resident_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
+    images = device_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
     for index in torch.randperm(64).view(8, 8):
         images.batch(index, augment)
     # What the last batch touched, and what the kernel maps around it.
-    assert mapped_bytes(images.pack.path) < images.packed.pixels.numel() / 2
-    images.packed.pixels.sum()
-    assert mapped_bytes(images.pack.path) > 0.9 * images.packed.pixels.numel()
+    assert mapped_bytes(images.pack.path) < images.buffer.pixels.numel() / 2
+    images.buffer.pixels.sum()
+    assert mapped_bytes(images.pack.path) > 0.9 * images.buffer.pixels.numel()

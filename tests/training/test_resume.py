@@ -1,4 +1,4 @@
-"""A run broken off anywhere and gone on from its checkpoint ends as one that nobody disturbed, to the last bit."""
+"""A run that is interrupted anywhere and resumed gives the result of an undisturbed run, to the last bit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
-from caltech_exp.training.loop import Trained, nothing, train
+from caltech_exp.training.loop import OnStep, TrainingResult, train
 from tests.tools.engines import CPU, PRECISION, TINY
 
 SHORT = RunConfig(
@@ -21,7 +21,7 @@ REFERENCE = SHORT.but(engine="reference")
 CASES = [
     pytest.param(SHORT.but(model="resnet18"), id="fast"),
     pytest.param(SHORT.but(precision="fp32", freeze="fc", augment="none"), id="fast, frozen classifier"),
-    pytest.param(SHORT.but(model="alexnet", freeze="conv", augment="none", step_size=20), id="kept features"),
+    pytest.param(SHORT.but(model="alexnet", freeze="conv", augment="none", step_size=20), id="cached features"),
     pytest.param(REFERENCE, id="reference"),
     pytest.param(REFERENCE.but(workers=2), id="reference, two workers"),
 ]
@@ -40,14 +40,14 @@ def start(
     config: RunConfig,
     data: DataSet,
     packs: PackStore,
-    between: Callable[[Callable[[], dict[str, Any]]], None] = nothing,
+    on_step: OnStep = lambda _state_dict: None,
     saved: dict[str, Any] | None = None,
     device: torch.device = CPU,
-) -> Trained:
-    return train(config, 3, data, device, packs, lambda _epoch, _rate: None, between, saved)
+) -> TrainingResult:
+    return train(config, 3, data, device, packs, on_step=on_step, saved=saved)
 
 
-def numbers(trained: Trained) -> dict[str, Any]:
+def numbers(trained: TrainingResult) -> dict[str, Any]:
     """What must not differ: all but times and memory."""
     assert trained.val_confusion is not None
     assert trained.test_confusion is not None
@@ -59,20 +59,20 @@ def numbers(trained: Trained) -> dict[str, Any]:
     }
 
 
-def broken_off(path: Path, after: int) -> Callable[[Callable[[], dict[str, Any]]], None]:
-    """Saves and breaks off at the call number `after` (from 0)."""
+def broken_off(path: Path, after: int) -> OnStep:
+    """Save and break off at the call number `after` (from 0)."""
     calls = iter(range(after + 1))
 
-    def between(snapshot: Callable[[], dict[str, Any]]) -> None:
+    def on_step(state_dict: Callable[[], dict[str, Any]]) -> None:
         if next(calls) == after:
-            write_checkpoint(path, snapshot())
+            write_checkpoint(path, state_dict())
             raise Broken
 
-    return between
+    return on_step
 
 
 @pytest.mark.parametrize("config", CASES)
-def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
+def test_a_run_resumes_anywhere(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     calls: list[object] = []
     whole = numbers(start(config, data, packs, calls.append))
     # Two steps and the validation in each of two epochs, then the test set.
@@ -85,10 +85,10 @@ def test_a_run_goes_on_from_anywhere(config: RunConfig, data: DataSet, packs: Pa
         saved = read_checkpoint(path)
         assert isinstance(saved, dict)
         torch.rand(100)  # another process: other random states
-        assert numbers(start(config, data, packs, nothing, saved)) == whole, f"broken off at {stop}"
+        assert numbers(start(config, data, packs, saved=saved)) == whole, f"broken off at {stop}"
 
 
-def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
+def test_a_run_broken_off_twice_resumes(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     whole = numbers(start(SHORT, data, packs))
     saved: dict[str, Any] = {}
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_a_run_broken_off_twice_goes_on(data: DataSet, packs: PackStore, tmp_pat
         assert isinstance(found, dict)
         saved = found
     assert len(saved["epochs"]) == 1
-    assert numbers(start(SHORT, data, packs, nothing, saved)) == whole
+    assert numbers(start(SHORT, data, packs, saved=saved)) == whole
 
 
 def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Pa
     saved = read_checkpoint(tmp_path / "c.pt")
     assert isinstance(saved, dict)
     saved["epoch_seconds"], saved["training_seconds"] = 500.0, 1000.0
-    trained = start(SHORT, data, packs, nothing, saved)
+    trained = start(SHORT, data, packs, saved=saved)
     assert trained.epochs[1].seconds > 500
     assert trained.images_per_second < 4 * 3 / 1500
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_a_run_on_a_gpu_goes_on(
+def test_a_run_on_a_gpu_resumes(
     model: str, cuda: torch.device, caltech101: Path, packs: PackStore, tmp_path: Path
 ) -> None:
     data = read_data_set(caltech101)
@@ -123,4 +123,4 @@ def test_a_run_on_a_gpu_goes_on(
         start(config, data, packs, broken_off(tmp_path / "c.pt", 5), device=cuda)
     saved = read_checkpoint(tmp_path / "c.pt")
     assert isinstance(saved, dict)
-    assert numbers(start(config, data, packs, nothing, saved, cuda)) == whole
+    assert numbers(start(config, data, packs, saved=saved, device=cuda)) == whole

@@ -16,10 +16,10 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import IMAGES, DataSet, Sample, read_data_set
 from caltech_exp.models.initial_weights import InitialWeights
 from caltech_exp.models.networks import build_with_weights
-from caltech_exp.training.engine import Batch, Batches, Parts
+from caltech_exp.training.engine import Batch, Batches, TrainingSetup
 from caltech_exp.training.fast import EVAL_BATCH
-from caltech_exp.training.loop import Evaluation, Trained, evaluate, train, train_step
-from tests.tools.engines import CPU, PRECISION, TINY, prepare
+from caltech_exp.training.loop import Evaluation, TrainingResult, evaluate, train, train_step
+from tests.tools.engines import CPU, PRECISION, TINY, build_setup
 
 FAST = RunConfig(
     model=TINY, epochs=3, step_size=2, batch_size=8, max_images=20, workers=0, lr=0.01, precision=PRECISION
@@ -39,12 +39,12 @@ def short(request: pytest.FixtureRequest) -> RunConfig:
     return config
 
 
-def run(config: RunConfig, data: DataSet, packs: PackStore, seed: int = 0) -> Trained:
-    return train(config, seed, data, CPU, packs, lambda _epoch, _rate: None)
+def run(config: RunConfig, data: DataSet, packs: PackStore, seed: int = 0) -> TrainingResult:
+    return train(config, seed, data, CPU, packs)
 
 
 @pytest.fixture(scope="module")
-def trained(short: RunConfig, data: DataSet, packs: PackStore) -> Trained:
+def trained(short: RunConfig, data: DataSet, packs: PackStore) -> TrainingResult:
     return run(short, data, packs)
 
 
@@ -59,7 +59,7 @@ def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
         run(short, data, packs)
 
 
-def test_history_has_every_epoch_and_the_step_down(trained: Trained) -> None:
+def test_history_has_every_epoch_and_the_step_down(trained: TrainingResult) -> None:
     assert [epoch.epoch for epoch in trained.epochs] == [1, 2, 3]
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.001])
     assert trained.first_loss == pytest.approx(math.log(102), abs=0.5)
@@ -90,7 +90,7 @@ def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs:
 
 def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     config = short.but(lr=0.3, momentum=0.5, weight_decay=0.25)
-    (group,) = prepare(config, data, packs).optimizer.param_groups
+    (group,) = build_setup(config, data, packs).optimizer.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.25)
     assert (group["nesterov"], group["dampening"]) == (False, 0)
 
@@ -105,8 +105,8 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_
 ) -> None:
     losses = iter((4.0, 2.0, 1.0, 0.5))
 
-    def step(parts: Parts, batch: Batch) -> torch.Tensor:
-        train_step(parts, batch)
+    def step(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
+        train_step(setup, batch)
         return torch.tensor(next(losses))
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", step)
@@ -115,14 +115,14 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_
     assert trained.first_loss == 4.0
 
 
-def test_losses_are_computed_in_float32(trained: Trained) -> None:
+def test_losses_are_computed_in_float32(trained: TrainingResult) -> None:
     for loss in (trained.first_loss, trained.test_loss):
         assert loss is not None
         assert torch.tensor(loss).bfloat16().item() != loss
 
 
 def test_same_seed_same_result_other_seed_another(
-    short: RunConfig, trained: Trained, data: DataSet, packs: PackStore
+    short: RunConfig, trained: TrainingResult, data: DataSet, packs: PackStore
 ) -> None:
     losses = [(epoch.train_loss, epoch.val_loss) for epoch in trained.epochs]
     again = run(short, data, packs)
@@ -151,8 +151,8 @@ def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, 
 def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def infinite(parts: Parts, batches: Batches, between: Callable[[], None] | None = None) -> Evaluation:
-        return replace(evaluate(parts, batches, between), loss=math.inf)
+    def infinite(setup: TrainingSetup, batches: Batches, on_batch: Callable[[], None]) -> Evaluation:
+        return replace(evaluate(setup, batches, on_batch), loss=math.inf)
 
     monkeypatch.setattr("caltech_exp.training.loop.evaluate", infinite)
     trained = run(short, data, packs)
@@ -163,25 +163,28 @@ def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
     assert trained.test_accuracy is None
 
 
-def test_progress_is_told_before_and_after_every_epoch(short: RunConfig, data: DataSet, packs: PackStore) -> None:
-    told: list[tuple[int, float | None]] = []
-    train(short.but(epochs=2), 0, data, CPU, packs, lambda epochs, rate: told.append((len(epochs), rate)))
-    assert [epoch for epoch, _ in told] == [0, 1, 2]
-    assert told[0][1] is None
-    assert all(rate for _, rate in told[1:])
+def test_on_epoch_is_called_before_the_first_epoch_and_after_each(
+    short: RunConfig, data: DataSet, packs: PackStore
+) -> None:
+    calls: list[tuple[int, float | None]] = []
+    config = short.but(epochs=2)
+    train(config, 0, data, CPU, packs, on_epoch=lambda epochs, rate: calls.append((len(epochs), rate)))
+    assert [epoch for epoch, _ in calls] == [0, 1, 2]
+    assert calls[0][1] is None
+    assert all(rate for _, rate in calls[1:])
 
 
 def test_evaluation_counts_every_image_once(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
-    parts = prepare(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
-    images = torch.cat([images for images, _ in parts.test.draw(0)])
-    labels = torch.cat([labels for _, labels in parts.test.draw(0)])
-    parts.net.eval()
+    setup = build_setup(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
+    images = torch.cat([images for images, _ in setup.test.epoch(0)])
+    labels = torch.cat([labels for _, labels in setup.test.epoch(0)])
+    setup.net.eval()
     with torch.no_grad():
-        outputs = parts.net(images)
-    found = evaluate(parts, parts.test)
+        outputs = setup.net(images)
+    found = evaluate(setup, setup.test)
     assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
     assert found.accuracy == (outputs.argmax(1) == labels).double().mean().item()
     assert found.confusion.sum() == len(labels)

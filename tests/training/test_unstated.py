@@ -11,7 +11,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import eval_transform
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
-from tests.tools.engines import prepare
+from tests.tools.engines import build_setup
 
 SMALL = RunConfig(model="resnet18", precision="fp32", batch_size=8, max_images=20, workers=0, epochs=1)
 
@@ -35,21 +35,21 @@ def real(caltech101: Path) -> DataSet:
 )
 def test_both_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, packs: PackStore) -> None:
     config = SMALL.but(**changes)
-    ours, theirs = prepare(config, real, packs), prepare(config.but(engine="reference"), real, packs)
+    ours, theirs = build_setup(config, real, packs), build_setup(config.but(engine="reference"), real, packs)
     if "resize" in changes or "normalization" in changes:
-        (usual, _), *_ = prepare(SMALL, real, packs).val.draw(0)
-        assert not torch.equal(next(ours.val.draw(0))[0][:8], usual[:8])
+        (usual, _), *_ = build_setup(SMALL, real, packs).val.epoch(0)
+        assert not torch.equal(next(ours.val.epoch(0))[0][:8], usual[:8])
     torch.manual_seed(0)
-    drawn = list(ours.train.draw(0))
+    drawn = list(ours.train.epoch(0))
     torch.manual_seed(0)
-    expected = list(theirs.train.draw(0))
+    expected = list(theirs.train.epoch(0))
     assert [len(labels) for _, labels in drawn] == ([8, 8, 4] if "last_batch" in changes else [8, 8])
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):
         assert torch.equal(inputs, images)
         assert torch.equal(labels, classes)
     for split in ("val", "test"):
         images, expected_images = (
-            torch.cat([inputs for inputs, _ in getattr(parts, split).draw(0)]) for parts in (ours, theirs)
+            torch.cat([inputs for inputs, _ in getattr(setup, split).epoch(0)]) for setup in (ours, theirs)
         )
         assert torch.equal(images, expected_images)
 
@@ -77,5 +77,5 @@ def test_they_are_settings_of_later_versions_and_leave_ids_alone() -> None:
 
 
 def test_a_batch_larger_than_the_training_set_is_kept_too(real: DataSet, packs: PackStore) -> None:
-    parts = prepare(SMALL.but(last_batch="keep", batch_size=64), real, packs)
-    assert [len(labels) for _, labels in parts.train.draw(0)] == [20]
+    setup = build_setup(SMALL.but(last_batch="keep", batch_size=64), real, packs)
+    assert [len(labels) for _, labels in setup.train.epoch(0)] == [20]

@@ -1,4 +1,4 @@
-"""The report's augmentations: which operations, in which order, on parameters drawn for the batch."""
+"""The report's augmentations: which transforms, in which order, with parameters drawn for the batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,68 +11,62 @@ from caltech_exp.training.augment.geometry import distort_perspective, rotate
 from caltech_exp.training.augment.ops import PixelBuffer, crop, flip_horizontally, flip_vertically, grayscale
 
 Step = Callable[[Tensor], Tensor]
-"""Changes a batch, uint8 [n, SIDE, SIDE, 3], in place and returns it; draws its parameters."""
+"""Draws its parameters, changes a batch, uint8 [n, SIDE, SIDE, 3], in place and returns it."""
 
 
-def horizontal_flip(images: Tensor) -> Tensor:
-    """RandomHorizontalFlip."""
-    return flip_horizontally(images, ops.chosen(len(images), dataset.HORIZONTAL_FLIP_P))
+def random_horizontal_flip(images: Tensor) -> Tensor:
+    return flip_horizontally(images, ops.draw_hits(len(images), dataset.HORIZONTAL_FLIP_P))
 
 
-def gray(images: Tensor) -> Tensor:
-    """RandomGrayscale."""
-    return grayscale(images, ops.chosen(len(images), dataset.GRAYSCALE_P))
+def random_grayscale(images: Tensor) -> Tensor:
+    return grayscale(images, ops.draw_hits(len(images), dataset.GRAYSCALE_P))
 
 
-def perspective(images: Tensor) -> Tensor:
-    """RandomPerspective, bicubic."""
-    chosen = ops.chosen(len(images), dataset.PERSPECTIVE_P)
-    return distort_perspective(images, chosen, ops.perspective_corners(len(chosen)))
+def random_perspective(images: Tensor) -> Tensor:
+    hits = ops.draw_hits(len(images), dataset.PERSPECTIVE_P)
+    return distort_perspective(images, hits, ops.draw_perspective_corners(len(hits)))
 
 
-def rotation(images: Tensor) -> Tensor:
-    """RandomRotation, nearest pixel."""
-    return rotate(images, ops.angles(len(images)))
+def random_rotation(images: Tensor) -> Tensor:
+    return rotate(images, ops.draw_angles(len(images)))
 
 
-def vertical_flip(images: Tensor) -> Tensor:
-    """RandomVerticalFlip."""
-    return flip_vertically(images, ops.chosen(len(images), dataset.VERTICAL_FLIP_P))
+def random_vertical_flip(images: Tensor) -> Tensor:
+    return flip_vertically(images, ops.draw_hits(len(images), dataset.VERTICAL_FLIP_P))
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Where the crop is taken, at random or in the middle, and what follows it."""
+    """Whether images are cropped at random or at their center, and the steps after the crop."""
 
     random_crop: bool
     steps: tuple[Step, ...]
 
 
-AUGMENTATIONS = {
+AUGMENTATIONS = {  # by the setting `augment` (report, section 3, Figures 17 to 19)
     "none": Augmentation(random_crop=False, steps=()),
-    "crop": Augmentation(random_crop=True, steps=(horizontal_flip, gray)),
-    "perspective": Augmentation(random_crop=False, steps=(perspective, rotation, vertical_flip)),
-    "combined": Augmentation(random_crop=True, steps=(horizontal_flip, gray, perspective, rotation)),
+    "crop": Augmentation(random_crop=True, steps=(random_horizontal_flip, random_grayscale)),
+    "perspective": Augmentation(
+        random_crop=False, steps=(random_perspective, random_rotation, random_vertical_flip)
+    ),
+    "combined": Augmentation(
+        random_crop=True, steps=(random_horizontal_flip, random_grayscale, random_perspective, random_rotation)
+    ),
 }
-"""By the name of the `augment` setting (report, section 3, Figures 17 to 19)."""
 
 
 def crops_at_random(augment: str) -> bool:
-    """Whether a batch comes from random_crop; otherwise from the middle of the images."""
     return AUGMENTATIONS[augment].random_crop
 
 
-def random_crop(packed: PixelBuffer, samples: Tensor) -> Tensor:
-    """A random crop of each sample: uint8 [n, SIDE, SIDE, 3] on the store's device (RandomCrop, edge padding).
-
-    samples: int64 [n] on the CPU, which images of the store.
-    """
-    top, left = ops.crop_corners(packed.heights[samples], packed.widths[samples])
-    return crop(packed, samples, top, left)
+def random_crop(buffer: PixelBuffer, samples: Tensor) -> Tensor:
+    """Crop the samples (int64 [n], on the CPU) at random: uint8 [n, SIDE, SIDE, 3] on the buffer's device."""
+    top, left = ops.draw_crop_corners(buffer.heights[samples], buffer.widths[samples])
+    return crop(buffer, samples, top, left)
 
 
 def distort(augment: str, images: Tensor) -> Tensor:
-    """What the augmentation does after the crop, on uint8 [n, SIDE, SIDE, 3], in place; returns the batch."""
+    """Apply the steps after the crop to uint8 [n, SIDE, SIDE, 3], in place; returns the batch."""
     for step in AUGMENTATIONS[augment].steps:
         images = step(images)
     return images

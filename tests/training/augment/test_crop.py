@@ -29,7 +29,7 @@ def test_random_crops_of_photographs(
     torch.manual_seed(0)
     packed = pack(photographs)
     samples = torch.randperm(len(photographs)).repeat(3)
-    top, left = ops.crop_corners(packed.heights[samples], packed.widths[samples])
+    top, left = ops.draw_crop_corners(packed.heights[samples], packed.widths[samples])
     crops = crop(packed, samples, top, left)
     parameters = zip(samples.tolist(), top.tolist(), left.tolist(), strict=True)
     assert torch.equal(crops, stack([reference(photographs[i], t, j) for i, t, j in parameters]))

@@ -55,20 +55,20 @@ def test_as_many_are_chosen(probability: float, transform: Callable[[Image.Image
     torch.manual_seed(0)
     image = Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8))
     theirs = sum(transform(image).tobytes() != image.tobytes() for _ in range(DRAWS))
-    ours = len(ops.chosen(DRAWS, probability))
+    ours = len(ops.draw_hits(DRAWS, probability))
     deviation = math.sqrt(2 * DRAWS * probability * (1 - probability))
     assert abs(ours - theirs) < SIGMAS * deviation
 
 
 def test_chosen_are_indices_of_the_batch() -> None:
     torch.manual_seed(0)
-    chosen = ops.chosen(1000, 0.5)
+    chosen = ops.draw_hits(1000, 0.5)
     assert chosen.dtype == torch.int64
     assert len(set(chosen.tolist())) == len(chosen)
     assert chosen[0] >= 0
     assert chosen[-1] < 1000
-    assert len(ops.chosen(1000, 0.0)) == len(ops.chosen(0, 0.5)) == 0
-    assert len(ops.chosen(1000, 1.0)) == 1000
+    assert len(ops.draw_hits(1000, 0.0)) == len(ops.draw_hits(0, 0.5)) == 0
+    assert len(ops.draw_hits(1000, 1.0)) == 1000
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_chosen_are_indices_of_the_batch() -> None:
 def test_crops_fall_everywhere_alike(height: int, width: int, tops: int, lefts: int) -> None:
     torch.manual_seed(0)
     sizes = torch.tensor([[height, width]]).expand(DRAWS, 2)
-    ours = [side.numpy() for side in ops.crop_corners(sizes[:, 0], sizes[:, 1])]
+    ours = [side.numpy() for side in ops.draw_crop_corners(sizes[:, 0], sizes[:, 1])]
     # RandomCrop pads all that is missing on both sides before it draws.
     padded = Image.new("RGB", (width + 2 * max(0, 224 - width), height + 2 * max(0, 224 - height)))
     theirs = np.array([RandomCrop.get_params(padded, (224, 224))[:2] for _ in range(DRAWS)])
@@ -91,7 +91,7 @@ def test_crops_fall_everywhere_alike(height: int, width: int, tops: int, lefts: 
 def test_each_sample_is_cropped_within_its_own_image() -> None:
     torch.manual_seed(0)
     heights, widths = torch.randint(1, 600, (2, DRAWS))
-    top, left = ops.crop_corners(heights, widths)
+    top, left = ops.draw_crop_corners(heights, widths)
     for first, sizes in ((top, heights), (left, widths)):
         highest = torch.where(sizes < 224, 224 - sizes, sizes - 224)
         assert bool(((first >= 0) & (first <= highest)).all())
@@ -103,7 +103,7 @@ def test_padding_is_all_that_is_missing_on_either_side() -> None:
 
 def test_perspective_corners_are_torchvisions() -> None:
     torch.manual_seed(0)
-    ours = ops.perspective_corners(DRAWS).numpy()
+    ours = ops.draw_perspective_corners(DRAWS).numpy()
     theirs = np.array([RandomPerspective.get_params(224, 224, DISTORTION)[1] for _ in range(DRAWS)])
     assert ours.shape == theirs.shape == (DRAWS, 4, 2)
     assert np.array_equal(ours.min(0), theirs.min(0))
@@ -117,7 +117,7 @@ def test_perspective_corners_reach_both_ends_of_their_ranges() -> None:
     torch.manual_seed(0)
     near, far = (0, 56), (167, 223)
     wanted = [[near, near], [far, near], [far, far], [near, far]]
-    corners = ops.perspective_corners(DRAWS)
+    corners = ops.draw_perspective_corners(DRAWS)
     ends = torch.stack([corners.amin(0), corners.amax(0)], 2)
     assert ends.tolist() == [[list(axis) for axis in corner] for corner in wanted]
     assert ops.image_corners().tolist() == RandomPerspective.get_params(224, 224, DISTORTION)[0]
@@ -125,13 +125,13 @@ def test_perspective_corners_reach_both_ends_of_their_ranges() -> None:
 
 def test_perspective_corners_are_independent() -> None:
     torch.manual_seed(0)
-    correlation = np.corrcoef(ops.perspective_corners(DRAWS).reshape(-1, 8).numpy().T) - np.eye(8)
+    correlation = np.corrcoef(ops.draw_perspective_corners(DRAWS).reshape(-1, 8).numpy().T) - np.eye(8)
     assert np.abs(correlation).max() < SIGMAS / math.sqrt(DRAWS)
 
 
 def test_angles_are_torchvisions() -> None:
     torch.manual_seed(0)
-    ours = ops.angles(DRAWS).numpy()
+    ours = ops.draw_angles(DRAWS).numpy()
     degrees = RandomRotation(30).degrees
     assert degrees == [-DEGREES, DEGREES]
     theirs = np.array([RandomRotation.get_params(degrees) for _ in range(DRAWS)])
@@ -144,10 +144,10 @@ def test_angles_are_torchvisions() -> None:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: ops.chosen(100, 0.5),
-        lambda: torch.cat(ops.crop_corners(torch.full((100,), 256), torch.full((100,), 400))),
-        lambda: ops.perspective_corners(100),
-        lambda: ops.angles(100),
+        lambda: ops.draw_hits(100, 0.5),
+        lambda: torch.cat(ops.draw_crop_corners(torch.full((100,), 256), torch.full((100,), 400))),
+        lambda: ops.draw_perspective_corners(100),
+        lambda: ops.draw_angles(100),
     ],
 )
 def test_a_seed_fixes_the_draws(draw: Callable[[], torch.Tensor]) -> None:

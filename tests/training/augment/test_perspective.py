@@ -30,7 +30,7 @@ def test_random_perspectives(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three
     torch.manual_seed(0)
     images, chosen = stack(squares), torch.arange(len(squares))
-    corners = ops.perspective_corners(len(squares))
+    corners = ops.draw_perspective_corners(len(squares))
     expected = [reference(*pair) for pair in zip(squares, corners.tolist(), strict=True)]
     assert torch.equal(distort_perspective(images, chosen, corners), stack(expected))
 
@@ -49,13 +49,15 @@ def test_only_the_chosen_are_moved(generated: Pictures, stack: Callable[[Picture
 
 
 def test_none_chosen(generated: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
-    moved = distort_perspective(stack(generated), torch.empty(0, dtype=torch.int64), ops.perspective_corners(0))
+    moved = distort_perspective(
+        stack(generated), torch.empty(0, dtype=torch.int64), ops.draw_perspective_corners(0)
+    )
     assert torch.equal(moved, stack(generated))
 
 
 def test_coefficients_are_torchvisions() -> None:
     torch.manual_seed(0)
-    corners = ops.perspective_corners(200)
+    corners = ops.draw_perspective_corners(200)
     start = ops.image_corners().tolist()
     expected = [functional._get_perspective_coeffs(start, end) for end in corners.tolist()]
     solved = coefficients(corners)

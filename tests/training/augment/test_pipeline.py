@@ -16,36 +16,36 @@ from caltech_exp.training.augment.ops import PixelBuffer
 
 Pictures = list[Image.Image]
 REFERENCE = {
-    "RandomHorizontalFlip": pipeline.horizontal_flip,
-    "RandomGrayscale": pipeline.gray,
-    "RandomPerspective": pipeline.perspective,
-    "RandomRotation": pipeline.rotation,
-    "RandomVerticalFlip": pipeline.vertical_flip,
+    "RandomHorizontalFlip": pipeline.random_horizontal_flip,
+    "RandomGrayscale": pipeline.random_grayscale,
+    "RandomPerspective": pipeline.random_perspective,
+    "RandomRotation": pipeline.random_rotation,
+    "RandomVerticalFlip": pipeline.random_vertical_flip,
 }
 
 
 def crop_on_pil(images: Pictures) -> Pictures:
     """Of images no smaller than the crop; padding is test_crop's."""
     heights, widths = (torch.tensor([getattr(i, side) for i in images]) for side in ("height", "width"))
-    top, left = (side.tolist() for side in ops.crop_corners(heights, widths))
+    top, left = (side.tolist() for side in ops.draw_crop_corners(heights, widths))
     return [functional.crop(i, t, j, 224, 224) for i, t, j in zip(images, top, left, strict=True)]
 
 
 def some_on_pil(images: Pictures, probability: float, transform: Callable[[Image.Image], Image.Image]) -> Pictures:
-    chosen = ops.chosen(len(images), probability).tolist()
+    chosen = ops.draw_hits(len(images), probability).tolist()
     return [transform(image) if place in chosen else image for place, image in enumerate(images)]
 
 
 def perspective_on_pil(images: Pictures) -> Pictures:
-    chosen = ops.chosen(len(images), dataset.PERSPECTIVE_P).tolist()
+    chosen = ops.draw_hits(len(images), dataset.PERSPECTIVE_P).tolist()
     start, images = ops.image_corners().tolist(), list(images)
-    for place, end in zip(chosen, ops.perspective_corners(len(chosen)).tolist(), strict=True):
+    for place, end in zip(chosen, ops.draw_perspective_corners(len(chosen)).tolist(), strict=True):
         images[place] = functional.perspective(images[place], start, end, InterpolationMode.BICUBIC, 0)
     return images
 
 
 def rotation_on_pil(images: Pictures) -> Pictures:
-    angles = ops.angles(len(images)).tolist()
+    angles = ops.draw_angles(len(images)).tolist()
     return [functional.rotate(*pair) for pair in zip(images, angles, strict=True)]
 
 

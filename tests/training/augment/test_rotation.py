@@ -22,7 +22,7 @@ def test_random_angles(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three
     torch.manual_seed(0)
     images = stack(squares)
-    angles = ops.angles(len(squares))
+    angles = ops.draw_angles(len(squares))
     rotated = rotate(images, angles)
     assert rotated is images
     expected = [functional.rotate(*pair) for pair in zip(squares, angles.tolist(), strict=True)]
@@ -38,4 +38,4 @@ def test_angles_of_note(stack: Callable[[Pictures], Tensor], angle: float, size:
 
 
 def test_an_empty_batch() -> None:
-    assert rotate(torch.empty(0, 224, 224, 3, dtype=torch.uint8), ops.angles(0)).shape == (0, 224, 224, 3)
+    assert rotate(torch.empty(0, 224, 224, 3, dtype=torch.uint8), ops.draw_angles(0)).shape == (0, 224, 224, 3)

@@ -22,11 +22,11 @@ from caltech_exp.records import read_record
 from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, acquire, lease_files, read_lease
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Epoch, Failure, Progress, read_result
 from caltech_exp.study.run_status import CHECKPOINT
-from caltech_exp.training.checkpoint import Keeper
+from caltech_exp.training.checkpoint import CheckpointManager
 from caltech_exp.training.device import choose_device
 from caltech_exp.training.failures import Interrupted, error_line
-from caltech_exp.training.loop import Trained, train
-from caltech_exp.training.run import _progress, run_one
+from caltech_exp.training.loop import OnEpoch, TrainingResult, train
+from caltech_exp.training.run import make_progress, run_one
 from tests.conftest import Disk
 from tests.tools.engines import CPU
 from tests.tools.tasks import CONFIG, ORIGIN, finish, task
@@ -57,8 +57,8 @@ def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, pac
 def test_the_best_epoch_may_be_before_the_last(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def past_its_best(*given: Any) -> Trained:
-        trained = train(*given)
+    def past_its_best(*given: Any, **callbacks: Any) -> TrainingResult:
+        trained = train(*given, **callbacks)
         accuracies = zip(trained.epochs, (0.25, 0.75, 0.5), strict=True)
         return replace(trained, epochs=tuple(e.model_copy(update={"val_accuracy": a}) for e, a in accuracies))
 
@@ -172,9 +172,9 @@ def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
         Epoch(epoch=k + 1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, seconds=seconds)
         for k, seconds in enumerate((60.0, 2.0, 2.0))
     ]
-    assert _progress(CONFIG.but(epochs=10), "r", epochs, 1.0, ORIGIN).seconds_left == 14.0
-    assert _progress(CONFIG.but(epochs=10), "r", epochs[:1], 1.0, ORIGIN).seconds_left == 540.0
-    assert _progress(CONFIG.but(epochs=10), "r", [], None, ORIGIN).seconds_left is None
+    assert make_progress(CONFIG.but(epochs=10), "r", epochs, 1.0, ORIGIN).seconds_left == 14.0
+    assert make_progress(CONFIG.but(epochs=10), "r", epochs[:1], 1.0, ORIGIN).seconds_left == 540.0
+    assert make_progress(CONFIG.but(epochs=10), "r", [], None, ORIGIN).seconds_left is None
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(
@@ -184,7 +184,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
     lease = acquire(tmp_path / run_id(CONFIG, 0), "99_0")
     assert lease is not None
     assert run_one(CONFIG, 0, task(tmp_path, data, packs)) is None
-    assert "left to job 99_0 on " in capsys.readouterr().out
+    assert "is skipped: job 99_0 on " in capsys.readouterr().out
     lease.release()
     assert finish(CONFIG, 0, task(tmp_path, data, packs)).attempts == 2
 
@@ -232,7 +232,7 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     small_disk.fill()
     with pytest.raises(OSError, match="No space left"):
         run_one(RESNET18, 1, context)
-    assert "cannot be written down" in capsys.readouterr().out
+    assert "failure cannot be recorded" in capsys.readouterr().out
     assert read_result(small_disk.path / result.run_id) == result
     small_disk.change("size=200m")
     assert finish(RESNET18, 1, context).status == "finished"
@@ -285,7 +285,7 @@ def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
 ) -> None:  # fmt: skip
     folder = tmp_path / run_id(CONFIG, 0)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         taken_by_another(folder)
         raise ValueError("of the one that slept")
 
@@ -302,11 +302,11 @@ def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
 
-    def slow(*given: Any) -> Trained:
-        trained = train(given[0], given[1], given[2], given[3], given[4], lambda *_: None)
+    def slow(*given: Any, on_epoch: OnEpoch, **_: Any) -> TrainingResult:
+        trained = train(*given)
         taken_by_another(folder)
         with pytest.raises(LeaseLostError):
-            given[5](trained.epochs, None)
+            on_epoch(trained.epochs, None)
         return trained
 
     monkeypatch.setattr("caltech_exp.training.run.train", slow)
@@ -318,13 +318,13 @@ def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
-    between = Keeper.between
+    on_step = CheckpointManager.on_step
 
-    def asleep(keeper: Keeper, snapshot: Callable[[], dict[str, Any]]) -> None:
+    def asleep(manager: CheckpointManager, state_dict: Callable[[], dict[str, Any]]) -> None:
         taken_by_another(folder)
-        between(keeper, snapshot)
+        on_step(manager, state_dict)
 
-    monkeypatch.setattr(Keeper, "between", asleep)
+    monkeypatch.setattr(CheckpointManager, "on_step", asleep)
     context = replace(task(tmp_path, read_data_set(stand_in), packs), checkpoint_seconds=0.0)
     assert run_one(CONFIG, 0, context) is None
     assert not {RESULT, FAILURE, CHECKPOINT} & {path.name for path in folder.iterdir()}
@@ -336,17 +336,17 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
     data, longer = read_data_set(stand_in), CONFIG.but(epochs=3, max_images=8)
     whole = finish(longer, 0, task(tmp_path / "undisturbed", data, packs))
     folder = tmp_path / "runs" / whole.run_id
-    note = Keeper.note
+    write_progress = CheckpointManager.write_progress
 
-    def asked(keeper: Keeper, progress: Progress) -> None:
+    def asked(manager: CheckpointManager, progress: Progress) -> None:
         lease_info = read_lease(folder)
         assert lease_info is not None
         assert lease_info.owner is not None
         if progress.epoch == 1 and lease_info.number == 1:
             (folder / REQUEST).write_text(lease_info.owner.token)
-        note(keeper, progress)
+        write_progress(manager, progress)
 
-    monkeypatch.setattr(Keeper, "note", asked)
+    monkeypatch.setattr(CheckpointManager, "write_progress", asked)
     context = task(tmp_path / "runs", data, packs)
     with pytest.raises(ReplacedError, match="Slurm has started this job again"):
         run_one(longer, 0, context)

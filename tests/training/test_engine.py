@@ -9,8 +9,8 @@ import torch
 from caltech_exp.config import RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
-from caltech_exp.training.sampling import training_indices, training_sampler
-from tests.tools.engines import prepare
+from caltech_exp.training.engine import training_indices, training_sampler
+from tests.tools.engines import build_setup
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,10 @@ def test_both_engines_see_the_same_images_in_the_same_order(
     changes: dict[str, object], real: DataSet, packs: PackStore
 ) -> None:
     config = RunConfig(model="resnet18", precision="fp32", batch_size=8, max_images=64, workers=0).but(**changes)
-    ours = prepare(config, real, packs).train
-    drawn = [batch for _ in range(2) for batch in ours.draw(0)]
-    theirs = prepare(config.but(engine="reference"), real, packs).train
-    expected = [batch for _ in range(2) for batch in theirs.draw(0)]
+    ours = build_setup(config, real, packs).train
+    drawn = [batch for _ in range(2) for batch in ours.epoch(0)]
+    theirs = build_setup(config.but(engine="reference"), real, packs).train
+    expected = [batch for _ in range(2) for batch in theirs.epoch(0)]
     assert ours.images == theirs.images
     assert len(drawn) == 2 * (ours.images // 8) > 0
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):

@@ -18,7 +18,7 @@ from caltech_exp.study.lease import read_lease
 from caltech_exp.study.results import FAILURE, RESULT, Failure, Result
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
-from caltech_exp.training.engine import Batch, Parts
+from caltech_exp.training.engine import Batch, TrainingSetup
 from caltech_exp.training.failures import Interrupted, StopRequest
 from caltech_exp.training.loop import train_step
 from caltech_exp.training.run import run_one
@@ -32,9 +32,9 @@ def stop_after(calls: int, stop_request: StopRequest, monkeypatch: pytest.Monkey
     steps = itertools.count(1)
     step = train_step
 
-    def counted(parts: Parts, batch: Batch) -> torch.Tensor:
+    def counted(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
         stop_request.requested = next(steps) >= calls
-        return step(parts, batch)
+        return step(setup, batch)
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", counted)
 
@@ -101,10 +101,10 @@ def test_requests_are_heard_from_the_first_step_on(
     heard: list[bool] = []
     steps = itertools.count(1)
 
-    def noted(parts: Parts, batch: Batch) -> torch.Tensor:
+    def noted(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
         heard.append(stop_request.listening)
         stop_request.requested = next(steps) == 3
-        return train_step(parts, batch)
+        return train_step(setup, batch)
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", noted)
     with pytest.raises(Interrupted):
