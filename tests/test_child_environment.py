@@ -12,7 +12,7 @@ import pytest
 
 from caltech_exp import provenance
 from caltech_exp.child_environment import WHERE_SLURM_IS, python_environment
-from caltech_exp.executors.sbatch import queue_array
+from caltech_exp.executors.sbatch import BatchJob, queue_array
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import CodeVersion, Snapshot, code_version
@@ -38,7 +38,8 @@ RECORD = 'env >"$0.env"; cat >"$0.input"; exit 1'
 def queue() -> None:
     folder, code = Path("logs").resolve(), CodeVersion(version="0", commit=None, dirty=None)
     profile = SlurmProfile(executor="slurm", device="cpu")
-    queue_array("n", "c", [partial(print)], folder, profile, Snapshot(folder, code, digest="0", new=False))
+    snapshot = Snapshot(folder, code, digest="0", new=False)
+    queue_array(BatchJob("n", "c", [partial(print)], folder), profile, snapshot)
 
 
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {

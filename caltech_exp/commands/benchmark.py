@@ -32,6 +32,7 @@ from caltech_exp.benchmark.records import (
 )
 from caltech_exp.cli import UserError, read_options, run_command_line, unknown, usage
 from caltech_exp.data.splits import DataSet, evenly
+from caltech_exp.executors.executor import make_executor
 from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, utc_now, write_atomically
 from caltech_exp.profiles.paths import packs_folder
 from caltech_exp.profiles.profile import (
@@ -42,6 +43,7 @@ from caltech_exp.profiles.profile import (
     take_profile_words,
 )
 from caltech_exp.provenance import code_version, library_versions
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.submission.preflight import find_data
 from caltech_exp.submission.snapshot import take_snapshot
 
@@ -275,14 +277,11 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
     """Queue the benchmark as one job that writes `out`."""
     if not options.out:
         raise UserError("a job brings its figures back in a file; add out=FILE.json")
-    from caltech_exp.executors.sbatch import (
-        check_log_folder,
-        queue_array,
-    )  # submitit is not needed to measure here
+    from caltech_exp.executors.sbatch import BatchJob, queue_array  # submitit is not needed to measure here
 
     out = user_path(options.out, "out")
     logs = out.parent / f"{out.stem}-logs"
-    check_log_folder(logs)
+    make_executor(profile).check(StudyFolder(logs))
     given = {
         **_given(options),
         "data": str(data.root.resolve()),
@@ -295,7 +294,7 @@ def _queue(options: BenchmarkOptions, profile: SlurmProfile, data: DataSet) -> i
     with folder_if_it_succeeds(logs):
         make_own_folder(logs)
         snapshot = take_snapshot(logs, code_version())
-        (number,) = queue_array("benchmark", "caltech_exp benchmark", [job], logs, profile, snapshot)
+        (number,) = queue_array(BatchJob("benchmark", "caltech_exp benchmark", [job], logs), profile, snapshot)
     print(f"queued job {number}: figures in {out}, logs in {logs}")
     return 0
 

@@ -88,12 +88,14 @@ def _chosen(options: CancelOptions, study: Study, manifests: Sequence[Manifest])
 
 def _targets(runs: Path, manifests: Sequence[Manifest], chosen: set[str] | None, slurm: Slurm) -> Targets:
     """The jobs that are in a queue now: all of them, or those that train a chosen run."""
-    jobs = [job for job in study_jobs(runs, manifests, slurm) if chosen is None or chosen & set(job.runs)]
+    jobs = [
+        job for job in study_jobs(StudyFolder(runs), manifests, slurm) if chosen is None or chosen & set(job.runs)
+    ]
     own = [job for job in jobs if job.manifest.is_own]
     whole = [job for job in own if chosen is None or chosen.issuperset(job.runs)]
     return Targets(
         jobs=tuple(whole),
-        orphaned=tuple(m for m in manifests if chosen is None and m.is_own and is_orphaned(runs, m)),
+        orphaned=tuple(m for m in manifests if chosen is None and m.is_own and is_orphaned(StudyFolder(runs), m)),
         shared=tuple(job for job in own if job not in whole),
         others=tuple(job for job in jobs if not job.manifest.is_own),
     )
@@ -120,7 +122,9 @@ def _print_targets(targets: Targets, runs: Path, verb: str = "would end") -> Non
 def _end(targets: Targets, runs: Path, slurm: Slurm) -> None:
     """Cancel them and print it. Raises UserError if Slurm does not do so, OSError if the study is read-only."""
     remaining = [
-        job for executor in all_executors(slurm) for job in executor.cancel(runs, targets.jobs, END_SECONDS)
+        job
+        for executor in all_executors(slurm)
+        for job in executor.cancel(StudyFolder(runs), targets.jobs, END_SECONDS)
     ]
     for manifest in targets.orphaned:
         end_orphans(runs / SUBMISSIONS / manifest.id)

@@ -17,7 +17,6 @@ from caltech_exp.monitoring.report_job import wait_for_report
 from caltech_exp.monitoring.run_states import advice, bad_nodes, states_of
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile
-from caltech_exp.provenance import code_version
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, expand
@@ -85,14 +84,14 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     try:
         if request.report:
             check_report_folder(request.report)
-        executor.check()
+        executor.check(StudyFolder(runs))
         data = find_data(request.options.data, profile)
         images = len(data.train_val)
         check_data([run.config for run in open_runs], data, request.settings)
         StudyFolder(runs).require_same(request.settings, describe_data(data), request.file)
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = executor.can_chain_jobs and _may_be_made(packs, manifests)
-        jobs = study_jobs(runs, manifests, executor.slurm) if making else []
+        jobs = study_jobs(StudyFolder(runs), manifests, executor.slurm) if making else []
         submission = with_packs(submission, packs, packs_on_their_way(jobs, executor))
     except UserError as error:
         problems.append(str(error))
@@ -127,7 +126,7 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     # First what tells the most in the least time; nothing is written until all of it holds.
     if request.report:
         check_report_folder(request.report)
-    executor.check()
+    executor.check(StudyFolder(runs))
     data = find_data(request.options.data, profile)
     study_data = describe_data(data)
     StudyFolder(runs).require_same(request.settings, study_data, request.file)
@@ -171,11 +170,11 @@ def _queue(
     most_tasks: int | None,
 ) -> Manifest | None:
     """Queue what is still open once the study's lock is held; None if nothing is."""
-    from caltech_exp.submission.launch import submit
+    from caltech_exp.submission.launch import launch
     from caltech_exp.submission.recovery import adopt  # submitit is not needed to plan
 
     executor = make_executor(profile)
-    code, study_data, report = code_version(), describe_data(data), request.report
+    study_data, report = describe_data(data), request.report
     with StudyFolder(runs).lock():
         StudyFolder(runs).require_same(request.settings, study_data, request.file)
         past, slurm = past_runs(runs, study_data.fingerprint), executor.slurm
@@ -188,14 +187,14 @@ def _queue(
         in_queue = any(state.state == "queued" for state in states.values())
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = executor.can_chain_jobs and _may_be_made(packs, manifests)
-        jobs = study_jobs(runs, manifests, slurm) if report or in_queue or making else []
+        jobs = study_jobs(StudyFolder(runs), manifests, slurm) if report or in_queue or making else []
         lines += release_held(jobs, runs, slurm)
         submission = Submission(request, study_data, tuple(arrays), excluded_nodes=_avoided(request, states))
         submission = with_packs(submission, packs, packs_on_their_way(jobs, executor) if making else {})
         if report:
             submission, said = with_report(submission, report, runs, manifests, jobs, executor)
             lines += said
-        manifest = submit(submission, request, profile, runs, study_data, code) if submission else None
+        manifest = launch(submission, StudyFolder(runs), executor) if submission else None
         if submission.report:
             lines += end_replaced(submission.report, runs, manifests, jobs, slurm)
     print(summary(plan, states))

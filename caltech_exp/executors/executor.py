@@ -1,14 +1,21 @@
 """Where jobs run: on Slurm or in a queue on this machine. Only the executors know which of the two it is."""
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm
 from caltech_exp.profiles.profile import LocalProfile, Profile, SlurmProfile
+from caltech_exp.provenance import Snapshot
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SinglePart, SubmittedTask
 from caltech_exp.study.plan import PlannedRun
+
+Task = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -29,76 +36,181 @@ class StudyJob:
     runs: tuple[str, ...] = ()
 
 
-class Executor(Protocol):
-    """A queue, and a profile that says how jobs are submitted to it."""
+@dataclass(frozen=True)
+class SubmissionJobs:
+    """The jobs of one submission, whose names and runs are in its manifest.
+
+    arrays          the tasks of each array
+    preparation     decodes images before the arrays start
+    aggregation     writes the report after the arrays
+    pack_jobs       ids of jobs in the queue that the arrays wait for too
+    dependencies    what the report waits for too, as Executor.dependencies gives it
+    excluded_nodes  nodes that the arrays avoid
+    """
+
+    arrays: tuple[tuple[Task, ...], ...] = ()
+    preparation: Task | None = None
+    aggregation: Task | None = None
+    pack_jobs: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    excluded_nodes: tuple[str, ...] = ()
+
+
+class SubmissionRecord:
+    """The manifest on disk of a submission that is being queued.
+
+    A part is recorded before its jobs are queued, so that whoever finds the jobs can tell what they are. What is
+    not recorded was never submitted.
+
+    planned   the whole manifest
+    manifest  what is queued of it, and what is just being queued
+    """
+
+    def __init__(self, folder: StudyFolder, planned: Manifest) -> None:
+        self.folder = folder
+        self.planned = planned
+        self.manifest = planned.model_copy(update={"tasks": (), "preparation": None, "aggregation": None})
 
     @property
-    def name(self) -> Literal["slurm", "local"]:
-        """As `executor` in profiles and manifests."""
+    def path(self) -> Path:
+        """The folder of the submission."""
+        return self.folder.submission(self.planned.id)
 
     @property
-    def place(self) -> str:
-        """Where its jobs run, in words: `on Slurm`."""
+    def has_runs_or_report(self) -> bool:
+        return bool(self.manifest.tasks or self.manifest.aggregation)
 
-    @property
-    def profile(self) -> Profile: ...
+    @contextlib.contextmanager
+    def queueing(self, *parts: int | SinglePart) -> Iterator[None]:
+        """Record these parts, an array by its number, while the block queues them and calls `set_jobs`.
+
+        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` is without the parts, but not
+        the file: jobs may be queued all the same.
+        """
+        before = self.manifest
+        tasks = [task for task in self.planned.tasks if task.array in parts]
+        singles = {str(part): self.planned.single(part) for part in parts if not isinstance(part, int)}
+        recorded = before.model_copy(update={"tasks": (*before.tasks, *tasks), **singles})
+        self.folder.write_manifest(recorded)
+        with _ignored_signals():
+            self.manifest = recorded
+            try:
+                yield
+            except BaseException:
+                self.manifest = before
+                raise
+            if self.manifest != recorded:
+                self.folder.write_manifest(self.manifest)
+
+    def set_jobs(self, part: int | SinglePart, ids: Sequence[str]) -> None:
+        """The ids of the jobs of a part, in order; no ids if its job was not queued."""
+        if isinstance(part, int):
+            tasks = [
+                task.model_copy(update={"job": ids[task.index]}) if task.array == part else task
+                for task in self.manifest.tasks
+            ]
+            self.manifest = self.manifest.model_copy(update={"tasks": tuple(tasks)})
+        elif single := self.manifest.single(part):
+            job = single.model_copy(update={"job": ids[0]}) if ids else None
+            self.manifest = self.manifest.model_copy(update={part: job})
+
+
+@contextlib.contextmanager
+def _ignored_signals() -> Iterator[None]:
+    """Ignore Ctrl-C, a closed terminal and SIGTERM."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+class Executor(ABC):
+    """A queue, and a profile that says how jobs are submitted to it.
+
+    name                 as in profiles and manifests
+    place                where its jobs run, in words
+    has_slots_per_array  whether `slots` tasks run of each array, or of all submissions together
+    can_chain_jobs       whether a task can wait for a job of an earlier submission
+    queue_process        what the files of the process that starts its tasks are called; empty if there is none
+    """
+
+    profile: Profile
+    name: ClassVar[Literal["slurm", "local"]]
+    place: ClassVar[str]
+    has_slots_per_array: ClassVar[bool] = False
+    can_chain_jobs: ClassVar[bool] = False
+    queue_process: ClassVar[str] = ""
 
     @property
     def slurm(self) -> Slurm:
         """The Slurm commands; a study on this machine may have jobs on a cluster too."""
+        return Slurm(self.profile.command_timeout_seconds)
 
     @property
     def slots(self) -> int:
-        """How many tasks run at a time: of each array on Slurm, of all submissions together on this machine."""
+        """How many tasks run at a time."""
+        return self.profile.slots
 
     @property
-    def has_slots_per_array(self) -> bool: ...
+    def poll_seconds(self) -> float:
+        return self.profile.poll_seconds
 
     @property
-    def can_chain_jobs(self) -> bool:
-        """Whether a task can wait for a job of an earlier submission."""
+    def device_type(self) -> Literal["cuda", "cpu"]:
+        return self.profile.device_type
 
     @property
-    def poll_seconds(self) -> float: ...
+    def gpus_per_task(self) -> int:
+        return 1
 
     @property
-    def device_type(self) -> Literal["cuda", "cpu"]: ...
-
-    @property
-    def gpus_per_task(self) -> int: ...
-
-    @property
-    def time_limit_seconds(self) -> float | None: ...
+    def time_limit_seconds(self) -> float | None:
+        return None
 
     @property
     def requeues(self) -> bool:
         """Whether a task that reaches its time limit is queued again."""
-
-    @property
-    def queue_process(self) -> str:
-        """What the files of the process that starts its tasks are called; empty if it has none of its own."""
+        return False
 
     @property
     def excluded_nodes(self) -> str:
         """The nodes that its jobs avoid, as sbatch takes them; empty for none."""
+        return ""
 
     def excluding(self, nodes: Sequence[str]) -> "Executor":
         """The same executor, whose jobs also avoid these nodes where it has nodes."""
+        return self
 
-    def check(self) -> None:
-        """Raise UserError if this machine lacks what the profile needs."""
+    def check(self, folder: StudyFolder) -> None:
+        """Raise UserError if jobs of a study in this folder could not run."""
+        return
 
     def describe_environment(self) -> str:
         """A line on the options that environment variables add to those of the profile; empty for none."""
+        return ""
 
     def emulates_bf16(self) -> bool:
         """Whether its tasks are known to compute in bf16 only by slow emulation."""
+        return False
 
     def max_tasks(self) -> int | None:
         """The most tasks an array may have; None for no limit."""
+        return None
 
+    @abstractmethod
+    def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
+        """Queue the jobs and record them.
+
+        Raises UserError where that fails, for UncertainError after jobs that may be queued. Of what `record` has
+        then, runs and report are queued; a preparation without them is cancelled.
+        """
+
+    @abstractmethod
     def queued(
-        self, runs: Path, manifests: Sequence[Manifest], done: Collection[str] | None = None
+        self, folder: StudyFolder, manifests: Sequence[Manifest], done: Collection[str] | None = None
     ) -> list[StudyJob]:
         """The jobs of its manifests that are in the queue; other executors' manifests are skipped.
 
@@ -106,21 +218,26 @@ class Executor(Protocol):
               that they wait for. Slurm is not asked if it was given no such run.
         """
 
+    @abstractmethod
     def ended(
-        self, runs: Path, tasks: Collection[tuple[Manifest, SubmittedTask]]
+        self, folder: StudyFolder, tasks: Collection[tuple[Manifest, SubmittedTask]]
     ) -> dict[tuple[str, str], EndedJob]:
         """(submission, job id) -> how the job ended, for the tasks of which that is known."""
 
-    def submitit_id(self, runs: Path, manifest: Manifest, job: str) -> str:
+    @abstractmethod
+    def submitit_id(self, folder: StudyFolder, manifest: Manifest, job: str) -> str:
         """The id by which submitit names the files of a job; empty if the job has not begun."""
 
-    def locate(self, jobs: Sequence[StudyJob]) -> str:
-        """Where these jobs of its own are, in words: `on Slurm: 12_[0-3]`."""
-
+    @abstractmethod
     def dependencies(self, jobs: Iterable[StudyJob]) -> tuple[str, ...]:
         """What a new job has to wait for until those of the training jobs that are its own have ended."""
 
-    def cancel(self, runs: Path, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
+    @abstractmethod
+    def locate(self, jobs: Sequence[StudyJob]) -> str:
+        """Where these jobs of its own are, in words: `on Slurm: 12_[0-3]`."""
+
+    @abstractmethod
+    def cancel(self, folder: StudyFolder, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
         """Cancel its own jobs among these; those that are still there after the wait.
 
         Raises UserError if Slurm does not do so, OSError if the study cannot be written.
@@ -139,9 +256,8 @@ def executor_named(name: Literal["slurm", "local"], slurm: Slurm | None = None) 
     """The executor of a manifest, with a default profile: enough to ask and to cancel."""
     if name == "local":
         return make_executor(LocalProfile(executor=name))
-    return make_executor(
-        SlurmProfile(executor=name, device="cpu", command_timeout_seconds=(slurm or Slurm()).timeout_seconds)
-    )
+    seconds = (slurm or Slurm()).timeout_seconds
+    return make_executor(SlurmProfile(executor=name, device="cpu", command_timeout_seconds=seconds))
 
 
 def all_executors(slurm: Slurm) -> list[Executor]:
@@ -150,10 +266,10 @@ def all_executors(slurm: Slurm) -> list[Executor]:
 
 
 def study_jobs(
-    runs: Path, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str] | None = None
+    folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str] | None = None
 ) -> list[StudyJob]:
     """The jobs of the manifests in all queues, as Executor.queued gives them, the oldest submission's first."""
-    jobs = [job for executor in all_executors(slurm) for job in executor.queued(runs, manifests, done)]
+    jobs = [job for executor in all_executors(slurm) for job in executor.queued(folder, manifests, done)]
     return sorted(jobs, key=lambda job: job.manifest.id)
 
 

@@ -20,20 +20,21 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, RootModel
 
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError
-from caltech_exp.executors.executor import StudyJob, open_tasks
-from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm
+from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, open_tasks
+from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob
 from caltech_exp.files import closed_to_others, write_atomically
 from caltech_exp.machine import computes_bf16, host_name, local_gpus
 from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import Snapshot
 from caltech_exp.records import Corrupt, JobId, StrictRecord, read_record
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SinglePart, SubmittedTask
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, SingleJob, SinglePart, SubmittedTask
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
@@ -181,63 +182,46 @@ def cancelled(folder: Path) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class LocalExecutor:
+class LocalExecutor(Executor):
     """A queue on this machine for each submission."""
 
     profile: LocalProfile
-    name: ClassVar[Literal["local"]] = "local"
-    place: ClassVar[str] = "on this machine"
-    has_slots_per_array: ClassVar[bool] = False
-    can_chain_jobs: ClassVar[bool] = False
-    time_limit_seconds: ClassVar[None] = None
-    gpus_per_task: ClassVar[int] = 1
-    requeues: ClassVar[bool] = False
-    excluded_nodes: ClassVar[str] = ""
-    queue_process: ClassVar[str] = "queue"
+    name = "local"
+    place = "on this machine"
+    queue_process = "queue"
 
-    @property
-    def slurm(self) -> Slurm:
-        return Slurm(self.profile.command_timeout_seconds)
-
-    @property
-    def slots(self) -> int:
-        return self.profile.slots
-
-    @property
-    def poll_seconds(self) -> float:
-        return self.profile.poll_seconds
-
-    @property
-    def device_type(self) -> Literal["cuda", "cpu"]:
-        return self.profile.device_type
-
-    def excluding(self, nodes: Sequence[str]) -> "LocalExecutor":
-        return self
-
-    def check(self) -> None:
+    def check(self, folder: StudyFolder) -> None:
         if self.profile.device == "cuda" and not local_gpus():
             raise UserError(
                 "the profile asks for a GPU and this machine has none; use profile=local, or device: cpu in it"
             )
 
-    def describe_environment(self) -> str:
-        return ""
-
     def emulates_bf16(self) -> bool:
         return self.device_type == "cpu" and not computes_bf16()
 
-    def max_tasks(self) -> None:
-        return None
+    def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
+        tasks = [task for array in jobs.arrays for task in array]
+        queue = LocalQueue(
+            tasks={job_name(number): task for number, task in enumerate(tasks)},
+            slots=self.slots,
+            gpus=() if self.profile.device == "cpu" else local_gpus(),
+            preparation=jobs.preparation,
+            aggregation=jobs.aggregation,
+            after=tuple(record.folder.submission(submission) for submission in jobs.dependencies),
+        )
+        record.planned = _with_names(record.planned)  # before the process starts: it needs no answer to know them
+        with record.queueing(*range(len(jobs.arrays)), "preparation", "aggregation"):
+            start_queue(record.path, queue, snapshot)
 
     def queued(
-        self, runs: Path, manifests: Sequence[Manifest], done: Collection[str] | None = None
+        self, folder: StudyFolder, manifests: Sequence[Manifest], done: Collection[str] | None = None
     ) -> list[StudyJob]:
         jobs = []
         for manifest in manifests:
             tasks = open_tasks(manifest, done)
             if manifest.executor != self.name or (done is not None and not tasks):
                 continue
-            states = queued_tasks(runs / SUBMISSIONS / manifest.id)
+            states = queued_tasks(folder.submission(manifest.id))
             parts: list[tuple[str, Literal["training"] | SinglePart, tuple[str, ...]]]
             parts = [(task.job, "training", task.runs) for task in tasks]
             if done is None:
@@ -249,18 +233,18 @@ class LocalExecutor:
         return jobs
 
     def ended(
-        self, runs: Path, tasks: Collection[tuple[Manifest, SubmittedTask]]
+        self, folder: StudyFolder, tasks: Collection[tuple[Manifest, SubmittedTask]]
     ) -> dict[tuple[str, str], EndedJob]:
         own = [(manifest, task) for manifest, task in tasks if manifest.executor == self.name]
-        names = {manifest.id: cancelled(runs / SUBMISSIONS / manifest.id) for manifest, _ in own}
+        names = {manifest.id: cancelled(folder.submission(manifest.id)) for manifest, _ in own}
         return {
             (manifest.id, task.job): EndedJob(task.job, task.job, "CANCELLED", node="")
             for manifest, task in own
             if task.job in names[manifest.id]
         }
 
-    def submitit_id(self, runs: Path, manifest: Manifest, job: str) -> str:
-        return submitit_jobs(runs / SUBMISSIONS / manifest.id).get(job, "")
+    def submitit_id(self, folder: StudyFolder, manifest: Manifest, job: str) -> str:
+        return submitit_jobs(folder.submission(manifest.id)).get(job, "")
 
     def locate(self, jobs: Sequence[StudyJob]) -> str:
         return self.place
@@ -269,19 +253,29 @@ class LocalExecutor:
         own = (job for job in jobs if job.part == "training" and job.manifest.executor == self.name)
         return tuple(dict.fromkeys(job.manifest.id for job in own))
 
-    def cancel(self, runs: Path, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
+    def cancel(self, folder: StudyFolder, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
         open_jobs = [job for job in jobs if job.manifest.executor == self.name]
         submissions = {job.manifest.id: job.manifest for job in open_jobs}
         for submission in submissions:
             cancel(
-                runs / SUBMISSIONS / submission, [job.job.id for job in open_jobs if job.manifest.id == submission]
+                folder.submission(submission), [job.job.id for job in open_jobs if job.manifest.id == submission]
             )
         deadline = time.monotonic() + wait_seconds
         while open_jobs and time.monotonic() < deadline:
             time.sleep(0.2)
-            ids = {(job.manifest.id, job.job.id) for job in self.queued(runs, list(submissions.values()))}
+            ids = {(job.manifest.id, job.job.id) for job in self.queued(folder, list(submissions.values()))}
             open_jobs = [job for job in open_jobs if (job.manifest.id, job.job.id) in ids]
         return open_jobs
+
+
+def _with_names(manifest: Manifest) -> Manifest:
+    """The manifest with the names of all jobs as their ids."""
+    singles: dict[str, SingleJob | None] = {}
+    for part, name in (("preparation", PREPARATION), ("aggregation", AGGREGATION)):
+        single = manifest.preparation if part == "preparation" else manifest.aggregation
+        singles[part] = single.model_copy(update={"job": name}) if single else None
+    tasks = tuple(task.model_copy(update={"job": job_name(n)}) for n, task in enumerate(manifest.tasks))
+    return manifest.model_copy(update={"tasks": tasks, **singles})
 
 
 TASK = b"submitit.core._submit"
@@ -313,12 +307,12 @@ def has_orphans(folder: Path) -> bool:
     return any(_is_task(pid, folder) for pid in _numbers())
 
 
-def is_orphaned(runs: Path, manifest: Manifest) -> bool:
+def is_orphaned(folder: StudyFolder, manifest: Manifest) -> bool:
     """Whether tasks of a submission run on this machine although their queue process has died."""
-    folder = runs / SUBMISSIONS / manifest.id
+    path = folder.submission(manifest.id)
     if manifest.executor != LocalExecutor.name or manifest.host != host_name():
         return False
-    return not is_alive(folder) and has_orphans(folder)
+    return not is_alive(path) and has_orphans(path)
 
 
 def _numbers() -> Iterator[int]:

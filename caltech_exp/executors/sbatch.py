@@ -43,16 +43,6 @@ TIME_LIMITS = 1000
 """How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
 
 
-def check_log_folder(folder: Path) -> None:
-    """Raises UserError for a folder that sbatch cannot write logs to by its name."""
-    bad = sorted(set("%\\\n\r") & set(str(folder)))
-    if bad:
-        raise UserError(
-            f"runs folder {str(folder)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log paths; "
-            "use another name"
-        )
-
-
 _AT_THE_END = (
     "caltech_exp_keep() { caltech_exp_theirs=${3-}; }",
     'eval "caltech_exp_keep $(trap -p EXIT)"',
@@ -181,50 +171,51 @@ def _new_file(path: Path) -> Path:
     return path
 
 
-def queue_array(
-    name: str,
-    comment: str,
-    tasks: Sequence[Callable[[], None]],
-    folder: Path,
-    profile: SlurmProfile,
-    snapshot: Snapshot,
-    after: Sequence[str] = (),
-    unset: Sequence[str] = (),
-    part: int | str = 0,
-) -> list[str]:
-    """Submit the tasks as one array; the job ids, in order (`1234_0`, or `1234` for a single task).
+@dataclass(frozen=True)
+class BatchJob:
+    """A job, or an array of several tasks, for sbatch.
 
-    Name and comment are shown by squeue. By them the job is found in the queue where sbatch does not print its id,
-    now or by the next command (caltech_exp/submission/recovery.py).
-
-    snapshot  the code that the tasks run
-    after     ids of jobs and arrays that must have ended first, however they end; one unknown to Slurm has
-    unset     options of sbatch that the user's environment may not add, beside those that the profile sets
-    part      the array's number in its submission, or which single job it is; the tasks' files are named after it
-
-    Raises RefusedError if sbatch refuses the array, UncertainError if that cannot be told, and UserError if sbatch
-    cannot be called.
+    name, comment  shown by squeue; they find the job if sbatch does not print its id
+    part           the number of the array in its submission, or which single job it is; names the tasks' files
+    after          ids of jobs and arrays that must have ended first, however they end; Slurm ignores unknown ids
+    unset          sbatch options that environment variables may not add, beside those that the profile sets
     """
-    script = BatchScript(folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
-    parameters = sbatch_parameters(name, profile, after)
-    script.update_parameters(**parameters, comment=comment)
+
+    name: str
+    comment: str
+    tasks: Sequence[Callable[[], None]]
+    folder: Path
+    part: int | str = 0
+    after: Sequence[str] = ()
+    unset: Sequence[str] = ()
+
+
+def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> list[str]:
+    """Submit the tasks, which run the snapshot; their job ids in order (`1234_0`, or `1234` for a single task).
+
+    Raises RefusedError if sbatch refuses, UncertainError if jobs may be queued or not, and UserError if sbatch
+    cannot be started.
+    """
+    script = BatchScript(batch.folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
+    parameters = sbatch_parameters(batch.name, profile, batch.after)
+    script.update_parameters(**parameters, comment=batch.comment)
     # sbatch puts a variable of the environment above what the script says.
-    options = {*NEVER, *unset, *of_profile(profile)}
+    options = {*NEVER, *batch.unset, *of_profile(profile)}
     seconds = profile.command_timeout_seconds
     try:
         with closed_to_others():
-            path = script.write(tasks, part)
+            path = script.write(batch.tasks, batch.part)
             answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
     except OSError as error:
-        raise UserError(f"sbatch could not be called for the array {name}: {error}") from None
+        raise UserError(f"sbatch could not be called for the array {batch.name}: {error}") from None
     job = answer.job
     if job is None:
-        failure = _why_not(name, answer, seconds)
-        job = _find_job(name, comment, Slurm(seconds)) if isinstance(failure, UncertainError) else None
+        failure = _why_not(batch.name, answer, seconds)
+        job = _find_job(batch.name, batch.comment, Slurm(seconds)) if isinstance(failure, UncertainError) else None
         if job is None:
             raise failure
     try:
-        return script.name_files(path, part, job)
+        return script.name_files(path, batch.part, job)
     except OSError as error:
         raise UncertainError(f"job {job} is queued, but its files could not be renamed ({error})") from None
 

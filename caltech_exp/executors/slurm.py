@@ -1,15 +1,18 @@
 """The executor of Slurm, and how jobs in its queue are recognised as those of a study."""
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import ClassVar, Literal
 
-from caltech_exp.executors.executor import StudyJob, open_tasks
+from caltech_exp.cli import UserError
+from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
+from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm, grouped
-from caltech_exp.profiles.profile import SlurmProfile
-from caltech_exp.profiles.sbatch_options import variables_line
+from caltech_exp.profiles.profile import SlurmProfile, cpu_profile
+from caltech_exp.profiles.sbatch_options import OF_TRAINING, variables_line
+from caltech_exp.provenance import Snapshot
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
 
 # Accounting's name for a job in the first seconds after it was cancelled before it ran.
@@ -19,31 +22,14 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class SlurmExecutor:
+class SlurmExecutor(Executor):
     """Slurm, through submitit. Its methods raise NoAnswerError if Slurm does not answer."""
 
     profile: SlurmProfile
-    name: ClassVar[Literal["slurm"]] = "slurm"
-    place: ClassVar[str] = "on Slurm"
-    has_slots_per_array: ClassVar[bool] = True
-    can_chain_jobs: ClassVar[bool] = True
-    queue_process: ClassVar[str] = ""
-
-    @property
-    def slurm(self) -> Slurm:
-        return Slurm(self.profile.command_timeout_seconds)
-
-    @property
-    def slots(self) -> int:
-        return self.profile.slots
-
-    @property
-    def poll_seconds(self) -> float:
-        return self.profile.poll_seconds
-
-    @property
-    def device_type(self) -> Literal["cuda", "cpu"]:
-        return self.profile.device_type
+    name = "slurm"
+    place = "on Slurm"
+    has_slots_per_array = True
+    can_chain_jobs = True
 
     @property
     def gpus_per_task(self) -> int:
@@ -65,21 +51,85 @@ class SlurmExecutor:
         names = dict.fromkeys([*filter(None, [self.profile.exclude]), *nodes])
         return replace(self, profile=self.profile.model_copy(update={"exclude": ",".join(names) or None}))
 
-    def check(self) -> None:
-        pass
+    def check(self, folder: StudyFolder) -> None:
+        bad = sorted(set("%\\\n\r") & set(str(folder.path)))
+        if bad:
+            raise UserError(
+                f"runs folder {str(folder.path)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log "
+                "paths; use another name"
+            )
 
     def describe_environment(self) -> str:
         return variables_line(self.profile)
-
-    def emulates_bf16(self) -> bool:
-        return False
 
     def max_tasks(self) -> int:
         most = self.slurm.max_array_size()
         return min(most, self.profile.max_array_size or most)
 
+    def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
+        try:
+            self._submit(jobs, record, snapshot)
+        except UncertainError:
+            raise
+        except BaseException:
+            preparation = record.manifest.preparation
+            if preparation and not record.has_runs_or_report:
+                with contextlib.suppress(UserError):
+                    self.slurm.cancel([preparation.job])
+            raise
+
+    def _submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
+        """First the job that makes packs, then the arrays that wait for it, then the report after all of them."""
+        if jobs.preparation:
+            with record.queueing("preparation"):
+                try:
+                    self._queue(record, "preparation", [jobs.preparation], (), snapshot)
+                except RefusedError as error:
+                    where = "cpu_jobs in the profile says where jobs without a GPU run"
+                    print(f"{error} ({where}); the first run decodes the images")
+                    record.set_jobs("preparation", ())
+        preparation = record.manifest.preparation
+        pack_jobs = [*jobs.pack_jobs, *([preparation.job] if preparation else [])]
+        training = self.excluding(jobs.excluded_nodes)
+        for number, tasks in enumerate(jobs.arrays):
+            with record.queueing(number):
+                try:
+                    training._queue(record, number, tasks, pack_jobs, snapshot)
+                except RefusedError as error:
+                    if not jobs.excluded_nodes:
+                        raise
+                    nodes = ",".join(jobs.excluded_nodes)
+                    hint = f"nodes excluded because runs failed there: {nodes}; avoid_nodes=false uses them"
+                    raise RefusedError(f"{error}; {hint}") from None
+        if jobs.aggregation:
+            arrays = (task.job.partition("_")[0] for task in record.manifest.tasks)
+            after = tuple(dict.fromkeys((*arrays, *jobs.dependencies)))
+            with record.queueing("aggregation"):
+                self._queue(record, "aggregation", [jobs.aggregation], after, snapshot)
+
+    def _queue(
+        self,
+        record: SubmissionRecord,
+        part: int | SinglePart,
+        tasks: Sequence[Task],
+        after: Sequence[str],
+        snapshot: Snapshot,
+    ) -> None:
+        from caltech_exp.executors.sbatch import BatchJob, queue_array  # imports submitit, which planning does not
+
+        manifest, profile = record.manifest, self.profile
+        unset: tuple[str, ...] = ()
+        if isinstance(part, int):
+            name = manifest.job_names[part]
+        else:
+            single = manifest.single(part)
+            assert single
+            name, profile, unset = single.name, cpu_profile(profile), OF_TRAINING
+        job = BatchJob(name, job_comment(manifest.id, part), tasks, record.path, part, after, unset)
+        record.set_jobs(part, queue_array(job, profile, snapshot))
+
     def queued(
-        self, runs: Path, manifests: Sequence[Manifest], done: Collection[str] | None = None
+        self, folder: StudyFolder, manifests: Sequence[Manifest], done: Collection[str] | None = None
     ) -> list[StudyJob]:
         own = [manifest for manifest in manifests if manifest.executor == self.name]
         parts: tuple[SinglePart, ...] = ("preparation", "aggregation") if done is None else ("preparation",)
@@ -99,7 +149,7 @@ class SlurmExecutor:
         return jobs
 
     def ended(
-        self, runs: Path, tasks: Collection[tuple[Manifest, SubmittedTask]]
+        self, folder: StudyFolder, tasks: Collection[tuple[Manifest, SubmittedTask]]
     ) -> dict[tuple[str, str], EndedJob]:
         tasks = [(manifest, task) for manifest, task in tasks if manifest.executor == self.name]
         jobs = self.slurm.ended_jobs({task.job for _, task in tasks}) if tasks else {}
@@ -109,7 +159,7 @@ class SlurmExecutor:
             if (job := jobs.get(task.job)) and _is_of(manifest, task, job)
         }
 
-    def submitit_id(self, runs: Path, manifest: Manifest, job: str) -> str:
+    def submitit_id(self, folder: StudyFolder, manifest: Manifest, job: str) -> str:
         return job
 
     def locate(self, jobs: Sequence[StudyJob]) -> str:
@@ -119,7 +169,7 @@ class SlurmExecutor:
         own = (job for job in jobs if job.part == "training" and job.manifest.executor == self.name)
         return tuple(dict.fromkeys(job.job.array for job in own))
 
-    def cancel(self, runs: Path, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
+    def cancel(self, folder: StudyFolder, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
         ids = [job.job.id for job in jobs if job.manifest.executor == self.name]
         if ids:
             self.slurm.cancel(ids)

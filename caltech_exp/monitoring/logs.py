@@ -5,6 +5,7 @@ from pathlib import Path
 from caltech_exp.bootstrap import refusal_name
 from caltech_exp.executors.executor import executor_named
 from caltech_exp.records import HostName, JobId, StrictRecord, read_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
 
 
@@ -19,7 +20,7 @@ def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) ->
 
 
 def _submitit_job(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:
-    return executor_named(manifest.executor).submitit_id(runs, manifest, task.job)
+    return executor_named(manifest.executor).submitit_id(StudyFolder(runs), manifest, task.job)
 
 
 class Refusal(StrictRecord):

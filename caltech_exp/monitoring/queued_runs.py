@@ -7,6 +7,7 @@ from pathlib import Path
 
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.run_status import InQueue
 
@@ -48,7 +49,7 @@ def ask_queues(runs: Path, manifests: Sequence[Manifest], slurm: Slurm, done: Co
     Slurm is asked once, and only if a run it was given is not among the `done`, those with a result. Raises
     UserError if it is asked and does not answer.
     """
-    jobs = study_jobs(runs, manifests, slurm, done)
+    jobs = study_jobs(StudyFolder(runs), manifests, slurm, done)
     training = [job for job in jobs if job.part == "training"]
     preparation = [job.job for job in jobs if job.part == "preparation"]
     return Queue(

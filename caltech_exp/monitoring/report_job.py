@@ -102,7 +102,7 @@ def report_line(runs: Path, manifests: Sequence[Manifest], slurm: Slurm) -> str:
     asked = [manifest for manifest in manifests if manifest.aggregation][-1:]
     known = aggregations(runs, asked, ())
     if known and known[0].ended is None:
-        known = aggregations(runs, asked, study_jobs(runs, asked, slurm))
+        known = aggregations(runs, asked, study_jobs(StudyFolder(runs), asked, slurm))
     return one_line(_told(runs, known[0])) if known else ""
 
 
@@ -141,7 +141,7 @@ def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
         if known.ended is None and time.monotonic() - since >= poll:
             since = time.monotonic()
             try:
-                (known,) = aggregations(runs, asked, study_jobs(runs, asked, slurm))
+                (known,) = aggregations(runs, asked, study_jobs(StudyFolder(runs), asked, slurm))
             except UserError:
                 if since - answered > PATIENCE_SECONDS:
                     raise

@@ -12,6 +12,7 @@ from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.files import file_system_time
 from caltech_exp.monitoring.logs import Refusal, log_path, refusal
 from caltech_exp.monitoring.queued_runs import queued_runs
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Failure
@@ -76,7 +77,7 @@ def why_lost(
         if found[run].state == "lost" and (manifest.id, task.job) not in told
     ]
     for executor in all_executors(slurm):
-        told |= executor.ended(runs, asked)
+        told |= executor.ended(StudyFolder(runs), asked)
     for run, (manifest, task) in last.items():
         ended = told.get((manifest.id, task.job))
         if ended and ended.state in OF_A_JOB and found[run].state == "lost":

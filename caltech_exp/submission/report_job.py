@@ -9,6 +9,7 @@ from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, StudyJob, all_executors
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.submission.submission import Submission
 
@@ -51,7 +52,7 @@ def end_replaced(
     replaced = [a for a in waiting if a.manifest.is_own]
     try:
         for executor in all_executors(slurm):
-            executor.cancel(runs, [a.queued for a in replaced if a.queued])
+            executor.cancel(StudyFolder(runs), [a.queued for a in replaced if a.queued])
     except (OSError, UserError) as error:
         return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
     lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caltech_exp.executors.sbatch import check_log_folder, queue_array
+from caltech_exp.executors.executor import make_executor
+from caltech_exp.executors.sbatch import BatchJob, queue_array
 from caltech_exp.profiles.profile import SlurmProfile, cpu_profile
 from caltech_exp.profiles.sbatch_options import OF_TRAINING, variables_line
 from caltech_exp.provenance import Snapshot
+from caltech_exp.study.folder import StudyFolder
 from tests.tools.bad_inputs import TEXTS, generated
 
 SBATCH = """#!/bin/bash
@@ -125,9 +127,8 @@ def test_values_reach_sbatch_and_srun_as_they_stand(slurm: Path, tmp_path: Path,
         profile = SlurmProfile.model_validate(
             {"executor": "slurm", **values, "sbatch": {"reservation": reservation}, "srun_args": srun_args}
         )
-        assert queue_array("scratch.study", "comment x/0", [task], tmp_path / "logs", profile, code_snapshot) == [
-            "1"
-        ]
+        batch = BatchJob("scratch.study", "comment x/0", [task], tmp_path / "logs")
+        assert queue_array(batch, profile, code_snapshot) == ["1"]
         script = slurm / "script.sh"
         read_by_bash(script, tmp_path / "empty")
         given = options(script.read_text())
@@ -145,9 +146,9 @@ def test_folders_reach_sbatch_and_srun_as_they_are_called(
     name: str, slurm: Path, tmp_path: Path, code_snapshot: Snapshot
 ) -> None:
     folder = tmp_path / name
-    check_log_folder(folder)
     profile = SlurmProfile(executor="slurm", device="cpu")
-    queue_array("scratch.study", "comment", [partial(print)], folder, profile, code_snapshot)
+    make_executor(profile).check(StudyFolder(folder))
+    queue_array(BatchJob("scratch.study", "comment", [partial(print)], folder), profile, code_snapshot)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert options((slurm / "script.sh").read_text())["output"] == f"{folder}/%j_0_log.out"
     assert f"{folder}/%j_%t_log.out" in (slurm / "arguments").read_text().split("\0")
@@ -163,7 +164,7 @@ def test_a_real_sbatch_reads_what_is_written(
 ) -> None:
     """`--test-only` reads the whole script and queues nothing; whether a node is free for it is not asked here."""
     profile = SlurmProfile(executor="slurm", device="cpu", account=account)
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
+    queue_array(BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs"), profile, code_snapshot)
     real = next(
         found for folder in os.environ["PATH"].split(os.pathsep)[1:] if (found := Path(folder) / "sbatch").exists()
     )
@@ -178,7 +179,7 @@ def test_setup_and_python_are_shell(slurm: Path, tmp_path: Path, code_snapshot: 
     profile = SlurmProfile(
         executor="slurm", device="cpu", setup=["export WORD='a b'"], python='env "WORD=$WORD" python'
     )
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
+    queue_array(BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs"), profile, code_snapshot)
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "arguments").read_text().split("\0")[5:8] == ["env", "WORD=a b", "python"]
 
@@ -187,7 +188,7 @@ def test_a_tasks_variables_reach_it_although_the_site_exports_none(
     slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = SlurmProfile(executor="slurm", device="cpu", sbatch={"export": "NONE"})
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
+    queue_array(BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs"), profile, code_snapshot)
     monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")  # as sbatch sets it for the script
     read_by_bash(slurm / "script.sh", tmp_path / "empty")
     assert (slurm / "export").read_text() == "ALL"
@@ -198,7 +199,7 @@ def test_srun_is_told_how_many_cores_the_task_has(
     cores: str | None, slurm: Path, tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = SlurmProfile(executor="slurm", device="cpu", setup=["set -eu"])
-    queue_array("scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot)
+    queue_array(BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs"), profile, code_snapshot)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("SRUN_CPUS_PER_TASK", "64")  # of a job that submitted this one
     if cores:
@@ -222,14 +223,8 @@ def test_a_job_submits_others_without_its_own_variables(
         monkeypatch.setenv(name, "1")
     if not inside:
         monkeypatch.delenv("SLURM_JOB_ID")
-    queue_array(
-        "scratch.study",
-        "comment",
-        [partial(print)],
-        tmp_path / "logs",
-        SlurmProfile(executor="slurm", device="cpu"),
-        code_snapshot,
-    )
+    batch = BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs")
+    queue_array(batch, SlurmProfile(executor="slurm", device="cpu"), code_snapshot)
     seen = (slurm / "environment").read_text()
     assert "SLURM_CONF=/where/it/is" in seen
     assert not {"SBATCH_JOB_NAME", "SBATCH_DEBUG"} & {line.partition("=")[0] for line in seen.splitlines()}
@@ -241,9 +236,8 @@ def seen_by_sbatch(
     profile: SlurmProfile, slurm: Path, tmp_path: Path, code_snapshot: Snapshot, unset: tuple[str, ...] = ()
 ) -> set[str]:
     """Names of the variables in sbatch's environment that it takes options from."""
-    queue_array(
-        "scratch.study", "comment", [partial(print)], tmp_path / "logs", profile, code_snapshot, unset=unset
-    )
+    batch = BatchJob("scratch.study", "comment", [partial(print)], tmp_path / "logs", unset=unset)
+    queue_array(batch, profile, code_snapshot)
     lines = (slurm / "environment").read_text().splitlines()
     return {line.partition("=")[0] for line in lines if line.startswith("SBATCH_")}
 

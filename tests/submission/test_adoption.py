@@ -10,7 +10,7 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.executors.sbatch import queue_array
+from caltech_exp.executors.sbatch import BatchJob, queue_array
 from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import queued_runs
@@ -71,7 +71,7 @@ def unsure(tmp_path: Path, code_snapshot: Snapshot, monkeypatch: pytest.MonkeyPa
         ("aggregation", [AggregateTask(str(runs), "report", str(folder), 1)]),
     ):
         with pytest.raises(UncertainError):
-            queue_array("scratch.runs", "comment", tasks, folder, PROFILE, code_snapshot, part=part)
+            queue_array(BatchJob("scratch.runs", "comment", tasks, folder, part), PROFILE, code_snapshot)
     manifest = Manifest(
         id=NUMBER,
         executor="slurm",
