@@ -17,7 +17,7 @@ def test_a_full_disk_is_told_nothing_is_queued_and_with_room_it_goes_on(
     assert full.returncode == 2
     assert (
         full.stderr
-        == f"error: runs folder {runs} cannot be written (No space left on device); use another runs=\n"
+        == f"error: runs folder {runs} cannot be written (No space left on device); use another runs= folder\n"
     )
     assert not list(runs.glob("submissions/2*"))
     assert not (runs / "study.json").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.sbatch import Answer, call_sbatch, queue_array
+from caltech_exp.executors.sbatch import Answer, BatchJob, call_sbatch, queue_array
 from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import Snapshot
@@ -74,7 +74,8 @@ PROFILE = SlurmProfile(executor="slurm", device="cpu", command_timeout_seconds=1
 
 def queue_two(folder: Path, snapshot: Snapshot) -> list[str]:
     folder.mkdir()
-    return queue_array("scratch.runs", "comment", [partial(print)] * 2, folder, PROFILE, snapshot)
+    batch = BatchJob("scratch.runs", "comment", [partial(print)] * 2, folder)
+    return queue_array(batch, PROFILE, snapshot)
 
 
 @pytest.mark.parametrize(
