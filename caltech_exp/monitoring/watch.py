@@ -15,7 +15,7 @@ from caltech_exp.cli import EXIT_USER_ERROR, UserError
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.monitoring.queued_runs import queued_runs
 from caltech_exp.monitoring.render import as_text, at, fitted
-from caltech_exp.monitoring.report_job import PATIENCE_SECONDS
+from caltech_exp.monitoring.report_job import PATIENCE_SECONDS, pause
 from caltech_exp.monitoring.study_status import Standing
 from caltech_exp.profiles.profile import Profile
 from caltech_exp.records import read_record
@@ -26,7 +26,6 @@ from caltech_exp.study.results import FAILURE, Failure
 from caltech_exp.study.results_cache import past_runs, run_names
 from caltech_exp.study.run_status import DONE, RunState, run_state
 
-FILES_SECONDS = 2.0
 LINE_SECONDS = 30.0
 """Between two lines of progress in a log file."""
 
@@ -37,8 +36,8 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
     one, such as a damaged image, which trying again will not mend.
 
-    Files are looked at every two seconds, the queue as often as the profile says. Raises UserError if the queue
-    does not answer for a quarter of an hour.
+    Files are read at least every two seconds; the queue is asked as often as the profile says. Raises UserError if
+    the queue does not answer for a quarter of an hour.
     """
     manifests = StudyFolder(runs).manifests()
     latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
@@ -49,7 +48,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
     absent: set[str] = set()
     executor = make_executor(profile)
     poll_seconds, slurm = executor.poll_seconds, executor.slurm
-    asked = answered = time.monotonic()
+    began = asked = answered = time.monotonic()
     with run_progress(len(submitted)) as show:
         show(len(submitted) - len(waiting), 0)
         while waiting:
@@ -78,7 +77,7 @@ def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerpri
             without_result = sum(state.state not in DONE for state in ended.values())
             show(len(submitted) - len(waiting), without_result)
             if waiting:
-                time.sleep(FILES_SECONDS)
+                pause(began)
     failed = {name: state for name, state in ended.items() if state.state not in DONE}
     for name, state in failed.items():
         print(_why(name, state, runs / SUBMISSIONS / latest[name]), file=sys.stderr)

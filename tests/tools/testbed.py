@@ -23,7 +23,7 @@ def profile(folder: Path, **settings: object) -> Path:
     """A profile file for the testbed with further settings, YAML by YAML; None leaves one out."""
     base: dict[str, object] = {
         "executor": "slurm", "device": "cpu", "gpus_per_node": 1, "cpus_per_task": 1, "mem_gb": 4,
-        "command_timeout_seconds": 5, "poll_seconds": 3,
+        "command_timeout_seconds": 5, "poll_seconds": 1,
     }  # fmt: skip
     path = folder / "profile.yaml"
     lines = [f"{key}: {value}\n" for key, value in {**base, **settings}.items() if value is not None]
