@@ -183,4 +183,18 @@ def test_the_main_path_of_the_architecture_page_exists() -> None:
     assert len(steps) == 10
     for file, name in steps:
         source = (CHECKOUT / file).read_text()
+        assert bool(name) == file.endswith(".py"), f"{file} is a module, and the step names none of its functions"
         assert not name or re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), f"{file}: {name}"
+
+
+def test_every_file_that_the_docs_name_exists() -> None:
+    folders = "caltech_exp|tests|slurm|jobs|reports|docs"
+    for file in DOCS:
+        for name in re.findall(rf"`((?:{folders})/[\w./-]*[\w/])`", file.read_text()):
+            assert "NAME" in name or (CHECKOUT / name).exists(), f"{file.name}: {name}"
+
+
+def test_the_architecture_page_has_a_line_for_every_folder() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    folders = {path.parent.name for path in (CHECKOUT / "caltech_exp").glob("*/__init__.py")}
+    assert set(re.findall(r"^      (\w+)/ ", text, re.MULTILINE)) == folders
