@@ -12,16 +12,15 @@ from caltech_exp.data.pack_format import PackKey
 from caltech_exp.data.splits import DataSet, check_images
 from caltech_exp.executors.executor import Executor, JobArray, make_executor, study_jobs
 from caltech_exp.monitoring.held_jobs import release_held
-from caltech_exp.monitoring.queued_runs import packs_on_their_way
-from caltech_exp.monitoring.report_job import wait_for_report
-from caltech_exp.monitoring.run_states import advice, bad_nodes, states_of
+from caltech_exp.monitoring.queued_runs import packs_in_preparation
+from caltech_exp.monitoring.run_states import bad_nodes, describe_failures, run_states
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results_cache import past_runs
-from caltech_exp.study.run_status import DONE, RunState, remove_after_result
+from caltech_exp.study.run_status import DONE, RunStatus, remove_after_result
 from caltech_exp.submission.cost import cost_lines
 from caltech_exp.submission.preflight import (
     check_data,
@@ -69,10 +68,10 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
     most_tasks = None
     images = None
     past = past_runs(runs, None, keep=False)
-    states = {run.id: RunState("pending") for run in plan}
+    states = {run.id: RunStatus("pending") for run in plan}
     try:
         manifests = StudyFolder(runs).manifests()
-        states = states_of(plan, runs, manifests, executor.slurm, past=past)
+        states = run_states(StudyFolder(runs), plan, executor.slurm, manifests=manifests, past=past)
         most_tasks = executor.max_tasks()
     except UserError as error:
         problems.append(str(error))
@@ -92,7 +91,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = executor.can_chain_jobs and _may_be_made(packs, manifests)
         jobs = study_jobs(StudyFolder(runs), manifests, executor.slurm) if making else []
-        submission = with_packs(submission, packs, packs_on_their_way(jobs, executor))
+        submission = with_packs(submission, packs, packs_in_preparation(jobs, executor))
     except UserError as error:
         problems.append(str(error))
     try:
@@ -112,7 +111,7 @@ def dry_run(request: Request, profile: Profile, runs: Path, plan: Sequence[Plann
         *unpinned([run.config for run in plan]),
         *merged_lines(request.tables, request.settings, request.seeds),
         *slow_arithmetic([run.config for run in open_runs], executor),
-        *advice(states.values()),
+        *describe_failures(states.values()),
     ]:
         print(line)
     for problem in problems:
@@ -131,7 +130,9 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
     study_data = describe_data(data)
     StudyFolder(runs).require_same(request.settings, study_data, request.file)
     manifests, slurm = StudyFolder(runs).manifests(), executor.slurm
-    states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, explain=False)
+    states = run_states(
+        StudyFolder(runs), plan, slurm, manifests=manifests, fingerprint=study_data.fingerprint, explain=False
+    )
     open_configs = [run.config for run in _open_runs(plan, states, request)]
     check_data(open_configs, data, request.settings)
     most_tasks = executor.max_tasks()
@@ -151,11 +152,11 @@ def submit_plan(request: Request, profile: Profile, runs: Path, plan: Sequence[P
         print(f"submission {manifest.id}: logs and manifest in {runs / 'submissions' / manifest.id}")
     if not request.options.wait:
         return 0
-    from caltech_exp.monitoring.watch import wait_for
+    from caltech_exp.monitoring.watch import wait_for_report, wait_for_runs
 
     try:
-        status = wait_for(plan, runs, profile, study_data.fingerprint)
-        return wait_for_report(request.report, runs, profile) or status if request.report else status
+        status = wait_for_runs(StudyFolder(runs), plan, executor, study_data.fingerprint)
+        return wait_for_report(StudyFolder(runs), request.report, executor) or status if request.report else status
     except KeyboardInterrupt:
         print("no longer waiting; the runs go on, and the same command waits again", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -179,7 +180,9 @@ def _queue(
         StudyFolder(runs).require_same(request.settings, study_data, request.file)
         past, slurm = past_runs(runs, study_data.fingerprint), executor.slurm
         manifests, lines = adopt(runs, StudyFolder(runs).manifests(), past, slurm)
-        states = states_of(plan, runs, manifests, slurm, study_data.fingerprint, past)
+        states = run_states(
+            StudyFolder(runs), plan, slurm, manifests=manifests, fingerprint=study_data.fingerprint, past=past
+        )
         for run in plan:
             if states[run.id].state in DONE:
                 remove_after_result(runs / run.id)  # of a process that died just after its result
@@ -188,9 +191,9 @@ def _queue(
         packs = packs_of(arrays, data, packs_folder(request.options.packs, profile))
         making = executor.can_chain_jobs and _may_be_made(packs, manifests)
         jobs = study_jobs(StudyFolder(runs), manifests, slurm) if report or in_queue or making else []
-        lines += release_held(jobs, runs, slurm)
+        lines += release_held(StudyFolder(runs), jobs, slurm)
         submission = Submission(request, study_data, tuple(arrays), excluded_nodes=_avoided(request, states))
-        submission = with_packs(submission, packs, packs_on_their_way(jobs, executor) if making else {})
+        submission = with_packs(submission, packs, packs_in_preparation(jobs, executor) if making else {})
         if report:
             submission, said = with_report(submission, report, runs, manifests, jobs, executor)
             lines += said
@@ -203,7 +206,7 @@ def _queue(
         *single_lines(submission, "queued"),
         *lines,
         *cost_lines(arrays, past, profile, study_data.train_val_images),
-        *advice(states.values()),
+        *describe_failures(states.values()),
     ):
         print(line)
     return manifest
@@ -215,7 +218,7 @@ def _may_be_made(packs: Mapping[PackKey, Path], manifests: Sequence[Manifest]) -
     return any(str(file) in made for file in packs.values())
 
 
-def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunState], request: Request) -> list[PlannedRun]:
+def _open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request) -> list[PlannedRun]:
     """The runs to queue."""
     left = (*DONE, "queued", "running", "newer", *(("pending", "damaged") if request.options.retry else ()))
     # One that failed in a task that still runs may be tried again by it, should it be preempted.
@@ -228,7 +231,7 @@ def _arrays(
     return make_arrays(open_runs, runs.name, request.options.runs_per_task, most_tasks)
 
 
-def _avoided(request: Request, states: Mapping[str, RunState]) -> tuple[str, ...]:
+def _avoided(request: Request, states: Mapping[str, RunStatus]) -> tuple[str, ...]:
     """The nodes that the runs are to keep off."""
     return bad_nodes(states.values()) if request.options.avoid_nodes else ()
 

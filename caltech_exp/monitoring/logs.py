@@ -1,53 +1,91 @@
-"""Where the output of tasks lies, by submitit's names, and why a task refused to start."""
+"""The logs of tasks: where they are, their last lines, and why a task refused to start."""
 
+import os
+import stat
 from pathlib import Path
 
 from caltech_exp.bootstrap import refusal_name
+from caltech_exp.cli import one_line, shown
 from caltech_exp.executors.executor import executor_named
 from caltech_exp.records import HostName, JobId, StrictRecord, read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SingleJob, SubmittedTask
+from caltech_exp.study.manifest import Manifest, SingleJob, SubmittedTask
+
+LAST_LINES = 8
+TAIL_BYTES = 16_384
+LONGEST_LINE = 400
 
 
-def log_path(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
-    """What a task prints (`.out`; its errors lie beside it in `.err`); the file is there once the task has begun.
+def log_path(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
+    """The standard output of a task (its errors are beside it in `.err`); the file exists once the task has begun.
 
-    None where submitit's job id is not known: of a task on this machine that has not begun, or of a job whose
-    submission died before it heard of it.
+    None if submitit's job id is unknown: the task on this machine has not begun, or the submission died before
+    sbatch named its job.
     """
-    job = _submitit_job(runs, manifest, task)
-    return log_of_job(runs, manifest.id, job) if job else None
+    job = _submitit_job(folder, manifest, task)
+    return job_log(folder, manifest.id, job) if job else None
 
 
-def _submitit_job(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:
-    return executor_named(manifest.executor).submitit_id(StudyFolder(runs), manifest, task.job)
+def _submitit_job(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:
+    return executor_named(manifest.executor).submitit_id(folder, manifest, task.job)
+
+
+def job_log(folder: StudyFolder, submission: str, job: str) -> Path:
+    """The log of a job, by the id that leases and records give."""
+    return folder.submission(submission) / f"{job}_0_log.out"
 
 
 class Refusal(StrictRecord):
-    """What a process left that was to run a damaged snapshot or another user's file (bootstrap.refuse)."""
+    """The record of a task that was to run a damaged snapshot or another user's file (bootstrap.refuse)."""
 
     reason: str
     job: JobId
     host: HostName = ""
     when: str = ""
 
+    @property
+    def line(self) -> str:
+        return one_line(shown(self.reason, 500))
 
-def refusal(runs: Path, manifest: Manifest, task: SubmittedTask | SingleJob) -> Refusal | None:
+
+def read_refusal(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> Refusal | None:
     """Why the last start of a task was refused; None if it was not."""
-    job = _submitit_job(runs, manifest, task) or executor_named(manifest.executor).queue_process
+    job = _submitit_job(folder, manifest, task) or executor_named(manifest.executor).queue_process
     if not job or "/" in job:
         return None
-    found = read_record(runs / SUBMISSIONS / manifest.id / refusal_name(job), Refusal)
-    return found if isinstance(found, Refusal) else None
+    refusal = read_record(folder.submission(manifest.id) / refusal_name(job), Refusal)
+    return refusal if isinstance(refusal, Refusal) else None
 
 
-def log_of_job(runs: Path, submission: str, job: str) -> Path:
-    """The log of the job that trains or trained a run, as its lease and its records name it."""
-    return runs / SUBMISSIONS / submission / f"{job}_0_log.out"
+def last_lines(log: Path) -> list[str]:
+    """The last lines of a log and of its errors (`.err`)."""
+    return [*tail(log), *(tail(log.with_suffix(".err")) if log.suffix == ".out" else ())][-LAST_LINES:]
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a file that are not empty; none if it cannot be read.
+
+    Other users may write into a study's folder: a link there could name any file, and a pipe would never end.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return []
+            file.seek(max(0, status.st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-LAST_LINES:]
+
+
+def printable(line: str) -> str:
+    """A line of a log as it may be shown: not too long, terminal codes escaped."""
+    return one_line(shown(line.rstrip(), LONGEST_LINE))
 
 
 def shortest(path: Path) -> str:
-    """The path as it is shortest to type from where the command was given."""
+    """The path relative to the current folder where that is shorter to type."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):

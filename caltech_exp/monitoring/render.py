@@ -1,13 +1,10 @@
-"""The status of a study as a screen, as plain text, and as JSON."""
+"""The status of a study on a terminal, as plain text, and as JSON."""
 
 import json
-import os
-import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -15,362 +12,105 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from caltech_exp.cli import one_line, shown
-from caltech_exp.monitoring.logs import shortest
-from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, Standing
+from caltech_exp.cli import one_line
+from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
+from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
 from caltech_exp.study.plan import PlannedRun
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a state is drawn: its character, that of terminals without Unicode, rich's name of its colour.
+class Style:
+    """How a state is drawn; the characters tell states apart where there is no colour (NO_COLOR).
 
-    The characters tell the states apart where there is no colour (NO_COLOR).
+    ascii   the character on terminals without Unicode
+    colour  as rich names it
+    short   the heading where the whole word has no room
     """
 
-    sign: str
+    character: str
     ascii: str
-    style: str
+    colour: str
+    short: str
 
 
-LOOKS = {
-    "finished": Look("█", "#", "green"),
-    "diverged": Look("▓", "%", "yellow"),
-    "running": Look("▒", "=", "cyan"),
-    "queued": Look("░", "-", "blue"),
-    "pending": Look("·", ".", "bright_black"),
-    "failed": Look("×", "x", "bold red"),
-    "lost": Look("?", "?", "bold magenta"),
-    "damaged": Look("!", "!", "bold red"),
-    "newer": Look("^", "^", "bold yellow"),
+STYLES = {
+    "finished": Style("█", "#", "green", "done"),
+    "diverged": Style("▓", "%", "yellow", "div"),
+    "running": Style("▒", "=", "cyan", "run"),
+    "queued": Style("░", "-", "blue", "que"),
+    "pending": Style("·", ".", "bright_black", "pend"),
+    "failed": Style("×", "x", "bold red", "fail"),
+    "lost": Style("?", "?", "bold magenta", "lost"),
+    "damaged": Style("!", "!", "bold red", "dam"),
+    "newer": Style("^", "^", "bold yellow", "new"),
 }
+ALL_RUNS = "all runs, each once"
+HOW_TO_RETRY = "failed=true shows why runs have no result; submit with retry=failed retries them"
+# Runs that a screen lists one by one.
+MAX_RUNS = 20
+MAX_BAR, MAX_NAME = 40, 30
 
 
-def bar(counts: Mapping[str, int], width: int, *, ascii_only: bool) -> Text:
-    """`width` characters for the runs of a table by state, in the order of LOOKS."""
-    text = Text(no_wrap=True)
-    for state, cells in shares({state: counts.get(state, 0) for state in LOOKS}, width).items():
-        look = LOOKS[state]
-        text.append((look.ascii if ascii_only else look.sign) * cells, look.style)
-    return text
+# What text and screen say alike.
 
 
-def shares(counts: Mapping[str, int], width: int) -> dict[str, int]:
-    """`width` cells shared out by the counts: at least one for each that is not 0, as long as there are enough."""
-    total = sum(counts.values())
-    if not total:
-        return dict.fromkeys(counts, 0)
-    exact = {name: count * width / total for name, count in counts.items()}
-    cells = {name: max(int(part), min(1, counts[name])) for name, part in exact.items()}
-    while sum(cells.values()) < width:
-        name = max(exact, key=lambda name: exact[name] - cells[name])
-        cells[name] += 1
-    while sum(cells.values()) > width:
-        name = max(cells, key=lambda name: (cells[name], cells[name] - exact[name]))
-        cells[name] -= 1
-    return cells
+def shown_states(status: StudyStatus) -> list[str]:
+    """The states that occur, in the order of STYLES."""
+    return [state for state in STYLES if status.counts[state]]
 
 
-LAST_LINES = 8
-TAIL_BYTES = 16_384
-LONGEST = 400
+def is_idle(counts: Counter[str]) -> bool:
+    """Whether nothing of a table or section was submitted."""
+    return not set(counts) - {"pending"}
 
 
-def last_lines(now: Standing, run: PlannedRun) -> list[str]:
-    """Indented: of a failed run its traceback's, of a lost one its log's, and its errors' (.err) if it has any.
-
-    Whatever stands in them, a line is a line: terminal codes are escaped.
-    """
-    failure, log = now.states[run.id].failure, now.logs.get(run.id)
-    if failure:
-        lines = failure.traceback.strip().splitlines()
-    elif log:
-        lines = [*tail(log), *(tail(log.with_suffix(".err")) if log.suffix == ".out" else ())]
-    else:
-        lines = []
-    return [f"    {one_line(shown(line.rstrip(), LONGEST))}" for line in lines[-LAST_LINES:]]
-
-
-def tail(path: Path) -> list[str]:
-    """The last lines of a file that are not empty; none if it cannot be read.
-
-    Others may write into the folder of a study: a link there may name any file, and a pipe would never end.
-    """
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return []
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-LAST_LINES:]
-
-
-SHORT = {
-    "finished": "done",
-    "diverged": "div",
-    "running": "run",
-    "queued": "que",
-    "pending": "pend",
-    "failed": "fail",
-    "lost": "lost",
-    "damaged": "dam",
-    "newer": "new",
-}
-"""Headings where the whole words have no room."""
-MOST_RUNS = 20
-"""Runs in training, and runs without a result, that are listed; a screen has an end."""
-WIDEST_BAR, WIDEST_NAME = 40, 30
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Characters of the columns; a bar of 0 is left out, and `short` headings stand closer."""
-
-    name: int
-    bar: int
-    counts: int
-    short: bool
-
-
-def widths(room: int, longest_name: int, largest: int, states: list[str]) -> Widths:
-    """What fits into `room` characters, for counts up to `largest`: whole headings, short ones, then no bar."""
-    name = min(longest_name, WIDEST_NAME)
-    for short in (False, True):
-        heads = [SHORT[state] if short else state for state in states]
-        count = max(len(_number(largest, short)), *map(len, heads), 0)
-        rest = room - len(states) * (count + (1 if short else 2)) - name - 1
-        if rest >= (10 if short else 16):
-            return Widths(name, min(rest, WIDEST_BAR), count, short)
-    rest = room - len(states) * (count + 1) - 1
-    return Widths(max(6, min(name, rest - 8)), rest - name - 1 if rest - name > 6 else 0, count, True)
-
-
-def fitted(now: Standing, console: Console, *, failures: bool, notes: Sequence[Text] = ()) -> Group:
-    """The standing for the console, with as many of the single runs as its height has room for.
-
-    failures  the last lines of all runs that failed or were lost, however many
-    notes     lines to stand near the top
-    """
-    for most in (MOST_RUNS, 10, 6, 4, 2, 1):
-        whole = picture(now, console, failures=failures, most_runs=most, notes=notes)
-        if len(console.render_lines(whole, pad=False)) < console.height:
-            break
-    return whole
-
-
-def picture(
-    now: Standing, console: Console, *, failures: bool, most_runs: int, notes: Sequence[Text] = ()
-) -> Group:
-    """The same with at most `most_runs` runs in training, and as many of those without a result up to five."""
-    parts: list[RenderableType] = [_title(now), *(Text(line, "bold") for line in end_lines(now))]
-    if now.note:
-        parts.append(Text(f"at {at(now.when)} {unasked(now)}", "yellow"))
-    parts += notes
-    parts += [_table(now, console), _legend(now, console)]
-    running = now.in_state("running")
-    parts += _listed(running, most_runs, [_running(now, run, console) for run in running[:most_runs]])
-    bad = now.in_state(*LISTED)
-    most = len(bad) if failures else min(most_runs, 5)
-    parts += _listed(bad, most, [_bad(now, run, failures) for run in bad[:most]])
-    if now.in_state(*WITHOUT_RESULT) and not failures:
-        parts.append(Text("failed=true shows why runs have no result, submit.py retry=failed tries them again"))
-    return Group(*parts)
-
-
-def _title(now: Standing) -> Text:
-    done = now.counts["finished"] + now.counts["diverged"]
-    share = f"{100 * done // len(now.plan)} %" if now.plan else "no runs"
-    return Text.assemble(
-        (one_line(str(now.folder)), "bold"), f"  {done:,} of {len(now.plan):,} runs done, {share}"
-    )
-
-
-def _table(now: Standing, console: Console) -> Table:
-    """A line per section and per table of it; a section that nothing was submitted of has one line."""
-    states = [state for state in LOOKS if now.counts[state]]
-    lines: list[tuple[str, Counter[str], str]] = []
-    for section, counts in now.sections.items():
-        idle = not set(counts) - {"pending"}
-        lines.append((section, counts, "dim" if idle else "bold"))
-        of_section = [(table, each) for (name, table), each in now.tables.items() if name == section]
-        lines += [(f"  {table}", each, "") for table, each in of_section if not idle]
-    lines.append(("all runs, each once", now.counts, "bold"))
-    largest = max((now.counts[state] for state in states), default=0)
-    fit = widths(console.width, max(len(name) for name, _, _ in lines), largest, states)
-    grid = Table(box=None, padding=(0, 1 if fit.short else 2, 0, 0), pad_edge=False, show_edge=False)
-    grid.add_column("", width=fit.name, no_wrap=True, overflow="ellipsis")
-    if fit.bar:
-        grid.add_column("", width=fit.bar, no_wrap=True)
-    for state in states:
-        head = Text(SHORT[state] if fit.short else state, LOOKS[state].style)
-        grid.add_column(head, width=fit.counts, justify="right", no_wrap=True)
-    for name, counts, style in lines:
-        drawn = [bar(counts, fit.bar, ascii_only=console.options.ascii_only)] if fit.bar else []
-        numbers = [Text(_number(counts[state], fit.short) if counts[state] else "", style) for state in states]
-        grid.add_row(Text(one_line(name), style), *drawn, *numbers)
-    return grid
-
-
-def _number(count: int, short: bool) -> str:
-    return str(count) if short else f"{count:,}"
-
-
-def _legend(now: Standing, console: Console) -> Text:
-    text = Text()
-    for state, look in LOOKS.items():
-        if now.counts[state]:
-            text.append(look.ascii if console.options.ascii_only else look.sign, look.style)
-            text.append(f"{state} ", "dim")
-    return text
-
-
-def _listed(runs: list[PlannedRun], most: int, lines: list[Text]) -> list[RenderableType]:
-    """The lines, set off, and how many are not among them."""
-    if not runs:
-        return []
-    more = [Text(f"and {len(runs) - most:,} more; json=true lists all", "dim")] if len(runs) > most else []
-    return [Text(), *lines, *more]
-
-
-def _running(now: Standing, run: PlannedRun, console: Console) -> Text:
-    """`0123456789-s0 scratch.lr=1e-3  epoch 3/30, 185 images/s, ends 14:35`, and below where, and its log."""
-    state = now.states[run.id]
-    words = [f"epoch {state.progress.epoch}/{state.progress.epochs}" if state.progress else "starting"]
-    if state.progress and state.progress.images_per_second:
-        words.append(f"{state.progress.images_per_second:,.0f} images/s")
-    words.append(f"ends {clock(now, now.outlook.ends[run.id])}" if run.id in now.outlook.ends else "end not known")
-    told = ", ".join(words)
-    what = Text(one_line(run.serves[0]), no_wrap=True)
-    what.truncate(max(8, console.width - len(run.id) - len(told) - 3), overflow="ellipsis")
-    first = Text.assemble((run.id, LOOKS["running"].style), " ", what, "  ", told)
-    host = f"{one_line(state.holder.host)}, " if state.holder else ""
-    seen, log = f"{host}{state.silent_seconds or 0:.0f} s ago", _log(now, run)
-    both = f"{seen}, {log}" if log else seen
-    return Text("\n").join([first, *_indented(both if len(both) < console.width - 2 else log or seen)])
-
-
-def _bad(now: Standing, run: PlannedRun, failures: bool) -> Text:
-    """Why a run has no result, its log, and with `failures` its last lines."""
-    state = now.states[run.id]
-    why = state.failure.error if state.failure else state.detail or "no epoch done"
-    first = Text.assemble(
-        (f"{state.state} {run.id}", LOOKS[state.state].style), f" {one_line(f'{run.serves[0]}: {why}')}"
-    )
-    more = [Text(line) for line in last_lines(now, run)] if failures else []
-    return Text("\n").join([first, *_indented(_log(now, run)), *more])
-
-
-def _indented(*words: str) -> list[Text]:
-    return [Text(f"  {word}", "dim") for word in words if word]
-
-
-def _log(now: Standing, run: PlannedRun) -> str:
-    path = now.logs.get(run.id)
-    return f"log {one_line(shortest(path))}" if path else ""
-
-
-NOT_KNOWN = "not known yet; it is once a run of each network has finished an epoch"
-
-
-def as_text(now: Standing, *, failures: bool) -> str:
-    """Runs by table and state, the runs in training and without a result, the expected end.
-
-    failures  also the last lines of each run that failed or was lost
-    """
-    shown = [state for state in LOOKS if now.counts[state]]
-    rows = [
-        [f"{section}.{table}", *(counts[state] or "" for state in shown)]
-        for (section, table), counts in now.tables.items()
-        if set(counts) - {"pending"}
-    ]
-    idle = [f"{s}.{t}" for (s, t), counts in now.tables.items() if not set(counts) - {"pending"}]
-    rows.append(["all runs, each once", *(now.counts[state] for state in shown)])
-    parts = [f"study {now.folder}, {now.when:%Y-%m-%dT%H:%M:%SZ}"]
-    if now.note:
-        parts.append(unasked(now))
-    parts.append(tabulate(rows, headers=("table", *shown), disable_numparse=False))
-    if idle and len(rows) > 1:
-        parts.append(f"nothing submitted of {', '.join(idle)}")
-    running = [line_of(now, run) for run in now.in_state("running")]
-    parts += ["\n".join(running)] if running else []
-    bad = now.in_state(*WITHOUT_RESULT)
-    lines = [
-        line
-        for run in now.in_state(*LISTED)
-        for line in (line_of(now, run), *(last_lines(now, run) if failures else ()))
-    ]
-    parts += ["\n".join(lines)] if lines else []
-    parts += [*end_lines(now)]
-    if bad and not failures:
-        parts.append(f"{len(bad)} without a result: failed=true shows why, submit.py retry=failed tries again")
-    return "\n\n".join(parts)
-
-
-def line_of(now: Standing, run: PlannedRun) -> str:
-    """`failed 0123456789-s0 (scratch.lr=1e-2): <why> (log: ...)`, or the like for other states."""
-    state = now.states[run.id]
-    words = [state.detail or "no epoch done"]
-    if run.id in now.outlook.ends:
-        words.append(f"ends {clock(now, now.outlook.ends[run.id])}")
-    log = now.logs.get(run.id)
-    if log and not state.failure:  # a failure's detail names it
-        words.append(f"log: {log}")
-    return one_line(f"{state.state} {run.id} ({', '.join(run.serves)}): {', '.join(words)}")
-
-
-def end_lines(now: Standing) -> list[str]:
-    """When what is queued will have ended, what it waits for, what was not submitted.
-
-    And why the images were not decoded first, if they were not, and how the report stands.
-    """
-    lines, ahead = [], now.outlook
-    if now.open:
-        how = f"{ahead.at_once} at a time, {'as now' if now.counts['running'] else 'once they start'}"
-        end = NOT_KNOWN if ahead.left is None else f"{clock(now, ahead.left)}, in {duration(ahead.left)} ({how})"
+def end_lines(status: StudyStatus) -> list[str]:
+    """The expected end, what queued jobs wait for, what was not submitted, and how the report job stands."""
+    forecast = status.forecast
+    lines = []
+    if status.is_open:
+        end = "unknown until each network has finished one epoch"
+        if forecast.seconds_left is not None:
+            when = clock(status, status.when + timedelta(seconds=forecast.seconds_left))
+            how = f"{forecast.slots} at a time, {'as now' if status.counts['running'] else 'once they start'}"
+            end = f"{when}, in {duration(forecast.seconds_left)} ({how})"
         lines.append(f"expected end: {end}")
-    lines += waiting_lines(now)
-    if now.counts["pending"]:
-        more = f", {duration(ahead.pending)} of computing in all" if ahead.pending is not None else ""
-        lines.append(f"{now.counts['pending']:,} runs of the study were not submitted{more}")
-    if now.ignored_settings:
-        names = ", ".join(now.ignored_settings)
+    if reasons := sorted(status.queue.reasons.items(), key=lambda item: (-item[1], item[0])):
+        lines.append(one_line(f"waiting: {', '.join(f'{tasks:,} for {reason}' for reason, tasks in reasons)}"))
+    if job := status.queue.preparation:
+        does = "decodes the images, and the runs wait for it"
+        if job.state == "queued":
+            does = (
+                f"waits for {job.reason}, and the runs wait for it; if it cannot start, run `scancel {job.id}`: "
+                "the runs then decode the images themselves"
+            )
+        lines.append(one_line(f"{job.name} (job {job.id}) {does}"))
+    if status.counts["pending"]:
+        seconds = forecast.pending_seconds
+        cost = f", {duration(seconds)} of computing in all" if seconds is not None else ""
+        lines.append(f"{status.counts['pending']:,} runs of the study were not submitted{cost}")
+    if names := ", ".join(status.ignored_settings):
         lines.append(
             one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
         )
-    return [*lines, *filter(None, (now.unprepared, now.report))]
+    return [*lines, *filter(None, (status.preparation_failure, status.report))]
 
 
-def waiting_lines(now: Standing) -> list[str]:
-    """Slurm's reasons for what waits, and what keeps the job that goes before all others."""
-    lines = []
-    if now.reasons:
-        told = sorted(now.reasons.items(), key=lambda each: (-each[1], each[0]))
-        lines.append(one_line(f"waiting: {', '.join(f'{tasks:,} for {reason}' for reason, tasks in told)}"))
-    first = now.preparation
-    if first and first.state == "queued":
-        lines.append(
-            one_line(
-                f"{first.name} (job {first.id}) waits for {first.reason}, and the runs for it; if it cannot "
-                f"start, `scancel {first.id}`: the runs then decode the images themselves"
-            )
-        )
-    elif first:
-        lines.append(one_line(f"{first.name} (job {first.id}) decodes the images, and the runs wait for it"))
-    return lines
+def queue_note(status: StudyStatus) -> str:
+    return f"the queue did not answer, so queued runs may be lost: {status.note}"
 
 
-def unasked(now: Standing) -> str:
-    """A line for a standing that Slurm had no part in."""
-    return f"the queue was not asked, so queued runs may be lost ones: {now.note}"
+def log_lines(status: StudyStatus, run: PlannedRun) -> list[str]:
+    """The last lines of a failed run's traceback, or of a lost run's log, with terminal codes escaped."""
+    failure, log = status.runs[run.id].failure, status.logs.get(run.id)
+    lines = failure.traceback.strip().splitlines() if failure else last_lines(log) if log else []
+    return [printable(line) for line in lines[-LAST_LINES:]]
 
 
-def clock(now: Standing, seconds: float) -> str:
+def clock(status: StudyStatus, end: datetime) -> str:
     """`14:35` today, `2026-01-31 14:35` on another day, of this machine's clock."""
-    here = now.when.astimezone()
-    end = here + timedelta(seconds=seconds)
-    return f"{end:%H:%M}" if end.date() == here.date() else f"{end:%Y-%m-%d %H:%M}"
+    end, today = end.astimezone(), status.when.astimezone().date()
+    return f"{end:%H:%M}" if end.date() == today else f"{end:%Y-%m-%d %H:%M}"
 
 
 def duration(seconds: float) -> str:
@@ -386,59 +126,294 @@ def duration(seconds: float) -> str:
     return f"{hours // 24:,} d {hours % 24} h"
 
 
-def at(moment: datetime) -> str:
-    """The time of day of a moment, by this machine's clock."""
+def time_of_day(moment: datetime) -> str:
+    """By this machine's clock."""
     return f"{moment.astimezone():%H:%M:%S}"
 
 
-def as_json(now: Standing, *, failures: bool) -> str:
-    """One object: the folder, when it was looked at, counts by state, table and section, the end, every run.
+# Plain text.
 
-    Times are UTC in ISO 8601, lengths seconds; null is what nobody knows. `note` says why Slurm was not asked,
-    `waiting` its reasons with the tasks that wait for each, `preparation` is the job that decodes images first,
+
+def as_text(status: StudyStatus, *, failures: bool) -> str:
+    """Runs by table and state, the runs in training and without a result, the expected end.
+
+    failures  also the last lines of each run that failed or was lost
+    """
+    states = shown_states(status)
+    rows = [
+        [f"{section}.{table}", *(counts[state] or "" for state in states)]
+        for (section, table), counts in status.tables.items()
+        if not is_idle(counts)
+    ]
+    rows.append([ALL_RUNS, *(status.counts[state] for state in states)])
+    idle = [f"{section}.{table}" for (section, table), counts in status.tables.items() if is_idle(counts)]
+    running = [run_line(status, run) for run in status.in_state("running")]
+    without_result = []
+    for run in status.in_state(*LISTED):
+        without_result.append(run_line(status, run))
+        without_result += [f"    {line}" for line in log_lines(status, run)] if failures else []
+    parts = [
+        f"study {status.folder}, {utc(status.when)}",
+        queue_note(status) if status.note else "",
+        tabulate(rows, headers=("table", *states), disable_numparse=False),
+        f"nothing submitted of {', '.join(idle)}" if idle and len(rows) > 1 else "",
+        "\n".join(running),
+        "\n".join(without_result),
+        *end_lines(status),
+    ]
+    count = len(status.in_state(*WITHOUT_RESULT))
+    if count and not failures:
+        parts.append(f"{count} without a result: {HOW_TO_RETRY}")
+    return "\n\n".join(filter(None, parts))
+
+
+def run_line(status: StudyStatus, run: PlannedRun) -> str:
+    """`failed 0123456789-s0 (scratch.lr=1e-2): <why> (log: ...)`, or the like for other states."""
+    run_status, log = status.runs[run.id], status.logs.get(run.id)
+    words = [run_status.detail or "no epoch finished"]
+    if run.id in status.forecast.eta:
+        words.append(f"ends {clock(status, status.forecast.eta[run.id])}")
+    if log and not run_status.failure:  # the detail of a failure names it
+        words.append(f"log: {log}")
+    return one_line(f"{run_status.word} {run.id} ({', '.join(run.rows)}): {', '.join(words)}")
+
+
+# A terminal.
+
+
+def fit_screen(status: StudyStatus, console: Console, *, failures: bool, notes: Sequence[Text] = ()) -> Group:
+    """The status for the console, with as many single runs as its height has room for.
+
+    failures  the last lines of all runs that failed or were lost, however many
+    notes     lines near the top
+    """
+    for max_runs in (MAX_RUNS, 10, 6, 4, 2, 1):
+        screen = Screen(status, console, failures).draw(max_runs, notes)
+        if len(console.render_lines(screen, pad=False)) < console.height:
+            break
+    return screen
+
+
+@dataclass(frozen=True)
+class Screen:
+    status: StudyStatus
+    console: Console
+    failures: bool
+
+    def draw(self, max_runs: int, notes: Sequence[Text]) -> Group:
+        """With at most `max_runs` runs in training, and as many without a result, up to five."""
+        status = self.status
+        parts: list[RenderableType] = [self._title(), *(Text(line, "bold") for line in end_lines(status))]
+        if status.note:
+            parts.append(Text(f"at {time_of_day(status.when)} {queue_note(status)}", "yellow"))
+        parts += [*notes, self._table(), self._legend()]
+        running = status.in_state("running")
+        parts += _listed(running, [self._running(run) for run in running[:max_runs]])
+        listed = status.in_state(*LISTED)
+        shown = listed if self.failures else listed[: min(max_runs, 5)]
+        parts += _listed(listed, [self._without_result(run) for run in shown])
+        if status.in_state(*WITHOUT_RESULT) and not self.failures:
+            parts.append(Text(HOW_TO_RETRY))
+        return Group(*parts)
+
+    def _title(self) -> Text:
+        done, total = self.status.counts["finished"] + self.status.counts["diverged"], len(self.status.plan)
+        share = f"{100 * done // total} %" if total else "no runs"
+        return Text.assemble(
+            (one_line(str(self.status.folder)), "bold"), f"  {done:,} of {total:,} runs done, {share}"
+        )
+
+    def _table(self) -> Table:
+        """A line per section and per table of it; a section that nothing was submitted of has one line."""
+        status, states = self.status, shown_states(self.status)
+        lines: list[tuple[str, Counter[str], str]] = []
+        for section, counts in status.sections.items():
+            lines.append((section, counts, "dim" if is_idle(counts) else "bold"))
+            if not is_idle(counts):
+                lines += [
+                    (f"  {table}", each, "") for (name, table), each in status.tables.items() if name == section
+                ]
+        lines.append((ALL_RUNS, status.counts, "bold"))
+        largest = max((status.counts[state] for state in states), default=0)
+        columns = fit_columns(self.console.width, max(len(name) for name, _, _ in lines), largest, states)
+        grid = Table(box=None, padding=(0, 1 if columns.short else 2, 0, 0), pad_edge=False, show_edge=False)
+        grid.add_column("", width=columns.name, no_wrap=True, overflow="ellipsis")
+        if columns.bar:
+            grid.add_column("", width=columns.bar, no_wrap=True)
+        for state in states:
+            head = Text(STYLES[state].short if columns.short else state, STYLES[state].colour)
+            grid.add_column(head, width=columns.counts, justify="right", no_wrap=True)
+        ascii_only = self.console.options.ascii_only
+        for name, counts, style in lines:
+            bars = [bar(counts, columns.bar, ascii_only=ascii_only)] if columns.bar else []
+            numbers = [Text(columns.number(counts[state]) if counts[state] else "", style) for state in states]
+            grid.add_row(Text(one_line(name), style), *bars, *numbers)
+        return grid
+
+    def _legend(self) -> Text:
+        text = Text()
+        for state in shown_states(self.status):
+            style = STYLES[state]
+            text.append(style.ascii if self.console.options.ascii_only else style.character, style.colour)
+            text.append(f"{state} ", "dim")
+        return text
+
+    def _running(self, run: PlannedRun) -> Text:
+        """`0123456789-s0 scratch.lr=1e-3  epoch 3/30, 185 images/s, ends 14:35`, below it where, and its log."""
+        status, run_status = self.status, self.status.runs[run.id]
+        progress, eta = run_status.progress, status.forecast.eta.get(run.id)
+        words = [f"epoch {progress.epoch}/{progress.epochs}" if progress else "starting"]
+        if progress and progress.images_per_second:
+            words.append(f"{progress.images_per_second:,.0f} images/s")
+        words.append(f"ends {clock(status, eta)}" if eta else "end unknown")
+        detail = ", ".join(words)
+        row = Text(one_line(run.rows[0]), no_wrap=True)
+        row.truncate(max(8, self.console.width - len(run.id) - len(detail) - 3), overflow="ellipsis")
+        first = Text.assemble((run.id, STYLES["running"].colour), " ", row, "  ", detail)
+        host = f"{one_line(run_status.owner.host)}, " if run_status.owner else ""
+        heartbeat, log = f"{host}{run_status.seconds_since_heartbeat or 0:.0f} s ago", self._log(run)
+        both = f"{heartbeat}, {log}" if log else heartbeat
+        return Text("\n").join(
+            [first, *_indented(both if len(both) < self.console.width - 2 else log or heartbeat)]
+        )
+
+    def _without_result(self, run: PlannedRun) -> Text:
+        """Why a run has no result, its log, and with `failures` its last lines."""
+        run_status = self.status.runs[run.id]
+        why = run_status.failure.error if run_status.failure else run_status.detail or "no epoch finished"
+        first = Text.assemble(
+            (f"{run_status.word} {run.id}", STYLES[run_status.state].colour),
+            f" {one_line(f'{run.rows[0]}: {why}')}",
+        )
+        more = [Text(f"    {line}") for line in log_lines(self.status, run)] if self.failures else []
+        return Text("\n").join([first, *_indented(self._log(run)), *more])
+
+    def _log(self, run: PlannedRun) -> str:
+        path = self.status.logs.get(run.id)
+        return f"log {one_line(shortest(path))}" if path else ""
+
+
+def _listed(runs: Sequence[PlannedRun], lines: Sequence[Text]) -> list[RenderableType]:
+    """The lines, set off, and how many runs have none."""
+    if not runs:
+        return []
+    left_out = len(runs) - len(lines)
+    more = [Text(f"and {left_out:,} more; json=true lists all", "dim")] if left_out else []
+    return [Text(), *lines, *more]
+
+
+def _indented(line: str) -> list[Text]:
+    return [Text(f"  {line}", "dim")] if line else []
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Widths in characters; a bar of 0 is left out, and `short` headings stand closer."""
+
+    name: int
+    bar: int
+    counts: int
+    short: bool
+
+    def number(self, count: int) -> str:
+        return _number(count, self.short)
+
+
+def _number(count: int, short: bool) -> str:
+    return str(count) if short else f"{count:,}"
+
+
+def fit_columns(room: int, longest_name: int, largest: int, states: Sequence[str]) -> Columns:
+    """What fits into `room` characters, for counts up to `largest`: whole headings, short ones, then no bar."""
+    name = min(longest_name, MAX_NAME)
+    for short in (False, True):
+        heads = [STYLES[state].short if short else state for state in states]
+        count = max(len(_number(largest, short)), *map(len, heads), 0)
+        rest = room - len(states) * (count + (1 if short else 2)) - name - 1
+        if rest >= (10 if short else 16):
+            return Columns(name, min(rest, MAX_BAR), count, short)
+    rest = room - len(states) * (count + 1) - 1
+    return Columns(max(6, min(name, rest - 8)), rest - name - 1 if rest - name > 6 else 0, count, True)
+
+
+def bar(counts: Mapping[str, int], width: int, *, ascii_only: bool) -> Text:
+    """`width` characters for the runs of a table by state, in the order of STYLES."""
+    text = Text(no_wrap=True)
+    for state, cells in share_cells({state: counts.get(state, 0) for state in STYLES}, width).items():
+        style = STYLES[state]
+        text.append((style.ascii if ascii_only else style.character) * cells, style.colour)
+    return text
+
+
+def share_cells(counts: Mapping[str, int], width: int) -> dict[str, int]:
+    """`width` cells shared out by the counts: at least one for each that is not 0, as long as there are enough."""
+    total = sum(counts.values())
+    if not total:
+        return dict.fromkeys(counts, 0)
+    exact = {name: count * width / total for name, count in counts.items()}
+    cells = {name: max(int(part), min(1, counts[name])) for name, part in exact.items()}
+    while sum(cells.values()) < width:
+        name = max(exact, key=lambda name: exact[name] - cells[name])
+        cells[name] += 1
+    while sum(cells.values()) > width:
+        name = max(cells, key=lambda name: (cells[name], cells[name] - exact[name]))
+        cells[name] -= 1
+    return cells
+
+
+# JSON.
+
+
+def as_json(status: StudyStatus, *, failures: bool) -> str:
+    """One object: the folder, the time, counts by state, table and section, the end, every run.
+
+    Times are UTC in ISO 8601, lengths seconds; null is unknown. `note` says why Slurm did not answer, `waiting`
+    gives its reasons with the tasks that wait for each, `preparation` is the job that decodes images first, and
     `unprepared` says why the last one failed.
     """
-    ahead = now.outlook
+    forecast = status.forecast
+    left = forecast.seconds_left
     whole = {
-        "folder": str(now.folder),
-        "when": _time(now, 0.0),
-        "note": now.note or None,
-        "counts": dict(now.counts),
-        "sections": {section: dict(counts) for section, counts in now.sections.items()},
-        "tables": {f"{section}.{table}": dict(counts) for (section, table), counts in now.tables.items()},
-        "seconds_left": ahead.left,
-        "expected_end": _time(now, ahead.left),
-        "at_once": ahead.at_once,
-        "pending_seconds": ahead.pending,
-        "report": now.report or None,
-        "waiting": dict(now.reasons),
-        "preparation": vars(now.preparation) if now.preparation else None,
-        "unprepared": now.unprepared or None,
-        "runs": [_run(now, run, failures) for run in now.plan],
+        "folder": str(status.folder),
+        "when": utc(status.when),
+        "note": status.note or None,
+        "counts": dict(status.counts),
+        "sections": {section: dict(counts) for section, counts in status.sections.items()},
+        "tables": {f"{section}.{table}": dict(counts) for (section, table), counts in status.tables.items()},
+        "seconds_left": left,
+        "expected_end": None if left is None else utc(status.when + timedelta(seconds=left)),
+        "at_once": forecast.slots,
+        "pending_seconds": forecast.pending_seconds,
+        "report": status.report or None,
+        "waiting": dict(status.queue.reasons),
+        "preparation": vars(status.queue.preparation) if status.queue.preparation else None,
+        "unprepared": status.preparation_failure or None,
+        "runs": [_run(status, run, failures) for run in status.plan],
     }
     return json.dumps(whole, indent=1)
 
 
-def _run(now: Standing, run: PlannedRun, failures: bool) -> dict[str, Any]:
-    state, left, log = now.states[run.id], now.outlook.ends.get(run.id), now.logs.get(run.id)
-    known = {
+def _run(status: StudyStatus, run: PlannedRun, failures: bool) -> dict[str, Any]:
+    run_status, eta, log = status.runs[run.id], status.forecast.eta.get(run.id), status.logs.get(run.id)
+    progress, owner = run_status.progress, run_status.owner
+    values = {
         "id": run.id,
         "seed": run.seed,
-        "serves": run.serves,
-        "state": state.state,
-        "detail": state.detail,
-        "epoch": state.progress.epoch if state.progress else None,
+        "serves": run.rows,
+        "state": run_status.state,
+        "detail": run_status.detail,
+        "epoch": progress.epoch if progress else None,
         "epochs": run.config.epochs,
-        "images_per_second": state.progress.images_per_second if state.progress else None,
-        "silent_seconds": state.silent_seconds,
-        "seconds_left": left,
-        "expected_end": _time(now, left),
-        "job": state.holder.job if state.holder else None,
-        "host": state.holder.host if state.holder else None,
+        "images_per_second": progress.images_per_second if progress else None,
+        "silent_seconds": run_status.seconds_since_heartbeat,
+        "seconds_left": (eta - status.when).total_seconds() if eta else None,
+        "expected_end": utc(eta) if eta else None,
+        "job": owner.job if owner else None,
+        "host": owner.host if owner else None,
         "log": str(log) if log else None,
     }
-    return {**known, "last_lines": [line[4:] for line in last_lines(now, run)]} if failures else known
+    return {**values, "last_lines": log_lines(status, run)} if failures else values
 
 
-def _time(now: Standing, seconds: float | None) -> str | None:
-    return None if seconds is None else f"{now.when + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+def utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

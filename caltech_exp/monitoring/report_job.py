@@ -1,27 +1,25 @@
-"""What became of the report job, and waiting for it."""
+"""The report jobs of a study, and how they ended."""
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from caltech_exp.cli import UserError, one_line, shown
-from caltech_exp.executors.executor import StudyJob, make_executor, study_jobs
+from caltech_exp.cli import one_line
+from caltech_exp.executors.executor import StudyJob, study_jobs
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.logs import log_path, refusal
-from caltech_exp.profiles.profile import Profile
+from caltech_exp.monitoring.logs import log_path, read_refusal
 from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest, recorded_log
+from caltech_exp.study.manifest import AggregationJob, Manifest, recorded_log
 
-AGGREGATED = "aggregation.json"
-PREPARED = "preparation.json"
+REPORT_END = "aggregation.json"
+PREPARATION_END = "preparation.json"
+PAGE = "report.md"
 
 
-class Aggregated(StrictRecord):
-    """How such a job ended; `reason` says in a line why it failed, `when` in UTC."""
+class JobEnd(StrictRecord):
+    """How a job that trains nothing ended; `reason` says in one line why it failed."""
 
     schema_version: Literal[1] = 1
     status: Literal["finished", "failed"]
@@ -31,130 +29,111 @@ class Aggregated(StrictRecord):
     when: str
 
 
-PAGE = "report.md"
-MAX_PAUSE_SECONDS = 2.0
-PATIENCE_SECONDS = 900.0
-"""How long the queue may leave questions unanswered before waiting is given up."""
-MOST_ABSENT = 2
-"""How often a queue must not hold the job before it counts as gone: its record may be seen some seconds later."""
-
-
 @dataclass(frozen=True)
-class Aggregation:
-    """One that a submission asked for.
+class ReportJob:
+    """The report job of a submission.
 
-    state  `queued` or `running` while a queue holds it, else empty
-    job    its id
-    queued  the job while a queue holds it
-    ended  how it ended, where it told
-    unread  why that record cannot be read, where it cannot
+    queued   the job while it is in a queue
+    end      None if it left no record; `corrupt_end` says why that cannot be read
     """
 
     manifest: Manifest
-    report: Path
-    state: str
-    job: str
+    aggregation: AggregationJob
     queued: StudyJob | None
-    ended: Aggregated | None
-    unread: str = ""
+    end: JobEnd | None
+    corrupt_end: str = ""
+
+    @property
+    def report(self) -> Path:
+        return Path(self.aggregation.report)
+
+    @property
+    def job(self) -> str:
+        """Its id."""
+        return self.queued.job.id if self.queued else self.aggregation.job
+
+    @property
+    def state(self) -> str:
+        """`queued` or `running`; empty if it is in no queue."""
+        return self.queued.job.state if self.queued else ""
+
+    @property
+    def has_finished(self) -> bool:
+        return self.end is not None and self.end.status == "finished"
 
 
-def aggregations(runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[Aggregation]:
-    """All that the manifests name, oldest first; `jobs` are those of the study that are in a queue."""
-    in_queue = {found.manifest.id: found for found in jobs if found.part == "aggregation"}
+def report_jobs(folder: StudyFolder, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[ReportJob]:
+    """The report jobs of the manifests, oldest first; `jobs` are the study's in a queue."""
+    queued = {study_job.manifest.id: study_job for study_job in jobs if study_job.part == "aggregation"}
     found = []
     for manifest in manifests:
         if manifest.aggregation is None:
             continue
-        folder = runs / SUBMISSIONS / manifest.id
-        queued = in_queue.get(manifest.id)
-        record = read_record(folder / AGGREGATED, Aggregated)
+        record = read_record(folder.submission(manifest.id) / REPORT_END, JobEnd)
         found.append(
-            Aggregation(
+            ReportJob(
                 manifest=manifest,
-                report=Path(manifest.aggregation.report),
-                state=queued.job.state if queued else "",
-                job=queued.job.id if queued else manifest.aggregation.job,
-                queued=queued,
-                ended=_refused(runs, manifest) if isinstance(record, Corrupt) or not record else record,
-                unread=record.complaint("look at the log beside it") if isinstance(record, Corrupt) else "",
+                aggregation=manifest.aggregation,
+                queued=queued.get(manifest.id),
+                end=record if isinstance(record, JobEnd) else _refused(folder, manifest, manifest.aggregation),
+                corrupt_end=record.complaint("see the log beside it") if isinstance(record, Corrupt) else "",
             )
         )
     return found
 
 
-def _refused(runs: Path, manifest: Manifest) -> Aggregated | None:
-    """How an aggregation ended that did not start: its snapshot is damaged, or a file is another user's."""
-    single = manifest.aggregation
-    why = refusal(runs, manifest, single) if single else None
-    if single is None or why is None:
+def _refused(folder: StudyFolder, manifest: Manifest, job: AggregationJob) -> JobEnd | None:
+    """The end of a report job that did not start: its snapshot is damaged, or a file is another user's."""
+    refusal = read_refusal(folder, manifest, job)
+    if refusal is None:
         return None
-    log = str(log_path(runs, manifest, single) or "")
-    reason = one_line(shown(why.reason, 500))
-    return Aggregated(status="failed", reason=reason, job=why.job, log=log, when=why.when)
+    log = str(log_path(folder, manifest, job) or "")
+    return JobEnd(status="failed", reason=refusal.line, job=refusal.job, log=log, when=refusal.when)
 
 
-def report_line(runs: Path, manifests: Sequence[Manifest], slurm: Slurm) -> str:
-    """How the last report that was asked for stands; empty if none was. Slurm is asked only while it is open.
-
-    Raises UserError if Slurm is asked and does not answer.
-    """
-    asked = [manifest for manifest in manifests if manifest.aggregation][-1:]
-    known = aggregations(runs, asked, ())
-    if known and known[0].ended is None:
-        known = aggregations(runs, asked, study_jobs(StudyFolder(runs), asked, slurm))
-    return one_line(_told(runs, known[0])) if known else ""
-
-
-def _told(runs: Path, known: Aggregation) -> str:
-    page = known.report / PAGE
-    if known.ended and known.ended.status == "finished":
-        return f"report: {page}, written {known.ended.when}"
-    if known.ended:
-        log = recorded_log(runs, known.manifest.id, known.ended.log)
-        return f"report: failed: {known.ended.reason}{f' (log: {log})' if log else ''}"
-    if known.state == "queued":
-        return f"report: waits for the runs; {page} is to come"
-    if known.state == "running":
-        return f"report: {page} is being written"
-    if known.unread:
-        return f"report: {known.unread}"
-    single = known.manifest.aggregation
-    log = log_path(runs, known.manifest, single) if single else None
-    return f"report: its job was cancelled or died{f' (log: {log})' if log and log.exists() else ''}"
+def last_report_job(
+    folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm | None = None
+) -> ReportJob | None:
+    """The last report job; its state is looked up only with `slurm`, and only if it has left no record."""
+    last = [manifest for manifest in manifests if manifest.aggregation][-1:]
+    jobs = report_jobs(folder, last, ())
+    if slurm and jobs and jobs[0].end is None:
+        jobs = report_jobs(folder, last, study_jobs(folder, last, slurm))
+    return jobs[0] if jobs else None
 
 
-def pause(began: float) -> None:
-    """Sleep before the next look at a study's files: a tenth of the time since `began`, 0.2 s to 2 s."""
-    time.sleep(min(MAX_PAUSE_SECONDS, max(0.2, 0.1 * (time.monotonic() - began))))
+def describe_report_job(folder: StudyFolder, report_job: ReportJob) -> str:
+    return one_line(f"report: {_describe(folder, report_job)}")
 
 
-def wait_for_report(report: Path, runs: Path, profile: Profile) -> int:
-    """Wait until the last aggregation into `report` has ended, and tell how; 0 if the report is there, else 1.
+def _describe(folder: StudyFolder, report_job: ReportJob) -> str:
+    page, end = report_job.report / PAGE, report_job.end
+    if end and end.status == "finished":
+        return f"{page}, written {end.when}"
+    if end:
+        return f"failed: {end.reason}{_log(recorded_log(folder.path, report_job.manifest.id, end.log))}"
+    if report_job.state == "queued":
+        return f"will be written to {page} when the runs finish"
+    if report_job.state == "running":
+        return f"{page} is being written"
+    if report_job.corrupt_end:
+        return report_job.corrupt_end
+    log = log_path(folder, report_job.manifest, report_job.aggregation)
+    return f"its job was cancelled or died{_log(log if log and log.exists() else None)}"
 
-    Raises UserError if the queue does not answer for a quarter of an hour.
-    """
-    asked = [m for m in StudyFolder(runs).manifests() if m.aggregation and m.aggregation.report == str(report)][
-        -1:
-    ]
-    executor = make_executor(profile)
-    poll, slurm = executor.poll_seconds, executor.slurm
-    began = since = answered = time.monotonic()
-    absent = 0
-    while True:
-        (known,) = aggregations(runs, asked, ())
-        if known.ended is None and time.monotonic() - since >= poll:
-            since = time.monotonic()
-            try:
-                (known,) = aggregations(runs, asked, study_jobs(StudyFolder(runs), asked, slurm))
-            except UserError:
-                if since - answered > PATIENCE_SECONDS:
-                    raise
-            else:
-                answered = since
-                absent = 0 if known.state else absent + 1
-        if known.ended or absent >= MOST_ABSENT:
-            finished = known.ended is not None and known.ended.status == "finished"
-            print(one_line(_told(runs, known)), file=sys.stdout if finished else sys.stderr)
-            return 0 if finished else 1
-        pause(began)
+
+def _log(path: Path | None) -> str:
+    return f" (log: {path})" if path else ""
+
+
+def preparation_failure(folder: StudyFolder, manifests: Sequence[Manifest]) -> str:
+    """Why the last job that decodes images failed, in one line; empty if it did not, or there was none."""
+    for manifest in reversed(manifests):
+        if manifest.preparation:
+            end = read_record(folder.submission(manifest.id) / PREPARATION_END, JobEnd)
+            if not isinstance(end, JobEnd) or end.status == "finished":
+                return ""
+            log = _log(recorded_log(folder.path, manifest.id, end.log))
+            name = manifest.preparation.name
+            return one_line(f"{name} failed: {end.reason}; the runs decode the images themselves{log}")
+    return ""

@@ -1,186 +1,189 @@
-"""The state of every run of a plan now, why runs ended without a result, and which nodes to avoid."""
+"""The status of every run of a plan, why runs ended without a result, and which nodes to avoid."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from caltech_exp.cli import one_line, shown
+from caltech_exp.cli import one_line
 from caltech_exp.executors.executor import all_executors
 from caltech_exp.executors.local import QUEUE_LOG
 from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.files import file_system_time
-from caltech_exp.monitoring.logs import Refusal, log_path, refusal
-from caltech_exp.monitoring.queued_runs import queued_runs
+from caltech_exp.monitoring.logs import Refusal, log_path, read_refusal
+from caltech_exp.monitoring.queued_runs import read_queue
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import SUBMISSIONS, Manifest
+from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Failure
-from caltech_exp.study.results_cache import PastRun, past_runs, run_names
-from caltech_exp.study.run_status import InQueue, RunState, run_state, untouched_state
+from caltech_exp.study.results_cache import PastRun
+from caltech_exp.study.run_status import QueuedTask, RunStatus, run_status, status_without_files
 
-OF_A_JOB = {
+# (submission, job id) -> how the job ended
+EndedJobs = Mapping[tuple[str, str], EndedJob]
+# Slurm's job state codes (sacct(1)) in words.
+JOB_ENDS = {
     "BOOT_FAIL": "its node did not boot",
     "CANCELLED": "its job was cancelled",
-    "DEADLINE": "its job reached the deadline",
+    "DEADLINE": "its job reached its deadline",
     "FAILED": "its process died",
     "NODE_FAIL": "its node failed",
     "OUT_OF_MEMORY": "its job ran out of memory; raise mem_gb in the profile",
-    "PREEMPTED": "its job was preempted and not queued again",
-    "TIMEOUT": "its job reached the time limit and was not queued again",
+    "PREEMPTED": "its job was preempted and not requeued",
+    "TIMEOUT": "its job reached its time limit and was not requeued",
 }
-"""Slurm's job state codes (sacct(1)) in words."""
+NODE_ENDS = ("BOOT_FAIL", "NODE_FAIL")
+# failure.json is a file that others may write, and the node's name goes to sbatch.
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""A node's name; failure.json is a file like others, and this goes to sbatch."""
-OF_A_NODE = ("BOOT_FAIL", "NODE_FAIL")
+# What follows "3 failed", by results.FailureKind.
 ADVICE = {
-    "mistake": "trying again will not mend that",
-    "gpu_memory": "out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16",
-    "memory": "out of memory; raise mem_gb in the profile",
-    "node": "a node is to blame (avoid_nodes=false uses it again)",
+    "mistake": " because of an error in settings or data; retrying will not help",
+    "gpu_memory": ": out of GPU memory; use a larger GPU (constraint or gres in the profile) or precision=bf16",
+    "memory": ": out of memory; raise mem_gb in the profile",
+    "node": " because of a broken node (avoid_nodes=false would use it again)",
     "error": "",
 }
-"""What to say of failed runs, by results.FailureKind."""
 
 
-def why_lost(
-    states: Mapping[str, RunState],
-    runs: Path,
+def run_states(
+    folder: StudyFolder,
+    plan: Sequence[PlannedRun],
+    slurm: Slurm,
+    *,
+    manifests: Sequence[Manifest] | None = None,
+    fingerprint: str | None = None,
+    past: Mapping[str, PastRun] | None = None,
+    explain: bool = True,
+) -> dict[str, RunStatus]:
+    """The status of every run of the plan, from its files and the queues its submissions went to.
+
+    manifests    the folder's, if they have been read
+    fingerprint  of the data set: a result on other data does not count
+    past         the folder's past_runs on that data, if they have been read
+    explain      whether accounting is asked why runs were lost
+    """
+    manifests = folder.manifests() if manifests is None else manifests
+    past = folder.past_runs(fingerprint) if past is None else past
+    queue = read_queue(folder, manifests, slurm, past).runs
+    statuses = statuses_from_files(folder, plan, manifests, queue, fingerprint=fingerprint, past=past)
+    return explain_lost(folder, statuses, manifests, slurm)[0] if explain else statuses
+
+
+def statuses_from_files(
+    folder: StudyFolder,
+    plan: Sequence[PlannedRun],
+    manifests: Sequence[Manifest],
+    queue: Mapping[str, QueuedTask] | None,
+    *,
+    fingerprint: str | None,
+    past: Mapping[str, PastRun],
+) -> dict[str, RunStatus]:
+    """The same with the queue already read (read_queue), or None if it was not asked.
+
+    A run's folder is read only if it exists and no result of the run is known.
+    """
+    submitted = {run for manifest in manifests for task in manifest.tasks for run in task.runs}
+    now = file_system_time(folder.path)
+    with_files = set(folder.run_names())
+    statuses = {}
+    for name in (run.id for run in plan):
+        if name in past:
+            statuses[name] = RunStatus(past[name].status)
+        elif name in with_files:
+            statuses[name] = run_status(folder.run(name), queue, name in submitted, fingerprint, now)
+        else:
+            statuses[name] = status_without_files(name, queue, name in submitted)
+    return statuses
+
+
+def explain_lost(
+    folder: StudyFolder,
+    statuses: Mapping[str, RunStatus],
     manifests: Sequence[Manifest],
     slurm: Slurm,
-    told: dict[tuple[str, str], EndedJob] | None = None,
-) -> dict[str, RunState]:
-    """The states, those of lost runs with what Slurm's accounting tells, where there is one; it is asked once.
-    A lost run whose task refused to start has failed.
-    Of tasks on this machine it is known which were cancelled.
+    ended_jobs: EndedJobs | None = None,
+) -> tuple[dict[str, RunStatus], EndedJobs]:
+    """The statuses, with the reason why runs were lost, and how their jobs ended.
 
-    runs  the study's folder
-    told  (submission, job id) -> what it has told before, which it is not asked again; its answers are added
+    A lost run whose task refused to start has failed. Accounting is asked once, about jobs that are not among
+    `ended_jobs`, which are known already.
     """
-    lost = {name for name, state in states.items() if state.state == "lost"}
-    last = {
+    lost = {run for run, status in statuses.items() if status.state == "lost"}
+    last_tasks = {
         run: (manifest, task)
         for manifest in manifests  # the latest counts
         for task in manifest.tasks
         for run in task.runs
         if task.job and run in lost
     }
-    found = dict(states)
-    for run, (manifest, task) in last.items():
-        if why := refusal(runs, manifest, task):
-            log = log_path(runs, manifest, task) or runs / SUBMISSIONS / manifest.id / QUEUE_LOG
-            found[run] = _refused(run, why, manifest.id, log)
-    told = {} if told is None else told
-    asked = [
+    explained = dict(statuses)
+    for run, (manifest, task) in last_tasks.items():
+        if refusal := read_refusal(folder, manifest, task):
+            log = log_path(folder, manifest, task) or folder.submission(manifest.id) / QUEUE_LOG
+            explained[run] = _refused(run, refusal, manifest.id, str(log))
+    ended_jobs = dict(ended_jobs or {})
+    unknown = [
         (manifest, task)
-        for run, (manifest, task) in last.items()
-        if found[run].state == "lost" and (manifest.id, task.job) not in told
+        for run, (manifest, task) in last_tasks.items()
+        if explained[run].state == "lost" and (manifest.id, task.job) not in ended_jobs
     ]
     for executor in all_executors(slurm):
-        told |= executor.ended(StudyFolder(runs), asked)
-    for run, (manifest, task) in last.items():
-        ended = told.get((manifest.id, task.job))
-        if ended and ended.state in OF_A_JOB and found[run].state == "lost":
-            words = OF_A_JOB[ended.state] + (f" ({ended.node})" if ended.state in OF_A_NODE else "")
-            node = ended.node if ended.state in OF_A_NODE else ""
-            found[run] = replace(_because(states[run], words), node=node)
-    return found
+        ended_jobs |= executor.ended(folder, unknown)
+    for run, (manifest, task) in last_tasks.items():
+        job = ended_jobs.get((manifest.id, task.job))
+        if job and job.state in JOB_ENDS and explained[run].state == "lost":
+            explained[run] = _ended(statuses[run], job)
+    return explained, ended_jobs
 
 
-def _refused(run: str, why: Refusal, submission: str, log: Path) -> RunState:
-    """The state of a run whose task did not start: its snapshot is damaged, or a file is another user's."""
+def _refused(run: str, refusal: Refusal, submission: str, log: str) -> RunStatus:
+    """The status of a run whose task did not start: its snapshot is damaged, or a file is another user's."""
     failure = Failure(
         run_id=run,
-        error=one_line(shown(why.reason, 500)),
+        error=refusal.line,
         traceback="",
         kind="error",
         submission=submission,
-        job=why.job,
-        host=why.host,
+        job=refusal.job,
+        host=refusal.host,
         node="",
-        log=str(log),
-        when=why.when,
+        log=log,
+        when=refusal.when,
     )
-    return RunState("failed", one_line(f"{failure.error} (log: {failure.log})"), failure)
+    return RunStatus("failed", one_line(f"{failure.error} (log: {log})"), failure)
 
 
-def _because(state: RunState, words: str) -> RunState:
-    return replace(state, detail="; ".join(filter(None, (state.detail, words))))
+def _ended(status: RunStatus, job: EndedJob) -> RunStatus:
+    """A lost run's status with the reason that its job's end gives."""
+    node = job.node if job.state in NODE_ENDS else ""
+    reason = JOB_ENDS[job.state] + (f" ({node})" if job.state in NODE_ENDS else "")
+    detail = "; ".join(filter(None, (status.detail, reason)))
+    return replace(status, detail=detail, node=node, is_cancelled=job.state == "CANCELLED")
 
 
-def advice(states: Iterable[RunState]) -> list[str]:
-    """A line for every kind of failure among the states: how many, what it means, and the first one's error.
-
-    And one each for lost runs and those of a newer version: how many, and what is known of the first one.
-    """
-    states, lines = list(states), []
-    failed = [state for state in states if state.state == "failed"]
-    for kind, meaning in ADVICE.items():
-        of_kind = [state for state in failed if state.failure and state.failure.kind == kind]
+def describe_failures(statuses: Iterable[RunStatus]) -> list[str]:
+    """A line for every kind of failure: how many runs, what it means, and the first run's detail."""
+    statuses = list(statuses)
+    failed = [status for status in statuses if status.state == "failed"]
+    lines = []
+    for kind, advice in ADVICE.items():
+        of_kind = [status for status in failed if status.failure and status.failure.kind == kind]
         if of_kind:
-            lines.append(": ".join(filter(None, (f"{len(of_kind)} failed", meaning, of_kind[0].detail))))
-    if still := sum(state.in_task for state in failed):
-        lines.append(f"{still} failed in tasks that have not ended yet, nor are queued again before that")
-    newer = [state for state in states if state.state == "newer"]
-    if newer:
-        lines.append(f"{len(newer)} left as they are: {newer[0].detail}")
-    lost = [state for state in states if state.state == "lost"]
-    if lost:
-        lines.append(": ".join(filter(None, (f"{len(lost)} lost", lost[0].detail))))
+            lines.append(f"{len(of_kind)} failed{advice}{_first_detail(of_kind)}")
+    if in_task := sum(status.in_task for status in failed):
+        lines.append(f"{in_task} failed in tasks that still train other runs; submit again after that")
+    if newer := [status for status in statuses if status.state == "newer"]:
+        lines.append(f"{len(newer)} left as they are{_first_detail(newer)}")
+    if lost := [status for status in statuses if status.word == "lost"]:
+        lines.append(f"{len(lost)} lost{_first_detail(lost)}")
+    if count := sum(status.is_cancelled for status in statuses):
+        lines.append(f"{count} {'runs were' if count > 1 else 'run was'} cancelled")
     return lines
 
 
-def bad_nodes(states: Iterable[RunState]) -> tuple[str, ...]:
-    """The nodes that are to blame for the end of a run."""
-    return tuple(sorted({state.node for state in states if NODE.fullmatch(state.node)}))
+def _first_detail(statuses: Sequence[RunStatus]) -> str:
+    return f": {statuses[0].detail}" if statuses[0].detail else ""
 
 
-def states_of(
-    plan: Sequence[PlannedRun],
-    runs: Path,
-    manifests: Sequence[Manifest],
-    slurm: Slurm,
-    fingerprint: str | None = None,
-    past: Mapping[str, PastRun] | None = None,
-    *,
-    explain: bool = True,
-) -> dict[str, RunState]:
-    """The state of every run of the plan, from its files and the queues its submissions went to.
-
-    manifests    of all submissions into the study (queued.sound_manifests)
-    fingerprint  of the data set: a result on other data does not count
-    past         the study's results on that data (past_runs), where they are known already
-    explain      whether accounting is asked why runs were lost
-
-    Raises UserError if Slurm does not answer.
-    """
-    past = past_runs(runs, fingerprint) if past is None else past
-    queue = queued_runs(runs, manifests, slurm, past)
-    states = states_in_files(plan, runs, manifests, queue, fingerprint, past)
-    return why_lost(states, runs, manifests, slurm) if explain else states
-
-
-def states_in_files(
-    plan: Sequence[PlannedRun],
-    runs: Path,
-    manifests: Sequence[Manifest],
-    queue: Mapping[str, InQueue] | None,
-    fingerprint: str | None,
-    past: Mapping[str, PastRun],
-) -> dict[str, RunState]:
-    """The same with the queue's answer given (queued_runs), None where it was not asked.
-
-    A run's folder is looked into only if there is one and no result of it is known.
-    """
-    submitted = {name for m in manifests for task in m.tasks for name in task.runs}
-    now = file_system_time(runs)
-    left_files = set(run_names(runs))
-    states = {}
-    for name in (run.id for run in plan):
-        if name in past:
-            states[name] = RunState(past[name].status)
-        elif name in left_files:
-            states[name] = run_state(runs / name, queue, name in submitted, fingerprint, now)
-        else:
-            states[name] = untouched_state(name, queue, name in submitted)
-    return states
+def bad_nodes(statuses: Iterable[RunStatus]) -> tuple[str, ...]:
+    """The nodes that caused the end of a run."""
+    return tuple(sorted({status.node for status in statuses if NODE.fullmatch(status.node)}))

@@ -1,89 +1,133 @@
-"""Watch a study: a progress bar until its runs end, or its status again and again."""
+"""Wait for a submission with a progress bar, or watch the status of a study."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
-from caltech_exp.executors.executor import make_executor
-from caltech_exp.monitoring.queued_runs import queued_runs
-from caltech_exp.monitoring.render import as_text, at, fitted
-from caltech_exp.monitoring.report_job import PATIENCE_SECONDS, pause
-from caltech_exp.monitoring.study_status import Standing
-from caltech_exp.profiles.profile import Profile
+from caltech_exp.executors.executor import Executor
+from caltech_exp.executors.slurm_queries import Slurm
+from caltech_exp.monitoring.queued_runs import read_queue
+from caltech_exp.monitoring.render import as_text, fit_screen, time_of_day
+from caltech_exp.monitoring.report_job import describe_report_job, last_report_job
+from caltech_exp.monitoring.run_states import EndedJobs
+from caltech_exp.monitoring.study_status import StudyStatus
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import SUBMISSIONS
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import FAILURE, Failure
-from caltech_exp.study.results_cache import past_runs, run_names
-from caltech_exp.study.run_status import DONE, RunState, run_state
+from caltech_exp.study.run_status import DONE, RunStatus, run_status
 
+MAX_PAUSE_SECONDS = 2.0
+# How long the queue may not answer before waiting is given up.
+PATIENCE_SECONDS = 900.0
+# A job is gone once it is absent from the queue so often: a network disk may show its result some seconds later.
+MAX_ABSENT = 2
+# Between two lines of progress in a log file.
 LINE_SECONDS = 30.0
-"""Between two lines of progress in a log file."""
+
+Answer = TypeVar("Answer")
 
 
-def wait_for(plan: Sequence[PlannedRun], runs: Path, profile: Profile, fingerprint: str) -> int:
+class QueuePoll:
+    """Asks the queue every `poll_seconds`; raises UserError after PATIENCE_SECONDS without an answer."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._slurm, self._seconds = executor.slurm, executor.poll_seconds
+        self._asked = self._answered = time.monotonic()
+
+    def ask(self, question: Callable[[Slurm], Answer]) -> Answer | None:
+        """The answer; None if it is too early to ask again, or the queue does not answer."""
+        if time.monotonic() - self._asked < self._seconds:
+            return None
+        self._asked = time.monotonic()
+        try:
+            answer = question(self._slurm)
+        except UserError:
+            if self._asked - self._answered > PATIENCE_SECONDS:
+                raise
+            return None
+        self._answered = self._asked
+        return answer
+
+
+def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Executor, fingerprint: str) -> int:
     """Wait until no run of the plan is queued or running; only results on the data of `fingerprint` count.
 
-    0 if each has a result; 1 if any failed or was lost; 2 if nothing but mistakes of the user kept them from
-    one, such as a damaged image, which trying again will not mend.
-
-    Files are read at least every two seconds; the queue is asked as often as the profile says. Raises UserError if
-    the queue does not answer for a quarter of an hour.
+    Returns 0 if each run has a result, 1 if one failed or was lost, 2 if runs failed only for mistakes of the user
+    (a damaged image, for example), which retrying will not help.
     """
-    manifests = StudyFolder(runs).manifests()
-    latest = {name: m.id for m in manifests for task in m.tasks for name in task.runs}
-    past = past_runs(runs, fingerprint)
-    ended = {run.id: RunState(past[run.id].status) for run in plan if run.id in past}
-    submitted = {run.id for run in plan if run.id in latest}
+    manifests = folder.manifests()
+    submissions = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
+    past = folder.past_runs(fingerprint)
+    ended = {run.id: RunStatus(past[run.id].status) for run in plan if run.id in past}
+    submitted = {run.id for run in plan if run.id in submissions}
     waiting = submitted - ended.keys()
     absent: set[str] = set()
-    executor = make_executor(profile)
-    poll_seconds, slurm = executor.poll_seconds, executor.slurm
-    began = asked = answered = time.monotonic()
+    began = time.monotonic()
+    poll = QueuePoll(executor)
     with run_progress(len(submitted)) as show:
         show(len(submitted) - len(waiting), 0)
         while waiting:
-            out: set[str] = set()
-            gone: set[str] = set()
-            if time.monotonic() - asked >= poll_seconds:
-                asked = time.monotonic()
-                try:
-                    done = past.keys() | {name for name, state in ended.items() if state.state in DONE}
-                    out = waiting - queued_runs(runs, manifests, slurm, done).keys()
-                except UserError:
-                    if asked - answered > PATIENCE_SECONDS:
-                        raise
-                else:
-                    # Absent twice: a network disk may show a result some seconds after its job has left the queue.
-                    gone, absent, answered = out & absent, out, asked
-            left_files = set(run_names(runs))
-            for name in sorted(waiting & (left_files | out)):
-                state = run_state(runs / name, {} if name in gone else None, True, fingerprint)
-                # A failure counts once its task is out of the queue: Slurm may have taken it in again.
-                failed_now = name in out and _failed_in(runs / name, latest[name])
-                left = name in gone and state.state != "running"
-                if state.state in DONE or left or failed_now:
-                    ended[name] = state
+            done = past.keys() | {name for name, status in ended.items() if status.state in DONE}
+            queue = poll.ask(partial(read_queue, folder, manifests, done=done))
+            now_absent = waiting - queue.runs.keys() if queue else set()
+            gone = now_absent & absent
+            absent = now_absent if queue else absent
+            for name in sorted(waiting & (set(folder.run_names()) | now_absent)):
+                status = run_status(folder.run(name), {} if name in gone else None, True, fingerprint)
+                # A failure counts once its task is out of the queue: Slurm may have requeued it.
+                has_failed = name in now_absent and _failed_in(folder.run(name), submissions[name])
+                has_left = name in gone and status.state != "running"
+                if status.state in DONE or has_left or has_failed:
+                    ended[name] = status
                     waiting.discard(name)
-            without_result = sum(state.state not in DONE for state in ended.values())
+            without_result = sum(status.state not in DONE for status in ended.values())
             show(len(submitted) - len(waiting), without_result)
             if waiting:
-                pause(began)
-    failed = {name: state for name, state in ended.items() if state.state not in DONE}
-    for name, state in failed.items():
-        print(_why(name, state, runs / SUBMISSIONS / latest[name]), file=sys.stderr)
+                _pause(began)
+    failed = {name: status for name, status in ended.items() if status.state not in DONE}
+    for name, status in failed.items():
+        print(_why(name, status, folder.submission(submissions[name])), file=sys.stderr)
     if not failed:
         return 0
-    return EXIT_USER_ERROR if all(s.failure and s.failure.kind == "mistake" for s in failed.values()) else 1
+    is_mistake = [status.failure is not None and status.failure.kind == "mistake" for status in failed.values()]
+    return EXIT_USER_ERROR if all(is_mistake) else 1
+
+
+def wait_for_report(folder: StudyFolder, report: Path, executor: Executor) -> int:
+    """Wait until the last job that writes `report` has ended, and print how; 0 if there is a report, else 1."""
+    manifests = [
+        manifest
+        for manifest in folder.manifests()
+        if manifest.aggregation and manifest.aggregation.report == str(report)
+    ]
+    poll = QueuePoll(executor)
+    absent, began = 0, time.monotonic()
+    while job := last_report_job(folder, manifests):
+        if not job.end and (queued := poll.ask(partial(last_report_job, folder, manifests))):
+            job = queued
+            absent = 0 if job.state else absent + 1
+        if job.end or absent >= MAX_ABSENT:
+            print(describe_report_job(folder, job), file=sys.stdout if job.has_finished else sys.stderr)
+            return 0 if job.has_finished else 1
+        _pause(began)
+    return 0
+
+
+def _pause(began: float) -> None:
+    """Sleep before the files are read again: a tenth of the time since `began`, 0.2 s to MAX_PAUSE_SECONDS."""
+    time.sleep(min(MAX_PAUSE_SECONDS, max(0.2, 0.1 * (time.monotonic() - began))))
 
 
 @contextmanager
@@ -121,11 +165,11 @@ def _failed(count: int) -> str:
     return f", {count} failed" if count else ""
 
 
-def _why(name: str, state: RunState, logs: Path) -> str:
+def _why(name: str, status: RunStatus, submission: Path) -> str:
     """Why a run has no result, in one line that leads to its log."""
-    if state.state == "failed":
-        return f"{name} failed: {state.detail}"
-    return f"{name} {state.state}: {state.detail or 'no epoch done'} (logs: {logs})"
+    if status.state == "failed":
+        return f"{name} failed: {status.detail}"
+    return f"{name} {status.state}: {status.detail or 'no epoch finished'} (logs: {submission})"
 
 
 def _failed_in(folder: Path, submission: str) -> bool:
@@ -134,66 +178,64 @@ def _failed_in(folder: Path, submission: str) -> bool:
     return isinstance(failure, Failure) and failure.submission == submission
 
 
+# Seconds of rest for each second that reading the status took: a large study on a slow disk is read less often.
 REST = 4.0
-"""Seconds of rest for each second that a look took: a large study on a slow disk is looked at less often."""
+ReadStatus = Callable[[EndedJobs], StudyStatus]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The last standing that Slurm had a part in, or if there is none the last one; and any trouble since."""
+class View:
+    """The last status that Slurm answered for, or else the last one, and any trouble since."""
 
-    standing: Standing
+    status: StudyStatus
     trouble: str = ""
 
 
-def watch(look: Callable[[], Standing], console: Console, seconds: float, *, failures: bool) -> None:
-    """Show what `look` sees, every `seconds` or less often, until nothing is queued or running any more.
+def watch(read: ReadStatus, console: Console, seconds: float, *, failures: bool) -> None:
+    """Show the status that `read` returns, every `seconds` or less often, until nothing is queued or running.
 
     In place on a terminal, one after the other elsewhere. If Slurm or the disk does not answer for a while, the
-    last picture stays and a line says so. Raises UserError if the first look does.
+    last status stays and a line says so. Raises UserError if the first `read` does.
     """
-    began = time.monotonic()
-    seen = Seen(look())
+    views = _views(read, seconds)
+    first = next(views)
     if not console.is_terminal or console.is_dumb_terminal:
-        print(as_text(seen.standing, failures=failures), flush=True)
-        while _goes_on(seen):
-            began = _rest(began, seconds)
-            seen = look_again(seen, look)
-            print(f"\n{seen.trouble or as_text(seen.standing, failures=failures)}", flush=True)
+        print(as_text(first.status, failures=failures), flush=True)
+        for view in views:
+            print(f"\n{view.trouble or as_text(view.status, failures=failures)}", flush=True)
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
-        screen.update(on_screen(seen, console, seconds, failures), refresh=True)
-        while _goes_on(seen):
-            began = _rest(began, seconds)
-            seen = look_again(seen, look)
-            screen.update(on_screen(seen, console, seconds, failures), refresh=True)
+        for view in chain([first], views):
+            screen.update(draw_view(view, console, seconds, failures), refresh=True)
 
 
-def look_again(before: Seen, look: Callable[[], Standing]) -> Seen:
-    """What is seen now; what was seen before, with the trouble, if this look tells less."""
+def _views(read: ReadStatus, seconds: float) -> Iterator[View]:
+    began = time.monotonic()
+    view = View(read({}))
+    yield view
+    while view.status.is_open or view.trouble:
+        time.sleep(max(seconds, REST * (time.monotonic() - began)))
+        began = time.monotonic()
+        view = next_view(view, read)
+        yield view
+
+
+def next_view(before: View, read: ReadStatus) -> View:
+    """The status now, or the one before with the trouble if Slurm or the disk does not answer."""
     try:
-        now = look()
+        status = read(before.status.ended_jobs)
     except (UserError, OSError) as error:
-        return Seen(before.standing, str(error))
-    return Seen(before.standing, now.note) if now.note and not before.standing.note else Seen(now)
+        return View(before.status, str(error))
+    return View(before.status, status.note) if status.note and not before.status.note else View(status)
 
 
-def on_screen(seen: Seen, console: Console, seconds: float, failures: bool) -> Group:
-    """The picture, how old it is, and when it will be looked again."""
-    now, ahead = seen.standing, f"again every {seconds:g} s; Ctrl-C ends watching only"
-    if seen.trouble:
-        trouble = seen.trouble.partition(";")[0]
-        notes = [Text(f"no news since {at(now.when)}: {trouble}; asked {ahead}", "yellow")]
-    else:
-        notes = [Text(f"seen at {at(now.when)}, {ahead}", "dim")] if now.open else []
-    return fitted(now, console, failures=failures, notes=notes)
-
-
-def _goes_on(seen: Seen) -> bool:
-    return seen.standing.open or bool(seen.trouble)
-
-
-def _rest(began: float, seconds: float) -> float:
-    """Wait until it is polite to look again; when that is."""
-    time.sleep(max(seconds, REST * (time.monotonic() - began)))
-    return time.monotonic()
+def draw_view(view: View, console: Console, seconds: float, failures: bool) -> Group:
+    """The status, its time, and when it is read again."""
+    time_read = time_of_day(view.status.when)
+    again = f"again every {seconds:g} s; Ctrl-C ends watching only"
+    notes = []
+    if view.trouble:
+        notes = [Text(f"no news since {time_read}: {view.trouble.partition(';')[0]}; asked {again}", "yellow")]
+    elif view.status.is_open:
+        notes = [Text(f"read at {time_read}, {again}", "dim")]
+    return fit_screen(view.status, console, failures=failures, notes=notes)

@@ -15,7 +15,7 @@ from caltech_exp.cli import UserError, one_line
 from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
-from caltech_exp.study.run_status import run_state
+from caltech_exp.study.run_status import run_status
 
 PUBLISHED = "published.json"
 NOT_COUNTED = "not counted"
@@ -90,7 +90,7 @@ def _sound(runs: Path) -> Published:
 
 
 def _state(folder: Path, submitted: bool) -> Unfinished:
-    found = run_state(folder, queue=None, submitted=submitted)
+    found = run_status(folder, queue=None, submitted=submitted)
     if found.result:
         return Unfinished(state=NOT_COUNTED, detail=other_data(found.result.data.fingerprint))
     detail = found.detail

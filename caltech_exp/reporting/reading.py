@@ -11,7 +11,7 @@ from caltech_exp.files import in_processes, stamp
 from caltech_exp.reporting.outcome import Outcome, outcome_of
 from caltech_exp.reporting.result_cache import MOST_PARTS, Kept, Known, add, load, save
 from caltech_exp.study.results import RESULT
-from caltech_exp.study.run_status import run_state
+from caltech_exp.study.run_status import run_status
 from caltech_exp.study.study import RUN_FOLDER
 
 
@@ -69,6 +69,6 @@ def _read(folder: Path, names: list[str], submitted: Collection[str]) -> dict[st
 
 def _see(folder: Path, pair: tuple[str, bool]) -> tuple[str, Seen]:
     name, submitted = pair
-    state = run_state(folder / name, queue=None, submitted=submitted)
+    state = run_status(folder / name, queue=None, submitted=submitted)
     outcome = outcome_of(state.result) if state.result else None
     return name, Seen(state.state, state.detail, outcome)

@@ -1,157 +1,194 @@
-"""How long runs take, from what others took, and when all of them have ended. Nothing but arithmetic."""
+"""How long runs take, estimated from finished runs, and when a study will have ended. Arithmetic only."""
 
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import fmean, median
 from typing import Literal
 
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, split_run_id
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Progress
-from caltech_exp.study.results_cache import PastRun, kind_of, network_of
-from caltech_exp.study.run_status import RunState
+from caltech_exp.study.results_cache import PastRun, network_name, run_kind
+from caltech_exp.study.run_status import RunStatus
 
 Source = Literal["the same settings", "the same network and images", "the profile's rate"]
-"""What a length was told from."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Of runs alike: seconds of an epoch per training image, evaluation included, and of a run besides epochs."""
+class Speed:
+    """Of runs of one kind: seconds per training image and epoch, evaluation included, and outside epochs."""
 
     image_seconds: float
     start_seconds: float
 
 
 @dataclass(frozen=True)
-class Paces:
-    """What is known of the lengths of runs on one type of device.
-
-    device   `cuda` or `cpu`
-    past     models of that type that past runs ran on, with how many
-    configs  configuration id -> mean seconds of its past runs
-    kinds    past_runs.kind_of -> pace
-    rates    network -> training images per second over whole epochs, as the profile says
-    """
-
-    device: str
-    past: Mapping[str, int] = field(default_factory=dict)
-    configs: Mapping[str, float] = field(default_factory=dict)
-    kinds: Mapping[str, Pace] = field(default_factory=dict)
-    rates: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Length:
-    """Seconds that a run takes, and what that was told from."""
+class RunEstimate:
+    """How long a run takes, and what the estimate rests on."""
 
     seconds: float
     source: Source
 
 
-def learn(
+@dataclass(frozen=True)
+class Throughput:
+    """How fast runs train on one type of device.
+
+    device   `cuda` or `cpu`
+    models   model of that device -> finished runs on it
+    configs  configuration id -> mean seconds of its finished runs
+    kinds    run_kind -> speed
+    rates    network -> training images per second over whole epochs, from the profile
+    """
+
+    device: str
+    models: Mapping[str, int] = field(default_factory=dict)
+    configs: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, Speed] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def estimate(self, config: RunConfig, images: int | None) -> RunEstimate | None:
+        """The time of a run with `images` training images per epoch (None if unknown); None without a basis."""
+        if config.id in self.configs:
+            return RunEstimate(self.configs[config.id], "the same settings")
+        speed, rate = self.kinds.get(run_kind(config)), self.rates.get(network_name(config)[0])
+        if images and speed:
+            seconds = speed.start_seconds + config.epochs * images * speed.image_seconds
+            return RunEstimate(seconds, "the same network and images")
+        if images and rate:
+            return RunEstimate(config.epochs * images / rate, "the profile's rate")
+        return None
+
+    def estimate_runs(self, runs: Iterable[PlannedRun], train_val_images: int | None) -> list[RunEstimate | None]:
+        """`estimate` of each run; `train_val_images` are in train.txt, None if unknown."""
+        estimates: dict[str, RunEstimate | None] = {}  # by configuration: its seeds take the same time
+        of_runs = []
+        for run in runs:
+            config_id, _ = split_run_id(run.id)
+            if config_id not in estimates:
+                images = train_images(run.config, train_val_images) if train_val_images else None
+                estimates[config_id] = self.estimate(run.config, images)
+            of_runs.append(estimates[config_id])
+        return of_runs
+
+
+def measure_throughput(
     past: Mapping[str, PastRun],
     device: str,
     rates: Mapping[str, float],
     running: Iterable[tuple[RunConfig, Progress, int | None]] = (),
-) -> Paces:
-    """What runs tell that have a result, and those in training: (settings, progress, training images).
+) -> Throughput:
+    """From runs with a result on a device of that type, and runs in training: settings, progress, training images.
 
-    Only past runs on a device of type `device` count. Those in training are taken to be on one.
+    Runs in training are assumed to be on such a device.
     """
-    of_device = {name: run for name, run in past.items() if run.device_type == device}
+    on_device = {run_id: run for run_id, run in past.items() if run.device_type == device}
     configs: dict[str, list[float]] = {}
     images: dict[str, list[float]] = {}
     starts: dict[str, list[float]] = {}
-    for name, run in of_device.items():
-        configs.setdefault(name.partition("-")[0], []).append(run.wall_seconds)
-        if not run.epochs * run.train_images:
-            continue
-        images.setdefault(run.kind, []).append(run.epoch_seconds / (run.epochs * run.train_images))
-        starts.setdefault(run.kind, []).append(max(0.0, run.wall_seconds - run.epoch_seconds))
-    for config, progress, train_images in running:
-        if train_images and progress.seconds_left and progress.epoch < progress.epochs:
-            an_epoch = progress.seconds_left / (progress.epochs - progress.epoch)
-            images.setdefault(kind_of(config), []).append(an_epoch / train_images)
-    return Paces(
+    for run_id, run in on_device.items():
+        configs.setdefault(split_run_id(run_id)[0], []).append(run.wall_seconds)
+        if run.epochs and run.train_images:
+            images.setdefault(run.kind, []).append(run.epoch_seconds / (run.epochs * run.train_images))
+            starts.setdefault(run.kind, []).append(max(0.0, run.wall_seconds - run.epoch_seconds))
+    for config, progress, image_count in running:
+        if image_count and progress.seconds_left and progress.epoch < progress.epochs:
+            epoch_seconds = progress.seconds_left / (progress.epochs - progress.epoch)
+            images.setdefault(run_kind(config), []).append(epoch_seconds / image_count)
+    return Throughput(
         device=device,
-        past=Counter(run.device for run in of_device.values()),
-        configs={config: fmean(seconds) for config, seconds in configs.items()},
-        kinds={kind: Pace(median(each), median(starts.get(kind, [0.0]))) for kind, each in images.items()},
+        models=Counter(run.device for run in on_device.values()),
+        configs={config_id: fmean(seconds) for config_id, seconds in configs.items()},
+        kinds={kind: Speed(median(seconds), median(starts.get(kind, [0.0]))) for kind, seconds in images.items()},
         rates=rates,
     )
 
 
 def train_images(config: RunConfig, train_val_images: int) -> int | None:
-    """How many images an epoch has: every other one of train.txt, or max_images.
+    """Training images of an epoch: every second one of train.txt, up to max_images.
 
-    None where classes are cut to max_per_class, since nothing here counts them.
+    None with max_per_class, because classes are not counted here.
     """
     if config.max_per_class:
         return None
-    everything = (train_val_images + 1) // 2
-    return min(config.max_images or everything, everything)
+    images = (train_val_images + 1) // 2
+    return min(config.max_images or images, images)
 
 
-def length(config: RunConfig, images: int | None, paces: Paces) -> Length | None:
-    """How long a run takes: what others of the same settings took; or an epoch of the same network, engine, layers
-    and transforms, by epochs and images; or the profile's rate. None where nothing tells.
+def seconds_until_done(tasks: Iterable[float], slots: int, busy: Sequence[float] = ()) -> float:
+    """Seconds until all tasks have ended, each started in turn when one of the slots is free.
 
-    images  training images of an epoch, None where that is not known
+    busy  seconds for which slots are taken by tasks that run already
     """
-    if config.id in paces.configs:
-        return Length(paces.configs[config.id], "the same settings")
-    pace, rate = paces.kinds.get(kind_of(config)), paces.rates.get(network_of(config)[0])
-    if images and pace:
-        return Length(
-            pace.start_seconds + config.epochs * images * pace.image_seconds, "the same network and images"
-        )
-    if images and rate:
-        return Length(config.epochs * images / rate, "the profile's rate")
-    return None
-
-
-def lengths(runs: Iterable[PlannedRun], paces: Paces, train_val_images: int | None) -> list[Length | None]:
-    """The length of each run, None where it cannot be told; of each configuration once: its seeds take alike.
-
-    train_val_images  that train.txt names, None where that is not known
-    """
-    known: dict[str, Length | None] = {}
-    found = []
-    for run in runs:
-        key = run.id.partition("-")[0]
-        if key not in known:
-            images = train_images(run.config, train_val_images) if train_val_images else None
-            known[key] = length(run.config, images, paces)
-        found.append(known[key])
-    return found
-
-
-def ended_after(lengths: Iterable[float], at_once: int, busy: Sequence[float] = ()) -> float:
-    """Seconds until all tasks have ended, each started in turn when one of `at_once` places is free.
-
-    busy  seconds for which places are taken by tasks that run already
-    """
-    ends = sorted(busy) + [0.0] * max(0, at_once - len(busy))
+    ends = sorted(busy) + [0.0] * max(0, slots - len(busy))
     heapq.heapify(ends)
     last = max(ends, default=0.0)
-    for seconds in lengths:
+    for seconds in tasks:
         end = heapq.heappop(ends) + seconds
         heapq.heappush(ends, end)
         last = max(last, end)
     return last
 
 
-def left_of(state: RunState, whole: Length | None, now: datetime) -> float | None:
-    """Seconds that a run in training has left: by its own estimate, less the time since.
-
-    Before its first epoch has ended, its `whole` length; None where nothing tells.
-    """
-    progress = state.progress
+def run_seconds_left(status: RunStatus, estimate: RunEstimate | None, now: datetime) -> float | None:
+    """Seconds that a run in training has left; the whole estimate before its first epoch has ended."""
+    progress = status.progress
     if progress and progress.seconds_left is not None:
-        since = now - datetime.fromisoformat(progress.when)
-        return max(0.0, progress.seconds_left - since.total_seconds())
-    return whole.seconds if whole else None
+        age = now - datetime.fromisoformat(progress.when)
+        return max(0.0, progress.seconds_left - age.total_seconds())
+    return estimate.seconds if estimate else None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """When a study will have ended; None is unknown.
+
+    eta              run in training -> when it ends, where that is known
+    seconds_left     until all queued and running runs have ended, if `slots` run at a time
+    pending_seconds  of all runs together that were not submitted
+    """
+
+    eta: Mapping[str, datetime] = field(default_factory=dict)
+    seconds_left: float | None = None
+    slots: int = 1
+    pending_seconds: float | None = None
+
+
+def forecast(
+    plan: Sequence[PlannedRun],
+    statuses: Mapping[str, RunStatus],
+    throughput: Throughput,
+    train_val_images: int,
+    *,
+    slots: int,
+    now: datetime,
+) -> Forecast:
+    """When the plan's runs will have ended if as many run at a time as run now, or `slots` if none does."""
+
+    def estimate_state(state: str) -> tuple[list[PlannedRun], list[RunEstimate | None]]:
+        runs = [run for run in plan if statuses[run.id].state == state]
+        return runs, throughput.estimate_runs(runs, train_val_images)
+
+    running = {
+        run.id: run_seconds_left(statuses[run.id], estimate, now)
+        for run, estimate in zip(*estimate_state("running"), strict=True)
+    }
+    left = {run_id: seconds for run_id, seconds in running.items() if seconds is not None}
+    queued, pending = (_all_seconds(estimate_state(state)[1]) for state in ("queued", "pending"))
+    slots = len(running) or slots
+    is_known = queued is not None and len(left) == len(running) and bool(running or queued)
+    return Forecast(
+        eta={run_id: now + timedelta(seconds=seconds) for run_id, seconds in left.items()},
+        seconds_left=seconds_until_done(queued or (), slots, tuple(left.values())) if is_known else None,
+        slots=slots,
+        pending_seconds=sum(pending) if pending else None,
+    )
+
+
+def _all_seconds(estimates: Sequence[RunEstimate | None]) -> list[float] | None:
+    """The seconds of all estimates, None if one is unknown."""
+    seconds = [estimate.seconds for estimate in estimates if estimate]
+    return seconds if len(seconds) == len(estimates) else None

@@ -11,12 +11,12 @@ from caltech_exp.study.study import StudySettings
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run and every table row that shows it, as `section.table=row`; `section` is the first one's."""
+    """A run, and the keys of all table rows that show it; `section` is the first row's."""
 
     config: RunConfig
     seed: int
     section: str
-    serves: tuple[str, ...]
+    rows: tuple[str, ...]
 
     @cached_property  # a hash of the settings: studies of 10,000 runs ask for it often
     def id(self) -> str:
@@ -31,16 +31,16 @@ def expand(
     The order is the report's, all seeds of a configuration together. Raises UserError that names a row that the
     settings do not fit.
     """
-    serves: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
     first: dict[str, tuple[RunConfig, str]] = {}
     for section, table in tables:
         for row in table.rows:
-            place = row_key(section.name, table.name, row.label)
-            config = settings.apply(row.config, place)
-            serves.setdefault(config.id, []).append(place)
+            key = row_key(section.name, table.name, row.label)
+            config = settings.apply(row.config, key)
+            rows.setdefault(config.id, []).append(key)
             first.setdefault(config.id, (config, section.name))
     return [
-        PlannedRun(config, seed, section, tuple(serves[config_id]))
+        PlannedRun(config, seed, section, tuple(rows[config_id]))
         for config_id, (config, section) in first.items()
         for seed in seeds
     ]

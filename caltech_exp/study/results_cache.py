@@ -1,8 +1,7 @@
-"""Which runs of a study have a result, and how long they took: read once, and then kept beside the study.
+"""Results in short, kept in RUNS/.cache/past_runs.
 
-The results of a study of 10,000 runs are 200 MB of JSON. What states and forecasts need of them is kept in
-RUNS/.cache/past_runs, a file that only saves time (caltech_exp/files.py); a result that has changed is read
-again.
+The results of a study of 10,000 runs are 200 MB of JSON. The cache holds what run states and forecasts need of
+them. It only saves time: a result that has changed is read again.
 """
 
 import contextlib
@@ -23,17 +22,18 @@ from caltech_exp.study.results import RESULT, Result, read_result
 from caltech_exp.study.study import RUN_FOLDER
 
 CACHE = Path(".cache") / "past_runs"
-READERS = (config, results, records, results, sys.modules[__name__])
+# The modules that decide what the cache holds: it is rebuilt when one of them changes.
+READERS = (config, records, results, sys.modules[__name__])
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What a result tells of its run's length.
+    """A result in short.
 
-    kind           what decides over the length of an epoch (kind_of)
+    kind           run_kind of its settings
     fingerprint    of the data set
-    epochs         that were trained, of `train_images` each; `epoch_seconds` is what they took together
-    wall_seconds   of the whole run, with building the network and testing it
+    epochs         that were trained, on `train_images` each; `epoch_seconds` is their total time
+    wall_seconds   of the whole run, including building and testing the network
     """
 
     status: Literal["finished", "diverged"]
@@ -47,55 +47,54 @@ class PastRun:
     wall_seconds: float
 
 
-_Known = dict[str, tuple[Stamp, PastRun]]
+_Cached = dict[str, tuple[Stamp, PastRun]]
 
 
-def network_of(config: RunConfig) -> tuple[str, str]:
-    """A network's name, of one's own the function's; and of its file's hash the first digits."""
-    own = CUSTOM_NETWORK.fullmatch(config.model)
-    return (own["function"], (own["digest"] or "")[:8]) if own else (config.model, "")
+def network_name(config: RunConfig) -> tuple[str, str]:
+    """A network's name and, for a custom network, the first digits of its file's hash."""
+    custom = CUSTOM_NETWORK.fullmatch(config.model)
+    return (custom["function"], (custom["digest"] or "")[:8]) if custom else (config.model, "")
 
 
-def kind_of(config: RunConfig) -> str:
-    """`alexnet, fast bf16, freeze=conv, augment=none`: runs alike in this take alike for an image."""
-    network = " ".join(filter(None, network_of(config)))
+def run_kind(config: RunConfig) -> str:
+    """`alexnet, fast bf16, freeze=conv, augment=none`: runs of one kind take the same time per image."""
+    network = " ".join(filter(None, network_name(config)))
     return f"{network}, {config.engine} {config.precision}, freeze={config.freeze}, augment={config.augment}"
 
 
 def past_runs(runs: Path, fingerprint: str | None, *, keep: bool = True) -> dict[str, PastRun]:
-    """Run id -> its result in short, for every run in the folder that has one on the data of `fingerprint`.
+    """Run id -> its result in short, for every run in the folder with a result on the data of `fingerprint`.
 
-    None takes a result on any. Nothing is written unless `keep`.
+    None accepts results on any data. The cache is written only if `keep`.
     """
-    known = _load(runs / CACHE)
-    found: _Known = {}
+    cached = _load(runs / CACHE)
+    current: _Cached = {}
     new: list[tuple[str, Stamp]] = []
     for name in run_names(runs):
         now = stamp(f"{runs}/{name}/{RESULT}")
-        before = known.get(name)
+        before = cached.get(name)
         if before and before[0] == now:
-            found[name] = before
+            current[name] = before
         elif now:  # stamped before it is read: a file replaced since then will not match
             new.append((name, now))
     for (name, now), past in zip(new, in_processes(partial(_read, runs), [name for name, _ in new]), strict=True):
         if past:
-            found[name] = (now, past)
-    if keep and found != known:
-        with contextlib.suppress(OSError):  # it only saves time
-            _save(runs / CACHE, found)
-    return {name: past for name, (_, past) in found.items() if fingerprint in (None, past.fingerprint)}
+            current[name] = (now, past)
+    if keep and current != cached:
+        with contextlib.suppress(OSError):
+            _save(runs / CACHE, current)
+    return {name: past for name, (_, past) in current.items() if fingerprint in (None, past.fingerprint)}
 
 
 def run_names(runs: Path) -> list[str]:
-    """The runs that left a folder: study.run_folders without a Path for each, which 10,000 runs notice."""
+    """The ids of all runs that left a folder, sorted; without a Path for each, which 10,000 runs notice."""
     return sorted(filter(RUN_FOLDER.fullmatch, names_in(runs))) if look_again(runs.is_dir) else []
 
 
-def shortened(result: Result) -> PastRun:
-    """What is kept of a result."""
+def summarize(result: Result) -> PastRun:
     return PastRun(
         status=result.status,
-        kind=kind_of(result.config),
+        kind=run_kind(result.config),
         fingerprint=result.data.fingerprint,
         device_type=result.device.type,
         device=result.device.name,
@@ -108,23 +107,26 @@ def shortened(result: Result) -> PastRun:
 
 def _read(runs: Path, name: str) -> PastRun | None:
     result = read_result(runs / name)
-    return shortened(result) if isinstance(result, Result) else None
+    return summarize(result) if isinstance(result, Result) else None
 
 
-def _load(path: Path) -> _Known:
+def _load(path: Path) -> _Cached:
     content = load_content(path, READERS)
     if content is None:
         return {}
     texts, rows = json.loads(content)
-    return {name: (Stamp(*at), PastRun(*(texts[i] for i in words), *rest)) for name, at, words, rest in rows}
+    return {
+        name: (Stamp(*file_stamp), PastRun(*(texts[number] for number in numbers), *values))
+        for name, file_stamp, numbers, values in rows
+    }
 
 
-def _save(path: Path, known: Mapping[str, tuple[Stamp, PastRun]]) -> None:
-    """The five texts of a PastRun are written once each."""
+def _save(path: Path, runs: Mapping[str, tuple[Stamp, PastRun]]) -> None:
+    """Each text is written once: a row refers to the five of its PastRun by number."""
     numbers: dict[str, int] = {}
     rows = []
-    for name, (at, past) in known.items():
+    for name, (file_stamp, past) in runs.items():
         values = astuple(past)
-        words = [numbers.setdefault(cast(str, text), len(numbers)) for text in values[:5]]
-        rows.append((name, (at.size, at.mtime, at.inode), words, values[5:]))
+        texts = [numbers.setdefault(cast(str, text), len(numbers)) for text in values[:5]]
+        rows.append((name, tuple(file_stamp), texts, values[5:]))
     save_content(path, json.dumps((list(numbers), rows)).encode(), READERS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from caltech_exp.executors.executor import Executor, JobArray, make_executor
 from caltech_exp.monitoring.render import duration
 from caltech_exp.profiles.profile import Profile
-from caltech_exp.study.forecast import Paces, ended_after, learn, lengths
+from caltech_exp.study.forecast import Throughput, measure_throughput, seconds_until_done
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.submission.submission import count_of
 
@@ -27,18 +27,23 @@ class Cost:
 
 
 def cost(
-    arrays: Sequence[JobArray], paces: Paces, train_val_images: int | None, at_once: int, *, each_array: bool
+    arrays: Sequence[JobArray],
+    throughput: Throughput,
+    train_val_images: int | None,
+    at_once: int,
+    *,
+    each_array: bool,
 ) -> Cost:
     """The cost of the arrays if `at_once` tasks run at a time, of each array or of all together."""
     runs = [run for array in arrays for group in array.tasks for run in group]
-    estimates = lengths(runs, paces, train_val_images)
+    estimates = throughput.estimate_runs(runs, train_val_images)
     seconds = {run.id: estimate.seconds for run, estimate in zip(runs, estimates, strict=True) if estimate}
     pools = [[sum(seconds.get(run.id, 0.0) for run in group) for group in array.tasks] for array in arrays]
     tasks = [task for pool in pools for task in pool]
     return Cost(
         seconds=sum(tasks),
         longest=max(tasks, default=0.0),
-        wall=max((ended_after(pool, at_once) for pool in (pools if each_array else [tasks])), default=0.0),
+        wall=max((seconds_until_done(pool, at_once) for pool in (pools if each_array else [tasks])), default=0.0),
         runs=len(runs),
         unknown=len(runs) - len(seconds),
     )
@@ -55,8 +60,8 @@ def cost_lines(
     if not arrays:
         return []
     executor = make_executor(profile)
-    paces = learn(past, executor.device_type, profile.images_per_second)
-    total = cost(arrays, paces, train_val_images, executor.slots, each_array=executor.has_slots_per_array)
+    throughput = measure_throughput(past, executor.device_type, profile.images_per_second)
+    total = cost(arrays, throughput, train_val_images, executor.slots, each_array=executor.has_slots_per_array)
     if not total.is_known:
         return ["no time estimate yet; one appears once a run has finished"]
     least = "at least " if total.unknown else ""
@@ -65,7 +70,7 @@ def cost_lines(
     )
     lines = [
         f"estimated {least}{_hours(total.seconds, executor)}, {least}{duration(total.wall)} at {tasks}, "
-        f"plus queueing ({_basis(paces)})"
+        f"plus queueing ({_basis(throughput)})"
     ]
     if total.unknown:
         lines.append(
@@ -82,11 +87,11 @@ def _hours(seconds: float, executor: Executor) -> str:
     return f"{hours:,.{1 if hours >= 0.95 else 2}f} {'GPU hours' if on_gpu else 'CPU task hours'}"
 
 
-def _basis(paces: Paces) -> str:
-    results = sum(paces.past.values())
+def _basis(throughput: Throughput) -> str:
+    results = sum(throughput.models.values())
     if not results:
         return "from images_per_second in the profile, without start-up"
-    return f"from {count_of(results, 'finished run')} on {' and '.join(sorted(paces.past))}"
+    return f"from {count_of(results, 'finished run')} on {' and '.join(sorted(throughput.models))}"
 
 
 def _time_limit_warning(total: Cost, executor: Executor) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, StudyJob, all_executors
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.report_job import PAGE, Aggregation, aggregations
+from caltech_exp.monitoring.report_job import PAGE, ReportJob, report_jobs
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.submission.submission import Submission
@@ -26,7 +26,7 @@ def with_report(
 
     Without one, if the submission has no runs and one is in a queue that waits for all that were submitted before.
     """
-    known = aggregations(runs, manifests, jobs)
+    known = report_jobs(StudyFolder(runs), manifests, jobs)
     if not submission.arrays and (there := _on_its_way(known, manifests, report)):
         return submission, [
             f"the report is on its way already: {there.manifest.id}, job {there.job}, {report / PAGE}"
@@ -35,7 +35,7 @@ def with_report(
     return replace(submission, report=report, dependencies=after), lines
 
 
-def _on_its_way(known: Sequence[Aggregation], manifests: Sequence[Manifest], report: Path) -> Aggregation | None:
+def _on_its_way(known: Sequence[ReportJob], manifests: Sequence[Manifest], report: Path) -> ReportJob | None:
     since = [manifest.id for manifest in manifests if manifest.tasks]
     for aggregation in reversed(known):
         waits_for_all = not since or since[-1] <= aggregation.manifest.id
@@ -48,14 +48,15 @@ def end_replaced(
     report: Path, runs: Path, manifests: Sequence[Manifest], jobs: Sequence[StudyJob], slurm: Slurm
 ) -> list[str]:
     """End the aggregations of the manifests that wait to write `report`, now that a new one does; what to say."""
-    waiting = [a for a in aggregations(runs, manifests, jobs) if a.state == "queued" and a.report == report]
+    known = report_jobs(StudyFolder(runs), manifests, jobs)
+    waiting = [a for a in known if a.state == "queued" and a.report == report]
     replaced = [a for a in waiting if a.manifest.is_own]
     try:
         for executor in all_executors(slurm):
             executor.cancel(StudyFolder(runs), [a.queued for a in replaced if a.queued])
     except (OSError, UserError) as error:
         return [f"an aggregation that waited before could not be ended and writes the report too: {error}"]
-    lines = [f"replaced {a.manifest.aggregation.name}: job {a.job}" for a in replaced if a.manifest.aggregation]
+    lines = [f"replaced {a.aggregation.name}: job {a.job}" for a in replaced]
     return lines + [
         f"job {a.job} of {a.manifest.user_name} writes the report too" for a in waiting if not a.manifest.is_own
     ]

@@ -17,7 +17,7 @@ from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_c
 from caltech_exp.data.splits import DataSet
 from caltech_exp.executors.executor import JobArray
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.run_status import DONE, RunState
+from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings
 from caltech_exp.submission.request import Request
 
@@ -135,7 +135,7 @@ MOST_MERGED = 4
 """Lines about rows that overrides make the same run."""
 
 
-def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], arrays: Sequence[JobArray]) -> str:
+def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], arrays: Sequence[JobArray]) -> str:
     """One line per run: id, the table rows it serves, state, and the array and task it would be queued as."""
     places = {
         run.id: f"{array.name}[{index}]"
@@ -143,13 +143,11 @@ def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunState], array
         for index, group in enumerate(array.tasks)
         for run in group
     }
-    rows = [
-        (run.id, ", ".join(run.serves), run.seed, states[run.id].state, places.get(run.id, "-")) for run in plan
-    ]
+    rows = [(run.id, ", ".join(run.rows), run.seed, states[run.id].state, places.get(run.id, "-")) for run in plan]
     return tabulate(rows, headers=("run", "tables (row)", "seed", "state", "array task"), disable_numparse=True)
 
 
-def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunState]) -> str:
+def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
     """`120 runs of 40 configurations: 118 pending, 2 finished`"""
     if not plan:
         return "no runs: this section has figures of the data set only; python reports/aggregate.py draws them"

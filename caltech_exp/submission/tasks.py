@@ -39,7 +39,7 @@ from caltech_exp.data.pack_format import PackKey, split_contents
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.files import utc_now
 from caltech_exp.machine import keep_freed_memory
-from caltech_exp.monitoring.report_job import AGGREGATED, PREPARED, Aggregated
+from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END, JobEnd
 from caltech_exp.profiles.paths import expand_path, use_torch_home_of_submission
 from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.records import write_record
@@ -274,9 +274,9 @@ class PackTask:
             limit_logs(self.log_mb)
             self._make()
         except Exception as error:
-            write_end(Path(self.submission), PREPARED, reason_of(error), environment)
+            write_end(Path(self.submission), PREPARATION_END, reason_of(error), environment)
             raise
-        write_end(Path(self.submission), PREPARED, "", environment)
+        write_end(Path(self.submission), PREPARATION_END, "", environment)
 
     def _make(self) -> None:
         import_libraries()
@@ -309,7 +309,7 @@ class AggregateTask:
             reason = self._aggregate()
         except Exception as error:  # of a node that cannot start a process, for example
             reason = reason_of(error)
-        write_end(Path(self.submission), AGGREGATED, reason, environment)
+        write_end(Path(self.submission), REPORT_END, reason, environment)
         if reason:
             raise RuntimeError(reason)
 
@@ -344,7 +344,7 @@ def write_end(folder: Path, name: str, reason: str, environment: "submitit.JobEn
 
     Where it cannot be written, the log still says it.
     """
-    record = Aggregated(
+    record = JobEnd(
         status="failed" if reason else "finished",
         reason=reason,
         job=environment.job_id,

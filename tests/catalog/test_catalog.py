@@ -24,7 +24,7 @@ def test_whole_report_is_40_configurations_and_120_runs() -> None:
 
 
 def test_rows_that_share_a_run_are_those_the_design_names() -> None:
-    shared = [set(run.serves) for run in expand(TABLES, (0,), StudySettings()) if len(run.serves) > 1]
+    shared = [set(run.rows) for run in expand(TABLES, (0,), StudySettings()) if len(run.rows) > 1]
     assert shared == [
         {"scratch.template=template", "scratch.lr=1e-3"},
         {"scratch.lr=5e-2", "scratch.epochs=30"},

@@ -56,7 +56,8 @@ def test_a_folder_without_a_study(status: Command, tmp_path: Path) -> None:
     done = status(f"runs={tmp_path}")
     assert done.returncode == 2
     assert (
-        done.stderr == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another\n"
+        done.stderr
+        == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another folder\n"
     )
 
 

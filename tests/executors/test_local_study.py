@@ -46,7 +46,7 @@ def test_images_first_report_last_and_again_the_report_alone(
     assert logs["local-preparation"].count("packed 4 images of ") == 3
     assert "packed" not in logs["local-0"]
     (manifest,) = StudyFolder(runs).manifests()
-    assert [log_path(runs, manifest, task) for task in manifest.tasks] == [
+    assert [log_path(StudyFolder(runs), manifest, task) for task in manifest.tasks] == [
         submission / f"{jobs[name]}_0_log.out" for name in ("local-0", "local-1")
     ]
     assert json.loads((submission / "environment.json").read_text())["packages"]["submitit"]

@@ -13,7 +13,7 @@ from caltech_exp.reporting.outcome import Outcome, outcome_of
 from caltech_exp.reporting.reading import Seen, read_runs
 from caltech_exp.reporting.result_cache import READERS, load, save
 from caltech_exp.study.results import RESULT
-from caltech_exp.study.run_status import RunState, run_state
+from caltech_exp.study.run_status import RunStatus, run_status
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result
 
 CONFIG = RunConfig(epochs=3)
@@ -48,11 +48,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose files were opened."""
     names: list[str] = []
 
-    def noting(folder: Path, queue: None, submitted: bool) -> RunState:
+    def noting(folder: Path, queue: None, submitted: bool) -> RunStatus:
         names.append(folder.name)
-        return run_state(folder, queue=queue, submitted=submitted)
+        return run_status(folder, queue=queue, submitted=submitted)
 
-    monkeypatch.setattr("caltech_exp.reporting.reading.run_state", noting)
+    monkeypatch.setattr("caltech_exp.reporting.reading.run_status", noting)
     return names
 
 

@@ -1,6 +1,6 @@
 """How long runs take and when all of them have ended: arithmetic against numbers worked out by hand."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.executors.executor import JobArray
-from caltech_exp.monitoring.study_status import outlook
-from caltech_exp.study.forecast import Length, Paces, ended_after, learn, left_of, length, lengths, train_images
+from caltech_exp.study.forecast import (
+    RunEstimate,
+    Throughput,
+    forecast,
+    measure_throughput,
+    run_seconds_left,
+    seconds_until_done,
+    train_images,
+)
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import Progress
-from caltech_exp.study.results_cache import PastRun, kind_of
-from caltech_exp.study.run_status import RunState
+from caltech_exp.study.results_cache import PastRun, run_kind
+from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.cost import cost
 
@@ -27,7 +34,7 @@ ANOTHER_LR = CONFIG.but(lr=0.5)
 def past(config: RunConfig = CONFIG, seconds: float = 210.0, device: str = "cuda", model: str = "A100") -> PastRun:
     """All epochs but 10 s, over 100 images an epoch."""
     return PastRun(
-        status="finished", kind=kind_of(config), fingerprint="f", device_type=device, device=model,
+        status="finished", kind=run_kind(config), fingerprint="f", device_type=device, device=model,
         epochs=config.epochs, train_images=100, epoch_seconds=seconds - 10.0, wall_seconds=seconds,
     )  # fmt: skip
 
@@ -43,146 +50,156 @@ def planned(config: RunConfig, seed: int = 0) -> PlannedRun:
     return PlannedRun(config, seed, "scratch", ("scratch.lr=1",))
 
 
-def test_the_same_settings_tell_first() -> None:
-    paces = learn({run_id(CONFIG, 0): past(seconds=200), run_id(CONFIG, 1): past(seconds=220)}, "cuda", {})
-    assert length(CONFIG, 100, paces) == Length(210.0, "the same settings")
-    assert length(CONFIG, None, paces) == Length(210.0, "the same settings")
+def test_estimate_uses_runs_of_the_same_settings_first() -> None:
+    throughput = measure_throughput(
+        {run_id(CONFIG, 0): past(seconds=200), run_id(CONFIG, 1): past(seconds=220)}, "cuda", {}
+    )
+    assert throughput.estimate(CONFIG, 100) == RunEstimate(210.0, "the same settings")
+    assert throughput.estimate(CONFIG, None) == RunEstimate(210.0, "the same settings")
 
 
-def test_then_an_epoch_of_the_same_network_and_images_by_epochs_and_images() -> None:
-    paces = learn({run_id(CONFIG, 0): past()}, "cuda", {"alexnet": 1.0})
+def test_estimate_scales_with_epochs_and_images_of_the_same_network() -> None:
+    throughput = measure_throughput({run_id(CONFIG, 0): past()}, "cuda", {"alexnet": 1.0})
     # 200 s for 10 epochs of 100 images: 0.2 s an image, and 10 s besides.
-    assert length(ANOTHER_LR, 100, paces) == Length(210.0, "the same network and images")
-    assert length(ANOTHER_LR.but(epochs=20), 50, paces) == Length(210.0, "the same network and images")
-    assert length(ANOTHER_LR, None, paces) is None
+    assert throughput.estimate(ANOTHER_LR, 100) == RunEstimate(210.0, "the same network and images")
+    assert throughput.estimate(ANOTHER_LR.but(epochs=20), 50) == RunEstimate(210.0, "the same network and images")
+    assert throughput.estimate(ANOTHER_LR, None) is None
 
 
 @pytest.mark.parametrize(
     "change", [{"model": "resnet18"}, {"freeze": "conv"}, {"augment": "crop"}, {"engine": "reference"}]
 )
-def test_what_changes_the_rate_is_not_told_from_others(change: dict[str, str]) -> None:
-    paces = learn({run_id(CONFIG, 0): past()}, "cuda", {})
-    assert length(CONFIG.but(**change), 100, paces) is None
+def test_estimate_ignores_runs_of_another_kind(change: dict[str, str]) -> None:
+    throughput = measure_throughput({run_id(CONFIG, 0): past()}, "cuda", {})
+    assert throughput.estimate(CONFIG.but(**change), 100) is None
 
 
-def test_then_the_profiles_rate() -> None:
-    paces = learn({}, "cuda", {"alexnet": 50.0})
-    assert length(CONFIG, 100, paces) == Length(20.0, "the profile's rate")
-    assert length(CONFIG.but(model="resnet18"), 100, paces) is None
+def test_estimate_falls_back_to_the_profiles_rate() -> None:
+    throughput = measure_throughput({}, "cuda", {"alexnet": 50.0})
+    assert throughput.estimate(CONFIG, 100) == RunEstimate(20.0, "the profile's rate")
+    assert throughput.estimate(CONFIG.but(model="resnet18"), 100) is None
 
 
-def test_networks_of_ones_own_by_their_function_and_file() -> None:
+def test_estimate_knows_custom_networks_by_function_and_file() -> None:
     mine = CONFIG.but(model=f"/a/nets.py:tiny@sha256:{'1' * 64}")
     moved = mine.but(model=f"/b/nets.py:tiny@sha256:{'1' * 64}", lr=0.5)
     changed = mine.but(model=f"/a/nets.py:tiny@sha256:{'2' * 64}")
-    paces = learn({run_id(mine, 0): past(mine)}, "cuda", {"tiny": 1.0})
-    assert length(moved, 100, paces) == Length(210.0, "the same network and images")
-    assert length(changed, 100, paces) == Length(1000.0, "the profile's rate")
+    throughput = measure_throughput({run_id(mine, 0): past(mine)}, "cuda", {"tiny": 1.0})
+    assert throughput.estimate(moved, 100) == RunEstimate(210.0, "the same network and images")
+    assert throughput.estimate(changed, 100) == RunEstimate(1000.0, "the profile's rate")
 
 
-def test_classes_cut_short_are_told_by_the_same_settings_only() -> None:
+def test_estimate_with_max_per_class_needs_the_same_settings() -> None:
     cut = CONFIG.but(max_per_class=10)
     assert train_images(cut, 200) is None
-    paces = learn({run_id(cut, 0): past(cut)}, "cuda", {"alexnet": 1.0})
-    assert [one and one.seconds for one in lengths([planned(cut), planned(cut.but(lr=0.5))], paces, 200)] == [
-        210.0,
-        None,
-    ]
+    throughput = measure_throughput({run_id(cut, 0): past(cut)}, "cuda", {"alexnet": 1.0})
+    estimates = throughput.estimate_runs([planned(cut), planned(cut.but(lr=0.5))], 200)
+    assert estimates == [RunEstimate(210.0, "the same settings"), None]
 
 
-def test_another_type_of_device_tells_nothing() -> None:
-    paces = learn({run_id(CONFIG, 0): past(device="cpu", model="EPYC")}, "cuda", {})
-    assert length(CONFIG, 100, paces) is None
-    assert not paces.past
+def test_estimate_ignores_runs_on_another_type_of_device() -> None:
+    throughput = measure_throughput({run_id(CONFIG, 0): past(device="cpu", model="EPYC")}, "cuda", {})
+    assert throughput.estimate(CONFIG, 100) is None
+    assert not throughput.models
 
 
-def test_a_run_in_training_tells_of_those_like_it() -> None:
-    paces = learn({}, "cuda", {}, [(CONFIG, progress(290, epoch=1), 100)])
-    assert length(ANOTHER_LR, 100, paces) == Length(100.0, "the same network and images")  # 10 s an epoch
+def test_estimate_uses_runs_in_training() -> None:
+    throughput = measure_throughput({}, "cuda", {}, [(CONFIG, progress(290, epoch=1), 100)])
+    # 10 s an epoch
+    assert throughput.estimate(ANOTHER_LR, 100) == RunEstimate(100.0, "the same network and images")
 
 
-def test_records_of_nothing_divide_by_nothing() -> None:
-    empty = PastRun("diverged", kind_of(CONFIG), "f", "cuda", "A100", 0, 0, 0.0, 5.0)
-    assert length(CONFIG, 100, learn({run_id(CONFIG, 0): empty}, "cuda", {})) == Length(5.0, "the same settings")
+def test_throughput_accepts_runs_without_epochs() -> None:
+    empty = PastRun("diverged", run_kind(CONFIG), "f", "cuda", "A100", 0, 0, 0.0, 5.0)
+    throughput = measure_throughput({run_id(CONFIG, 0): empty}, "cuda", {})
+    assert throughput.estimate(CONFIG, 100) == RunEstimate(5.0, "the same settings")
 
 
-def test_images_of_an_epoch() -> None:
+def test_train_images_are_every_second_one_up_to_max_images() -> None:
     assert train_images(CONFIG, 5784) == 2892
     assert train_images(CONFIG, 5785) == 2893
     assert train_images(CONFIG.but(max_images=10), 5784) == 10
     assert train_images(CONFIG.but(max_images=9999), 5784) == 2892
 
 
-def test_lengths_are_in_the_order_of_the_runs() -> None:
-    paces = Paces("cuda", rates={"alexnet": 10.0})
+def test_estimate_runs_keeps_the_order_of_the_runs() -> None:
+    throughput = Throughput("cuda", rates={"alexnet": 10.0})
     runs = [planned(CONFIG), planned(CONFIG.but(model="resnet18")), planned(CONFIG.but(epochs=1))]
-    assert [one and one.seconds for one in lengths(runs, paces, 200)] == [100.0, None, 10.0]
+    estimates = throughput.estimate_runs(runs, 200)
+    assert [estimate and estimate.seconds for estimate in estimates] == [100.0, None, 10.0]
 
 
-def test_the_cost_of_arrays() -> None:
-    paces = Paces("cuda", rates={"alexnet": 10.0})
+def test_cost_of_arrays() -> None:
+    throughput = Throughput("cuda", rates={"alexnet": 10.0})
     runs = [planned(CONFIG, seed) for seed in range(5)]  # 100 s each
     first = JobArray("a", ((runs[0], runs[1]), (runs[2],)))
     second = JobArray("b", ((runs[3],), (runs[4],)))
-    apart = cost([first, second], paces, 200, 1, each_array=True)
+    apart = cost([first, second], throughput, 200, 1, each_array=True)
     assert (apart.seconds, apart.longest, apart.wall) == (500.0, 200.0, 300.0)
-    together = cost([first, second], paces, 200, 1, each_array=False)
+    together = cost([first, second], throughput, 200, 1, each_array=False)
     assert together.wall == 500.0
-    assert cost([first, second], paces, 200, 2, each_array=False).wall == 300.0
+    assert cost([first, second], throughput, 200, 2, each_array=False).wall == 300.0
     assert (apart.runs, apart.unknown) == (5, 0)
-    unknown = cost([JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], paces, 200, 1, each_array=True)
+    unknown = cost(
+        [JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], throughput, 200, 1, each_array=True
+    )
     assert (unknown.runs, unknown.unknown, unknown.is_known) == (1, 1, False)
-    assert cost([], paces, 200, 1, each_array=True).wall == 0.0
+    assert cost([], throughput, 200, 1, each_array=True).wall == 0.0
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=30), st.integers(1, 8))
-def test_no_schedule_beats_its_bounds(tasks: list[float], at_once: int) -> None:
-    end = ended_after(tasks, at_once)
+def test_seconds_until_done_stays_within_bounds(tasks: list[float], at_once: int) -> None:
+    end = seconds_until_done(tasks, at_once)
     least = max([sum(tasks) / at_once, *tasks, 0.0])
     assert least * (1 - 1e-9) <= end <= (sum(tasks) / at_once + max([*tasks, 0.0])) * (1 + 1e-9)
 
 
-def test_places_that_are_taken() -> None:
-    assert ended_after([10.0], 2, [100.0]) == 100.0
-    assert ended_after([10.0], 1, [100.0]) == 110.0
-    assert ended_after([10.0, 10.0], 2, [100.0, 50.0]) == 100.0
-    assert ended_after([], 4) == 0.0
+def test_seconds_until_done_respects_busy_slots() -> None:
+    assert seconds_until_done([10.0], 2, [100.0]) == 100.0
+    assert seconds_until_done([10.0], 1, [100.0]) == 110.0
+    assert seconds_until_done([10.0, 10.0], 2, [100.0, 50.0]) == 100.0
+    assert seconds_until_done([], 4) == 0.0
 
 
-def test_what_a_run_in_training_has_left() -> None:
-    assert left_of(RunState("running", progress=progress(600)), None, NOON) == 540
-    assert left_of(RunState("running", progress=progress(10)), None, NOON) == 0
-    assert left_of(RunState("running", progress=progress(None)), Length(70.0, "the same settings"), NOON) == 70
-    assert left_of(RunState("running"), None, NOON) is None
+def test_run_seconds_left_subtracts_the_time_since_the_last_epoch() -> None:
+    assert run_seconds_left(RunStatus("running", progress=progress(600)), None, NOON) == 540
+    assert run_seconds_left(RunStatus("running", progress=progress(10)), None, NOON) == 0
+    before_first_epoch, estimate = (
+        RunStatus("running", progress=progress(None)),
+        RunEstimate(70.0, "the same settings"),
+    )
+    assert run_seconds_left(before_first_epoch, estimate, NOON) == 70
+    assert run_seconds_left(RunStatus("running"), None, NOON) is None
 
 
-def test_the_end_is_expected_from_what_runs_say() -> None:
+def test_forecast_waits_for_the_longest_run() -> None:
     first, second, *others = PLAN
-    states = {run.id: RunState("pending") for run in others}
-    states |= {first.id: RunState("running", progress=progress(600)), second.id: RunState("finished")}
-    nothing = Paces("cuda")
+    states = {run.id: RunStatus("pending") for run in others}
+    states |= {first.id: RunStatus("running", progress=progress(600)), second.id: RunStatus("finished")}
+    nothing = Throughput("cuda")
 
     def left() -> float | None:
-        return outlook(PLAN, states, nothing, 200, 4, NOON).left
+        return forecast(PLAN, states, nothing, 200, slots=4, now=NOON).seconds_left
 
     assert left() == 540
-    states[second.id] = RunState("running", progress=progress(300))
+    states[second.id] = RunStatus("running", progress=progress(300))
     assert left() == 540  # two at once: the longer one
-    states[second.id] = RunState("queued")
+    states[second.id] = RunStatus("queued")
     assert left() is None  # nothing tells how long it takes
-    states = {run.id: RunState("finished") for run in PLAN}
+    states = {run.id: RunStatus("finished") for run in PLAN}
     assert left() is None
 
 
-def test_queued_runs_wait_for_those_in_training() -> None:
+def test_forecast_starts_queued_runs_after_those_in_training() -> None:
     first, second, third, *others = PLAN
-    states = {run.id: RunState("finished") for run in others}
-    states |= {first.id: RunState("running", progress=progress(600)), second.id: RunState("queued")}
-    states[third.id] = RunState("pending")
-    paces = Paces("cuda", rates={"alexnet": 30 * 100 / 1000})  # 1,000 s a run of 30 epochs
-    ahead = outlook(PLAN, states, paces, 200, 4, NOON)
-    assert ahead.left == 1540
-    assert (ahead.at_once, ahead.pending) == (1, 1000)
-    assert ahead.ends == {first.id: 540}
-    states[first.id] = RunState("queued")
-    assert outlook(PLAN, states, paces, 200, 4, NOON).left == 1000  # nothing runs: four at a time
+    states = {run.id: RunStatus("finished") for run in others}
+    states |= {first.id: RunStatus("running", progress=progress(600)), second.id: RunStatus("queued")}
+    states[third.id] = RunStatus("pending")
+    throughput = Throughput("cuda", rates={"alexnet": 30 * 100 / 1000})  # 1,000 s a run of 30 epochs
+    ahead = forecast(PLAN, states, throughput, 200, slots=4, now=NOON)
+    assert ahead.seconds_left == 1540
+    assert (ahead.slots, ahead.pending_seconds) == (1, 1000)
+    assert ahead.eta == {first.id: NOON + timedelta(seconds=540)}
+    states[first.id] = RunStatus("queued")
+    # Nothing runs: four at a time.
+    assert forecast(PLAN, states, throughput, 200, slots=4, now=NOON).seconds_left == 1000

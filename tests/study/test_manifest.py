@@ -8,9 +8,8 @@ import pytest
 
 from caltech_exp.executors.local import submitit_jobs
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.logs import log_path
-from caltech_exp.monitoring.render import tail
-from caltech_exp.monitoring.report_job import report_line
+from caltech_exp.monitoring.logs import log_path, tail
+from caltech_exp.monitoring.report_job import describe_report_job, last_report_job
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Corrupt
 from caltech_exp.study.folder import StudyFolder
@@ -120,9 +119,9 @@ def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
     state = {"waiting": [], "running": ["local-0"], "jobs": {"local-0": "../../../secret"}}
     (folder / "queue.json").write_text(json.dumps(state))
     assert submitit_jobs(folder) == {}
-    assert log_path(tmp_path, MANIFEST, MANIFEST.tasks[0]) is None
+    assert log_path(StudyFolder(tmp_path), MANIFEST, MANIFEST.tasks[0]) is None
     (folder / "queue.json").write_text(json.dumps({**state, "jobs": {"local-0": "77"}}))
-    assert log_path(tmp_path, MANIFEST, MANIFEST.tasks[0]) == folder / "77_0_log.out"
+    assert log_path(StudyFolder(tmp_path), MANIFEST, MANIFEST.tasks[0]) == folder / "77_0_log.out"
 
 
 def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
@@ -148,6 +147,8 @@ def test_how_a_report_ended_is_told_without_trust(changes: dict[str, object], to
     folder = tmp_path / "submissions" / ID
     ended = {"schema_version": 1, "status": "failed", "reason": "no room", "job": "12", "log": "", "when": "now"}
     (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
-    line = report_line(tmp_path, [manifest], Slurm(1))
+    report_job = last_report_job(StudyFolder(tmp_path), [manifest], Slurm(1))
+    assert report_job is not None
+    line = describe_report_job(StudyFolder(tmp_path), report_job)
     assert line.startswith(told.format(folder=folder))
     assert "shadow" not in line

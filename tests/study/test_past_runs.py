@@ -10,7 +10,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.study import results_cache as module
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import RESULT, read_result
-from caltech_exp.study.results_cache import CACHE, PastRun, past_runs, shortened
+from caltech_exp.study.results_cache import CACHE, PastRun, past_runs, summarize
 from tests.tools.paper_study import result_of, write_failure, write_result
 
 RUNS = [PlannedRun(RunConfig(epochs=2), seed, "", ()) for seed in range(3)]
@@ -38,7 +38,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_read_once_and_again_when_it_changes(runs: Path, read: list[str]) -> None:
     first = past_runs(runs, "f")
-    assert first == {run.id: shortened(result_of(run.config, run.seed)) for run in RUNS}
+    assert first == {run.id: summarize(result_of(run.config, run.seed)) for run in RUNS}
     assert sorted(read) == sorted(run.id for run in RUNS)
     read.clear()
     assert past_runs(runs, "f") == first

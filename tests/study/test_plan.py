@@ -36,7 +36,7 @@ def test_an_override_makes_rows_one_run() -> None:
     tables = THE_REPORT.select([], ["scratch.epochs"])
     assert len(expand(tables, (0,), StudySettings())) == 5
     (only,) = expand(tables, (0,), StudySettings(overrides={"epochs": 1}))
-    assert only.serves == tuple(f"scratch.epochs={n}" for n in (20, 30, 40, 50, 60))
+    assert only.rows == tuple(f"scratch.epochs={n}" for n in (20, 30, 40, 50, 60))
     assert only.config.epochs == 1
 
 

@@ -11,7 +11,7 @@ from caltech_exp.provenance import Origin, code_version
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import acquire, lease_files
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress
-from caltech_exp.study.run_status import CHECKPOINT, InQueue, run_state
+from caltech_exp.study.run_status import CHECKPOINT, QueuedTask, run_status
 from caltech_exp.training.failures import record_failure_of_free_run
 
 NAME = "0123456789-s0"
@@ -31,7 +31,7 @@ FAILURE_RECORD = Failure(
     when="noon",
 )
 
-RUNS, WAITS = InQueue("s", running=True), InQueue("s", running=False)
+RUNS, WAITS = QueuedTask("s", is_running=True), QueuedTask("s", is_running=False)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,15 @@ RUNS, WAITS = InQueue("s", running=True), InQueue("s", running=False)
         (None, True, "failure", "failed"),
         ({NAME: WAITS}, True, "failure", "queued"),
         ({NAME: RUNS}, True, "failure", "failed"),
-        ({NAME: InQueue("another", running=True)}, True, "failure", "queued"),
+        ({NAME: QueuedTask("another", is_running=True)}, True, "failure", "queued"),
         ({NAME: RUNS}, True, "failure lease", "running"),
         ({}, True, "damaged", "damaged"),
         ({NAME: RUNS}, True, "damaged", "queued"),
     ],
 )
-def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, state: str, tmp_path: Path) -> None:
+def test_states(
+    queue: dict[str, QueuedTask] | None, submitted: bool, files: str, state: str, tmp_path: Path
+) -> None:
     folder = tmp_path / NAME
     folder.mkdir()
     lease = acquire(folder, "1_0") if "lease" in files else None
@@ -71,7 +73,7 @@ def test_states(queue: dict[str, InQueue] | None, submitted: bool, files: str, s
         write_record(folder, FAILURE, FAILURE_RECORD)
     if "damaged" in files:
         (folder / RESULT).write_text("{")
-    assert run_state(folder, queue, submitted).state == state
+    assert run_status(folder, queue, submitted).state == state
     if lease:
         lease.release()
 
@@ -81,32 +83,32 @@ def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None
     lease = acquire(folder, "12_3")
     assert lease is not None
     write_record(folder, PROGRESS, PROGRESS_RECORD)
-    state = run_state(folder, {}, True, now=lease_files(folder)[0].stat().st_mtime + 7)
+    state = run_status(folder, {}, True, now=lease_files(folder)[0].stat().st_mtime + 7)
     assert state.detail == f"epoch 3 of 30, 1 images/s, heartbeat 7 s ago, job 12_3 on {socket.gethostname()}"
     lease.release()
-    assert run_state(folder, {}, True).state == "lost"
+    assert run_status(folder, {}, True).state == "lost"
 
 
 def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
-    assert run_state(tmp_path / NAME, {}, True).node == ""
+    assert run_status(tmp_path / NAME, {}, True).node == ""
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"kind": "node"}))
-    assert run_state(tmp_path / NAME, {}, True).node == "n"
+    assert run_status(tmp_path / NAME, {}, True).node == "n"
 
 
 def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
     log = tmp_path / "submissions" / "s" / "1_0_0_log.out"
-    assert run_state(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
+    assert run_status(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"log": "/etc/shadow"}))
-    assert run_state(tmp_path / NAME, {}, True).detail == "no GPU"
+    assert run_status(tmp_path / NAME, {}, True).detail == "no GPU"
 
 
 def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
-    assert run_state(tmp_path / NAME, {NAME: RUNS}, True).in_task
-    assert not run_state(tmp_path / NAME, {}, True).in_task
-    assert not run_state(tmp_path / NAME, None, True).in_task
+    assert run_status(tmp_path / NAME, {NAME: RUNS}, True).in_task
+    assert not run_status(tmp_path / NAME, {}, True).in_task
+    assert not run_status(tmp_path / NAME, None, True).in_task
 
 
 NEWER = {
@@ -121,13 +123,13 @@ NEWER = {
 @pytest.mark.parametrize("name", NEWER)
 @pytest.mark.parametrize("queue", [None, {}, {NAME: RUNS}])
 def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
-    name: str, queue: dict[str, InQueue] | None, tmp_path: Path
+    name: str, queue: dict[str, QueuedTask] | None, tmp_path: Path
 ) -> None:
     folder = tmp_path / NAME
     folder.mkdir()
     (folder / name).write_bytes(NEWER[name])
     os.utime(folder / name, (0, 0))
-    state = run_state(folder, queue, True)
+    state = run_status(folder, queue, True)
     assert state.state == "newer"
     assert state.detail.startswith(f"{name}: made by a newer version of caltech_exp (")
     assert state.detail.endswith("); this version reads 1; update")
@@ -138,10 +140,10 @@ def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
 def test_a_run_that_a_newer_version_trains_now_is_running(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "lease.000001.json").write_bytes(NEWER["lease.000001.json"])
-    assert run_state(tmp_path / NAME, {}, True).state == "running"
+    assert run_status(tmp_path / NAME, {}, True).state == "running"
 
 
 def test_half_a_checkpoint_is_of_no_newer_version(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / CHECKPOINT).write_bytes(NEWER[CHECKPOINT][:-1])
-    assert run_state(tmp_path / NAME, {}, True).state == "lost"
+    assert run_status(tmp_path / NAME, {}, True).state == "lost"

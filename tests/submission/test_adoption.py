@@ -13,7 +13,7 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.executors.sbatch import BatchJob, queue_array
 from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.queued_runs import queued_runs
+from caltech_exp.monitoring.queued_runs import read_queue
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import Snapshot, code_version
 from caltech_exp.study.folder import StudyFolder
@@ -206,7 +206,7 @@ def test_another_users_submission_is_left_as_it_is(unsure: Manifest, tmp_path: P
     assert adopt(runs, [theirs], (), Slurm(5)) == ([theirs], [])
     assert sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir()) == before
     assert not (tmp_path / "scancel").exists()
-    states = queued_runs(runs, [theirs], Slurm(5), ())
+    states = read_queue(StudyFolder(runs), [theirs], Slurm(5), ()).runs
     assert set(states) == set(NAMES)  # they count as queued even so
 
 

@@ -15,7 +15,7 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.executors.sbatch import ENDED
-from caltech_exp.monitoring.report_job import AGGREGATED, PREPARED
+from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import FAILURE, RESULT
 from caltech_exp.submission.signal_handler import Ending
@@ -162,7 +162,7 @@ def test_a_report_whose_process_cannot_be_started_says_why(
     monkeypatch.setattr(subprocess, "run", full)
     with pytest.raises(RuntimeError):
         AggregateTask(str(local_job), str(local_job / "report"), str(local_job), 1.0)()
-    record = json.loads((local_job / AGGREGATED).read_text())
+    record = json.loads((local_job / REPORT_END).read_text())
     assert (record["status"], record["job"]) == ("failed", "77")
     assert record["reason"] == "OSError: [Errno 12] Cannot allocate memory"
 
@@ -170,6 +170,6 @@ def test_a_report_whose_process_cannot_be_started_says_why(
 def test_a_job_that_cannot_decode_images_says_why(local_job: Path) -> None:
     with pytest.raises(UserError):
         PackTask(str(local_job / "no data"), str(local_job), (), 1.0, str(local_job))()
-    record = json.loads((local_job / PREPARED).read_text())
+    record = json.loads((local_job / PREPARATION_END).read_text())
     assert (record["status"], record["job"]) == ("failed", "77")
     assert "no data" in record["reason"]

@@ -334,7 +334,7 @@ def simulated_results(runs: Sequence[PlannedRun], counts: ImageCounts) -> Iterat
 
 
 def _row(run: PlannedRun, rows: dict[str, Row]) -> tuple[str, Row]:
-    keys = sorted(run.serves, key=lambda key: rows[key].reported is None)
+    keys = sorted(run.rows, key=lambda key: rows[key].reported is None)
     return keys[0], rows[keys[0]]
 
 

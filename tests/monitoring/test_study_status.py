@@ -17,14 +17,15 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.render import LOOKS, bar, fitted, shares, widths
-from caltech_exp.monitoring.study_status import Outlook, Standing, look, standing
-from caltech_exp.monitoring.watch import Seen, look_again, on_screen
+from caltech_exp.monitoring.render import STYLES, bar, fit_columns, fit_screen, share_cells
+from caltech_exp.monitoring.run_states import EndedJobs
+from caltech_exp.monitoring.study_status import StudyStatus, count_runs, read_status
+from caltech_exp.monitoring.watch import View, draw_view, next_view
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.manifest import PreparationJob
 from caltech_exp.study.plan import expand
-from caltech_exp.study.run_status import RunState
+from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudySettings
 from tests.conftest import Command
 from tests.tools.paper_study import JOB, log_of, write_failure, write_paper_study, write_progress, write_result
@@ -68,15 +69,15 @@ def told(status: Command, runs: Path, path: str, *words: str) -> str:
     return done.stdout
 
 
-def test_of_a_study_without_submissions_the_results_tell_the_seeds(runs: Path) -> None:
+def test_study_without_submissions_takes_its_seeds_from_results(runs: Path) -> None:
     left = {path.parent.name for path in runs.glob("*/result.json")}
     shutil.rmtree(runs / "submissions")
-    seen = look(runs, Slurm(5))
+    seen = read_status(StudyFolder(runs), Slurm(5))
     assert {run.id for run in seen.in_state("finished", "damaged")} == left
     assert {run.seed for run in seen.plan} == {0}
 
 
-def test_json_says_all_of_every_run(status: Command, runs: Path, slurm_path: str) -> None:
+def test_json_lists_every_run(status: Command, runs: Path, slurm_path: str) -> None:
     whole = json.loads(told(status, runs, slurm_path, "json=true", "failed=true"))
     assert whole["note"] is None
     by_state = {run["state"]: run for run in whole["runs"]}
@@ -95,7 +96,7 @@ def test_json_says_all_of_every_run(status: Command, runs: Path, slurm_path: str
     assert counts == whole["counts"]
 
 
-def test_a_pipe_gets_a_line_per_run_and_no_control_codes(status: Command, runs: Path, slurm_path: str) -> None:
+def test_text_has_a_line_per_run_and_no_control_codes(status: Command, runs: Path, slurm_path: str) -> None:
     text = told(status, runs, slurm_path, "failed=true")
     assert {char for char in text if not char.isprintable()} == {"\n"}
     assert re.search(
@@ -107,7 +108,9 @@ def test_a_pipe_gets_a_line_per_run_and_no_control_codes(status: Command, runs: 
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
-def test_what_waits_and_for_what(state: str, status: Command, runs: Path, tmp_path: Path) -> None:
+def test_waiting_jobs_are_shown_with_their_reasons(
+    state: str, status: Command, runs: Path, tmp_path: Path
+) -> None:
     (manifest,) = StudyFolder(runs).manifests()
     first = PreparationJob(name="prepare.runs", job="4710")
     StudyFolder(runs).write_manifest(manifest.model_copy(update={"preparation": first}))
@@ -122,25 +125,23 @@ def test_what_waits_and_for_what(state: str, status: Command, runs: Path, tmp_pa
     assert whole["waiting"] == {"Dependency": 2}
     assert whole["preparation"]["id"] == "4710"
     if state == "PENDING":
-        assert (
-            "prepare.runs (job 4710) waits for QOSMinGRES, and the runs for it; if it cannot start, `scancel 4710`"
-            in text
-        )
+        assert "prepare.runs (job 4710) waits for QOSMinGRES, and the runs wait for it; if it cannot start" in text
+        assert "run `scancel 4710`" in text
     else:
         assert "prepare.runs (job 4710) decodes the images, and the runs wait for it" in text
 
 
-def test_without_slurm_the_files_tell_what_they_can(status: Command, runs: Path, tmp_path: Path) -> None:
+def test_status_without_slurm_relies_on_files(status: Command, runs: Path, tmp_path: Path) -> None:
     empty = tmp_path / "nothing"
     empty.mkdir()
     whole = json.loads(told(status, runs, str(empty), "json=true"))
     assert "squeue is not on this machine" in whole["note"]
     assert whole["counts"]["running"] == 1
     assert "lost" not in whole["counts"]
-    assert "queued runs may be lost ones: squeue is not on" in told(status, runs, str(empty))
+    assert "queued runs may be lost: squeue is not on" in told(status, runs, str(empty))
 
 
-def test_a_slurm_that_does_not_answer_is_said(status: Command, runs: Path, tmp_path: Path) -> None:
+def test_status_says_that_slurm_does_not_answer(status: Command, runs: Path, tmp_path: Path) -> None:
     path = path_with(tmp_path, "squeue", "echo 'Socket timed out' >&2; exit 1")
     assert "Slurm does not answer (squeue: Socket timed out)" in told(status, runs, path)
 
@@ -156,12 +157,14 @@ def test_settings_of_an_earlier_profile_are_ignored_with_one_line(
 
 
 @pytest.fixture
-def now(runs: Path, slurm_path: str, monkeypatch: pytest.MonkeyPatch) -> Standing:
+def study_status(runs: Path, slurm_path: str, monkeypatch: pytest.MonkeyPatch) -> StudyStatus:
     monkeypatch.setenv("PATH", slurm_path)
-    return look(runs, Slurm(10))
+    return read_status(StudyFolder(runs), Slurm(10))
 
 
-def drawn(now: Standing, width: int, height: int = 60, encoding: str = "utf-8", **settings: object) -> list[str]:
+def drawn(
+    study_status: StudyStatus, width: int, height: int = 60, encoding: str = "utf-8", **settings: object
+) -> list[str]:
     """The lines of the screen without the spaces at their ends."""
 
     class Stream(StringIO):
@@ -173,116 +176,118 @@ def drawn(now: Standing, width: int, height: int = 60, encoding: str = "utf-8", 
     console = Console(
         file=stream, width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False
     )
-    console.print(fitted(now, console, failures=bool(settings.get("failures"))))
+    console.print(fit_screen(study_status, console, failures=bool(settings.get("failures"))))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
-def test_the_screen_fits_its_width(now: Standing, width: int) -> None:
-    lines = drawn(now, width)
+def test_screen_fits_its_width(study_status: StudyStatus, width: int) -> None:
+    lines = drawn(study_status, width)
     assert max(map(len, lines)) <= width
     whole = "".join(line.strip() for line in lines)
-    assert re.sub(r"\s", "", str(log_of(now.folder, 1))) in re.sub(r"\s", "", whole)  # folded, never cut
+    assert re.sub(r"\s", "", str(log_of(study_status.folder, 1))) in re.sub(r"\s", "", whole)  # folded, never cut
 
 
-def test_a_line_per_table_with_bar_and_counts(now: Standing) -> None:
-    lines = drawn(now, 160)
+def test_screen_has_a_line_per_table_with_bar_and_counts(study_status: StudyStatus) -> None:
+    lines = drawn(study_status, 160)
     (table,) = [line for line in lines if line.startswith("  lr ")]
     name, sign, *counts = table.split()
     assert name == "lr"
-    assert set(sign) <= {look.sign for look in LOOKS.values()}
-    assert sum(map(int, counts)) == sum(now.tables["scratch", "lr"].values())
+    assert set(sign) <= {style.character for style in STYLES.values()}
+    assert sum(map(int, counts)) == sum(study_status.tables["scratch", "lr"].values())
     assert any(line.startswith("transfer ") for line in lines)
     assert not any(line.startswith("  freezing") for line in lines)  # nothing of it was submitted
 
 
-def test_terminals_without_unicode(now: Standing) -> None:
-    assert all(line.isascii() for line in drawn(now, 80, encoding="ascii") if not line.startswith(("e", "  ")))
+def test_screen_without_unicode_is_ascii(study_status: StudyStatus) -> None:
+    lines = drawn(study_status, 80, encoding="ascii")
+    assert all(line.isascii() for line in lines if not line.startswith(("e", "  ")))
 
 
-def test_a_low_screen_lists_fewer_runs(now: Standing) -> None:
-    assert len(drawn(now, 80, height=16)) < len(drawn(now, 80, height=60))
+def test_low_screen_lists_fewer_runs(study_status: StudyStatus) -> None:
+    assert len(drawn(study_status, 80, height=16)) < len(drawn(study_status, 80, height=60))
 
 
-def test_hostile_names_do_nothing(now: Standing) -> None:
-    (run,) = now.in_state("running")
-    odd = replace(run, serves=("scratch.lr=[red]\x1b[2J" + "x" * 300,))
-    lines = drawn(replace(now, plan=tuple(odd if one is run else one for one in now.plan)), 80)
+def test_hostile_names_are_escaped(study_status: StudyStatus) -> None:
+    (run,) = study_status.in_state("running")
+    odd = replace(run, rows=("scratch.lr=[red]\x1b[2J" + "x" * 300,))
+    plan = tuple(odd if other is run else other for other in study_status.plan)
+    lines = drawn(replace(study_status, plan=plan), 80)
     assert max(map(len, lines)) <= 80
     assert not any("\x1b" in line for line in lines)
     assert any("=[re" in line for line in lines)  # less is left of it where a run ends tomorrow
 
 
-def test_long_names_of_tables_and_large_counts() -> None:
-    assert widths(80, 60, 10_000, list(LOOKS)).name <= 30
+def test_columns_fit_long_names_and_large_counts() -> None:
+    assert fit_columns(80, 60, 10_000, list(STYLES)).name <= 30
     for room in range(30, 200):
-        fit = widths(room, 25, 123_456, list(LOOKS))
-        used = fit.name + (fit.bar + 1 if fit.bar else 0) + len(LOOKS) * (fit.counts + (1 if fit.short else 2))
-        assert used <= max(room, 6 + 1 + len(LOOKS) * 7), room
+        fit = fit_columns(room, 25, 123_456, list(STYLES))
+        used = fit.name + (fit.bar + 1 if fit.bar else 0) + len(STYLES) * (fit.counts + (1 if fit.short else 2))
+        assert used <= max(room, 6 + 1 + len(STYLES) * 7), room
 
 
 @pytest.mark.parametrize("width", [1, 5, 40])
-def test_every_state_is_seen_in_its_bar(width: int) -> None:
+def test_bar_shows_every_state(width: int) -> None:
     counts = {"finished": 10_000, "failed": 1, "lost": 1}
-    cells = shares(counts, width)
+    cells = share_cells(counts, width)
     assert sum(cells.values()) == width
     assert width < 3 or all(cells.values())
     assert len(bar(counts, width, ascii_only=False).plain) == width
-    assert shares({"finished": 0}, 10) == {"finished": 0}
+    assert share_cells({"finished": 0}, 10) == {"finished": 0}
 
 
-def test_a_look_that_tells_less_leaves_the_picture(now: Standing) -> None:
-    def silent() -> Standing:
-        return replace(now, note="Slurm does not answer (timed out); look")
+def test_next_view_keeps_the_last_status_while_slurm_does_not_answer(study_status: StudyStatus) -> None:
+    def silent(_: EndedJobs) -> StudyStatus:
+        return replace(study_status, note="Slurm does not answer (timed out); look")
 
-    def broken() -> Standing:
+    def broken(_: EndedJobs) -> StudyStatus:
         raise OSError("stale file handle")
 
-    before = Seen(now)
-    assert look_again(before, silent) == Seen(now, "Slurm does not answer (timed out); look")
-    assert look_again(before, broken).trouble == "stale file handle"
-    assert look_again(look_again(before, silent), lambda: now) == before
+    before = View(study_status)
+    trouble = next_view(before, silent)
+    assert trouble == View(study_status, "Slurm does not answer (timed out); look")
+    assert next_view(before, broken).trouble == "stale file handle"
+    assert next_view(trouble, lambda _: study_status) == before
     stream = StringIO()
     console = Console(file=stream, width=80, height=60, force_terminal=True, color_system=None)
-    console.print(on_screen(look_again(before, silent), console, 30, failures=False))
+    console.print(draw_view(trouble, console, 30, failures=False))
     assert "no news since" in stream.getvalue()
     assert "asked again every 30 s" in " ".join(stream.getvalue().split())
 
 
-def test_watching_asks_the_queue_once_a_look_and_accounting_once_a_job(
+def test_status_asks_the_queue_once_each_time_and_accounting_once_a_job(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = tmp_path / "asked"
     path_with(tmp_path, "sacct", f"echo sacct >> {asked}; echo '{JOB}_3|scratch.runs|OUT_OF_MEMORY|gpu07|'")
     queue = show_queue(tmp_path, f"{JOB}_5|PENDING|R|scratch.runs|", before=f"echo squeue >> {asked}")
     monkeypatch.setenv("PATH", queue)
-    known: dict[str, object] = {}
+    ended_jobs: EndedJobs = {}
     for _ in range(3):
-        now = look(runs, Slurm(10), known)  # type: ignore[arg-type]
-        (lost,) = now.in_state("lost")
-        assert "ran out of memory" in now.states[lost.id].detail
+        study_status = read_status(StudyFolder(runs), Slurm(10), ended_jobs)
+        ended_jobs = study_status.ended_jobs
+        (lost,) = study_status.in_state("lost")
+        assert "ran out of memory" in study_status.runs[lost.id].detail
     assert Counter(asked.read_text().split()) == {"squeue": 3, "sacct": 1}
 
 
-def test_a_run_that_serves_two_tables_counts_in_each_and_once_in_its_section(now: Standing) -> None:
+def test_run_of_two_tables_counts_in_each_and_once_in_its_section(study_status: StudyStatus) -> None:
     tables = THE_REPORT.select(tables=["scratch.lr", "scratch.epochs"])
     plan = expand(tables, (0,), StudySettings())
-    states = {run.id: RunState("finished") for run in plan}
-    counted = standing(now.folder, tables, plan, states, Outlook(), {})
+    states = {run.id: RunStatus("finished") for run in plan}
+    by_table, by_section = count_runs(tables, plan, states)
     rows = {(section.name, table.name): len(table.rows) for section, table in tables}
-    assert counted.tables == {name: Counter(finished=number) for name, number in rows.items()}
-    assert counted.sections == {"scratch": Counter(finished=len(plan))}
+    assert by_table == {name: Counter(finished=number) for name, number in rows.items()}
+    assert by_section == {"scratch": Counter(finished=len(plan))}
     assert len(plan) < sum(rows.values())
-    shared = [run for run in now.plan if len({served.partition("=")[0] for served in run.serves}) > 1]
+    shared = [run for run in study_status.plan if len({row.partition("=")[0] for row in run.rows}) > 1]
     assert shared
-    assert sum(now.counts.values()) == len(now.plan)
-    of_scratch = [run for run in now.plan if any(served.startswith("scratch.") for served in run.serves)]
-    assert sum(now.sections["scratch"].values()) == len(of_scratch)
+    assert sum(study_status.counts.values()) == len(study_status.plan)
+    of_scratch = [run for run in study_status.plan if any(row.startswith("scratch.") for row in run.rows)]
+    assert sum(study_status.sections["scratch"].values()) == len(of_scratch)
 
 
-def test_the_command_draws_in_colour_on_a_terminal_and_not_where_no_color_is_set(
-    runs: Path, slurm_path: str
-) -> None:
+def test_command_draws_in_colour_on_a_terminal_unless_no_color_is_set(runs: Path, slurm_path: str) -> None:
     """In a real terminal of 80 columns (script(1))."""
     script = Path(__file__).resolve().parents[2] / "jobs" / "status.py"
 

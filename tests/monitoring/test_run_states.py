@@ -7,19 +7,20 @@ import pytest
 
 from caltech_exp.executors.slurm import SlurmExecutor
 from caltech_exp.executors.slurm_queries import EndedJob, Slurm
-from caltech_exp.monitoring.run_states import advice, bad_nodes, why_lost
+from caltech_exp.monitoring.run_states import bad_nodes, describe_failures, explain_lost
 from caltech_exp.profiles.profile import SlurmProfile, parse_profile
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Failure, FailureKind
-from caltech_exp.study.run_status import RunState
+from caltech_exp.study.run_status import RunStatus
 from tests.monitoring.test_study_jobs import MANIFEST
 
 
-def failed(kind: FailureKind, node: str = "") -> RunState:
+def failed(kind: FailureKind, node: str = "") -> RunStatus:
     failure = Failure(
         run_id="0123456789-s0", error="the error", traceback="", kind=kind, submission="s", job="1_0", host="h",
         node="", log="l", when="noon",
     )  # fmt: skip
-    return RunState("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
+    return RunStatus("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
 
 
 @pytest.fixture
@@ -29,19 +30,22 @@ def profile() -> SlurmProfile:
     return found
 
 
-def test_every_kind_of_failure_has_its_line() -> None:
-    lost = RunState("lost", "its node failed (gpu07)", node="gpu07")
-    lines = advice([failed("gpu_memory"), failed("gpu_memory"), failed("mistake"), failed("error"), lost])
+def test_describe_failures_has_a_line_for_each_kind() -> None:
+    lost = RunStatus("lost", "its node failed (gpu07)", node="gpu07")
+    cancelled = RunStatus("lost", "its job was cancelled", is_cancelled=True)
+    failures = [failed("gpu_memory"), failed("gpu_memory"), failed("mistake"), failed("error")]
+    lines = describe_failures([cancelled, *failures, lost, cancelled])
     assert lines == [
-        "1 failed: trying again will not mend that: the error (log: l)",
-        "2 failed: out of GPU memory; give the profile a larger GPU (constraint or gres), or precision=bf16: "
+        "1 failed because of an error in settings or data; retrying will not help: the error (log: l)",
+        "2 failed: out of GPU memory; use a larger GPU (constraint or gres in the profile) or precision=bf16: "
         "the error (log: l)",
         "1 failed: the error (log: l)",
         "1 lost: its node failed (gpu07)",
+        "2 runs were cancelled",
     ]
 
 
-def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
+def test_bad_nodes_are_excluded(profile: SlurmProfile) -> None:
     nodes = bad_nodes([failed("node", "gpu07"), failed("error", "gpu08"), failed("node", "gpu07")])
     assert nodes == ("gpu07",)
     assert SlurmExecutor(profile).excluding(nodes).profile.exclude == "old7,gpu07"
@@ -59,29 +63,32 @@ def test_a_node_that_is_to_blame_is_left_out(profile: SlurmProfile) -> None:
         ("another.study", "NODE_FAIL", "", ()),  # another job had that id before
     ],
 )
-def test_how_its_job_ended_is_told_of_a_lost_run(
+def test_explain_lost_tells_how_the_job_ended(
     name: str, state: str, detail: str, nodes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = EndedJob("12_1", name, state, "gpu07")
     monkeypatch.setattr(Slurm, "ended_jobs", lambda _slurm, _ids: {"12_1": ended})
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [MANIFEST], Slurm(5))["r1"]
-    assert (found.detail, bad_nodes([found])) == (detail, nodes)
+    statuses, _ = explain_lost(StudyFolder(tmp_path), {"r1": RunStatus("lost")}, [MANIFEST], Slurm(5))
+    status = statuses["r1"]
+    assert (status.detail, bad_nodes([status])) == (detail, nodes)
+    assert status.word == ("cancelled" if state == "CANCELLED" else "lost")
 
 
 @pytest.mark.parametrize(
     ("submitted", "believed"),
     [("2026-01-31T11:30:00", False), ("2026-01-31T11:55:00", True), ("2026-02-01T00:00:00", True)],
 )
-def test_a_record_from_before_the_submission_is_another_jobs(
+def test_explain_lost_ignores_jobs_from_before_the_submission(
     submitted: str, believed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = EndedJob("12_1", "scratch.study", "NODE_FAIL", "gpu07", datetime.fromisoformat(f"{submitted}+00:00"))
     manifest = MANIFEST.model_copy(update={"created": "2026-01-31T12:00:00Z"})
     monkeypatch.setattr(Slurm, "ended_jobs", lambda _slurm, _ids: {"12_1": ended})
-    found = why_lost({"r1": RunState("lost")}, tmp_path, [manifest], Slurm(5))["r1"]
-    assert (found.detail, found.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
+    statuses, _ = explain_lost(StudyFolder(tmp_path), {"r1": RunStatus("lost")}, [manifest], Slurm(5))
+    status = statuses["r1"]
+    assert (status.detail, status.node) == (("its node failed (gpu07)", "gpu07") if believed else ("", ""))
 
 
 @pytest.mark.parametrize("name", ["gpu07\n#SBATCH --uid=0", "$(reboot)", "gpu 7", "-x"])
-def test_what_is_no_name_of_a_node_goes_nowhere(name: str) -> None:
+def test_bad_nodes_ignores_what_is_no_node_name(name: str) -> None:
     assert bad_nodes([failed("node", name)]) == ()
