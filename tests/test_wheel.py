@@ -32,6 +32,7 @@ def call(*words: object, folder: Path, **environment: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr
     return done.stdout
 
 
@@ -116,6 +117,7 @@ def test_installed_command_runs_a_study_to_its_report(
     (result,) = (json.loads(path.read_text()) for path in elsewhere.glob("runs/*/result.json"))
     assert result["code"]["commit"] == code.commit
     assert f"caltech_exp {code.version}" in (elsewhere / "report/report.md").read_text()
+    assert not [log for log in elsewhere.glob("runs/submissions/*/*_log.*") if "Warning" in log.read_text()]
     (snapshot,) = elsewhere.glob("runs/sources/*/*")
     assert {path.name for path in snapshot.iterdir()} == {"caltech_exp", "snapshot.json", "files.sha256"}
     assert (elsewhere / "report/report.html").is_file()

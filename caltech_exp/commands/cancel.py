@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.cli import read_options, run_command_line, usage
+from caltech_exp.cli import read_options, usage
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
 from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
@@ -125,7 +125,3 @@ def _count(jobs: Sequence[StudyJob]) -> str:
     """`3 jobs, 6 runs`"""
     runs = sum(len(job.runs) for job in jobs)
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}, {runs} run{'s' if runs != 1 else ''}"
-
-
-if __name__ == "__main__":
-    run_command_line(main, USAGE)

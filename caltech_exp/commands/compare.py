@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.cli import UserError, read_options, run_command_line, usage
+from caltech_exp.cli import UserError, read_options, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt
@@ -237,7 +237,3 @@ def _spread(mean: float, std: float, n: int) -> str:
     if n == 0:
         return NOTHING
     return f"{mean:.4f}" if n < 2 else f"{mean:.4f} ± {std:.4f}"
-
-
-if __name__ == "__main__":
-    run_command_line(main, USAGE)

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from tabulate import tabulate
 
-from caltech_exp.cli import EXIT_USER_ERROR, read_options, run_command_line, usage
+from caltech_exp.cli import EXIT_USER_ERROR, read_options, usage
 from caltech_exp.data.download import IMAGENET, Origin, parse_digest, read_origin
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
@@ -113,7 +113,3 @@ def _table(assets: Sequence[AssetStatus]) -> str:
         for asset in assets
     ]
     return tabulate(rows, headers=("item", "state", "path", "size", "hash"), disable_numparse=True)
-
-
-if __name__ == "__main__":
-    run_command_line(main, USAGE)

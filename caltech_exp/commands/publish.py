@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from caltech_exp.cli import UserError, read_options, run_command_line, usage
+from caltech_exp.cli import UserError, read_options, usage
 from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt, write_record
@@ -115,7 +115,3 @@ def _file_name(value: Any) -> Any:
         return value
     path, pinned, digest = value.partition(PIN)
     return f"{PurePath(path).name}{pinned}{digest}"
-
-
-if __name__ == "__main__":
-    run_command_line(main, USAGE)

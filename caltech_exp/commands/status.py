@@ -1,13 +1,12 @@
 """`caltech-exp status`, `python jobs/status.py`: show the status of a study."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
-from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, run_command_line, usage
+from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, usage
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import user_path
@@ -69,7 +68,3 @@ def _poll_seconds(folder: StudyFolder) -> float:
     """As often as the last submission's profile asks the queue."""
     profile, _ = latest_profile(folder.manifests())
     return max(MIN_SECONDS, make_executor(profile).poll_seconds) if profile else MIN_SECONDS
-
-
-if __name__ == "__main__":
-    sys.exit(run_command_line(main, USAGE))
