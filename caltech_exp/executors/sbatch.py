@@ -26,7 +26,7 @@ from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError, is
 from caltech_exp.executors.slurm_queries import NO_CONNECTION, Slurm
 from caltech_exp.files import closed_to_others, umask
 from caltech_exp.profiles.profile import SlurmProfile
-from caltech_exp.profiles.sbatch_options import NEVER, full_name, of_profile, variables
+from caltech_exp.profiles.sbatch_options import NEVER_FROM_ENVIRONMENT, REQUEUE, options_of, variables
 from caltech_exp.provenance import Snapshot
 
 QUEUE_AGAIN = 75
@@ -200,7 +200,7 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
     parameters = sbatch_parameters(batch.name, profile, batch.after)
     script.update_parameters(**parameters, comment=batch.comment)
     # sbatch puts a variable of the environment above what the script says.
-    options = {*NEVER, *batch.unset, *of_profile(profile)}
+    options = {*NEVER_FROM_ENVIRONMENT, *batch.unset, *options_of(profile)}
     seconds = profile.command_timeout_seconds
     try:
         with closed_to_others():
@@ -306,5 +306,5 @@ def _for_sbatch(value: Any) -> Any:
 def _further_options(profile: SlurmProfile) -> dict[str, Any]:
     """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
     given = {name: value for name, value in profile.sbatch.items() if value is not False}
-    said = {full_name(name) for name in given} & {"requeue", "no-requeue"}
-    return given if said or profile.sbatch.get("requeue") is False else {**given, "requeue": True}
+    is_decided = any(name in given for name in REQUEUE) or profile.sbatch.get("requeue") is False
+    return given if is_decided else {**given, "requeue": True}

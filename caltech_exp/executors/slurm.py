@@ -9,8 +9,8 @@ from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
 from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm, grouped
-from caltech_exp.profiles.profile import SlurmProfile, cpu_profile
-from caltech_exp.profiles.sbatch_options import OF_TRAINING, variables_line
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.profiles.sbatch_options import TRAINING_ONLY, cpu_profile, variables_line
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
@@ -124,7 +124,7 @@ class SlurmExecutor(Executor):
         else:
             single = manifest.single(part)
             assert single
-            name, profile, unset = single.name, cpu_profile(profile), OF_TRAINING
+            name, profile, unset = single.name, cpu_profile(profile), TRAINING_ONLY
         job = BatchJob(name, job_comment(manifest.id, part), tasks, record.path, part, after, unset)
         record.set_jobs(part, queue_array(job, profile, snapshot))
 

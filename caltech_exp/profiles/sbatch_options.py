@@ -1,6 +1,6 @@
-"""The options of sbatch, as data: which a profile has settings for, which the suite sets, which may not be.
+"""Options of sbatch: which a profile may set, which variables set them too, which jobs without a GPU keep.
 
-As of Slurm 24.11 (sbatch(1)). An option that is not here, as one of a site's plugin, is passed on as it stands.
+Only options that need a decision are listed. sbatch itself judges every other one.
 """
 
 import os
@@ -12,26 +12,7 @@ from caltech_exp.cli import shown
 if TYPE_CHECKING:
     from caltech_exp.profiles.profile import SlurmProfile
 
-
-OPTIONS = (
-    "account", "acctg-freq", "array", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint",
-    "clusters", "comment", "consolidate-segments", "constraint", "container", "container-id", "contiguous",
-    "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu", "cpus-per-task", "deadline", "delay-boot",
-    "dependency", "distribution", "error", "exclude", "exclusive", "export", "export-file", "extra",
-    "extra-node-info", "get-user-env", "gid", "gpu-bind", "gpu-freq", "gpus", "gpus-per-node",
-    "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "help", "hint", "hold", "ignore-pbs", "input",
-    "job-name", "kill-on-invalid-dep", "licenses", "mail-type", "mail-user", "mcs-label", "mem", "mem-bind",
-    "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice", "no-kill", "no-requeue", "nodefile",
-    "nodelist", "nodes", "ntasks", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node",
-    "ntasks-per-socket", "oom-kill-step", "open-mode", "output", "overcommit", "oversubscribe", "parsable",
-    "partition", "power", "prefer", "priority", "profile", "propagate", "qos", "quiet", "reboot", "requeue",
-    "reservation", "resv-ports", "segment", "signal", "sockets-per-node", "spread-job", "stepmgr", "switches",
-    "test-only", "thread-spec", "threads-per-core", "time", "time-min", "tmp", "tres-bind", "tres-per-task",
-    "uid", "umask", "usage", "use-min-nodes", "verbose", "version", "wait", "wait-all-nodes", "wckey", "wrap",
-    "x11",
-)  # fmt: skip
-"""By their long names."""
-
+# Options that a profile has its own setting for -> how to write that.
 SETTINGS = {
     "account": "account: my_project",
     "constraint": "constraint: a100",
@@ -44,96 +25,131 @@ SETTINGS = {
     "qos": "qos: normal",
     "time": "time_minutes: 240",
 }
-"""Options that a profile has settings of its own for, and how those are written."""
-OF_CPU_JOBS = ("account", "cpus-per-task", "mem", "partition", "qos", "time")
-"""Those of them that `cpu_jobs` has a setting for, too."""
+CPU_JOB_SETTINGS = ("account", "cpus-per-task", "mem", "partition", "qos", "time")  # those that `cpu_jobs` has too
 
-OF_THE_SUITE = (
+# By these the suite finds its jobs and logs, and ends its tasks in time.
+SET_BY_SUITE = (
     "array", "comment", "dependency", "error", "job-name", "open-mode", "output", "signal", "wait",
 )  # fmt: skip
-"""By these the suite finds its jobs and logs again, and ends them in time."""
-OF_ITS_ANSWER = ("help", "parsable", "quiet", "test-only", "usage", "version", "wrap")
-"""With these sbatch queues nothing, something else, or does not tell the job's id as the suite reads it."""
+# With these sbatch queues nothing, or does not print the job's id as the suite reads it.
+WITHOUT_JOB_ID = ("help", "parsable", "quiet", "test-only", "usage", "version", "wrap")
 
-SAME = (
+# Options that ask for the same thing: setting one of a group overrides the others.
+GROUPS = (
     ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "tres-per-task"),
     ("mem", "mem-per-cpu", "mem-per-gpu"),
     ("cpus-per-task", "cpus-per-gpu"),
     ("requeue", "no-requeue"),
 )
-"""Options that ask for the same in other words: who sets one has decided about all."""
-NEVER = (*OF_THE_SUITE, *OF_ITS_ANSWER, *SAME[-1], "verbose")
-"""What no environment variable may change."""
-OF_TRAINING = (
+REQUEUE = GROUPS[-1]
+# What no environment variable may set.
+NEVER_FROM_ENVIRONMENT = (*SET_BY_SUITE, *WITHOUT_JOB_ID, *REQUEUE, "verbose")
+# What only tasks that train ask for: GPUs, a size, certain nodes.
+TRAINING_ONLY = (
     "constraint", "cpus-per-task", "exclusive", "gpu-bind", "gpu-freq", "gpus", "gres-flags", "mem",
     "ntasks-per-gpu", "reservation", "time", "tres-bind",
 )  # fmt: skip
-"""What tasks that train ask for and others do not: GPUs, a size, certain nodes."""
-
+# Variables by which sbatch takes an option, if they are not called SBATCH_ and the option's name.
 VARIABLES = {
     "array": ("SBATCH_ARRAY_INX",),
-    "bb": ("SBATCH_BURST_BUFFER",),
-    "cpu-freq": ("SBATCH_CPU_FREQ_REQ",),
     "hint": ("SBATCH_HINT", "SLURM_HINT"),
     "mem": ("SBATCH_MEM_PER_NODE",),
-    "segment": ("SBATCH_SEGMENT_SIZE",),
-    "switches": ("SBATCH_REQ_SWITCH", "SBATCH_WAIT4SWITCH"),
     "time": ("SBATCH_TIMELIMIT",),
     "verbose": ("SBATCH_DEBUG",),
+    "bb": ("SBATCH_BURST_BUFFER",),
+    "cpu-freq": ("SBATCH_CPU_FREQ_REQ",),
+    "segment": ("SBATCH_SEGMENT_SIZE",),
+    "switches": ("SBATCH_REQ_SWITCH", "SBATCH_WAIT4SWITCH"),
 }
-"""Environment variables by which sbatch takes an option, where they are not called SBATCH_ and its name."""
 
 
 def complaint(name: str, settings: Iterable[str] = SETTINGS) -> str:
-    """Why a profile cannot have the option under `sbatch`, and what to write instead; empty if it can.
-
-    A name that sbatch would take for one of these cut short is as good as it.
-    """
-    reasons = {
-        **dict.fromkeys(OF_THE_SUITE, "is set by the suite itself; leave it out"),
-        "signal": "is set by the suite itself; write signal_delay_seconds: 90 for another time",
-        **dict.fromkeys(OF_ITS_ANSWER, "keeps sbatch from queueing a job and telling its id; leave it out"),
-        "clusters": "is for sbatch alone; export SLURM_CLUSTERS, which squeue and the others hear too",
-        **{option: f"has a setting of its own; write {SETTINGS[option]} in place of it" for option in settings},
-    }
-    for option, reason in reasons.items():
-        if name == option or (name not in OPTIONS and option.startswith(name)):
-            return f"{option} {reason}"
+    """Why the option cannot stand under `sbatch`, and what to write instead; empty if it can."""
+    if name == "signal":
+        return "signal is set by the suite itself; write signal_delay_seconds: 90 for another time"
+    if name in SET_BY_SUITE:
+        return f"{name} is set by the suite itself; leave it out"
+    if name in WITHOUT_JOB_ID:
+        return f"{name} keeps sbatch from queueing a job and printing its id; leave it out"
+    if name == "clusters":
+        return "clusters reaches sbatch alone; export SLURM_CLUSTERS instead, which squeue and scancel read too"
+    if name in settings:
+        return f"{name} has a setting of its own; write {SETTINGS[name]} instead"
     return ""
 
 
-def full_name(name: str) -> str:
-    """The option that sbatch takes the name for, which may be cut short."""
-    meant = [option for option in OPTIONS if option.startswith(name)]
-    return meant[0] if name not in OPTIONS and len(meant) == 1 else name
-
-
 def contradiction(options: Mapping[str, object]) -> str:
-    """Two of the options that say the opposite; empty if there are none."""
-    given = {full_name(name) for name, value in options.items() if value is not False}
-    return "requeue and no-requeue say the opposite; keep one" if {"requeue", "no-requeue"} <= given else ""
+    """A complaint if two of the options contradict each other; empty otherwise."""
+    both = all(options.get(name, False) is not False for name in REQUEUE)
+    return "requeue and no-requeue contradict each other; keep one" if both else ""
 
 
 def variables(options: Iterable[str]) -> set[str]:
-    """The environment variables by which sbatch would take these options, or others that ask for the same."""
-    named = {full_name(option) for option in options}
-    named |= {other for same in SAME if named & set(same) for other in same}
-    return {variable for option in named for variable in VARIABLES.get(option, (_plain(option),))}
+    """The environment variables by which sbatch would take these options, or others of their groups."""
+    named = set(options)
+    named |= {other for group in GROUPS if named & set(group) for other in group}
+    return {
+        variable
+        for option in named
+        for variable in VARIABLES.get(option, (f"SBATCH_{option.upper().replace('-', '_')}",))
+    }
 
 
-def of_profile(profile: "SlurmProfile") -> set[str]:
-    """The options that the profile decides about: the user's variables for these do not count."""
-    named = {option: example.partition(":")[0] for option, example in SETTINGS.items()}
-    return {*profile.sbatch, *(option for option, name in named.items() if getattr(profile, name) is not None)}
+def options_of(profile: "SlurmProfile") -> set[str]:
+    """The options that the profile sets, which the user's environment variables do not override."""
+    settings = {option: example.partition(":")[0] for option, example in SETTINGS.items()}
+    return {*profile.sbatch, *(option for option, name in settings.items() if getattr(profile, name) is not None)}
 
 
 def variables_line(profile: "SlurmProfile") -> str:
-    """Which of the user's variables sbatch takes options from for runs of this profile; empty if none."""
-    counting = variables(OPTIONS) - variables((*NEVER, *of_profile(profile)))
-    found = sorted(name for name in counting & os.environ.keys() if name.startswith("SBATCH_"))
-    given = ", ".join(f"{name}={shown(os.environ[name])}" for name in found)
-    return f"sbatch also takes options from the environment: {given}" if given else ""
+    """Names the environment variables that sbatch takes options from for runs of this profile; empty if none."""
+    overridden = variables((*NEVER_FROM_ENVIRONMENT, *options_of(profile)))
+    names = sorted(name for name in os.environ if name.startswith("SBATCH_") and name not in overridden)
+    values = ", ".join(f"{name}={shown(os.environ[name])}" for name in names)
+    return f"sbatch also takes options from the environment: {values}" if values else ""
 
 
-def _plain(option: str) -> str:
-    return f"SBATCH_{option.upper().replace('-', '_')}"
+# Beginnings of the sbatch and srun options that ask for GPUs, or for nodes that have them.
+GPU_OPTIONS = ("gpu", "gres", "tres", "cpus-per-gpu", "mem-per-gpu", "ntasks-per-gpu", "constraint")
+# sbatch options for the size and the nodes of a training task; jobs without a GPU have their own.
+TASK_OPTIONS = ("time-min", "cpus-per-task", "mem", "mincpus", "exclusive", "reservation", "nodelist", "nodefile")
+MEM_PER_CPU = "mem-per-cpu"  # asked for at sites that refuse --mem; sbatch takes only one of the two
+
+
+def cpu_profile(profile: "SlurmProfile") -> "SlurmProfile":
+    """The profile of the jobs without a GPU: changed by its `cpu_jobs`, and without all that asks for GPUs."""
+    jobs = profile.cpu_jobs
+    options = {
+        name: value
+        for name, value in profile.sbatch.items()
+        if not name.startswith(GPU_OPTIONS) and name not in TASK_OPTIONS
+    }
+    if any(name in REQUEUE for name in jobs.sbatch):
+        options = {name: value for name, value in options.items() if name not in REQUEUE}
+    options |= jobs.sbatch
+    is_per_cpu = options.get(MEM_PER_CPU, False) is not False and "mem_gb" not in jobs.model_fields_set
+    mem_gb = None if is_per_cpu else jobs.mem_gb
+    if mem_gb is not None:
+        options.pop(MEM_PER_CPU, None)
+    changes = {
+        "device": "cpu",
+        "gpus_per_node": None,
+        "gres": None,
+        "constraint": None,
+        "partition": jobs.partition or profile.partition,
+        "account": jobs.account or profile.account,
+        "qos": jobs.qos or profile.qos,
+        "time_minutes": jobs.time_minutes,
+        "cpus_per_task": jobs.cpus_per_task,
+        "mem_gb": mem_gb,
+        "signal_delay_seconds": min(profile.signal_delay_seconds, 30 * jobs.time_minutes),
+        "sbatch": options,
+        "srun_args": [argument for argument in profile.srun_args if not _is_for_training(argument)],
+    }
+    return profile.model_copy(update=changes)
+
+
+def _is_for_training(argument: str) -> bool:
+    """Whether an argument of srun, `--name=value`, asks for GPUs or for the size of a training task."""
+    name = argument.removeprefix("--").partition("=")[0]
+    return argument.startswith("--") and (name.startswith(GPU_OPTIONS) or name in ("cpus-per-task", "mem", "time"))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.sbatch import BatchJob, queue_array
-from caltech_exp.profiles.profile import SlurmProfile, cpu_profile
-from caltech_exp.profiles.sbatch_options import OF_TRAINING, variables_line
+from caltech_exp.profiles.profile import SlurmProfile
+from caltech_exp.profiles.sbatch_options import TRAINING_ONLY, cpu_profile, variables_line
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
 from tests.tools.bad_inputs import TEXTS, generated
@@ -260,7 +260,7 @@ OF_PLACE = {"SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAI
         ({"partition": "gpu", "account": "mine"}, {"SBATCH_PARTITION", "SBATCH_ACCOUNT"}),
         ({"mem_gb": 4}, {"SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU"}),
         ({"gpus_per_node": 1}, {"SBATCH_GPUS", "SBATCH_GRES", "SBATCH_GPUS_PER_NODE"}),
-        ({"sbatch": {"wck": "x"}}, {"SBATCH_WCKEY"}),
+        ({"sbatch": {"wckey": "x"}}, {"SBATCH_WCKEY"}),
         ({"sbatch": {"wckey": False}}, {"SBATCH_WCKEY"}),
     ],
 )
@@ -288,4 +288,6 @@ def test_jobs_without_a_gpu_get_none_from_the_environment(
     for name in (*OF_SIZE, *OF_PLACE):
         monkeypatch.setenv(name, "1")
     profile = cpu_profile(SlurmProfile(executor="slurm", gpus_per_node=1))
-    assert seen_by_sbatch(profile, slurm, tmp_path, code_snapshot, OF_TRAINING) == OF_PLACE - {"SBATCH_CONSTRAINT"}
+    assert seen_by_sbatch(profile, slurm, tmp_path, code_snapshot, TRAINING_ONLY) == OF_PLACE - {
+        "SBATCH_CONSTRAINT"
+    }

