@@ -1,4 +1,4 @@
-"""What one run is: its settings, each with its default and range once, and its identity."""
+"""The settings of a run, each with its default and range, and the run's id."""
 
 import hashlib
 import json
@@ -11,21 +11,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from caltech_exp.cli import did_you_mean
 
 NUM_CLASSES = 102
-"""Outputs of the networks' last layer: 101 classes and one unused, as in the report (Figure 4)."""
+"""Outputs of the networks' last layer: 101 classes and an unused one, as in the report (Figure 4)."""
 
 PIN = "@sha256:"
-"""Separates a weights file's path from the hash of its content: `/path/net.pth@sha256:<64 hex>`."""
+"""Separates a file's path from the hash of its content: `/path/net.pth@sha256:<64 hex digits>`."""
 
 NETWORK_NAMES = ("alexnet", "resnet18")
-"""The report's networks."""
 
 CUSTOM_NETWORK = re.compile(
     r"(?P<path>[^\x00-\x1f\x7f]+\.py):(?P<function>[A-Za-z_]\w*)(@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
-"""A network of the user's own: a function in a Python file, pinned to the file's content like a weights file."""
+"""A custom network: a function in a Python file, perhaps pinned to the file's content."""
 
 RESIZE = 256
-"""Pixels of the shorter side before the crop, in the report's runs (design, The report's protocol)."""
+"""Pixels of the shorter side before the crop, in the report's runs."""
 
 DEFAULTS_ADDED_LATER = {
     "sampling": "shuffle",
@@ -34,34 +33,34 @@ DEFAULTS_ADDED_LATER = {
     "normalization": "weights",
     "last_batch": "drop",
 }
-"""Settings of later versions, each with the value that computes what was computed before it: ids leave it out."""
+"""Settings added by later versions, with the value that computes what earlier versions computed. Run ids leave
+a setting with this value out, so that old ids stay."""
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _a_network(name: str) -> str:
+def _known_network(name: str) -> str:
     if name not in NETWORK_NAMES and not CUSTOM_NETWORK.fullmatch(name):
         raise ValueError(f"there is no such network{did_you_mean(name, NETWORK_NAMES)}")
     return name
 
 
 class RunConfig(BaseModel):
-    """Every setting that can change a run's result, but for the seed and the data set.
+    """Every setting that can change a run's result, except the seed and the data set.
 
     The defaults are the course template's (the report's Figure 4): AlexNet from scratch.
-    Raises pydantic.ValidationError for a wrong type, an unknown name or a value out of range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Annotated[str, AfterValidator(_a_network)] = Field(
+    model: Annotated[str, AfterValidator(_known_network)] = Field(
         "alexnet", description="the network: alexnet, resnet18, or a function in a file, as in nets.py:tiny"
     )
     weights: Annotated[str, StringConstraints(min_length=1)] = Field(
         "none", description="initial weights: none, imagenet, or the path of a state dict"
     )
     freeze: Literal["none", "conv", "fc"] = Field(
-        "none", description="layers left out of training: none, conv (all but the classifier) or fc"
+        "none", description="layers that are not trained: none, conv (all but the classifier) or fc"
     )
     augment: Literal["none", "crop", "perspective", "combined"] = Field(
         "none",
@@ -70,49 +69,52 @@ class RunConfig(BaseModel):
     )
     lr: FiniteFloat = Field(1e-3, gt=0, description="initial learning rate, a number above 0")
     momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")
-    weight_decay: FiniteFloat = Field(5e-5, ge=0, description="L2 penalty, a number from 0")
+    weight_decay: FiniteFloat = Field(5e-5, ge=0, description="L2 penalty, at least 0")
     batch_size: int = Field(256, ge=1, description="images per step, a whole number from 1")
     epochs: int = Field(30, ge=1, description="passes over the training set, a whole number from 1")
     step_size: int = Field(20, ge=1, description="epochs between two step-downs of the learning rate, from 1")
     gamma: FiniteFloat = Field(0.1, gt=0, le=1, description="factor of each step-down, above 0, at most 1")
     max_images: int = Field(
-        0, ge=0, description="images used of each of training, validation and test set; 0 for all"
+        0, ge=0, description="images used of each of the training, validation and test sets; 0 = all"
     )
     max_per_class: int = Field(
-        0, ge=0, description="training images used of each class, the largest under-sampled; 0 for all"
+        0, ge=0, description="most training images per class, by under-sampling larger classes; 0 = all"
     )
     sampling: Literal["shuffle", "balanced"] = Field(
-        "shuffle", description="training images of an epoch: shuffle, each once; balanced, all classes alike often"
+        "shuffle",
+        description="shuffle: every image once per epoch; balanced: every class equally often",
     )
     last_batch: Literal["drop", "keep"] = Field(
-        "drop", description="the last batch of an epoch where it is incomplete: drop, or keep"
+        "drop", description="an incomplete last batch of an epoch: drop or keep it"
     )
     resize: int = Field(
         RESIZE,
         ge=0,
         le=1024,
-        description="pixels of the shorter side before the 224 x 224 crop, to 1024; 0: as it is",
+        description="resize the shorter side to this many pixels before the 224 x 224 crop "
+        "(up to 1024; 0 = no resize)",
     )
     normalization: Literal["weights", "half", "imagenet"] = Field(
         "weights",
-        description="mean and std of inputs: half (0.5), imagenet, or weights, by what they started from",
+        description="mean and std of the inputs: half (0.5), imagenet, or weights (those that the weights expect)",
     )
     workers: int = Field(
-        4, ge=0, le=64, description="data loading processes of engine=reference, 0 to 64 (each draws its own)"
+        4,
+        ge=0,
+        le=64,
+        description="data loading processes of engine=reference, 0 to 64; each has its own random numbers",
     )
     engine: Literal["fast", "reference"] = Field(
-        "fast", description="how a run trains: fast, or reference, the course template's loop to the letter"
+        "fast", description="fast, or reference: the course template's own training loop"
     )
     precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="arithmetic of engine=fast: bf16 (autocast) or fp32; reference has fp32 only"
+        "bf16", description="arithmetic of engine=fast: bf16 (autocast) or fp32; reference always has fp32"
     )
 
     @model_validator(mode="after")
     def _imagenet_has_the_reports_networks(self) -> "RunConfig":
         if self.weights == "imagenet" and self.model not in NETWORK_NAMES:
-            raise ValueError(
-                "there are ImageNet weights for alexnet and resnet18 only; give weights=none or a file"
-            )
+            raise ValueError("ImageNet weights exist for alexnet and resnet18 only; give weights=none or a file")
         return self
 
     @model_validator(mode="before")
@@ -125,30 +127,26 @@ class RunConfig(BaseModel):
         return values
 
     def but(self, **changes: Any) -> "RunConfig":
-        """The same configuration with some settings changed, validated anew.
-
-        Another engine than before brings its own precision along, unless one is given.
-        """
-        other_engine = changes.get("engine", self.engine) != self.engine
-        kept = self.model_dump(exclude={"precision"} if other_engine else None)
-        return RunConfig.model_validate({**kept, **changes})
+        """The configuration with some settings changed; a new engine has its own precision unless one is given."""
+        has_new_engine = changes.get("engine", self.engine) != self.engine
+        settings = self.model_dump(exclude={"precision"} if has_new_engine else None)
+        return RunConfig.model_validate({**settings, **changes})
 
     @property
     def pretrained(self) -> bool:
-        """Whether training starts from given weights, imagenet or a file."""
+        """Whether training starts from ImageNet's or a file's weights."""
         return self.weights != "none"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that this configuration's engine knows: the reference has no precision, fast no workers."""
+        """The settings that the engine uses: `reference` has no precision, `fast` no workers."""
         return self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
 
     @cached_property
     def id(self) -> str:
-        """10 hex digits that name this configuration whatever its seed.
+        """10 hex digits that name this configuration: a hash of all settings that can change the result.
 
-        A hash of all settings that can change the result; pinned files (weights, an own network) count by their
-        content, not their path. A setting added in a later version stands in DEFAULTS_ADDED_LATER.
+        Pinned files (weights, a custom network) count by their content, not their path.
         """
         identity = {
             name: value for name, value in self.settings.items() if DEFAULTS_ADDED_LATER.get(name) != value
@@ -163,18 +161,18 @@ class RunConfig(BaseModel):
 
 
 def choices(setting: str) -> tuple[str, ...]:
-    """The values that a setting with a list of names takes, of the networks the report's."""
+    """The names that a setting takes; of `model`, the report's networks."""
     if setting == "model":
         return NETWORK_NAMES
     return get_args(RunConfig.model_fields[setting].annotation)
 
 
 def run_id(config: RunConfig, seed: int) -> str:
-    """The run's name on disk and in the queue's manifests: `<configuration id>-s<seed>`."""
+    """The run's name on disk and in manifests: `<configuration id>-s<seed>`."""
     return f"{config.id}-s{seed}"
 
 
 def split_run_id(name: str) -> tuple[str, int]:
-    """The configuration's id and the seed of a run that `run_id` has named."""
+    """The inverse of `run_id`: the configuration's id and the seed."""
     config, _, seed = name.rpartition("-s")
     return config, int(seed)

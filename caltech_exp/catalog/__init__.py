@@ -1,4 +1,4 @@
-"""What a study asks, as data: the whole report (report.yaml), or a study file of the user's in the same form."""
+"""The report as data (report.yaml), and study files in the same form."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ THE_REPORT = read_catalog(_FILE.read_text(encoding="utf-8"), REPORT, _FILE.name)
 TEMPLATE = RunConfig()
 """The course template's settings (the report's Figure 4)."""
 SPLIT_IMAGES = (5784, 2893)
-"""Images of train.txt (training and validation) and test.txt without the background class."""
+"""Images in train.txt (training and validation) and in test.txt, without the background class."""
 
 __all__ = [
     "SPLIT_IMAGES",

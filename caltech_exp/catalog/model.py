@@ -1,4 +1,4 @@
-"""The shapes a catalog is made of: section, table, row, figure, reported value."""
+"""The parts of a catalog: section, table, row, figure, reported value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,10 +9,8 @@ from caltech_exp.config import RunConfig
 
 REPORT = "report"
 """The name of the catalog that is the report itself."""
-
-
 REPORTED_RUNS = 3
-"""Runs behind each of the report's values (its footnotes 1 to 8), and behind a study file's if it does not say."""
+"""Runs behind each of the report's values (its footnotes 1 to 8), and the default for a study file's values."""
 
 
 def table_key(section: str, table: str) -> str:
@@ -33,10 +31,10 @@ def split_row_key(key: str) -> tuple[str, str | None]:
 
 @dataclass(frozen=True)
 class Reported:
-    """Validation accuracy after the last epoch, mean and standard deviation as the report prints them (0 to 1).
+    """Mean and standard deviation of the last epoch's validation accuracy (0 to 1), as the report prints them.
 
-    mean_rounding, std_rounding  half a unit of the last digit that is written: what rounding may hide
-    runs                         runs that it is of
+    mean_rounding, std_rounding  half a unit of the last printed digit: the largest rounding error
+    runs                         number of runs behind the value
     """
 
     mean: float
@@ -48,7 +46,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Quoted:
-    """What the report's text says of the one run it drew; accuracies are validation accuracies (0 to 1)."""
+    """Numbers in the report's text about the run of a figure; accuracies are validation accuracies (0 to 1)."""
 
     first_loss: float | None = None
     first_accuracy: float | None = None
@@ -61,13 +59,12 @@ class Row:
     label: str
     config: RunConfig
     reported: Reported | None = None
-    diverges: bool = False
-    """True where the report says that the training loss diverges."""
+    diverges: bool = False  # the report says that the training loss diverges
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Loss and validation accuracy over epochs of one row of the table it stands in."""
+    """Loss and validation accuracy over the epochs of one row of its table."""
 
     number: int
     caption: str
@@ -77,7 +74,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class DatasetFigure:
-    """A figure of the data set itself, drawn without any run."""
+    """A figure of the data set, which needs no run."""
 
     number: int
     name: str
@@ -86,9 +83,10 @@ class DatasetFigure:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the report, or the single run behind a figure that has no table.
+    """One table of the report, or the single run behind a figure without a table.
 
-    `heading` is the first column's; `settings_figure` the figure that lists the table's settings.
+    heading          of the first column
+    settings_figure  number of the figure that lists the table's settings
     """
 
     name: str
@@ -101,11 +99,11 @@ class Table:
     settings_figure: int | None = None
 
     def title_in(self, section: "Section") -> str:
-        """`1.1. Changing learning rate`; without the number where it has none of its own."""
+        """`1.1. Changing learning rate`; the title alone if the table has no number of its own."""
         return f"{self.number}. {self.title}" if self.number not in ("", section.number) else self.title
 
     def row(self, label: str) -> Row:
-        """The row of that label; KeyError if there is none."""
+        """The row with that label. Raises KeyError if there is none."""
         for row in self.rows:
             if row.label == label:
                 return row
@@ -129,7 +127,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What a study asks: the report (`name` is REPORT), or the sections of a study file of that name."""
+    """The rows that a study may run: the report (`name` is REPORT), or a study file with that name."""
 
     name: str
     title: str
@@ -142,32 +140,31 @@ class Catalog:
 
     @cached_property
     def tables(self) -> tuple[tuple[Section, Table], ...]:
-        """Every table with its section, in their order."""
+        """Every table with its section, in order."""
         return tuple((section, table) for section in self.sections for table in section.tables)
 
     def select(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> list[tuple[Section, Table]]:
-        """The tables of the named sections (`all` for every one), narrowed to the named tables if any.
+        """The tables of the named sections, by default of all; with `tables`, only these.
 
-        Tables are named `section.table`, or `section.table=row` for one row of them. Raises UserError for an
-        unknown name, or a table outside the sections.
+        A table is named `section.table`, or `section.table=row` for one of its rows.
         """
         by_name = {section.name: section for section in self.sections}
-        everything = {table_key(s.name, t.name): (s, t) for s, t in self.tables}
+        by_key = {table_key(section.name, table.name): (section, table) for section, table in self.tables}
         for name in sections:
-            if name in everything:
+            if name in by_key:
                 raise UserError(f"{name} is a table, not a section; write table={name}")
             if name not in by_name and name != "all":
                 raise unknown("section", name, [*by_name, "all"])
-        chosen = [s for s in self.sections if not sections or "all" in sections or s.name in sections]
+        selected = [s for s in self.sections if not sections or "all" in sections or s.name in sections]
         if not tables:
-            return [(s, t) for s in chosen for t in s.tables]
+            return [(section, table) for section in selected for table in section.tables]
         rows: dict[str, list[str]] = {}
         for key in tables:
             name, label = split_row_key(key)
-            if name not in everything:
-                raise unknown("table", name, everything)
-            section, table = everything[name]
-            if section not in chosen:
+            if name not in by_key:
+                raise unknown("table", name, by_key)
+            section, table = by_key[name]
+            if section not in selected:
                 raise UserError(
                     f"table {name!r} is not in section {','.join(sections)}; "
                     f"leave section= out, or use section={section.name}"
@@ -177,7 +174,7 @@ class Catalog:
                 raise unknown(f"row of {name}", label, labels)
             rows.setdefault(name, []).extend(labels if label is None else [label])
         return [
-            (s, replace(t, rows=tuple(row for row in t.rows if row.label in rows[name])))
-            for name, (s, t) in everything.items()
-            if name in rows
+            (section, replace(table, rows=tuple(row for row in table.rows if row.label in rows[key])))
+            for key, (section, table) in by_key.items()
+            if key in rows
         ]

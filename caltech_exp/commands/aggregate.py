@@ -1,4 +1,4 @@
-"""Collect the results of a study into OUT/report.md, report.html and figures: `python reports/aggregate.py`."""
+"""`python reports/aggregate.py`: write a report from the results of a study."""
 
 import gc
 import os
@@ -8,9 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from caltech_exp.cli import UserError, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
 from caltech_exp.files import user_path
 from caltech_exp.reporting.collect import collect
 from caltech_exp.reporting.counts import count_line
@@ -24,35 +24,32 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import STUDY
 
 
-class AggregateOptions(BaseModel):
-    """What `reports/aggregate.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class AggregateOptions(Options):
     runs: str = Field("runs", description="folder of the study")
-    out: str = Field("report", description="folder for the report, its figures and its data")
+    out: str = Field("report", description="folder for the report with its figures and data")
     data: str = Field(
-        "", description="the Caltech-101 folder, for figures 1 to 3; left out: $CALTECH101_ROOT or the study's"
+        "", description="the Caltech-101 folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's"
     )
 
 
 USAGE = usage(
     "python reports/aggregate.py [runs=DIR] [out=DIR] [data=DIR]\n\n"
-    "Writes the report's tables and figures, with measured beside reported numbers, to OUT/report.md (for\n"
-    "GitHub) and OUT/report.html (for the browser, with curves to explore and a list of all runs), its tables to\n"
-    "OUT/tables/ as CSV and LaTeX, all runs to OUT/runs.csv and all their epochs to OUT/epochs.csv.",
+    "Writes a report with measured beside reported numbers: OUT/report.md for GitHub, OUT/report.html for the\n"
+    "browser (interactive curves and a list of all runs), OUT/tables/ as CSV and LaTeX, OUT/runs.csv with all\n"
+    "runs and OUT/epochs.csv with all their epochs.\n\n"
+    "  python reports/aggregate.py runs=runs out=report",
     AggregateOptions,
 )
 
 
 KILLED = (
-    "a process that reads results or draws figures was killed, as happens without enough memory; give the same "
-    "command again where there is more"
+    "a process that reads results or draws figures was killed, probably for lack of memory; run the command again "
+    "on a machine with more"
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the report; returns the exit status. Raises UserError for what the user can mend."""
+    """Write the report; returns the exit status."""
     options = read_options(AggregateOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
@@ -73,9 +70,7 @@ def main(argv: Sequence[str]) -> int:
             write_tables(out / "tables", out / CACHE / "tables.json", report.grids)
             write_runs(out / "runs.csv", out / CACHE / "runs.json", collected)
             write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
-            from caltech_exp.reporting.html_page import (
-                to_html,  # templates are imported only where the page is written
-            )
+            from caltech_exp.reporting.html_page import to_html  # jinja2 and bokeh are slow to import
 
             page = to_html(report.blocks, collected, out, gallery.finish)
         write_if_changed(out / "report.md", to_markdown(report.blocks))
@@ -83,9 +78,8 @@ def main(argv: Sequence[str]) -> int:
     except BrokenProcessPool:
         raise UserError(KILLED) from None
     except OSError as error:
-        place = error.filename or out
         raise UserError(
-            f"out={options.out} cannot be written ({place}: {error.strerror or error}); "
+            f"out={options.out} cannot be written ({error.filename or out}: {error.strerror or error}); "
             "make room or give another out= folder"
         ) from None
     for name in ("report.md", "report.html"):
@@ -95,18 +89,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _require_runs(runs: Path, out: Path) -> None:
-    """Raises UserError if the report in `out` has runs, and would be lost to that of a folder that has none."""
-    nothing = not runs.is_file() and not (runs / STUDY).exists() and not any(StudyFolder(runs).run_folders())
-    if nothing and _has_runs(out):
-        what = "holds no study" if runs.exists() else "is not there"
+    """Raises UserError if `runs` is empty and `out` holds a report with runs, which would be overwritten."""
+    is_empty = not runs.is_file() and not (runs / STUDY).exists() and not any(StudyFolder(runs).run_folders())
+    if is_empty and _has_runs(out):
         raise UserError(
-            f"runs={runs} {what}, and the report in out={out} is of one; name the study's folder, or give another "
-            "out="
+            f"no study in {runs}, and {out} already holds a report of another study; correct runs= or choose "
+            "another out="
         )
 
 
 def _has_runs(out: Path) -> bool:
-    """Whether there is a report in `out`, and any run in it."""
+    """Whether `out` holds a report with at least one run."""
     try:
         with (out / "runs.csv").open("rb") as lines:
             return len(list(islice(lines, 2))) > 1
@@ -115,5 +108,5 @@ def _has_runs(out: Path) -> bool:
 
 
 if __name__ == "__main__":
-    gc.disable()  # one pass over records that all stay: looking through them again and again frees nothing
+    gc.disable()  # one pass over records that all stay in memory: collecting frees nothing
     run_command_line(main, USAGE)

@@ -1,7 +1,6 @@
-"""python reports/compare.py: two studies of the same runs, paired run by run.
+"""`python reports/compare.py`: compare two studies of the same runs, paired by settings and seed.
 
-Runs of the two studies are paired by settings and seed, whatever their engine, precision or workers. Damaged
-results are named on standard error and left out.
+Engine, precision and workers may differ within a pair. Damaged results are named on standard error and skipped.
 """
 
 import json
@@ -10,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from caltech_exp.cli import UserError, read_options, usage
+from caltech_exp.cli import Options, UserError, read_options, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt
@@ -22,21 +21,19 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, read_result
 
 MOST_EXACT = 20
-"""Pairs up to which all 2^n assignments of signs are gone through, which is about a million for this many."""
-FLIPS = 100_000
-"""Assignments drawn for more pairs. The standard error of p is sqrt(p (1 - p) / FLIPS): 0.0007 at p = 0.05."""
-SEED = 0
-"""Of these draws: the same pairs have the same p."""
+"""Up to so many pairs, all 2^n sign flips are computed (a million); of more pairs, FLIPS random ones."""
+FLIPS = 100_000  # standard error of p: sqrt(p (1 - p) / FLIPS), 0.0007 at p = 0.05
+SEED = 0  # the same pairs always have the same p
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Accuracies (0 to 1) of n runs computed in two ways, paired by seed; standard deviations are the sample's.
+    """Accuracies (0 to 1) of the n pairs of which both runs finished; NaN without a pair.
 
-    n counts the pairs of which both runs finished: all numbers are of these. Where there are none, they are NaN.
-    first_diverged, second_diverged  runs of the other pairs that diverged, by side
-    p  the share of all assignments of signs to the n differences under which their mean is as far from zero as it
-       is (`sign_flip_p`): the smallest it can be is 2 / 2^n. None without two pairs
+    Standard deviations are the sample's.
+
+    first_diverged, second_diverged  diverged runs of the other pairs
+    p  of the sign-flip test (`sign_flip_p`), at least 2 / 2^n; None for less than two pairs
     """
 
     settings: str
@@ -53,35 +50,35 @@ class Paired:
 
 
 def pair_by_seed(first: Iterable[Result], second: Iterable[Result]) -> dict[str, list[tuple[Result, Result]]]:
-    """Runs on the same data with the same seed and settings, but for how they are computed, finished or diverged.
+    """Settings as JSON -> pairs of results with these settings and the same seed and data set.
 
-    By the settings that all pairs of a group share, as JSON. Raises UserError if a side has two runs for a pair:
-    which of them to compare is not for this to choose.
+    The settings do not include engine, precision and workers. Raises UserError if a side has two runs for a pair.
     """
-    ours, others = _by_what(first), _by_what(second)
+    second_results = _by_key(second)
     pairs: dict[str, list[tuple[Result, Result]]] = {}
-    for what, mine in ours.items():
-        theirs = others.get(what)
-        if theirs:
-            pairs.setdefault(what[0], []).append((_only("first", mine), _only("second", theirs)))
+    for key, results in _by_key(first).items():
+        if key in second_results:
+            pair = _only("first", results), _only("second", second_results[key])
+            pairs.setdefault(key[0], []).append(pair)
     return pairs
 
 
-def _by_what(results: Iterable[Result]) -> dict[tuple[str, int, str], list[Result]]:
-    found: dict[tuple[str, int, str], list[Result]] = {}
+def _by_key(results: Iterable[Result]) -> dict[tuple[str, int, str], list[Result]]:
+    """(settings as JSON, seed, fingerprint of the data set) -> results."""
+    groups: dict[tuple[str, int, str], list[Result]] = {}
     for result in results:
-        found.setdefault(_what(result), []).append(result)
-    return found
+        settings = result.config.model_dump_json(exclude=set(HOW_NOT_WHAT))
+        groups.setdefault((settings, result.seed, result.data.fingerprint), []).append(result)
+    return groups
 
 
 def _only(side: str, runs: Sequence[Result]) -> Result:
     if len(runs) == 1:
         return runs[0]
-    named = listing([f"{run.run_id} ({_how(run)})" for run in runs])
+    names = listing([f"{run.run_id} ({_how(run)})" for run in runs])
     raise UserError(
-        f"{side}= holds one run computed in {len(runs)} ways, {named}; give folders with one way each: copy the "
-        "runs of each way into a folder of their own, or submit them with engine= and precision= into runs= of "
-        "their own"
+        f"{side}= holds {len(runs)} versions of one run, {names}; give a folder with one of them: copy each "
+        "version to a folder of its own, or submit each engine= and precision= to its own runs="
     )
 
 
@@ -90,16 +87,16 @@ def _how(run: Result) -> str:
 
 
 def compare(settings: str, pairs: Sequence[tuple[Result, Result]]) -> Paired:
-    """Means, spreads and the test over the final validation accuracies of the pairs that finished."""
+    """Means, standard deviations and the test of the last epochs' validation accuracies of the finished pairs."""
     finished = [pair for pair in pairs if all(run.val_accuracy is not None for run in pair)]
     values = np.array([[run.val_accuracy for run in pair] for pair in finished], dtype=np.float64).reshape(-1, 2)
     differences = values[:, 1] - values[:, 0]
 
-    def mean(of: np.ndarray) -> float:
-        return float(of.mean()) if len(of) else float("nan")
+    def mean(values: np.ndarray) -> float:
+        return float(values.mean()) if len(values) else float("nan")
 
-    def std(of: np.ndarray) -> float:
-        return float(np.std(of, ddof=1)) if len(of) > 1 else float("nan")
+    def std(values: np.ndarray) -> float:
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
     return Paired(
         settings=settings,
@@ -119,9 +116,9 @@ def compare(settings: str, pairs: Sequence[tuple[Result, Result]]) -> Paired:
 def sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided p of the sign-flip test that the differences [n] are symmetric about zero.
 
-    Exact up to MOST_EXACT of them. For more, FLIPS assignments of signs are drawn, and the observed one counts as
-    one more: p = (1 + as extreme) / (1 + FLIPS), which never rejects too often (B. Phipson and G. K. Smyth,
-    Permutation P-values should never be zero, 2010).
+    It is the share of sign flips whose mean is as far from zero as the observed one. Of more than MOST_EXACT
+    differences, FLIPS random flips and the observed one count: p = (1 + as extreme) / (1 + FLIPS), which never
+    rejects too often (B. Phipson and G. K. Smyth, Permutation P-values should never be zero, 2010).
     """
     least = abs(float(differences.sum())) - 1e-12
     if len(differences) <= MOST_EXACT:
@@ -136,38 +133,33 @@ def sign_flip_p(differences: np.ndarray) -> float:
     return (1 + int(np.count_nonzero(np.abs(sums) >= least))) / (1 + FLIPS)
 
 
-def _what(result: Result) -> tuple[str, int, str]:
-    config = result.config.model_dump_json(exclude=set(HOW_NOT_WHAT))
-    return config, result.seed, result.data.fingerprint
-
-
-class CompareOptions(BaseModel):
-    """What `reports/compare.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class CompareOptions(Options):
     first: str = Field("", description="folder of a study")
-    second: str = Field("", description="folder of another, of the same runs computed otherwise")
+    second: str = Field(
+        "", description="a second study that trained the same runs differently, e.g. with another engine"
+    )
 
 
 USAGE = usage(
     "python reports/compare.py first=DIR second=DIR\n\n"
-    "Final validation accuracies of the runs that two studies share, paired by seed, with a sign-flip test.",
+    "Compares the final validation accuracies of the runs that two studies share, paired by seed, with a\n"
+    "sign-flip test.\n\n"
+    "  python reports/compare.py first=runs second=runs-reference",
     CompareOptions,
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the comparison. Raises UserError if the studies share no run, or one holds a run in two ways."""
+    """Print the comparison."""
     options = read_options(CompareOptions, argv)
-    first, second = (_results(key, getattr(options, key)) for key in ("first", "second"))
-    for damaged in (*first.damaged, *second.damaged):
-        print(printable(f"left out: {damaged.complaint('submit its run again')}"), file=sys.stderr)
+    first, second = (_read_results(key, getattr(options, key)) for key in ("first", "second"))
+    for corrupt in (*first.corrupt, *second.corrupt):
+        print(printable(f"skipped: {corrupt.complaint('submit its run again')}"), file=sys.stderr)
     pairs = pair_by_seed(first.results, second.results)
     if not pairs:
         raise UserError(
-            f"first={options.first} and second={options.second} have no run in common that has ended and was "
-            "trained on the same data; submit the same tables and seeds into both"
+            f"first={options.first} and second={options.second} share no completed run on the same data set; "
+            "submit the same tables and seeds to both"
         )
     compared = [compare(settings, group) for settings, group in pairs.items()]
     print(comparison_table(compared))
@@ -177,13 +169,15 @@ def main(argv: Sequence[str]) -> int:
 
 def footnote(compared: Sequence[Paired]) -> str:
     """What the columns mean, in plain text."""
-    words = ["n: pairs of which both runs finished. Standard deviations are the sample's. p: sign-flip test on"]
-    words += [f"the differences, two-sided; exact up to n = {MOST_EXACT}"]
-    if any(one.n > MOST_EXACT for one in compared):
-        words += [f"and from {FLIPS:,} random flips above, (1 + as extreme) / (1 + {FLIPS:,})"]
-    text = " ".join(words) + ". Not below 2 / 2^n: with fewer than six pairs not below 0.05."
-    if any(one.first_diverged or one.second_diverged for one in compared):
-        text += " Diverged: runs of first and of second; their pairs count nowhere else."
+    text = (
+        "n: pairs of which both runs finished. Standard deviations are the sample's. "
+        f"p: two-sided sign-flip test on the differences, exact up to n = {MOST_EXACT}"
+    )
+    if any(row.n > MOST_EXACT for row in compared):
+        text += f", above that from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})"
+    text += ". p is at least 2 / 2^n, so with fewer than six pairs it stays above 0.05."
+    if any(row.first_diverged or row.second_diverged for row in compared):
+        text += " Diverged: runs of first and of second; their pairs do not count elsewhere."
     return text
 
 
@@ -192,45 +186,43 @@ def comparison_table(compared: Sequence[Paired]) -> str:
     headings = ("settings", "n", "diverged", "first", "second", "difference", "p")
     rows = [
         (
-            _changed(one.settings),
-            str(one.n),
-            f"{one.first_diverged} + {one.second_diverged}",
-            _spread(one.first_mean, one.first_std, one.n),
-            _spread(one.second_mean, one.second_std, one.n),
-            _spread(one.difference_mean, one.difference_std, one.n),
-            NOTHING if one.p is None else f"{one.p:.3f}",
+            _changed(row.settings),
+            str(row.n),
+            f"{row.first_diverged} + {row.second_diverged}",
+            _spread(row.first_mean, row.first_std, row.n),
+            _spread(row.second_mean, row.second_std, row.n),
+            _spread(row.difference_mean, row.difference_std, row.n),
+            NOTHING if row.p is None else f"{row.p:.3f}",
         )
-        for one in compared
+        for row in compared
     ]
     return table(headings, rows, numbers=(1, 2, 3, 4, 5, 6))
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the result files of a study hold, and those that hold nothing that can be read."""
-
+class StudyRecords:
     results: tuple[Result, ...]
-    damaged: tuple[Corrupt, ...]
+    corrupt: tuple[Corrupt, ...]
 
 
-def _results(key: str, folder: str) -> Read:
+def _read_results(key: str, folder: str) -> StudyRecords:
     if not folder:
         raise UserError(f"{key} is missing: give {key}=DIR, the folder of a study")
     runs = user_path(folder, key)
     if not runs.is_dir():
         raise UserError(f"{key}={folder}: there is no such folder; give the folder of a study")
-    found = [read_result(path) for path in StudyFolder(runs).run_folders()]
-    return Read(
-        tuple(result for result in found if isinstance(result, Result)),
-        tuple(result for result in found if isinstance(result, Corrupt)),
+    records = [read_result(path) for path in StudyFolder(runs).run_folders()]
+    return StudyRecords(
+        tuple(record for record in records if isinstance(record, Result)),
+        tuple(record for record in records if isinstance(record, Corrupt)),
     )
 
 
 def _changed(settings: str) -> str:
-    """The settings that are not the template's."""
+    """The settings that differ from the template's."""
     template = RunConfig().model_dump()
-    given = json.loads(settings)
-    return " ".join(f"{name}={value}" for name, value in given.items() if value != template[name]) or "template"
+    changed = {name: value for name, value in json.loads(settings).items() if value != template[name]}
+    return " ".join(f"{name}={value}" for name, value in changed.items()) or "template"
 
 
 def _spread(mean: float, std: float, n: int) -> str:

@@ -1,8 +1,8 @@
-"""Copy the results of a study to where others may read them: `python reports/publish.py runs=DIR out=DIR`.
+"""`python reports/publish.py`: copy the results of a study to a folder that others may read.
 
-Results are small (some 10 KB each) and hold all that a report needs of a run. Of runs without one it needs the
-state, and of the study the seeds: published.json keeps both. What only the cluster needs stays behind: logs,
-submissions, checkpoints, leases, and the folders that data, weights and networks were in.
+A result has some 10 KB and holds all that a report needs. published.json adds the study's seeds and the states of
+runs without a result. Logs, submissions, checkpoints, leases and the paths of data, weights and networks stay
+behind.
 """
 
 from collections import Counter
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from caltech_exp.cli import UserError, read_options, usage
+from caltech_exp.cli import Options, UserError, read_options, usage
 from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import user_path
 from caltech_exp.records import Corrupt, write_record
@@ -23,78 +23,80 @@ from caltech_exp.study.results import RESULT, Result, read_result
 from caltech_exp.study.study import Study, StudySettings
 
 
-class PublishOptions(BaseModel):
-    """What `reports/publish.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class PublishOptions(Options):
     runs: str = Field("runs", description="folder of the study")
-    out: str = Field(description="folder for its results: a new one, or one with results of the same study")
+    out: str = Field(description="folder for the results: new, or with results of the same study")
 
 
-USAGE = usage("python reports/publish.py [runs=DIR] out=DIR", PublishOptions)
+USAGE = usage(
+    "python reports/publish.py [runs=DIR] out=DIR\n\n"
+    "Copies the results of a study, without logs, checkpoints and paths; results that are already in OUT stay.\n\n"
+    "  python reports/publish.py runs=runs out=results",
+    PublishOptions,
+)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Copy what is not there yet and say what was done; the exit status. Raises UserError, and copies nothing, if
-    `runs` holds no study, or `out` another one."""
+    """Copy the results that `out` does not have yet and print what was done."""
     options = read_options(PublishOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
-    study = StudyFolder(runs).study()
+    study, published = StudyFolder(runs).study(), StudyFolder(out).study()
     if study is None:
         raise UserError(f"runs={options.runs} holds no study; give the folder that jobs/submit.py wrote into")
-    published = StudyFolder(out).study()
     if published:
         StudyFolder(out).require_same(study.settings, study.data, study.file)
-    found = [read_result(folder) for folder in StudyFolder(runs).run_folders()]
-    results = [one for one in found if isinstance(one, Result)]
-    strange = [one.run_id for one in results if one.data.fingerprint != study.data.fingerprint]
-    manifests = [one for one in read_manifests(runs) if isinstance(one, Manifest)]
-    left = record_of(runs, manifests, {one.run_id for one in results} - {*strange})
+    records = [read_result(folder) for folder in StudyFolder(runs).run_folders()]
+    results = [record for record in records if isinstance(record, Result)]
+    own_results = [result for result in results if result.data.fingerprint == study.data.fingerprint]
+    manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
+    unfinished = record_of(runs, manifests, {result.run_id for result in own_results})
     try:
-        if published is None:
-            StudyFolder(out).write_study(without_folders(study))
-        elif (grown := _grown(published, study)) != published:
-            StudyFolder(out).write_study(grown)
-        new = [one for one in results if one.run_id not in strange and _publish(one, out)]
-        add_record(out, left, {path.name for path in StudyFolder(out).run_folders() if (path / RESULT).exists()})
+        record = _merged(published, without_folders(study))
+        if record != published:
+            StudyFolder(out).write_study(record)
+        new = [result for result in own_results if _publish(result, out)]
+        folders = StudyFolder(out).run_folders()
+        add_record(out, unfinished, {path.name for path in folders if (path / RESULT).exists()})
     except OSError as error:
         raise UserError(
             f"out={options.out} cannot be written ({error.strerror or error}); make room or give another out="
         ) from None
-    states = Counter(one.state for one in left.runs.values())
+    states = Counter(run.state for run in unfinished.runs.values())
     if states:
         words = ", ".join(f"{count} {state}" for state, count in states.most_common())
-        print(f"runs without a result, recorded by their states: {words}")
-    there = len(results) - len(new) - len(strange)
-    print(f"{len(new)} {'result' if len(new) == 1 else 'results'} published in {out}; {there} there already")
-    for name in strange:
-        print(f"left out: {name} was trained on another data set")
-    for damaged in (one for one in found if isinstance(one, Corrupt)):
-        print(f"left out: {damaged.complaint('submit its run again')}")
+        print(f"runs without a result, recorded by their state: {words}")
+    already = len(own_results) - len(new)
+    print(f"{len(new)} {'result' if len(new) == 1 else 'results'} published in {out}; {already} already there")
+    for result in results:
+        if result.data.fingerprint != study.data.fingerprint:
+            print(f"skipped: {result.run_id} was trained on another data set")
+    for corrupt in records:
+        if isinstance(corrupt, Corrupt):
+            print(f"skipped: {corrupt.complaint('submit its run again')}")
     return 0
 
 
 def _publish(result: Result, out: Path) -> bool:
-    """Whether the result was not there yet. One that is there stays as it is: it may have been cited."""
+    """Copy the result and return True, unless there is one: that stays as it is, since it may have been cited."""
     folder = out / result.run_id
     if (folder / RESULT).exists():
         return False
-    config = result.config  # its id goes by the hash of a file, not by its folder
-    config = config.but(model=_file_name(config.model), weights=_file_name(config.weights))
+    config = result.config
+    config = config.but(model=_file_name(config.model), weights=_file_name(config.weights))  # keeps the id
     write_record(folder, RESULT, result.model_copy(update={"config": config}))
     return True
 
 
-def _grown(published: Study, study: Study) -> Study:
-    """The published study with the rows and the weights that the study has got since."""
-    now = without_folders(study)
-    settings = published.settings.joined(now.settings)
-    return published.model_copy(update={"settings": settings, "file": now.file})
+def _merged(published: Study | None, study: Study) -> Study:
+    """The published record with the rows and weights that the study has gained since."""
+    if published is None:
+        return study
+    settings = published.settings.joined(study.settings)
+    return published.model_copy(update={"settings": settings, "file": study.file})
 
 
 def without_folders(study: Study) -> Study:
-    """The study's record, with files by name and hash alone and the data set by its fingerprint."""
+    """The study's record without paths: files by name and hash, the data set by its fingerprint."""
     settings = StudySettings(
         overrides={name: _file_name(value) for name, value in study.settings.overrides.items()},
         imagenet_weights={name: _file_name(value) for name, value in study.settings.imagenet_weights.items()},

@@ -44,11 +44,12 @@ def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
     assert aggregate("out=mine").returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
     (tmp_path / "empty").mkdir()
-    for word, what in {"runs=typo": "is not there", "runs=empty": "holds no study"}.items():
-        done = aggregate(word, "out=mine")
+    for name in ("typo", "empty"):
+        done = aggregate(f"runs={name}", "out=mine")
         assert done.returncode == 2
-        assert f"{what}, and the report in out={tmp_path / 'mine'} is of one" in done.stderr
-        assert aggregate(word, "out=first").returncode == 0  # that of a study that has not begun
+        place = f"no study in {tmp_path / name}, and {tmp_path / 'mine'} already holds a report of another study"
+        assert place in done.stderr
+        assert aggregate(f"runs={name}", "out=first").returncode == 0  # the report of a study that has not begun
     assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
 
 
@@ -132,7 +133,7 @@ def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> Non
         ("x", "'x' is not of the form key=value"),
         ("runs=", "runs= has no value"),
         ("runs=a file", "a file is a file; give the folder of a study"),
-        ("runs=\udcff", "runs=\\udcff is not text in UTF-8"),
+        ("runs=\udcff", "runs=\\udcff is not valid UTF-8 text"),
         *((f"{key}=~nosuchuser/x", f"{key}=~nosuchuser/x: ") for key in ("runs", "out", "data")),
         *((f"{key}={'x' * 300}", "x: File name too long; name another path") for key in ("runs", "out", "data")),
         ("out=a file", "out=a file cannot be written"),
@@ -194,5 +195,5 @@ def test_a_killed_helper_process_is_told_in_one_line(
         raise BrokenProcessPool
 
     monkeypatch.setattr(f"caltech_exp.commands.aggregate.{step}", killed)
-    with pytest.raises(UserError, match="was killed, as happens without enough memory"):
+    with pytest.raises(UserError, match="was killed, probably for lack of memory"):
         main([f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}"])

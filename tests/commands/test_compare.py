@@ -46,8 +46,8 @@ def test_many_pairs_and_diverged_ones_are_explained(compare: Command, tmp_path: 
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     assert [cell.strip() for cell in line.strip("|").split("|")][1:3] == ["22", "0 + 1"]
-    assert "100,000 random flips above, (1 + as extreme) / (1 + 100,000)." in done.stdout
-    assert "Diverged: runs of first and of second; their pairs count nowhere else." in done.stdout
+    assert "above that from 100,000 random flips, (1 + as extreme) / (1 + 100,000)." in done.stdout
+    assert "Diverged: runs of first and of second; their pairs do not count elsewhere." in done.stdout
 
 
 def test_two_ways_in_one_folder_are_refused_in_one_line(compare: Command, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_two_ways_in_one_folder_are_refused_in_one_line(compare: Command, tmp_pa
     write(first, FAST, [0.40, 0.42])
     done = compare(f"first={first}", f"second={write(tmp_path / 'second', FAST, [0.4])}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("error: first= holds one run computed in 2 ways")
+    assert done.stderr.startswith("error: first= holds 2 versions of one run")
 
 
 def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path
     done = compare(f"first={first}", f"second={second}")
     assert done.returncode == 0
     first_line, second_line = sorted(done.stderr.splitlines(), key=lambda line: str(newer) in line)
-    assert first_line.startswith(f"left out: {broken} is damaged (it is not whole JSON")
+    assert first_line.startswith(f"skipped: {broken} is damaged (it is not whole JSON")
     made = "made by a newer version of caltech_exp (schema 2); this version reads 1; update"
-    assert second_line == f"left out: {newer} was {made}"
+    assert second_line == f"skipped: {newer} was {made}"
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     assert line.split("|")[2].strip() == "1"
 
@@ -80,7 +80,7 @@ def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path)
     second = write(tmp_path / "b", FAST.but(lr=0.1), [0.4])
     done = compare(f"first={first}", f"second={second}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "have no run in common that has ended" in done.stderr
+    assert "share no completed run on the same data set" in done.stderr
 
 
 def test_a_missing_folder_is_named(compare: Command, tmp_path: Path) -> None:

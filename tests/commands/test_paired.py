@@ -72,10 +72,10 @@ def test_pairs_with_a_diverged_run_are_counted_and_nothing_else() -> None:
 def test_a_folder_with_two_ways_of_one_run_is_refused(side: str) -> None:
     two = [make_result(FAST, 0, 0.4), make_result(FAST.but(precision="fp32"), 0, 0.5), make_result(REFERENCE, 1)]
     one = [make_result(REFERENCE, 0)]
-    with pytest.raises(UserError, match=f"{side}= holds one run computed in 2 ways, {run_id(FAST, 0)}") as caught:
+    with pytest.raises(UserError, match=f"{side}= holds 2 versions of one run, {run_id(FAST, 0)}") as caught:
         pair_by_seed(*((two, one) if side == "first" else (one, two)))
     assert "precision=fp32" in str(caught.value)
-    assert "give folders with one way each" in str(caught.value)
+    assert "give a folder with one of them" in str(caught.value)
     assert pair_by_seed(two, [make_result(FAST, 1)])  # where nothing is compared, two ways are in nobody's way
 
 

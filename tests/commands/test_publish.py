@@ -103,7 +103,7 @@ def test_results_that_do_not_count_are_named(
     (folder.path / f"{CONFIG.id}-s2" / RESULT).write_text("{")
     publish(folder, tmp_path / "copy")
     said = capsys.readouterr().out
-    assert f"left out: {CONFIG.id}-s1 was trained on another data set" in said
+    assert f"skipped: {CONFIG.id}-s1 was trained on another data set" in said
     assert f"{CONFIG.id}-s2/{RESULT} is damaged" in said
     assert [path.name for path in StudyFolder(tmp_path / "copy").run_folders()] == [f"{CONFIG.id}-s0"]
 
@@ -114,7 +114,7 @@ def test_another_study_is_not_mixed_in(folder: SampleStudy, tmp_path: Path) -> N
     other = SampleStudy(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
     other.start()
     other.add(make_result(RunConfig(epochs=1), 0))
-    with pytest.raises(UserError, match="holds a study with no overrides, and this command asks for epochs=1"):
+    with pytest.raises(UserError, match="holds a study with no overrides, but this command sets epochs=1"):
         publish(other, tmp_path / "copy")
     assert list(StudyFolder(tmp_path / "copy").run_folders()) == []
 

@@ -241,7 +241,7 @@ def test_freezing_leaves_something_to_train(tmp_path: Path) -> None:
 
 
 def test_there_are_no_imagenet_weights_for_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there are ImageNet weights for alexnet and resnet18 only"):
+    with pytest.raises(ValueError, match="ImageNet weights exist for alexnet and resnet18 only"):
         RunConfig(model=network(tmp_path).model, weights="imagenet")
 
 

@@ -88,7 +88,7 @@ OWN = {"model": f"/x/nets.py:tiny@sha256:{A}"}
 @pytest.mark.parametrize(
     ("overrides", "row", "message"),
     [
-        (OWN, "transfer.lr=1e-4", "there are ImageNet weights for alexnet and resnet18 only; give weights=none"),
+        (OWN, "transfer.lr=1e-4", "ImageNet weights exist for alexnet and resnet18 only; give weights=none"),
         (
             {"precision": "bf16"},
             "mine.engines=reference",
