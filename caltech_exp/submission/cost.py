@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from caltech_exp.executors.executor import Executor, JobArray, make_executor
+from caltech_exp.executors.executor import Executor, JobArray
 from caltech_exp.monitoring.render import duration
-from caltech_exp.profiles.profile import Profile
 from caltech_exp.study.forecast import Throughput, measure_throughput, seconds_until_done
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.submission.submission import count_of
@@ -50,7 +49,7 @@ def cost(
 
 
 def cost_lines(
-    arrays: Sequence[JobArray], past: Mapping[str, PastRun], profile: Profile, train_val_images: int | None
+    arrays: Sequence[JobArray], past: Mapping[str, PastRun], executor: Executor, train_val_images: int | None
 ) -> list[str]:
     """The estimate and what it is based on; a warning if a task will reach its time limit.
 
@@ -59,15 +58,13 @@ def cost_lines(
     """
     if not arrays:
         return []
-    executor = make_executor(profile)
-    throughput = measure_throughput(past, executor.device_type, profile.images_per_second)
-    total = cost(arrays, throughput, train_val_images, executor.slots, each_array=executor.has_slots_per_array)
+    throughput = measure_throughput(past, executor.device_type, executor.profile.images_per_second)
+    per_array = executor.has_slots_per_array
+    total = cost(arrays, throughput, train_val_images, executor.slots, each_array=per_array)
     if not total.is_known:
         return ["no time estimate yet; one appears once a run has finished"]
     least = "at least " if total.unknown else ""
-    tasks = (
-        f"{count_of(executor.slots, 'task')}{' of each array' if executor.has_slots_per_array else ''} at a time"
-    )
+    tasks = f"{count_of(executor.slots, 'task')}{' of each array' if per_array else ''} at a time"
     lines = [
         f"estimated {least}{_hours(total.seconds, executor)}, {least}{duration(total.wall)} at {tasks}, "
         f"plus queueing ({_basis(throughput)})"
@@ -104,6 +101,5 @@ def _time_limit_warning(total: Cost, executor: Executor) -> list[str]:
         consequence = "it will end there, and the same command resumes it from its checkpoint"
     return [
         f"warning: the longest task takes about {duration(total.longest)}, but its time limit is "
-        f"{duration(limit)}: {consequence}; to avoid that, raise time_minutes or lower "
-        "runs_per_task"
+        f"{duration(limit)}: {consequence}; to avoid that, raise time_minutes or lower runs_per_task"
     ]

@@ -1,24 +1,192 @@
-"""Everything that can be found wrong before anything is queued."""
+"""Everything that can be checked before anything is submitted."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from caltech_exp.cli import UserError
+from caltech_exp.catalog.model import table_key
+from caltech_exp.cli import EXIT_USER_ERROR, UserError
 from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
-from caltech_exp.data.splits import DataSet, evenly, read_data_set
-from caltech_exp.executors.executor import Executor
+from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
+from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
+from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
 from caltech_exp.files import user_path
 from caltech_exp.models.custom import CustomNetwork
-from caltech_exp.models.weights import fetch_imagenet, imagenet_problem
-from caltech_exp.profiles.paths import expand_path
+from caltech_exp.models.weights import fetch_imagenet, imagenet_path, imagenet_problem
+from caltech_exp.monitoring.run_states import run_states
+from caltech_exp.profiles.paths import expand_path, packs_folder
 from caltech_exp.profiles.profile import Profile
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.results_cache import PastRun
+from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
+from caltech_exp.submission.request import Request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """What the folder of a study and the queues say at one moment.
+
+    past    the results on the present data set
+    states  run id -> state, of every run of the plan
+    jobs    the study's jobs in the queues; empty if nobody asked
+    """
+
+    folder: StudyFolder
+    manifests: Sequence[Manifest]
+    past: Mapping[str, PastRun]
+    states: Mapping[str, RunStatus]
+    jobs: Sequence[StudyJob] = ()
+
+
+def read_state(
+    request: Request,
+    plan: Sequence[PlannedRun],
+    executor: Executor,
+    fingerprint: str | None,
+    *,
+    brief: bool = False,
+) -> StudyState:
+    """The state of the study now; `brief` leaves out why runs were lost, and the jobs.
+
+    Queues are asked for the jobs only if something may depend on one: a report, queued runs, packs in the making.
+    """
+    folder = StudyFolder(request.runs)
+    manifests = folder.manifests()
+    past = folder.past_runs(fingerprint, keep=not request.options.dry_run)
+    states = run_states(
+        folder, plan, executor.slurm, manifests=manifests, fingerprint=fingerprint, past=past, explain=not brief
+    )
+    state = StudyState(folder, manifests, past, states)
+    if brief or not (request.report or _has_queued(states) or _has_unmade_packs(manifests)):
+        return state
+    return replace(state, jobs=study_jobs(folder, manifests, executor.slurm))
+
+
+def _has_queued(states: Mapping[str, RunStatus]) -> bool:
+    return any(state.state == "queued" for state in states.values())
+
+
+def _has_unmade_packs(manifests: Iterable[Manifest]) -> bool:
+    """Whether an earlier submission has a job for packs that are not there."""
+    packs = {pack for manifest in manifests if manifest.preparation for pack in manifest.preparation.packs}
+    return not all(Path(pack).exists() for pack in packs)
+
+
+def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request) -> list[PlannedRun]:
+    """The runs to submit."""
+    closed = {*DONE, "queued", "running", "newer"}
+    if request.options.retry:
+        closed |= {"pending", "damaged"}
+    # A run that failed in a task that still runs may be tried again by that task, should it be requeued.
+    return [run for run in plan if states[run.id].state not in closed and not states[run.id].in_task]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the checks found.
+
+    packs      packs that the open runs use and that nobody has made yet, each with its index file
+    max_tasks  the most tasks of an array, None for no limit
+    notes      advice and warnings
+    problems   why the submission would be refused
+    """
+
+    data: DataSet | None
+    study_data: StudyData | None
+    state: StudyState
+    packs: Mapping[PackKey, Path]
+    max_tasks: int | None
+    notes: Sequence[str]
+    problems: Sequence[str]
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT_USER_ERROR if self.problems else 0
+
+
+class _Problems:
+    """Runs checks; a dry run collects the problems that they raise."""
+
+    def __init__(self, *, collect: bool) -> None:
+        self.messages: list[str] = []
+        self._collect = collect
+
+    def check(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            if not self._collect:
+                raise
+            self.messages.append(str(error))
+            return None
+
+
+def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) -> Preflight:
+    """Check the request, the checks that tell most in the least time first.
+
+    A dry run collects all problems, writes nothing and downloads nothing. Otherwise the first problem is raised.
+    """
+    dry_run, folder = request.options.dry_run, StudyFolder(request.runs)
+    problems = _Problems(collect=dry_run)
+    if request.report:
+        problems.check(check_report_folder, request.report)
+    problems.check(executor.check, folder)
+    data = problems.check(find_data, request.options.data, request.profile)
+    study_data = describe_data(data) if data else None
+    if study_data:
+        problems.check(folder.require_same, request.settings, study_data, request.file)
+    fingerprint = study_data.fingerprint if study_data else None
+    state = problems.check(read_state, request, plan, executor, fingerprint, brief=not dry_run)
+    if state is None:
+        past = folder.past_runs(fingerprint, keep=False)
+        state = StudyState(folder, (), past, {run.id: RunStatus("pending") for run in plan})
+    configs = [run.config for run in open_runs(plan, state.states, request)]
+    if data:
+        problems.check(check_data, configs, data, request.settings)
+    max_tasks = problems.check(executor.max_tasks)
+    downloads = problems.check(check_weights, configs, fetch=not dry_run) or []
+    weights_notes = []
+    if data and not dry_run:
+        if folder.study() is None:
+            print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
+            check_images(data)
+        weights_notes = check_weights_files(configs, request.networks)
+    packs = problems.check(_missing_packs, configs, data, request) if data else None
+    notes = [
+        *([executor.describe_environment()] if dry_run and executor.describe_environment() else []),
+        *weights_notes,
+        *unpinned([run.config for run in plan]),
+        *merged_rows(request),
+        *slow_arithmetic(configs, executor),
+        *downloads,
+    ]
+    return Preflight(data, study_data, state, packs or {}, max_tasks, notes, problems.messages)
+
+
+def _missing_packs(configs: Sequence[RunConfig], data: DataSet, request: Request) -> dict[PackKey, Path]:
+    return missing_packs(configs, data, packs_folder(request.options.packs, request.profile))
+
+
+def check_report_folder(report: Path) -> None:
+    """Raises UserError if this machine cannot write the report there."""
+    place = next(path for path in (report, *report.parents) if path.exists())
+    if not place.is_dir():
+        raise UserError(f"out={report}: {place} is a file; give another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"out={report}: {place} cannot be written; give another folder")
 
 
 def data_folder(given: str, profile: Profile) -> Path:
-    """The folder of data=, of $CALTECH101_ROOT or of the profile, in this order. Raises UserError."""
+    """The folder of data=, $CALTECH101_ROOT or the profile, in this order."""
     if given:
         return user_path(given, "data")
     environment = os.environ.get("CALTECH101_ROOT")
@@ -33,7 +201,6 @@ def data_folder(given: str, profile: Profile) -> Path:
 
 
 def find_data(given: str, profile: Profile) -> DataSet:
-    """The data set in that folder. Raises UserError."""
     return read_data_set(data_folder(given, profile))
 
 
@@ -50,13 +217,13 @@ def describe_data(data: DataSet) -> StudyData:
 
 
 def check_splits(data: DataSet) -> None:
-    """Raises UserError if the split files leave no validation image: every other one of train.txt."""
+    """Raises UserError if no image is left for validation, which takes every other line of train.txt."""
     if not data.val:
-        raise UserError(f"{data.root / 'train.txt'} leaves no validation image; name two images or more there")
+        raise UserError(f"{data.root / 'train.txt'} leaves no image for validation; it must name at least two")
 
 
 def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
-    """Raises UserError if the data cannot be trained on: too many classes, or no whole batch of images."""
+    """Raises UserError if there are too many classes, or fewer training images than a batch takes."""
     if len(data.classes) > NUM_CLASSES:
         raise UserError(
             f"{data.root / 'train.txt'} names {len(data.classes)} classes and the networks have {NUM_CLASSES} "
@@ -74,7 +241,7 @@ def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySetti
 
 
 def _training_images(data: DataSet, config: RunConfig) -> int:
-    """How many images of the training set a run trains on."""
+    """How many training images a run uses."""
     chosen = evenly(data.train, config.max_images)
     if config.max_per_class == 0:
         return len(chosen)
@@ -82,30 +249,42 @@ def _training_images(data: DataSet, config: RunConfig) -> int:
     return sum(min(count, config.max_per_class) for count in classes.values())
 
 
-def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> None:
-    """Raises UserError if ImageNet weights are missing or damaged; with `fetch` they are downloaded first.
+def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> list[str]:
+    """Download the ImageNet weights that are missing, or without `fetch` return a line for each of them.
 
-    Without `fetch` only their presence is checked, which takes no time.
+    Raises UserError if weights cannot be read or downloaded; with `fetch` also if they are damaged.
     """
+    downloads = []
     for model in sorted({config.model for config in configs if config.weights == "imagenet"}):
-        if fetch:
-            try:
+        path = imagenet_path(model)
+        try:
+            if fetch:
                 fetch_imagenet(model)
-            except UserError as error:
-                raise UserError(f"weights=imagenet: {error}") from None
-        elif problem := imagenet_problem(model, read=False):
-            raise UserError(
-                f"weights=imagenet: {problem}; where there is a network it will be fetched, or "
-                "python jobs/prepare.py fetches it"
-            )
+            elif _is_missing(path):
+                downloads.append(
+                    f"still to do: {path.name} is missing from {path.parent}. It will be downloaded on submit; "
+                    "without a network, run python jobs/prepare.py."
+                )
+            elif problem := imagenet_problem(model, read=False):
+                raise UserError(problem)
+        except UserError as error:
+            raise UserError(f"weights=imagenet: {error}") from None
+    return downloads
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.is_file()
+    except OSError:  # no permission to look there
+        return False
 
 
 def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[CustomNetwork]) -> list[str]:
-    """A line on every weights file of which not all is used. Imports torch if there is a weights file.
+    """A line on every weights file that is used only in part. Raises UserError if one does not fit its network.
 
-    networks  those of the user's own that the study may not keep yet
+    networks  the user's own networks, which the study may not keep yet
 
-    Raises UserError if a file is not a state dict of its network.
+    Imports torch if there is a weights file.
     """
     given = {(c.model, c.weights): c for c in configs if c.weights not in ("none", "imagenet")}
     if not given:
@@ -121,22 +300,72 @@ def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[CustomN
 
 
 def unpinned(configs: Iterable[RunConfig]) -> list[str]:
-    """A line on weights files whose content nobody watches: of a study file, in a study of an earlier version."""
+    """A line on weights files that are not pinned: those of a study that began before files were pinned."""
     files = [file for file in weights_files(configs) if PIN not in file]
     if not files:
         return []
     return [
-        f"weights {', '.join(files)}: this study began before weights were pinned, and its runs keep their ids; "
-        "do not change the file, or start the study again with another runs= folder"
+        f"weights {', '.join(files)}: this study began before weights were pinned, so its runs keep their "
+        "ids; do not change the file, or start the study again with another runs= folder"
     ]
 
 
 def slow_arithmetic(configs: Iterable[RunConfig], executor: Executor) -> list[str]:
-    """A line of advice where runs are to compute in bf16 on this machine's CPU and it has none."""
+    """Advice for runs in bf16 on a CPU that only emulates it."""
     if not executor.emulates_bf16():
         return []
     if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
         return []
+    return ["this machine's CPU only emulates bf16; precision=fp32 is faster (such runs have other ids)"]
+
+
+def merged_rows(request: Request) -> list[str]:
+    """A warning if the overrides turn rows with different settings into the same run."""
+    rows_by_run: dict[str, list[tuple[str, RunConfig]]] = {}
+    for section, table in request.tables:
+        for row in table.rows:
+            run = request.settings.apply(row.config).id
+            rows_by_run.setdefault(run, []).append((table_key(section.name, table.name), row.config))
+    merged = [rows for rows in rows_by_run.values() if len({config.id for _, config in rows}) > 1]
+    if not merged:
+        return []
+    causes = {
+        name: value
+        for name, value in request.settings.overrides.items()
+        if any(len({getattr(config, name) for _, config in rows}) > 1 for rows in merged)
+    }
+    cause = str(StudySettings(overrides=causes or request.settings.overrides))
+    tables = list(dict.fromkeys(table for rows in merged for table, _ in rows))
+    count = sum(len(rows) for rows in merged)
+    whole = sum(
+        len(table.rows) for section, table in request.tables if table_key(section.name, table.name) in tables
+    )
+    names = " and ".join(filter(None, [", ".join(tables[:-1]), tables[-1]]))
+    runs = "one run" if len(merged) == 1 else f"{len(merged)} runs"
     return [
-        "this machine's CPU emulates bf16, slowly: add precision=fp32 (such runs are other runs, by their ids)"
+        f"warning: {cause} {'make' if ' ' in cause else 'makes'} "
+        f"{f'the {count}' if count == whole else f'{count} of the {whole}'} rows of {names} {runs}"
+        f"{' per seed' if len(request.seeds) > 1 else ''}"
     ]
+
+
+def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackKey, Path]:
+    """The packs that these runs use and `folder` lacks, each with its index file.
+
+    Whether a pack is sound is checked when a run opens it. Raises UserError if an image is missing.
+    """
+    keys = pack_keys(configs)
+    files = {key: index_file(folder, split_contents(data, *key).name) for key in keys}
+    return {key: file for key, file in files.items() if not file.exists()}
+
+
+def pack_keys(configs: Iterable[RunConfig]) -> list[PackKey]:
+    """The packs that these runs use."""
+    variants = {(c.max_images, c.resize, c.augment != "none") for c in configs if c.engine == "fast"}
+    keys = dict.fromkeys(
+        (split, max_images, layout, resize)
+        for max_images, resize, is_augmented in sorted(variants)
+        for split, layout in ALL_PACKS
+        if is_augmented or layout != "resized"  # which is for random crops
+    )
+    return list(keys)

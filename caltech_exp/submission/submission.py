@@ -1,4 +1,4 @@
-"""What one submission queues: arrays of tasks, packs to make first, its id, and its summary as text."""
+"""What one submission queues: arrays of tasks, and the jobs before and after them; its id; its text."""
 
 import re
 from collections import Counter
@@ -11,60 +11,26 @@ from typing import TypeVar
 
 from tabulate import tabulate
 
-from caltech_exp.catalog import Section, Table
-from caltech_exp.config import RunConfig
-from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
-from caltech_exp.data.splits import DataSet
-from caltech_exp.executors.executor import JobArray
+from caltech_exp.data.pack_format import PackKey
+from caltech_exp.executors.executor import Executor, JobArray, StudyJob
+from caltech_exp.monitoring.queued_runs import packs_in_preparation
+from caltech_exp.monitoring.run_states import bad_nodes
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.run_status import DONE, RunStatus
-from caltech_exp.study.study import StudyData, StudySettings
+from caltech_exp.study.run_status import RunStatus
+from caltech_exp.study.study import StudyData
+from caltech_exp.submission.preflight import Preflight, open_runs, pack_keys
 from caltech_exp.submission.request import Request
 
 Item = TypeVar("Item")
 
-
-def make_arrays(
-    runs: Sequence[PlannedRun], study: str, runs_per_task: int, most_tasks: int | None
-) -> list[JobArray]:
-    """One array per section, named `section.study`; several where it would exceed `most_tasks` tasks."""
-    arrays = []
-    for section, group in groupby(runs, key=lambda run: run.section):
-        tasks = _chunks(tuple(group), runs_per_task)
-        name = queue_name(section, study)
-        arrays += [JobArray(name, part) for part in _chunks(tasks, most_tasks or len(tasks))]
-    return arrays
-
-
-def queue_name(part: str, study: str) -> str:
-    """`part.study`, as squeue shows a job."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{part}.{study}")
-
-
-def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:
-    return tuple(items[start : start + size] for start in range(0, len(items), size))
-
-
-def missing_packs(configs: Iterable[RunConfig], data: DataSet, folder: Path) -> dict[PackKey, Path]:
-    """The packs that runs of these configurations use and that are not in `folder`, each with its index file.
-
-    Whether one that is there is sound is checked when it is opened. Raises UserError for an image that is gone.
-    """
-    asked = {(c.max_images, c.resize, c.augment != "none") for c in configs if c.engine == "fast"}
-    items = dict.fromkeys(
-        (split, most, layout, resize)
-        for most, resize, augmented in sorted(asked)
-        for split, layout in ALL_PACKS
-        if augmented or layout != "resized"  # which is for random crops
-    )
-    files = {item: index_file(folder, split_contents(data, *item).name) for item in items}
-    return {item: file for item, file in files.items() if not file.exists()}
+NO_RUNS = "no runs: this section has figures of the data set only; python reports/aggregate.py draws them"
 
 
 @dataclass(frozen=True)
 class Submission:
     """What one submission queues.
 
+    data            None only in a dry run that cannot read the data set
     missing_packs   packs that a job makes before the arrays start, each with its index file
     pack_jobs       ids of jobs, already in the queue, that make packs the arrays wait for
     report          folder of the report that a job writes after the arrays; None for no report
@@ -81,152 +47,127 @@ class Submission:
     dependencies: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
 
-    @property
-    def study(self) -> str:
-        """The name of the study, which its jobs carry in squeue."""
-        return self.request.runs.name
+    @classmethod
+    def of(
+        cls, plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request, checked: Preflight
+    ) -> "Submission":
+        """The submission of the runs of the plan that are open."""
+        runs = open_runs(plan, states, request)
+        keys = pack_keys(run.config for run in runs)
+        return cls(
+            request=request,
+            data=checked.study_data,
+            arrays=tuple(make_arrays(runs, request.runs.name, request.options.runs_per_task, checked.max_tasks)),
+            missing_packs={key: file for key, file in checked.packs.items() if key in keys},
+            report=request.report,
+            excluded_nodes=bad_nodes(states.values()) if request.options.avoid_nodes else (),
+        )
+
+    def with_pack_jobs(self, jobs: Iterable[StudyJob], executor: Executor) -> "Submission":
+        """The submission without packs that a job in the queue makes, or that its only task makes by itself."""
+        makers = packs_in_preparation(jobs, executor)
+        pack_jobs = dict.fromkeys(makers[file] for file in self.missing_packs.values() if file in makers)
+        unmade = {key: file for key, file in self.missing_packs.items() if file not in makers}
+        is_single = sum(len(array.tasks) for array in self.arrays) < 2
+        return replace(self, missing_packs={} if is_single else unmade, pack_jobs=tuple(pack_jobs))
 
     @property
     def preparation_name(self) -> str:
-        return queue_name("prepare", self.study)
+        return queue_name("prepare", self.request.runs.name)
 
     @property
     def aggregation_name(self) -> str:
-        return queue_name("aggregate", self.study)
+        return queue_name("aggregate", self.request.runs.name)
 
     def __bool__(self) -> bool:
         return bool(self.arrays or self.report)
 
-
-def packs_of(arrays: Sequence[JobArray], data: DataSet, folder: Path) -> dict[PackKey, Path]:
-    """The packs that the arrays use and that are not in `folder`. Raises UserError for an image that is gone."""
-    configs = (run.config for array in arrays for task in array.tasks for run in task)
-    return missing_packs(configs, data, folder)
-
-
-def with_packs(submission: Submission, packs: Mapping[PackKey, Path], pack_jobs: Mapping[Path, str]) -> Submission:
-    """The submission with the missing packs that no job in the queue makes. A single task makes its own.
-
-    pack_jobs  a pack's index file -> the id of the job in the queue that makes it
-    """
-    waits_for = dict.fromkeys(pack_jobs[file] for file in packs.values() if file in pack_jobs)
-    unmade = {item: file for item, file in packs.items() if file not in pack_jobs}
-    if sum(len(array.tasks) for array in submission.arrays) < 2:
-        unmade = {}
-    return replace(submission, missing_packs=unmade, pack_jobs=tuple(waits_for))
-
-
-def single_lines(submission: Submission, verb: str) -> Sequence[str]:
-    """The jobs that are, or would be, queued beside the arrays, a line each."""
-    lines = []
-    if submission.pack_jobs:
-        lines.append(f"the runs wait for job {', '.join(submission.pack_jobs)}, which decodes their images")
-    if submission.missing_packs and submission.arrays:
-        count = f"{len(submission.missing_packs)} pack{'s' if len(submission.missing_packs) > 1 else ''} of images"
-        lines.append(f"{verb} {submission.preparation_name}: {count}, before the runs")
-    if submission.report:
-        when = "after the runs" if submission.arrays or submission.dependencies else "now"
-        page = submission.report / "report.md"
-        lines.append(f"{verb} {submission.aggregation_name}: {when}, report in {page}")
-    return lines
+    def describe(
+        self, plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], executor: Executor
+    ) -> list[str]:
+        """The lines that say what is queued; in a dry run, what would be, with a table of all runs."""
+        dry_run = self.request.options.dry_run
+        verb = "would queue" if dry_run else "queued"
+        lines = [plan_table(plan, states, self.arrays), ""] if dry_run and plan else []
+        lines.append(summary(plan, states))
+        if plan and not self.arrays:
+            lines.append(nothing_to_submit(plan, states))
+        excluded = executor.excluding(self.excluded_nodes).excluded_nodes
+        where = self.request.profile_name + (f", not on {excluded}" if excluded else "")
+        for array in self.arrays:
+            runs = sum(len(group) for group in array.tasks)
+            lines.append(
+                f"{verb} {array.name}: {count_of(len(array.tasks), 'task')}, {count_of(runs, 'run')}, {where}"
+            )
+        if self.pack_jobs:
+            lines.append(f"the runs wait for job {', '.join(self.pack_jobs)}, which decodes their images")
+        if self.missing_packs and self.arrays:
+            packs = count_of(len(self.missing_packs), "pack")
+            lines.append(f"{verb} {self.preparation_name}: {packs} of images, before the runs")
+        if self.report:
+            when = "after the runs" if self.arrays or self.dependencies else "now"
+            lines.append(f"{verb} {self.aggregation_name}: {when}, report in {self.report / 'report.md'}")
+        return lines
 
 
-MOST_MERGED = 4
-"""Lines about rows that overrides make the same run."""
+def make_arrays(
+    runs: Sequence[PlannedRun], study: str, runs_per_task: int, max_tasks: int | None
+) -> list[JobArray]:
+    """One array per section, named `section.study`; several if it would exceed `max_tasks` tasks."""
+    arrays = []
+    for section, group in groupby(runs, key=lambda run: run.section):
+        tasks = _chunks(tuple(group), runs_per_task)
+        name = queue_name(section, study)
+        arrays += [JobArray(name, part) for part in _chunks(tasks, max_tasks or len(tasks))]
+    return arrays
+
+
+def queue_name(part: str, study: str) -> str:
+    """`part.study`, as squeue shows a job."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{part}.{study}")
+
+
+def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:
+    return tuple(items[start : start + size] for start in range(0, len(items), size))
 
 
 def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], arrays: Sequence[JobArray]) -> str:
-    """One line per run: id, the table rows it serves, state, and the array and task it would be queued as."""
-    places = {
+    """One line per run: id, the table rows that show it, state, and the task that it would be queued as."""
+    tasks = {
         run.id: f"{array.name}[{index}]"
         for array in arrays
         for index, group in enumerate(array.tasks)
         for run in group
     }
-    rows = [(run.id, ", ".join(run.rows), run.seed, states[run.id].state, places.get(run.id, "-")) for run in plan]
+    rows = [(run.id, ", ".join(run.rows), run.seed, states[run.id].state, tasks.get(run.id, "-")) for run in plan]
     return tabulate(rows, headers=("run", "tables (row)", "seed", "state", "array task"), disable_numparse=True)
 
 
 def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
     """`120 runs of 40 configurations: 118 pending, 2 finished`"""
     if not plan:
-        return "no runs: this section has figures of the data set only; python reports/aggregate.py draws them"
-    counts = Counter(states[run.id].state for run in plan)
+        return NO_RUNS
     configurations = len({run.config.id for run in plan})
-    parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{count_of(len(plan), 'run')} of {count_of(configurations, 'configuration')}: {parts}"
+    counts = _count_states(plan, states)
+    return f"{count_of(len(plan), 'run')} of {count_of(configurations, 'configuration')}: {counts}"
 
 
-def queue_lines(arrays: Sequence[JobArray], verb: str, where: str) -> list[str]:
-    """What is or would be queued, a line per array."""
-    if not arrays:
-        return [f"nothing to queue: every run is {' or '.join(DONE)} or in the queue"]
-    return [
-        f"{verb} {array.name}: {count_of(len(array.tasks), 'task')}, "
-        f"{count_of(sum(len(group) for group in array.tasks), 'run')}, {where}"
-        for array in arrays
-    ]
+def nothing_to_submit(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
+    """`nothing to submit: all 30 runs are finished`"""
+    distinct = {states[run.id].state for run in plan}
+    if len(distinct) == 1 and len(plan) > 1:
+        return f"nothing to submit: all {len(plan):,} runs are {distinct.pop()}"
+    return f"nothing to submit: {_count_states(plan, states)}"
+
+
+def _count_states(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
+    counts = Counter(states[run.id].state for run in plan)
+    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 
 def count_of(count: int, noun: str) -> str:
     """`1 run`, `1,200 runs`"""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def merged_lines(
-    tables: Sequence[tuple[Section, Table]], settings: StudySettings, seeds: Sequence[int]
-) -> list[str]:
-    """A warning where the settings make rows the same run that differ in the tables; few lines for many tables."""
-    rows_of_run: dict[str, list[tuple[str, RunConfig]]] = {}
-    for section, table in tables:
-        for row in table.rows:
-            place = f"{section.name}.{table.name}"
-            rows_of_run.setdefault(settings.apply(row.config).id, []).append((place, row.config))
-    merged: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for rows in rows_of_run.values():
-        configs = [config for _, config in rows]
-        if len({config.id for config in configs}) > 1:
-            places = tuple(dict.fromkeys(place for place, _ in rows))
-            merged.setdefault((_cause(configs, settings), places), []).append(len(rows))
-    lines = [
-        f"warning: {_makes(cause)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
-        for (cause, places), counts in merged.items()
-    ]
-    if len(lines) <= MOST_MERGED:
-        return lines
-    rest = list(merged.items())[MOST_MERGED - 1 :]
-    places = tuple(dict.fromkeys(place for (_, places), _ in rest for place in places))
-    counts = [count for _, counts in rest for count in counts]
-    causes = str(settings.model_copy(update={"imagenet_weights": {}}))
-    last = f"warning: {_makes(causes)} {_rows(sum(counts), places, tables)} {_runs(len(counts), seeds)}"
-    return [*lines[: MOST_MERGED - 1], last]
-
-
-def _cause(configs: Sequence[RunConfig], settings: StudySettings) -> str:
-    """Those of the overrides in which the configurations differ without them."""
-    differing = {
-        name: value
-        for name, value in settings.overrides.items()
-        if len({getattr(config, name) for config in configs}) > 1
-    }
-    return str(settings.model_copy(update={"overrides": differing or settings.overrides, "imagenet_weights": {}}))
-
-
-def _makes(cause: str) -> str:
-    return f"{cause} {'make' if ' ' in cause else 'makes'}"
-
-
-def _rows(count: int, places: Sequence[str], tables: Sequence[tuple[Section, Table]]) -> str:
-    """`the 5 rows of scratch.lr`, `7 of the 11 rows of scratch.lr and scratch.epochs`"""
-    of = f"{', '.join(places[:-1])} and {places[-1]}" if len(places) > 1 else places[0]
-    whole = sum(len(table.rows) for section, table in tables if f"{section.name}.{table.name}" in places)
-    if count == whole:
-        return f"the {count} rows of {of}"
-    return f"{count} of the {whole} rows of {of}"
-
-
-def _runs(count: int, seeds: Sequence[int]) -> str:
-    return f"{'one run' if count == 1 else f'{count} runs'}{' per seed' if len(seeds) > 1 else ''}"
 
 
 ID = re.compile(r"(\d{8}T\d{6})-([0-9a-f]{4})", re.ASCII)

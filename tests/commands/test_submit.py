@@ -181,14 +181,16 @@ def test_a_file_system_that_creates_a_file_twice_is_refused(small: tuple[str, ..
     one_line_error(done, f"runs folder {untouched}: its file system creates a file a second time")
 
 
-def test_a_dry_run_lists_the_whole_report_and_writes_nothing(submit: Command, untouched: Path) -> None:
+def test_dry_run_lists_the_whole_report_and_what_prevents_it_and_writes_nothing(
+    submit: Command, untouched: Path
+) -> None:
     done = submit("section=all", "dry_run=true", "profile=local", f"runs={untouched}")
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert sum(" pending " in line for line in done.stdout.splitlines()) == 120
     assert "120 runs of 40 configurations: 120 pending" in done.stdout
     assert "transfer.lr=1e-2, transfer.step_size=50" in done.stdout
     assert "would queue transfer.runs: 48 tasks, 48 runs, profile local" in done.stdout
-    assert "before that: no data set" in done.stdout
+    assert "cannot be submitted yet: no data set" in done.stdout
 
 
 def test_section_data_has_nothing_to_run(submit: Command, untouched: Path) -> None:
@@ -214,15 +216,14 @@ def test_a_study_on_this_machine(submit: Command, small: tuple[str, ...], tmp_pa
     before = {path: path.stat().st_mtime_ns for path in results}
     again = submit(*words, "wait=true")
     assert again.returncode == 0
-    assert "nothing to queue: every run is finished or diverged or in the queue" in again.stdout
+    assert "nothing to submit: all 2 runs are finished" in again.stdout
     assert len(manifests(runs)) == 1
     assert {path: path.stat().st_mtime_ns for path in results} == before
 
     other = submit(*small, "lr=0.5", "profile=demo", f"runs={runs}")
     one_line_error(
         other,
-        "and this command asks for weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0 "
-        "precision=fp32",
+        "but this command sets weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0 precision=fp32",
     )
     assert (
         "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0 precision=fp32,"
@@ -236,7 +237,7 @@ def test_a_damaged_manifest_is_not_submitted_past(submit: Command, small: tuple[
     (folder / "manifest.json").write_text('{"schema_version": 1, "id"')
     done = submit(*small, "profile=demo", f"runs={tmp_path / 'runs'}")
     one_line_error(done, "manifest.json is damaged (it is not whole JSON")
-    assert f"remove {folder} once no job of it is left" in done.stderr
+    assert f"which jobs it submitted is unknown, so remove {folder} once none is queued" in done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["submissions"]
 
 
@@ -253,7 +254,7 @@ def test_what_a_newer_version_wrote_is_not_submitted_over(
         path.write_text(before.replace('"schema_version": 1', '"schema_version": 2', 1))
         changed, done = path.read_bytes(), submit(*words)
         if state:
-            assert (done.returncode, "nothing to queue" in done.stdout, state in done.stdout) == (1, True, True)
+            assert (done.returncode, "nothing to submit" in done.stdout, state in done.stdout) == (1, True, True)
             assert " newer: result.json: made by a newer version of caltech_exp (schema 2); " in done.stderr
             assert "1 left as they are: result.json: made by a newer version of caltech_exp" in done.stdout
         else:

@@ -56,7 +56,7 @@ def test_images_first_report_last_and_again_the_report_alone(
     small_disk.fill()
     full = submit(*words, f"out={small_disk.path}", "wait=true")
     assert full.returncode == 1
-    assert "nothing to queue" in full.stdout
+    assert "nothing to submit" in full.stdout
     assert "queued aggregate.my-runs: now, report in " in full.stdout
     assert "report: failed: " in full.stderr
     told = status(f"runs={runs}").stdout.splitlines()[-1]

@@ -29,7 +29,7 @@ def test_a_study_on_slurm(submit: Command, small: tuple[str, ...], tmp_path: Pat
 
     again = submit(*words, "wait=true")
     assert again.returncode == 0
-    assert "nothing to queue" in again.stdout
+    assert "nothing to submit" in again.stdout
     assert len(manifests(runs)) == 1
 
 
@@ -47,7 +47,7 @@ def test_squeue_shows_section_and_study_and_nothing_is_queued_twice(
     assert "4 queued" in submit(*words, "dry_run=true").stdout
     second = submit(*words)
     assert second.returncode == 0
-    assert "nothing to queue" in second.stdout
+    assert "nothing to submit" in second.stdout
     more = submit(*small, "seeds=6", f"profile={held}", f"runs={runs}")
     assert "queued resnet.my-study: 2 tasks, 2 runs" in more.stdout
     assert len(queue()) == 6
@@ -117,7 +117,7 @@ def test_two_submissions_at_once_queue_every_run_once(small: tuple[str, ...], he
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sum("nothing to queue" in text for text in printed) == 1
+    assert sum("nothing to submit" in text for text in printed) == 1
     assert len(queue()) == 5
 
 
@@ -169,7 +169,7 @@ def test_the_users_squeue_and_sbatch_settings_hide_nothing(
     }
     assert submit(*words, **theirs).returncode == 0
     assert [name for _, name in queue()] == ["resnet.runs"] * 2
-    assert "nothing to queue" in submit(*words, **theirs).stdout
+    assert "nothing to submit" in submit(*words, **theirs).stdout
 
 
 def test_tasks_run_the_checkout_that_submitted_them_wherever_that_was_done(

@@ -343,7 +343,7 @@ def test_a_run_with_a_damaged_result_is_queued_once(
     ((name,),) = [task["runs"] for task in manifest["tasks"]]  # type: ignore[attr-defined]
     (runs / name).mkdir()
     (runs / name / "result.json").write_text("{")
-    assert "nothing to queue" in submit(*words).stdout
+    assert "nothing to submit" in submit(*words).stdout
     assert len(queue()) == 1
 
 

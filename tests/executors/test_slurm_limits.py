@@ -44,7 +44,7 @@ def test_a_limit_on_submitted_jobs(submit: Command, small: tuple[str, ...], tmp_
     assert len(queue()) == 5
     tasks = [task for manifest in manifests(runs) for task in manifest["tasks"]]  # type: ignore[attr-defined]
     assert len({run for task in tasks for run in task["runs"]}) == len(tasks) == 5
-    assert "nothing to queue" in submit(*words).stdout
+    assert "nothing to submit" in submit(*words).stdout
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_strangers_job_takes_no_runs_place_and_stops_no_command(
     assert "nothing to cancel" in nothing.stdout, nothing.stderr
     again = submit(*words)
     assert "queued resnet.runs: 2 tasks" in again.stdout, again.stderr
-    assert "nothing to queue" in submit(*words).stdout
+    assert "nothing to submit" in submit(*words).stdout
     ended = cancel(f"runs={runs}")
     assert ended.stdout.startswith("ended 2 jobs, 2 runs on Slurm: "), ended.stderr
     assert sorted(queue()) == before
@@ -87,7 +87,7 @@ def test_a_copied_comment_does_not_hide_the_job_it_was_copied_from(
     assert known == {job for job, _ in queue()}
     for uid in (NOBODY, os.getuid()):
         strangers.queue(uid, "resnet.runs", f"caltech_exp {manifest['id']}/0", "--array=0-1")
-    assert "nothing to queue" in submit(*words).stdout
+    assert "nothing to submit" in submit(*words).stdout
     ended = cancel(f"runs={runs}")
     assert ended.stdout.startswith("ended 2 jobs, 2 runs on Slurm: "), ended.stderr
     assert {job.partition("_")[0] for job, _ in queue()} == set(strangers.jobs)

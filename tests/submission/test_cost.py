@@ -6,7 +6,7 @@ import pytest
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig
-from caltech_exp.executors.executor import JobArray
+from caltech_exp.executors.executor import JobArray, make_executor
 from caltech_exp.profiles.profile import Profile, parse_profile
 from caltech_exp.study.plan import expand
 from caltech_exp.study.results_cache import past_runs
@@ -25,7 +25,7 @@ def profile(text: str = "") -> Profile:
 
 
 def lines(runs: Path, text: str = "", arrays: list[JobArray] = ARRAYS, images: int | None = 200) -> list[str]:
-    return cost_lines(arrays, past_runs(runs, None), profile(text), images)
+    return cost_lines(arrays, past_runs(runs, None), make_executor(profile(text)), images)
 
 
 def test_cost_without_results_has_no_estimate(tmp_path: Path) -> None:
@@ -55,13 +55,19 @@ def test_cost_from_finished_runs(tmp_path: Path) -> None:
         "(from 1 finished run on A100)"
     )
     two = parse_profile("executor: slurm\ngpus_per_node: 2\nmax_parallel: 4\n", "test")
-    assert "estimated 3.4 GPU hours, 30 min" in cost_lines(ARRAYS, past_runs(tmp_path, None), two, 200)[0]
+    assert (
+        "estimated 3.4 GPU hours, 30 min"
+        in cost_lines(ARRAYS, past_runs(tmp_path, None), make_executor(two), 200)[0]
+    )
 
 
 def test_cost_ignores_results_of_another_type_of_device(tmp_path: Path) -> None:
     write_result(tmp_path, PLAN[0], device="cpu")
     assert lines(tmp_path)[0].startswith("no time estimate yet")
-    assert "CPU task hours" in cost_lines(ARRAYS, past_runs(tmp_path, None), profile("device: cpu"), 200)[0]
+    assert (
+        "CPU task hours"
+        in cost_lines(ARRAYS, past_runs(tmp_path, None), make_executor(profile("device: cpu")), 200)[0]
+    )
 
 
 def test_cost_of_some_runs_is_a_lower_bound(tmp_path: Path) -> None:
@@ -97,14 +103,12 @@ def test_cost_warns_of_tasks_longer_than_their_time_limit(
     assert not words or words in warning[0]
 
 
-def test_dry_run_shows_the_cost_and_writes_nothing(submit: Command, stand_in: Path, tmp_path: Path) -> None:
+def test_dry_run_shows_the_cost_and_writes_nothing(submit: Command, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     done_run, *_ = write_paper_study(runs)
     write_result(runs, done_run, device="cpu")
     before = sorted(path for path in runs.rglob("*"))
-    done = submit(
-        "table=scratch.lr", "seeds=2", "dry_run=true", "profile=demo", f"data={stand_in}", f"runs={runs}"
-    )
+    done = submit("table=scratch.lr", "seeds=2", "dry_run=true", "profile=demo", f"runs={runs}")
     assert "CPU task hours" in done.stdout
     assert "at 2 tasks at a time, plus queueing (from 1 finished run on EPYC)" in done.stdout
     assert sorted(path for path in runs.rglob("*")) == before

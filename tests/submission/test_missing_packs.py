@@ -6,7 +6,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.pack_format import split_contents
 from caltech_exp.data.packs import shared_pack
 from caltech_exp.data.splits import read_data_set
-from caltech_exp.submission.submission import missing_packs
+from caltech_exp.submission.preflight import missing_packs
 
 CONFIG = RunConfig(max_images=4)
 CENTERS = [("train", 4, "center", 256), ("val", 4, "center", 256), ("test", 4, "center", 256)]

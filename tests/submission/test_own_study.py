@@ -45,7 +45,7 @@ def test_the_way_through(
     for name in ("nets.py", "my study.yaml"):  # the folder keeps both
         (tmp_path / name).unlink()
     assert "own.sampling                  4" in status("runs=runs").stdout
-    assert "nothing to queue" in submit("section=own", *words[1:]).stdout
+    assert "nothing to submit" in submit("section=own", *words[1:]).stdout
 
     report = aggregate("runs=runs", "out=report")
     assert report.returncode == 0, report.stderr
@@ -69,7 +69,7 @@ def test_a_file_that_grew_adds_runs(words: list[str], submit: Command, tmp_path:
     (tmp_path / "my study.yaml").write_text(
         STUDY.replace("[shuffle, balanced]", "[balanced, shuffle]") + "\n# more\n"
     )
-    assert "nothing to queue" in submit(*words, *one).stdout
+    assert "nothing to submit" in submit(*words, *one).stdout
     plan = submit(*words, "section=all", "seeds=7,", "dry_run=true").stdout
     assert "2 runs of 2 configurations: 1 pending, 1 finished" in plan
     done = submit(*words, "section=all", "seeds=7,", "wait=true")
@@ -85,7 +85,7 @@ def test_a_folder_holds_one_study(words: list[str], submit: Command, tmp_path: P
     other = submit("study=other.yaml", *words[1:], "section=all")
     assert other.returncode == 2
     assert (
-        "holds the study my study, and this command is of the study other; give another runs= folder"
+        "holds the study my study, but this command submits the study other; choose another runs= folder"
         in other.stderr
     )
     of_report = submit("section=scratch", *words[1:])

@@ -201,7 +201,7 @@ def test_on_slurm_the_others_jobs_count_as_queued_and_are_left_to_them(
     second = submitted(bob, "section=own")
     assert "1 queued, 1 pending" in second
     assert "queued own.runs: 1 task" in second
-    assert "nothing to queue" in submitted(bob, "section=own")
+    assert "nothing to submit" in submitted(bob, "section=own")
     assert sorted(path.name for path in submission.iterdir()) == files
     ended = bob.command("jobs/cancel.py", f"runs={runs}")
     assert ended.returncode == 0, ended.stderr

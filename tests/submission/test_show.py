@@ -1,4 +1,4 @@
-"""What submit and a dry run say of the plan."""
+"""The warnings of submit and of a dry run."""
 
 from pathlib import Path
 
@@ -7,54 +7,46 @@ import pytest
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.study.plan import expand
 from caltech_exp.study.study import StudySettings
-from caltech_exp.submission.submission import MOST_MERGED, merged_lines
+from caltech_exp.submission.preflight import merged_rows
+from caltech_exp.submission.request import parse_request
 from tests.conftest import Command
 
 
+def warnings(*words: str) -> list[str]:
+    return merged_rows(parse_request([*words, "profile=local"]))
+
+
 @pytest.mark.parametrize(
-    ("tables", "overrides", "seeds", "lines"),
+    ("words", "lines"),
     [
-        (["scratch.lr"], {"lr": 0.01}, [0], ["lr=0.01 makes the 5 rows of scratch.lr one run"]),
-        (["scratch.lr"], {"lr": 0.01}, [0, 1], ["lr=0.01 makes the 5 rows of scratch.lr one run per seed"]),
+        ("table=scratch.lr lr=0.01 seeds=1", ["lr=0.01 makes the 5 rows of scratch.lr one run"]),
+        ("table=scratch.lr lr=0.01 seeds=2", ["lr=0.01 makes the 5 rows of scratch.lr one run per seed"]),
         (
-            ["scratch.lr", "scratch.epochs"],
-            {"lr": 0.01, "max_images": 20},
-            [0],
+            "table=scratch.lr,scratch.epochs lr=0.01 max_images=20 seeds=1",
             ["lr=0.01 makes 6 of the 10 rows of scratch.lr and scratch.epochs one run"],
         ),
-        (["scratch.lr"], {"epochs": 5}, [0], []),
+        ("table=scratch.lr epochs=5 seeds=1", []),
     ],
 )
-def test_overrides_that_make_rows_the_same_run_are_named(
-    tables: list[str], overrides: dict[str, int | float | str], seeds: list[int], lines: list[str]
-) -> None:
-    chosen = THE_REPORT.select(tables=tables)
-    settings = StudySettings(overrides=overrides)
-    assert merged_lines(chosen, settings, seeds) == [f"warning: {line}" for line in lines]
+def test_overrides_that_make_rows_the_same_run_are_named(words: str, lines: list[str]) -> None:
+    assert warnings(*words.split()) == [f"warning: {line}" for line in lines]
 
 
 def test_rows_that_are_alike_without_overrides_are_no_warning() -> None:
     assert (
         len(expand(THE_REPORT.tables, [0], StudySettings())) == 40 < sum(len(t.rows) for _, t in THE_REPORT.tables)
     )
-    assert merged_lines(THE_REPORT.tables, StudySettings(), [0]) == []
-    assert merged_lines(THE_REPORT.tables, StudySettings(overrides={"max_images": 20}), [0]) == []
+    assert warnings("section=all") == []
+    assert warnings("section=all", "max_images=20") == []
 
 
-def test_many_tables_take_few_lines() -> None:
-    overrides: dict[str, int | float | str] = {
-        "lr": 0.01,
-        "epochs": 1,
-        "batch_size": 8,
-        "step_size": 1,
-        "freeze": "none",
-    }
-    lines = merged_lines(THE_REPORT.tables, StudySettings(overrides=overrides), [0])
-    assert 1 <= len(lines) <= MOST_MERGED
-    assert all("scratch" in line or "transfer" in line or "resnet" in line for line in lines)
+def test_many_merged_tables_take_one_line() -> None:
+    words = "section=all lr=0.01 epochs=1 batch_size=8 step_size=1 freeze=none seeds=1"
+    (line,) = warnings(*words.split())
+    assert all(section in line for section in ("scratch", "transfer", "resnet"))
 
 
-def test_a_dry_run_warns(submit: Command, stand_in: Path, tmp_path: Path) -> None:
+def test_dry_run_warns_of_merged_rows(submit: Command, stand_in: Path, tmp_path: Path) -> None:
     words = (
         "table=scratch.lr",
         "lr=1e-2",

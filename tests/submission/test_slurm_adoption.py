@@ -56,7 +56,7 @@ def test_whatever_sbatch_prints_of_a_job_that_it_took_the_job_is_known(
     (folder,) = (tmp_path / "runs" / "submissions").glob("*/")
     assert {path.name for path in folder.glob("*.pkl")} == {f"{job}_submitted.pkl" for job, _ in queue()}
     again = submit(*whole, f"profile={held}", PATH=path)
-    assert "nothing to queue" in again.stdout
+    assert "nothing to submit" in again.stdout
     assert len(queue()) == 4
 
 

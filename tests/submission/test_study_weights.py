@@ -201,7 +201,7 @@ def test_own_networks_with_weights_start_a_study(
     # What the rows ask for is another run now; the old one stays, and who names only the folder still sees it.
     save(there / "net.pth", 102, 3.0)
     assert "3 runs of 3 configurations: 2 finished, 1 pending" in submit(*words, "dry_run=true").stdout
-    assert "nothing to queue" in submit("section=all", *words[2:]).stdout
+    assert "nothing to submit" in submit("section=all", *words[2:]).stdout
     study = StudyFolder(tmp_path / "runs").study()
     assert study is not None
     assert study.file is not None

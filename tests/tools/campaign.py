@@ -242,7 +242,7 @@ class Campaign:
         scene.act(all_of_them=True)
         # Whoever was stopped wakes up now, and must leave the results alone.
         until(lambda: not scene.jobs() and not scene.tasks(), 120)
-        scene.submit_until_accepted()  # there is nothing to queue, but what could not be removed before goes now
+        scene.submit_until_accepted()  # there is nothing to submit, but what could not be removed before goes now
         if jobs := scene.jobs():
             broken.append(f"the study is finished, and {jobs} were queued")
 

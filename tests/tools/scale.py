@@ -128,7 +128,7 @@ def queue_and_cancel(scale: Scale, log: Path, runs_per_task: int) -> None:
     assert len(queue()) == len(manifests(scale.study)[-1]["tasks"])
     told = scale.status("status, all queued")
     assert told["counts"] == {"queued": scale.runs}
-    assert "nothing to queue" in scale.submit("submit again, all queued", *words)
+    assert "nothing to submit" in scale.submit("submit again, all queued", *words)
     print(f"  of both: {dict(asked(log))}", flush=True)
     slurm("scancel", f"--user={os.getuid()}")
     until(lambda: not queue(), 300)
@@ -173,7 +173,7 @@ def run_to_the_end(scale: Scale, log: Path, runs_per_task: int, most_tasks: int)
     scale.status("status, all done, nothing read before")
     assert scale.status("status, all done")["counts"] == {"finished": scale.runs}
     before = len(manifests(scale.study))
-    assert "nothing to queue" in scale.submit("submit again, all done", f"profile={ready}", per_task)
+    assert "nothing to submit" in scale.submit("submit again, all done", f"profile={ready}", per_task)
     assert len(manifests(scale.study)) == before
     assert f"{scale.runs:,} finished" in scale.submit(
         "dry run, all done", f"profile={ready}", "dry_run=true"
