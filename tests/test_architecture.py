@@ -37,7 +37,7 @@ def test_commands_import_no_heavy_library_at_start_up(command: str) -> None:
 
 
 def test_dry_run_imports_no_heavy_library(stand_in: Path, tmp_path: Path) -> None:
-    words = ["submit", "section=all", "weights=none", "dry_run=true", "profile=local", "profile.device=cpu"]
+    words = ["submit", "section=all", "weights=none", "batch_size=4", "dry_run=true", "profile=local"]
     code = (
         f"import sys; sys.argv[1:] = {[*words, f'data={stand_in}']}\n"
         "from caltech_exp.__main__ import main\n"

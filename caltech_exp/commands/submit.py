@@ -94,7 +94,7 @@ def recheck(
 
 def wait(request: Request, plan: Sequence[PlannedRun], executor: Executor, checked: Preflight) -> int:
     """Wait for the runs, then for the report; the exit status."""
-    from caltech_exp.monitoring.watch import wait_for_report
+    from caltech_exp.monitoring.watch import wait_for_report, wait_for_runs
 
     assert checked.study_data is not None
     folder = StudyFolder(request.runs)
