@@ -194,6 +194,12 @@ def test_every_file_that_the_docs_name_exists() -> None:
             assert "NAME" in name or (CHECKOUT / name).exists(), f"{file.name}: {name}"
 
 
+def test_the_makefile_describes_each_of_its_targets() -> None:
+    text = (CHECKOUT / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert set(re.findall(r"^# make ([a-z-]+) ", text, re.MULTILINE)) == set(targets.split())
+
+
 def test_the_architecture_page_has_a_line_for_every_folder() -> None:
     text = (CHECKOUT / "docs" / "architecture.md").read_text()
     folders = {path.parent.name for path in (CHECKOUT / "caltech_exp").glob("*/__init__.py")}
