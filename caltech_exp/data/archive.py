@@ -1,4 +1,4 @@
-"""The images out of the published archive, into a data folder in one step: all of them, or none."""
+"""Unpack the published archive into a data folder: all images in one step, or none."""
 
 import contextlib
 import shutil
@@ -17,49 +17,48 @@ from caltech_exp.files import locked
 
 
 def unpack_images(archive: Path, root: Path) -> None:
-    """Make `root`/101_ObjectCategories of caltech-101.zip, or of the tar.gz in it.
+    """Make `root`/101_ObjectCategories from caltech-101.zip, or from the tar.gz inside it.
 
-    Only files in class folders are taken, and only if all that the split files of `root` name are among them
-    (those files that are there). A process that unpacks to the same place is waited for; what one left that was
-    killed is removed. Raises UserError; then there is no such folder.
+    The archive must hold every image that the split files in `root` name, as far as these exist. If another
+    process is unpacking to the same folder, this one waits for it.
     """
     target = root / IMAGES
     try:
         with locked(root / f".{IMAGES}.lock", f"{target}: another process is unpacking it; waiting"):
-            for left in root.glob(f".{IMAGES}.unpacking-*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for folder in root.glob(f".{IMAGES}.unpacking-*"):  # of a killed process
+                shutil.rmtree(folder, ignore_errors=True)
             if target.exists():
                 return
             with tempfile.TemporaryDirectory(prefix=f".{IMAGES}.unpacking-", dir=root) as temporary:
                 _extract(archive, Path(temporary))
-                _require_named(archive, Path(temporary) / IMAGES, root)
+                _check_complete(archive, Path(temporary) / IMAGES, root)
                 (Path(temporary) / IMAGES).rename(target)
     except OSError as error:
         raise UserError(
-            f"{target} cannot be written ({error.strerror}); make room there, and give the same command again"
+            f"{target} cannot be written ({error.strerror}); make room there and run the same command again"
         ) from None
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Write the images below `folder`. Raises UserError for anything but such an archive, OSError for the disk."""
-    taken = 0
+    """Write the images of the archive into `folder`. Raises OSError."""
+    count = 0
     try:
-        with _inner(archive) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
-            # Python 3.11.0 to 3.11.3 have no filter; what _is_image lets through is safe without it too.
+        with _open_tar_gz(archive) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
+            # Python 3.11.0 to 3.11.3 have no filter; what _is_image accepts is safe without it too.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             for member in tar:
                 if _is_image(member):
                     tar.extract(member, folder)
-                    taken += 1
+                    count += 1
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"archive {archive} cannot be unpacked ({error}); fetch it again") from None
-    if not taken:
-        raise UserError(f"archive {archive} holds no images in {IMAGES}/; give {INNER_ARCHIVE.name} or its zip")
+        raise UserError(f"archive {archive} cannot be unpacked ({error}); download it again") from None
+    if not count:
+        raise UserError(f"archive {archive} has no images in {IMAGES}/; give {INNER_ARCHIVE.name} or its zip")
 
 
 @contextlib.contextmanager
-def _inner(archive: Path) -> Iterator[IO[bytes]]:
-    """The tar.gz: the archive itself, or what lies in the zip."""
+def _open_tar_gz(archive: Path) -> Iterator[IO[bytes]]:
+    """The archive itself, or the tar.gz inside the zip."""
     if not zipfile.is_zipfile(archive):
         with archive.open("rb") as file:
             yield file
@@ -67,19 +66,18 @@ def _inner(archive: Path) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(archive) as outer:
         names = [name for name in outer.namelist() if PurePosixPath(name).name == INNER_ARCHIVE.name]
         if not names:
-            raise UserError(f"archive {archive} holds no {INNER_ARCHIVE.name}; give the one of CaltechDATA")
+            raise UserError(f"archive {archive} has no {INNER_ARCHIVE.name}; give the archive of CaltechDATA")
         with outer.open(names[0]) as member:
             yield member
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
-    """Whether it is a file 101_ObjectCategories/<class>/<image>; no link, and nothing that leads elsewhere."""
+    """Whether it is a regular file 101_ObjectCategories/<class>/<image>; links and other paths are not."""
     parts = PurePosixPath(member.name).parts
     return member.isreg() and len(parts) == 3 and parts[0] == IMAGES and ".." not in parts
 
 
-def _require_named(archive: Path, images: Path, root: Path) -> None:
-    """Raises UserError that names the first image of the split files which the archive has not."""
+def _check_complete(archive: Path, images: Path, root: Path) -> None:
     for split in (root / source.name for source in SPLITS):
         for number, path in read_split(split) if split.exists() else ():
             if not (images / path).is_file():

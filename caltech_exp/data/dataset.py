@@ -1,7 +1,6 @@
-"""Images for training and evaluation: PIL transforms, and the Dataset that applies them."""
+"""Images for training and evaluation: the PIL transforms and the Dataset that applies them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -22,52 +21,43 @@ from torchvision.transforms import (
 )
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.splits import IMAGES, DataSet, Sample, damaged_image
+from caltech_exp.data.splits import DataSet, Sample
 
-SIDE = 224
-"""Height and width in pixels of the networks' input."""
+SIDE = 224  # pixels, height and width of the networks' input
 HORIZONTAL_FLIP_P = 0.5
 VERTICAL_FLIP_P = 0.5
 GRAYSCALE_P = 0.1
 PERSPECTIVE_P = 0.5
-DISTORTION = 0.5
-"""RandomPerspective's distortion_scale: each corner moves inwards by at most this share of half a side."""
-DEGREES = 30.0
-"""RandomRotation turns by at most this angle either way."""
-
+DISTORTION = 0.5  # RandomPerspective moves each corner inwards by at most this share of half a side
+DEGREES = 30.0  # RandomRotation turns by at most this angle either way
 
 Transform = Callable[[Any], Any]
-
-TEMPLATE_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""Mean and standard deviation per channel of the course template."""
-IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Those of ImageNet, which torchvision's pretrained weights expect (design, The report's protocol)."""
-
-
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+TEMPLATE_STATISTICS: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def statistics(config: RunConfig) -> Statistics:
-    """Mean and standard deviation per channel that inputs are normalised with."""
+    """Mean and standard deviation per channel, by which inputs are normalised."""
     imagenet = config.pretrained if config.normalization == "weights" else config.normalization == "imagenet"
     return IMAGENET_STATISTICS if imagenet else TEMPLATE_STATISTICS
 
 
-def resized(pixels: int) -> list[Transform]:
-    """Resize of the shorter side, bilinear; nothing for 0."""
+def resize_steps(pixels: int) -> list[Transform]:
+    """Bilinear resize of the shorter side; nothing for 0."""
     return [Resize(pixels)] if pixels else []
 
 
 def eval_transform(config: RunConfig) -> Transform:
-    """Validation and test: resize the shorter side, crop the middle 224 x 224 (padded in black), normalise."""
-    return _compose([*resized(config.resize), CenterCrop(SIDE), *_to_input(config)])
+    """Validation and test: resize, crop the middle 224 x 224 (padded in black), normalise."""
+    return _transform(config, [CenterCrop(SIDE)])
 
 
 def train_transform(config: RunConfig) -> Transform:
-    """Training: as for evaluation, with the random transforms of the report's section 3, by `augment`.
+    """Training: as evaluation, but with the random transforms of the report's section 3 that `augment` names.
 
     none         nothing random
-    crop         RandomCrop in place of CenterCrop, horizontal flip, grayscale (Figure 17)
+    crop         RandomCrop instead of CenterCrop, horizontal flip, grayscale (Figure 17)
     perspective  RandomPerspective, RandomRotation, vertical flip (Figure 18)
     combined     all of both but the vertical flip (Figure 19)
     """
@@ -82,33 +72,24 @@ def train_transform(config: RunConfig) -> Transform:
         "crop": [random_crop, *flip_gray],
         "perspective": [CenterCrop(SIDE), *distort, RandomVerticalFlip(VERTICAL_FLIP_P)],
         "combined": [random_crop, *flip_gray, *distort],
-    }[config.augment]
-    return _compose([*resized(config.resize), *steps, *_to_input(config)])
+    }
+    return _transform(config, steps[config.augment])
 
 
-def _to_input(config: RunConfig) -> list[Transform]:
-    return [ToTensor(), Normalize(*statistics(config))]
-
-
-def _compose(steps: list[Transform]) -> Transform:
-    composed: Transform = Compose(steps)
-    return composed
+def _transform(config: RunConfig, steps: list[Transform]) -> Transform:
+    transform: Transform = Compose(
+        [*resize_steps(config.resize), *steps, ToTensor(), Normalize(*statistics(config))]
+    )
+    return transform
 
 
 class Caltech(VisionDataset):  # type: ignore[misc]
-    """(transformed image, label) for each sample of a split; images are decoded anew at every access.
+    """Transformed image and label of each sample of a split; every access decodes the image again.
 
-    Written after the course template's dataset class (report, Data preparation). Raises UserError that names
-    the image, its split file and line if one cannot be decoded.
+    It follows the course template's dataset class (report, Data preparation).
     """
 
-    def __init__(
-        self,
-        data: DataSet,
-        split: str,
-        samples: tuple[Sample, ...],
-        transform: Callable[[Image.Image], Any],
-    ) -> None:
+    def __init__(self, data: DataSet, split: str, samples: tuple[Sample, ...], transform: Transform) -> None:
         super().__init__(str(data.root), transform=transform)
         self.data = data
         self.split = split
@@ -116,16 +97,15 @@ class Caltech(VisionDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         sample = self.samples[index]
-        image = self.load(sample)
-        return self.transform(image), sample.label
+        return self.transform(self.load(sample)), sample.label
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def load(self, sample: Sample) -> Image.Image:
-        """The decoded image, RGB."""
+        """The decoded image, RGB. Raises UserError that names the image, its split file and line."""
         try:
-            with (Path(self.root) / IMAGES / sample.path).open("rb") as file, Image.open(file) as image:
+            with self.data.image_path(sample).open("rb") as file, Image.open(file) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
-            raise damaged_image(self.data, sample, self.split, error) from None
+            raise self.data.image_error(sample, self.split, error) from None

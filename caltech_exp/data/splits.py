@@ -1,4 +1,4 @@
-"""Caltech-101 on disk: the split files, the labels, and whether every image is there. No torch."""
+"""Caltech-101 on disk: the split files, the labels, and whether every image exists. No torch."""
 
 import hashlib
 import os
@@ -13,10 +13,8 @@ from caltech_exp.cli import UserError, shown
 Item = TypeVar("Item")
 
 IMAGES = "101_ObjectCategories"
-BACKGROUND = "BACKGROUND_Google"
-"""Clutter images, filtered out of both splits (report, Data preparation)."""
-STAND_IN_MARK = "STAND_IN.txt"
-"""A data folder with this file in it is a generated stand-in, not Caltech-101."""
+BACKGROUND = "BACKGROUND_Google"  # clutter, which neither split uses (report, Data preparation)
+STAND_IN_MARK = "STAND_IN.txt"  # marks a data folder as a generated stand-in
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The two split files of a data folder, read and checked: train.txt holds training and validation."""
+    """The two split files of a data folder, read and checked. train.txt holds training and validation images."""
 
     root: Path
     classes: tuple[str, ...]
@@ -53,80 +51,73 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of a hash of both splits and of the name and size of every image in them.
-
-        Raises UserError that names an image which cannot be read.
-        """
+        """16 hex digits: a hash of both splits, and of the path and size of every image."""
         digest = hashlib.sha256()
-        for name, samples in (("train.txt", self.train_val), ("test.txt", self.test)):
-            digest.update(f"{name}\n".encode())
+        for split, samples in (("train", self.train_val), ("test", self.test)):
+            digest.update(f"{split}.txt\n".encode())
             for sample in samples:
                 try:
-                    size = (self.root / IMAGES / sample.path).stat().st_size
+                    size = self.image_path(sample).stat().st_size
                 except OSError as error:
-                    place = self.name_of(sample, name.removesuffix(".txt"))
-                    raise UserError(f"image {place} cannot be read ({error.strerror}); unpack it again") from None
+                    raise self.image_error(sample, split, error.strerror) from None
                 digest.update(f"{sample.path} {sample.label} {size}\n".encode())
         return digest.hexdigest()[:16]
 
-    def name_of(self, sample: Sample, split: str) -> str:
-        """Where a sample stands, for an error: path, split file and line."""
-        return f"{self.root / IMAGES / sample.path} ({split}.txt line {sample.line})"
+    def image_path(self, sample: Sample) -> Path:
+        return self.root / IMAGES / sample.path
+
+    def image_error(self, sample: Sample, split: str, problem: object) -> UserError:
+        """An error that names the image and the line of its split file, `train` or `test`."""
+        line = f"{split}.txt line {sample.line}"
+        return UserError(f"damaged image {self.image_path(sample)} ({line}): {problem}; unpack it again")
 
 
 def read_data_set(root: Path) -> DataSet:
-    """Read and check the data folder `root`.
+    """The data set in the folder `root`, if every image of its split files exists and is inside the folder.
 
-    Labels number the sorted class names, as torchvision's ImageFolder does, with BACKGROUND_Google left out.
-    Raises UserError if the folder, the image folder or a split file is missing or empty, or if a line names
-    an image twice, a file that is not there, or one outside the data folder: by its path or through a link.
-    (The image folder itself may be a link to another disk.)
+    Labels number the sorted class names, as torchvision's ImageFolder does, without BACKGROUND_Google. The image
+    folder itself may be a link to another disk.
     """
     try:
         str(root.resolve()).encode()
         if not root.is_dir():
             raise UserError(
-                f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to Caltech-101, or fetch it "
-                "there with python jobs/prepare.py"
+                f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to the Caltech-101 folder, "
+                "or download it with python jobs/prepare.py"
             )
         if not (root / IMAGES).is_dir():
             raise UserError(
-                f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images into it, or fetch them "
-                "there with python jobs/prepare.py"
+                f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images there, or download "
+                "them with python jobs/prepare.py"
             )
-    except UnicodeEncodeError:  # no record could hold it
-        raise UserError(f"data folder {root} is not named in UTF-8; rename it") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        reason = error.strerror if isinstance(error, OSError) else "links in a circle"
+    except UnicodeEncodeError:  # JSON records could not hold it
+        raise UserError(f"the name of data folder {root} is not UTF-8; rename it") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        reason = error.strerror if isinstance(error, OSError) else "its links form a loop"
         raise UserError(f"data folder {root} cannot be read ({reason}); make it readable") from None
-    train_lines = read_split(root / "train.txt")
-    test_lines = read_split(root / "test.txt")
+    train_lines, test_lines = (read_split(root / name) for name in ("train.txt", "test.txt"))
     classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))
-    return DataSet(
-        root,
-        classes,
-        _samples(root, "train.txt", train_lines, classes),
-        _samples(root, "test.txt", test_lines, classes),
+    train_val, test = (
+        _samples(root, name, lines, classes)
+        for name, lines in (("train.txt", train_lines), ("test.txt", test_lines))
     )
+    return DataSet(root, classes, train_val, test)
 
 
 def read_split(file: Path) -> list[tuple[int, str]]:
-    """(line number, path) of every image of a split file but the background's, at least one.
-
-    Raises UserError if it cannot be read, names none or one twice, or holds a line that is no `class/image`.
-    """
+    """Line number and path, `class/image`, of each image in a split file, without those of the background."""
     try:
-        text = file.read_text(encoding="utf-8-sig")  # some editors put a byte order mark first
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError:
         raise UserError(
-            f"split file {file} does not exist; put the course's {file.name} there, or fetch it with "
-            "python jobs/prepare.py"
+            f"split file {file} does not exist; put the course's {file.name} there, or download it with python "
+            "jobs/prepare.py"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"split file {file} cannot be read ({error}); put the course's {file.name} there"
         ) from None
-    first: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         path = line.strip(" \t")
         if not path:
@@ -138,22 +129,24 @@ def read_split(file: Path) -> list[tuple[int, str]]:
             )
         if parts[0] == BACKGROUND:
             continue
-        if path in first:
-            raise UserError(f"{file} line {number} names {shown(path)} again, as line {first[path]}; remove one")
-        first[path] = number
-    if not first:
+        if path in lines:
+            raise UserError(
+                f"{file} line {number} repeats {shown(path)} of line {lines[path]}; remove one of them"
+            )
+        lines[path] = number
+    if not lines:
         raise UserError(f"split file {file} names no images; put the course's {file.name} there")
-    return [(number, path) for path, number in first.items()]
+    return [(number, path) for path, number in lines.items()]
 
 
 def _samples(root: Path, split: str, lines: list[tuple[int, str]], classes: tuple[str, ...]) -> tuple[Sample, ...]:
     labels = {name: label for label, name in enumerate(classes)}
-    there = {name: _images(root, name) for name in {path.split("/")[0] for _, path in lines}}
+    images = {name: _image_names(root, name) for name in {path.split("/")[0] for _, path in lines}}
     samples = []
     for number, path in lines:
         name, _, image = path.partition("/")
-        if image not in there[name]:
-            raise UserError(f"{root / split} line {number} names {shown(path)}, {_problem(root, path)}")
+        if image not in images[name]:
+            raise UserError(f"{root / split} line {number} names {shown(path)}, {_path_problem(root, path)}")
         if name not in labels:
             raise UserError(
                 f"{root / split} line {number}: class {name!r} has no image in train.txt; add some there"
@@ -162,12 +155,12 @@ def _samples(root: Path, split: str, lines: list[tuple[int, str]], classes: tupl
     return tuple(samples)
 
 
-def _images(root: Path, name: str) -> frozenset[str]:
-    """Names of the files in a class folder, without links that lead out of the data folder.
+def _image_names(root: Path, class_name: str) -> frozenset[str]:
+    """The files in a class folder, without links that lead out of the data folder.
 
-    One listing in place of a look-up per image: kind to network disks.
+    One listing instead of a look-up per image: network disks answer it faster.
     """
-    folder = root / IMAGES / name
+    folder = root / IMAGES / class_name
     try:
         if not _is_inside(root, folder):
             return frozenset()
@@ -184,53 +177,49 @@ def _images(root: Path, name: str) -> frozenset[str]:
 
 
 def _is_inside(root: Path, path: Path) -> bool:
-    """Whether `path` is there and lies in the data folder or, where that is a link, in the image folder."""
+    """Whether `path` exists and is in the data folder, or in the image folder where that is a link."""
     try:
         real = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
         return False
     return any(real.is_relative_to(home.resolve()) for home in (root, root / IMAGES))
 
 
-def _problem(root: Path, path: str) -> str:
-    """Why a line cannot name `path`, and what to do about it."""
+def _path_problem(root: Path, path: str) -> str:
+    """Why a line cannot name `path`, and what to do."""
     try:
         real = (root / IMAGES / path).resolve(strict=True)
     except (OSError, RuntimeError):
         return f"which is not in {root / IMAGES}; unpack the images again or correct the split file"
     if not _is_inside(root, real):
         return f"which leads out of the data folder to {real}; put the image itself there"
-    return "which is no file; unpack the images again or correct the split file"
+    return "which is not a file; unpack the images again or correct the split file"
 
 
 def evenly(samples: tuple[Item, ...], most: int) -> tuple[Item, ...]:
-    """At most `most` samples, evenly spaced so that all classes stay represented; 0 keeps all."""
+    """At most `most` samples, evenly spaced so that all classes stay represented; 0 means all."""
     if most == 0 or len(samples) <= most:
         return samples
     return tuple(samples[i * len(samples) // most] for i in range(most))
 
 
 def check_images(data: DataSet) -> None:
-    """Decode every image once. Raises UserError that names the first damaged one, its split file and line."""
-    named = [("train", s) for s in data.train_val] + [("test", s) for s in data.test]
+    """Decode every image; raise UserError for the first damaged one."""
+    images = [("train", sample) for sample in data.train_val] + [("test", sample) for sample in data.test]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = pool.map(lambda item: _damage(data.root / IMAGES / item[1].path), named, chunksize=64)
-        for (split, sample), problem in zip(named, problems, strict=True):
+        problems = pool.map(lambda image: _image_problem(data.image_path(image[1])), images, chunksize=64)
+        for (split, sample), problem in zip(images, problems, strict=True):
             if problem:
                 pool.shutdown(cancel_futures=True)
-                raise damaged_image(data, sample, split, problem)
+                raise data.image_error(sample, split, problem)
 
 
-def damaged_image(data: DataSet, sample: Sample, split: str, problem: object) -> UserError:
-    return UserError(f"damaged image {data.name_of(sample, split)}: {problem}; unpack it again")
-
-
-def _damage(path: Path) -> str | None:
-    from PIL import Image  # not at start-up: planning needs no images
+def _image_problem(path: Path) -> str | None:
+    from PIL import Image  # imported where it is used: planning decodes no images
 
     try:
         with Image.open(path) as image:
-            # A JPEG is decoded at 1/8 of its size: as sure to find a truncated file, and three times as fast.
+            # Decoding a JPEG at 1/8 of its size finds truncated files just as well, three times as fast.
             image.draft("RGB", (image.width // 8, image.height // 8))
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

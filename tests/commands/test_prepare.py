@@ -112,7 +112,10 @@ def test_the_reference_engine_makes_no_packs(submit: Command, small: tuple[str, 
         ("splits=~nosuchuser/x", "; name another path"),
         ("profile=locl", "unknown profile 'locl'; did you mean 'local'?"),
         ("profile=local data=STAND_IN packs=~nosuchuser/x", "; name another path"),
-        ("profile=local data=STAND_IN packs=FILE/packs", "Not a directory; make room there, name another folder"),
+        (
+            "profile=local data=STAND_IN packs=FILE/packs",
+            "Not a directory; make room there, choose another folder",
+        ),
     ],
 )
 def test_bad_input(words: str, message: str, prepare: Command, stand_in: Path, tmp_path: Path) -> None:

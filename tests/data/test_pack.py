@@ -52,7 +52,7 @@ def test_pixels_are_those_of_the_references_transforms(
     assert isinstance(pack, Pack)
     assert len(pack.heights) == len(contents.samples) == 16
     for number, sample in enumerate(contents.samples):
-        with Image.open(contents.source(sample)) as file:
+        with Image.open(contents.data.image_path(sample)) as file:
             expected = Resize(256)(file.convert("RGB"))
         if layout == "center":
             expected = CenterCrop(224)(expected)

@@ -19,11 +19,11 @@ def test_a_damaged_image_is_named_and_leaves_nothing(
         read_data_set(Path(shutil.copytree(stand_in, tmp_path / "data"))), split, 0, "center"
     )
     sample = contents.samples[len(contents.samples) // 2]
-    contents.source(sample).write_bytes(b"\xff\xd8 broken")
+    contents.data.image_path(sample).write_bytes(b"\xff\xd8 broken")
     (tmp_path / "packs").mkdir()
     with pytest.raises(UserError) as caught:
         write_pack(tmp_path / "packs", "p", contents)
-    assert f"damaged image {contents.source(sample)} ({file}.txt line {sample.line})" in str(caught.value)
+    assert f"damaged image {contents.data.image_path(sample)} ({file}.txt line {sample.line})" in str(caught.value)
     assert list((tmp_path / "packs").iterdir()) == []
 
 

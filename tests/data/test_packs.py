@@ -13,7 +13,15 @@ import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.data.pack_format import PackContents, index_file, pixel_file, split_contents
-from caltech_exp.data.packs import LEFT_SECONDS, Pack, PackStore, load_pack, open_pack, shared_pack, write_pack
+from caltech_exp.data.packs import (
+    ABANDONED_SECONDS,
+    Pack,
+    PackStore,
+    load_pack,
+    open_pack,
+    shared_pack,
+    write_pack,
+)
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.files import new_file
 from tests.conftest import CHECKOUT, Disk
@@ -75,7 +83,7 @@ def test_a_damaged_pack_is_made_anew(
 def test_a_pack_of_a_newer_version_stays_as_it_is(contents: PackContents, tmp_path: Path) -> None:
     shared_pack(tmp_path, contents)
     index_file(tmp_path, contents.name).write_text('{"schema_version": 2}')
-    with pytest.raises(UserError, match=r"made by a newer version of caltech_exp \(schema 2\); .* by packs=$"):
+    with pytest.raises(UserError, match=r"made by a newer version of caltech_exp \(schema 2\); .* with packs=$"):
         shared_pack(tmp_path, contents)
     assert index_file(tmp_path, contents.name).read_text() == '{"schema_version": 2}'
 
@@ -95,7 +103,7 @@ def test_a_pack_of_an_image_replaced_by_another_of_its_size_is_made_anew(data: D
     contents = split_contents(copied(data, tmp_path / "data"), "val", IMAGES, "center")
     old = shared_pack(tmp_path / "packs", contents)
     ours, other = sorted(
-        (contents.source(sample) for sample in contents.samples[:2]), key=lambda f: -f.stat().st_size
+        (contents.data.image_path(sample) for sample in contents.samples[:2]), key=lambda f: -f.stat().st_size
     )
     size = ours.stat().st_size
     ours.write_bytes(other.read_bytes().ljust(size, b"\0"))  # a decoder stops at the end of the picture
@@ -113,7 +121,7 @@ def test_the_same_images_elsewhere_have_the_same_pack(
     before = identity(first.path), identity(index_file(first.path.parent, contents.name))
     elsewhere = split_contents(copied(data, tmp_path / "data"), "val", IMAGES, "center")
     assert all(
-        elsewhere.source(sample).stat().st_mtime_ns != contents.source(sample).stat().st_mtime_ns
+        elsewhere.data.image_path(sample).stat().st_mtime_ns != contents.data.image_path(sample).stat().st_mtime_ns
         for sample in contents.samples
     )
     capsys.readouterr()
@@ -151,11 +159,11 @@ def test_what_a_killed_process_leaves_is_no_pack_and_goes_with_the_next(data: Da
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
     assert not pixel_file(tmp_path, contents.name).exists()
-    assert load_pack(tmp_path, contents.name, contents) == "not there"
+    assert load_pack(tmp_path, contents.name, contents) == "missing"
     assert len(shared_pack(tmp_path, contents).heights) == len(data.train)
     whole = [f"{contents.name}.json", f"{contents.name}.u8"]
     (left,) = (tmp_path / name for name in packs_and_leftovers(tmp_path) if name not in whole)
-    before = left.stat().st_mtime - LEFT_SECONDS - 1  # nobody can tell yet that it is not written any more
+    before = left.stat().st_mtime - ABANDONED_SECONDS - 1  # nobody can tell yet that it is not written any more
     os.utime(left, (before, before))
     shared_pack(tmp_path, contents)
     assert packs_and_leftovers(tmp_path) == whole
@@ -165,7 +173,7 @@ OPENS = """
 import sys, zlib
 from pathlib import Path
 from caltech_exp.data.pack_format import split_contents
-from caltech_exp.data.packs import LEFT_SECONDS, PackStore, open_pack
+from caltech_exp.data.packs import ABANDONED_SECONDS, PackStore, open_pack
 from caltech_exp.data.splits import read_data_set
 
 data = read_data_set(Path(sys.argv[1]))
@@ -199,7 +207,7 @@ def test_a_full_disk_is_told_with_what_to_do_and_leaves_nothing(contents: PackCo
     folder = small_disk.path / "packs"
     with pytest.raises(UserError) as caught:
         shared_pack(folder, contents)
-    assert f"packs folder {folder}: No space left on device; make room there, name another" in str(caught.value)
+    assert f"packs folder {folder}: No space left on device; make room there, choose another" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert packs_and_leftovers(folder) == []
 
@@ -214,7 +222,7 @@ def test_once_there_is_room_a_pack_is_made(contents: PackContents, pixels: torch
 def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: PackContents, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        UserError, match=r"packs folder .*file/packs: Not a directory; make room there, name another"
+        UserError, match=r"packs folder .*file/packs: Not a directory; make room there, choose another"
     ):
         shared_pack(tmp_path / "file" / "packs", contents)
 
@@ -325,7 +333,7 @@ def test_a_pack_can_be_used_while_another_process_still_makes_it(
     contents: PackContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared_pack(tmp_path, contents)
-    found_before = iter(["not there"] * 2)
+    found_before = iter(["missing"] * 2)
     usable = []
 
     def make(folder: Path, name: str, contents: PackContents) -> None:

@@ -85,7 +85,10 @@ def append(text: str) -> Callable[[Path], None]:
         (append("ant//image_0001.jpg\n"), r"train.txt line \d+: 'ant//image_0001.jpg' is not of the form"),
         (append("ant/..\\secret.jpg\n"), r"train.txt line \d+: .* is not of the form"),
         (append("ant/\0.jpg\n"), r"train.txt line \d+: .* is not of the form"),
-        (append("ant/image_0001.jpg\n"), r"train.txt line \d+ names ant/image_0001.jpg again, as line \d+"),
+        (
+            append("ant/image_0001.jpg\n"),
+            r"train.txt line \d+ repeats ant/image_0001.jpg of line \d+; remove one of them",
+        ),
         (append("ant/\x1b[2J\u2028x.jpg\n"), r"names ant/\\x1b\[2J\\u2028x.jpg, which is not in"),
         (append("ant/" + "x" * 10**6 + "\n"), r"names ant/x{96}…, which is not in"),
         (append("x" * 300 + "/image.jpg\n"), r"names x{100}…, which is not in"),
@@ -100,16 +103,16 @@ def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object]
 
 def test_a_data_folder_that_no_record_can_name_is_refused(folder: Path) -> None:
     renamed = folder.rename(folder.parent / os.fsdecode(b"data\xff"))
-    with pytest.raises(UserError, match=r"data\\udcff is not named in UTF-8; rename it"):
+    with pytest.raises(UserError, match=r"data\\udcff is not UTF-8; rename it"):
         read_data_set(renamed)
     (folder.parent / "link").symlink_to(renamed)
-    with pytest.raises(UserError, match="is not named in UTF-8"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         read_data_set(folder.parent / "link")
 
 
 def test_a_data_folder_that_links_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UserError, match=r"data folder .*loop cannot be read \(links in a circle\)"):
+    with pytest.raises(UserError, match=r"data folder .*loop cannot be read \(its links form a loop\)"):
         read_data_set(tmp_path / "loop")
 
 
@@ -150,7 +153,7 @@ def test_what_is_no_file_is_no_image(folder: Path, make: Callable[[Path], object
     image = folder / IMAGES / "ant" / "image_0001.jpg"
     image.unlink()
     make(image)
-    with pytest.raises(UserError, match=r"names ant/image_0001.jpg, which is (no file|not in)"):
+    with pytest.raises(UserError, match=r"names ant/image_0001.jpg, which is not (a file|in)"):
         read_data_set(folder)
 
 

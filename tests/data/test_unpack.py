@@ -95,8 +95,8 @@ def damaged(content: bytes) -> bytes:
         (lambda: b"", "cannot be unpacked"),
         (lambda: b"no archive", "cannot be unpacked"),
         (lambda: damaged(tar_of({**SMALL, "x": os.urandom(10_000)})), "cannot be unpacked"),
-        (lambda: tar_of({"Annotations/a.mat": b"a"}), f"holds no images in {IMAGES}/"),
-        (lambda: zip_of(b"", name="caltech-101/other.tar.gz"), f"holds no {IMAGES}.tar.gz"),
+        (lambda: tar_of({"Annotations/a.mat": b"a"}), f"has no images in {IMAGES}/"),
+        (lambda: zip_of(b"", name="caltech-101/other.tar.gz"), f"has no {IMAGES}.tar.gz"),
         (lambda: zip_of(b"no tar"), "cannot be unpacked"),
         (
             lambda: tar_of({f"{IMAGES}/ant/image_0001.jpg": b"one"}),
@@ -143,7 +143,7 @@ def test_a_process_killed_meanwhile_is_succeeded(root: Path, tmp_path: Path) -> 
 def test_a_full_disk_is_told(small_disk: Disk, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(tar_of({f"{IMAGES}/ant/image_0001.jpg": os.urandom(3_000_000)}))
-    with pytest.raises(UserError, match=r"No space left on device\); make room there, and give the same command"):
+    with pytest.raises(UserError, match=r"No space left on device\); make room there and run the same command"):
         unpack_images(archive, small_disk.path)
     assert visible(small_disk.path) == []
     small_disk.change("size=16m")

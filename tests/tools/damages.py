@@ -46,7 +46,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "pixels missing": (lambda folder, name: pixel_file(folder, name).unlink(), "No such file"),
     "index truncated": (lambda folder, name: halve(index_file(folder, name)), "its index is damaged"),
     "index emptied": (lambda folder, name: os.truncate(index_file(folder, name), 0), "its index is damaged"),
-    "index missing": (lambda folder, name: index_file(folder, name).unlink(), "not there"),
+    "index missing": (lambda folder, name: index_file(folder, name).unlink(), "missing"),
     "index of something else": (
         lambda folder, name: index_file(folder, name).write_text('{"run_id": "0123456789-s0"}'),
         "its index is damaged",
