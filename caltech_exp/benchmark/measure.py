@@ -1,127 +1,111 @@
-"""Measure an engine: an epoch, its phases, its losses, and the fastest matrix product."""
+"""Measure an engine: an epoch, its phases, its first losses, and the fastest matrix product."""
 
 import contextlib
 import itertools
 import math
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from caltech_exp.benchmark.records import AugmentCosts, EpochCosts, FirstLosses, Measurement, PhaseCosts
-from caltech_exp.config import RunConfig
-from caltech_exp.data.pack_format import split_contents
-from caltech_exp.data.packs import PackStore, write_pack
+from caltech_exp.benchmark.records import AugmentCosts, EpochCosts, FirstLosses, PhaseCosts, Request
+from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.study.results import Epoch
 from caltech_exp.training import reference
+from caltech_exp.training.checkpoint import StateDict
 from caltech_exp.training.device import input_type, make_deterministic
 from caltech_exp.training.engine import Batch, TrainingSetup
 from caltech_exp.training.loop import build_setup, peak_memory, set_seed, train, train_step
 
+GEMM_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}  # the best one differs between machines
+GEMM_PIXELS = 8  # height and width of the images whose 1 x 1 convolution is the same product
+STEPS = 20
+ROUNDS = 6
+DECODED_IMAGES = 256
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long `work` takes, everything it queued on the device included."""
-    wait(device)
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, with everything that it queues on the device."""
+    synchronize(device)
     start = time.perf_counter()
     work()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
 def fastest(work: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """The shortest of `rounds` times, after one that does not count: other load on the machine only adds."""
+    """The shortest of `rounds` times after a warm-up: other load on the machine only adds to it."""
     work()
-    return min(seconds(work, device) for _ in range(rounds))
+    return min(timed(work, device) for _ in range(rounds))
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done all that was queued on it."""
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
-"""Rows and columns; the best size differs from machine to machine."""
-POSITIONS = 8
-"""Height and width of the images whose 1 x 1 convolution is the same product."""
-
-
 def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of the fastest product of two square matrices (2 n^3 operations).
+    """Operations per second of the fastest product of two square matrices (2 n^3 operations).
 
-    As torch.mm and as a 1 x 1 convolution: torch hands the two to different libraries, and which is faster depends
-    on the processor.
+    torch.mm and a 1 x 1 convolution are both tried. torch uses different libraries for them, and which one is
+    faster depends on the processor.
     """
-    return max(_rate(n, device, dtype) for n in SIZES[device.type])
+    return max(_product_rate(n, device, dtype) for n in GEMM_SIZES[device.type])
 
 
-def _rate(n: int, device: torch.device, dtype: torch.dtype) -> float:
+def _product_rate(n: int, device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    images = a.view(-1, POSITIONS, POSITIONS, n).permute(0, 3, 1, 2)  # channels_last
+    images = a.view(-1, GEMM_PIXELS, GEMM_PIXELS, n).permute(0, 3, 1, 2)  # channels_last
     weights = b.view(n, n, 1, 1)
     products = (partial(torch.mm, a, b, out=torch.empty_like(a)), partial(torch.conv2d, images, weights))
     return 2 * n**3 / min(fastest(product, device, rounds=2) for product in products)
 
 
-STEPS = 20
+def prepare(request: Request, device: torch.device) -> tuple[DataSet, TrainingSetup]:
+    """The data set, and the setup of a run with seed 0 as `train` builds it."""
+    set_seed(0)
+    make_deterministic(request.config, device)
+    data = read_data_set(Path(request.data))
+    return data, build_setup(request.config, data, device, PackStore(Path(request.packs)))
 
 
-def first_losses(measurement: Measurement, device: torch.device) -> FirstLosses:
-    """Train the first STEPS steps of `config` with seed 0. Raises UserError as preparing the engine does."""
-    _, setup = prepared(measurement, device)
+def first_losses(request: Request, device: torch.device) -> FirstLosses:
+    _, setup = prepare(request, device)
     setup.net.train()
-    losses = (train_step(setup, batch).item() for batch in islice(setup.train.forever(), STEPS))
-    return FirstLosses(losses=tuple(takewhile(math.isfinite, losses)), steps=STEPS)
+    losses = (train_step(setup, batch).item() for batch in itertools.islice(setup.train.forever(), STEPS))
+    return FirstLosses(losses=tuple(itertools.takewhile(math.isfinite, losses)), steps=STEPS)
 
 
-ROUNDS = 6
-SOME_IMAGES = 256
-"""Images that are decoded to time decoding."""
-
-
-def phase_costs(measurement: Measurement, device: torch.device) -> PhaseCosts:
-    """Each part of an epoch of `config`. Raises UserError as preparing the engine does."""
-    config = measurement.config
-    data, setup = prepared(measurement, device)
+def phase_costs(request: Request, device: torch.device) -> PhaseCosts:
+    data, setup = prepare(request, device)
     batch = next(setup.train.epoch(0))
+    images = len(batch[1])
     setup.net.train()
-    step_flops = _count_flops(setup, batch)  # a first step, which does not count
+    with FlopCounterMode(display=False) as counter:
+        train_step(setup, batch)  # also the warm-up
+    step_flops = int(counter.get_total_flops())
     steps, peaks = [], []
-    for _ in range(ROUNDS):  # in turns, so that both sides see the machine in the same states
-        peaks.append(gemm_rate(device, input_type(config)))
-        steps.append(seconds(lambda: train_step(setup, batch), device))
-    step = min(steps)
+    for _ in range(ROUNDS):  # in turns, so that both meet the machine in the same states
+        peaks.append(gemm_rate(device, input_type(request.config)))
+        steps.append(timed(lambda: train_step(setup, batch), device))
     return PhaseCosts(
-        input_images_per_second=_input_rate(config, data, device, setup),
-        pack_images_per_second=_pack_rate(data) if config.engine == "fast" else None,
-        step_images_per_second=len(batch[1]) / step,
-        eval_images_per_second=len(batch[1]) / fastest(lambda: _evaluate(setup, batch), device, ROUNDS),
-        saved_bytes_per_image=_saved_bytes(setup, batch) / len(batch[1]),
+        input_images_per_second=_input_rate(request, data, device, setup),
+        step_images_per_second=images / min(steps),
+        eval_images_per_second=images / fastest(lambda: _evaluate(setup, batch), device, ROUNDS),
+        saved_bytes_per_image=_saved_bytes(setup, batch) / images,
         step_flops=step_flops,
-        step_flops_per_second=step_flops / step,
+        step_flops_per_second=step_flops / min(steps),
         gemm_flops_per_second=max(peaks),
     )
 
 
-def augment_costs(measurement: Measurement, device: torch.device) -> AugmentCosts:
-    """Training inputs of `config`, with its random transforms."""
-    data, setup = prepared(measurement, device)
-    return AugmentCosts(input_images_per_second=_input_rate(measurement.config, data, device, setup))
-
-
-def prepared(measurement: Measurement, device: torch.device) -> tuple[DataSet, TrainingSetup]:
-    """The data set, and the setup of `config` with seed 0 as `train` prepares them."""
-    set_seed(0)
-    make_deterministic(measurement.config, device)
-    data = read_data_set(Path(measurement.data))
-    return data, build_setup(measurement.config, data, device, PackStore(Path(measurement.packs)))
+def augment_costs(request: Request, device: torch.device) -> AugmentCosts:
+    data, setup = prepare(request, device)
+    return AugmentCosts(input_images_per_second=_input_rate(request, data, device, setup))
 
 
 @torch.no_grad()
@@ -131,35 +115,30 @@ def _evaluate(setup: TrainingSetup, batch: Batch) -> None:
         setup.net(batch[0])
 
 
-def _count_flops(setup: TrainingSetup, batch: Batch) -> int:
-    with FlopCounterMode(display=False) as counter:
-        train_step(setup, batch)
-    return int(counter.get_total_flops())
-
-
 def _saved_bytes(setup: TrainingSetup, batch: Batch) -> int:
-    """Bytes of the activations that a forward pass keeps: those whose first dimension is the batch's."""
-    kept: dict[int, int] = {}
+    """Bytes of the activations that a forward pass keeps: the tensors whose first dimension is the batch's."""
+    sizes: dict[int, int] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def count(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.dim() and len(tensor) == len(batch[1]):
             storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     setup.net.train()
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), setup.autocast():
-        outputs = setup.net(batch[0])  # holds what was saved, so that no address comes twice
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), setup.autocast():
+        outputs = setup.net(batch[0])  # keeps the saved tensors alive, so that no address is used twice
     del outputs
-    return sum(kept.values())
+    return sum(sizes.values())
 
 
-def _input_rate(config: RunConfig, data: DataSet, device: torch.device, setup: TrainingSetup) -> float:
+def _input_rate(request: Request, data: DataSet, device: torch.device, setup: TrainingSetup) -> float:
     """Images per second from packs to inputs on the device, or from files by one core, as one loader worker."""
+    config = request.config
     if config.engine == "fast":
         batches = setup.train.forever()
         return config.batch_size / fastest(lambda: next(batches), device, ROUNDS)
-    images = min(SOME_IMAGES, len(data.train))
+    images = min(DECODED_IMAGES, len(data.train))
     loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -168,55 +147,43 @@ def _input_rate(config: RunConfig, data: DataSet, device: torch.device, setup: T
     return rate
 
 
-def _pack_rate(data: DataSet) -> float:
-    """Images decoded, resized and written per second, by all cores."""
-    contents = split_contents(data, "train", SOME_IMAGES, "center")
-    with tempfile.TemporaryDirectory() as folder:
-        work = partial(write_pack, Path(folder), contents.name, contents)
-        return len(contents.samples) / fastest(work, torch.device("cpu"), rounds=2)
+class _LastEpochError(Exception):
+    """Ends training before the evaluation of the test set, which is no part of an epoch."""
 
 
-class _Enough(Exception):  # noqa: N818 - no error: the test set at the end is not part of an epoch
-    pass
-
-
-def epoch_costs(measurement: Measurement, device: torch.device) -> EpochCosts:
-    """Train `config.epochs` epochs and stop. Raises UserError as `train` does."""
+def epoch_costs(request: Request, device: torch.device, started: float) -> EpochCosts:
+    """Train config.epochs epochs; `started` is the time at which the process was started."""
     times: list[float] = []
     rates: list[float] = []
     first_step: list[float] = []
 
-    def note(epochs: Sequence[Epoch], rate: float | None) -> None:
+    def on_epoch(epochs: Sequence[Epoch], images_per_second: float | None) -> None:
         times.append(time.time())
-        if rate is not None:
-            rates.append(rate)
-        if len(epochs) == measurement.config.epochs:
-            raise _Enough
+        if images_per_second is not None:
+            rates.append(images_per_second)
+        if len(epochs) == request.config.epochs:
+            raise _LastEpochError
 
-    def on_step(_state_dict: Callable[[], dict[str, Any]]) -> None:
+    def on_step(_state_dict: Callable[[], StateDict]) -> None:
         if not first_step:
-            wait(device)
+            synchronize(device)
             first_step.append(time.time())
 
-    data = read_data_set(Path(measurement.data))
-    with contextlib.suppress(_Enough):
-        train(
-            measurement.config, 0, data, device, PackStore(Path(measurement.packs)), on_epoch=note, on_step=on_step
-        )
+    data, packs = read_data_set(Path(request.data)), PackStore(Path(request.packs))
+    with contextlib.suppress(_LastEpochError):
+        train(request.config, 0, data, device, packs, on_epoch=on_epoch, on_step=on_step)
     return EpochCosts(
         epoch_seconds=min(end - start for start, end in itertools.pairwise(times)),
         images_per_second=rate_after_first(rates),
-        start_seconds=first_step[0] - measurement.started,
+        start_seconds=first_step[0] - started,
         peak_memory_bytes=peak_memory(device),
     )
 
 
 def rate_after_first(rates: Sequence[float]) -> float:
-    """Images per second of the epochs after the first; of the first where there is no other.
+    """Images per second after the first epoch, or of the first if there is no other.
 
-    rates  of the first epoch, of the first two together, and so on
+    rates  of the first epoch, of the first two together, and so on; all epochs have the same number of images
     """
-    if len(rates) == 1:
-        return rates[0]
     epochs = len(rates)
-    return (epochs - 1) / (epochs / rates[-1] - 1 / rates[0])  # all epochs have as many images
+    return rates[0] if epochs == 1 else (epochs - 1) / (epochs / rates[-1] - 1 / rates[0])

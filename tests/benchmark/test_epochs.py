@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from caltech_exp.benchmark.measure import epoch_costs, rate_after_first
-from caltech_exp.benchmark.records import Measurement
+from caltech_exp.benchmark.records import Request
 from caltech_exp.config import RunConfig
 from caltech_exp.study.results import Epoch
 from caltech_exp.training.loop import OnEpoch, OnStep
@@ -17,22 +17,20 @@ EPOCH = Epoch(epoch=1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, s
 CONFIG = RunConfig(model="resnet18", batch_size=4, max_images=8, epochs=2, precision="fp32")
 
 
-def measurement_of(data: Path, packs: Path, started: float) -> Measurement:
-    return Measurement(
+def request_of(data: Path, packs: Path) -> Request:
+    return Request(
         kind="epochs",
         config=CONFIG,
         data=str(data),
         packs=str(packs),
         device="cpu",
         threads=None,
-        started=started,
     )
 
 
 def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Path) -> None:
     started = time.time()
-    measurement = measurement_of(stand_in, tmp_path, started)
-    costs = epoch_costs(measurement, torch.device("cpu"))
+    costs = epoch_costs(request_of(stand_in, tmp_path), torch.device("cpu"), started)
     passed = time.time() - started
     # The first step is part of the start and of the first epoch.
     assert costs.start_seconds + costs.epoch_seconds <= passed
@@ -51,7 +49,7 @@ def test_what_the_first_step_and_epoch_do_once_counts_as_start(
             on_epoch([EPOCH] * epochs, rate)
 
     monkeypatch.setattr("caltech_exp.benchmark.measure.train", slow_first_epoch)
-    costs = epoch_costs(measurement_of(stand_in, tmp_path, time.time()), torch.device("cpu"))
+    costs = epoch_costs(request_of(stand_in, tmp_path), torch.device("cpu"), time.time())
     assert costs.start_seconds > 0.3
     assert costs.epoch_seconds < 0.3
     assert costs.images_per_second == pytest.approx(1 / (2 / 8 - 1 / 5))

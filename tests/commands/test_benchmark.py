@@ -48,7 +48,7 @@ def test_the_first_losses_of_both_engines_are_near_each_other(
     assert isinstance(fast, FirstLosses)
     assert fast.losses == pytest.approx(reference.losses, rel=1e-4)
     assert len(set(fast.losses)) == 20
-    assert "alexnet in fp32, losses of the first 20 steps" in done.stdout
+    assert "alexnet in fp32: the losses of the first 20 steps" in done.stdout
 
 
 def test_losses_that_diverge_are_told(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_losses_that_diverge_are_told(benchmark: Command, stand_in: Path, tmp_pa
     [
         ("models=alexnt", "unknown model 'alexnt'; did you mean 'alexnet'?"),
         ("parts=epoch,growt", "unknown part 'growt'; did you mean 'growth'?"),
-        ("batch_size=64", "holds no such batch; set batch_size=2 or less"),
+        ("batch_size=64", "is too large to measure a quarter of the 8 training images; set batch_size=2 or less"),
         ("profile=testbed", "add out=FILE.json"),
         ("out=no/such/folder.json", "there is no folder"),
         ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'?"),
@@ -97,7 +97,7 @@ def test_measurements_keep_what_the_user_has_on_pythonpath(
     own.mkdir()
     (own / "sitecustomize.py").write_text(f"import sys\nprint(*sys.orig_argv, file=open({str(seen)!r}, 'a'))\n")
     benchmark(*SMALL, f"data={stand_in}", "device=cuda", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(own))
-    assert " caltech_exp.benchmark {" in seen.read_text()
+    assert " caltech_exp.benchmark.process " in seen.read_text()
 
 
 @pytest.mark.slurm
@@ -106,7 +106,7 @@ def test_it_is_a_job_on_a_cluster(benchmark: Command, stand_in: Path, tmp_path: 
     out = tmp_path / "figures.json"
     done = benchmark(*SMALL, f"data={stand_in}", f"out={out}", f"profile={profile(tmp_path)}")
     assert done.returncode == 0, done.stderr
-    assert "queued job" in done.stdout
+    assert "submitted job" in done.stdout
     until(lambda: not queue(), 600)
     log = "".join(path.read_text() for path in (tmp_path / "figures-logs").glob("*_log.*"))
     assert out.exists(), log

@@ -1,0 +1,63 @@
+"""A measurement in a process of its own: start the process, and what it runs.
+
+`python -m caltech_exp.benchmark.process START REQUEST` takes the time of its start, and a Request as JSON.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from caltech_exp import bootstrap
+from caltech_exp.benchmark.records import Costs, Outcome, Request
+from caltech_exp.cli import UserError
+from caltech_exp.machine import keep_freed_memory
+
+
+def measure_in_process(request: Request) -> Outcome:
+    """Start the process and wait for it; if it fails, the UserError has its last line."""
+    arguments = (str(time.time()), request.model_dump_json())
+    process = subprocess.run(
+        bootstrap.own_command("caltech_exp.benchmark.process", arguments),
+        stdin=subprocess.DEVNULL,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        raise UserError(f"a measurement failed: {reason}")
+    return Outcome.model_validate_json(process.stdout.strip().splitlines()[-1])
+
+
+def main(started: float, request: Request) -> Outcome:
+    """Measure in this process, which was started at the time `started`."""
+    if request.config.engine == "fast":
+        keep_freed_memory()  # before torch is imported, as in a task
+    import torch
+
+    from caltech_exp.benchmark import measure
+    from caltech_exp.training.device import choose_device, describe_device
+
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    device = choose_device(request.device)
+    costs: Costs
+    match request.kind:
+        case "epochs":
+            costs = measure.epoch_costs(request, device, started)
+        case "phases":
+            costs = measure.phase_costs(request, device)
+        case "augment":
+            costs = measure.augment_costs(request, device)
+        case "losses":
+            costs = measure.first_losses(request, device)
+    return Outcome(device=describe_device(device).name, costs=costs)
+
+
+if __name__ == "__main__":
+    try:
+        print(main(float(sys.argv[1]), Request.model_validate_json(sys.argv[2])).model_dump_json())
+    except UserError as error:
+        raise SystemExit(str(error)) from None
