@@ -1,11 +1,11 @@
-"""How the process of a job starts: on a snapshot whose every file is right, or not at all.
+"""Start the process of a job on a verified snapshot of the code, or refuse to.
 
     python -u -c LINE SNAPSHOT DIGEST MODULE ARGUMENT...
 
-LINE executes this file of the snapshot if its SHA-256 is DIGEST. `main` then reads every file of the snapshot
-once, compares names and contents with the snapshot's name, and runs MODULE. From then on the packages come from
-the bytes that were read, and from nowhere else: no folder of sys.path, no editable install, no `.pyc` answers for
-their names. PYTHONPATH stays what the user made it. Processes of multiprocessing are given the same bytes.
+LINE executes the snapshot's copy of this file if its SHA-256 is DIGEST. `main` reads every file of the snapshot
+once, checks names and contents against the snapshot's name, and runs MODULE. From then on the package is imported
+only from these bytes, never from sys.path, an editable install or a `.pyc`. PYTHONPATH stays as the user set it.
+Processes of multiprocessing get the same bytes.
 
 Only the standard library is imported here: nothing else is trusted yet.
 """
@@ -29,16 +29,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 PACKAGE = "caltech_exp"
-"""All that a snapshot holds. Packages named `jobs` or `reports` on a node are the user's own."""
+"""The only package in a snapshot."""
 INDEX = "files.sha256"
-"""Lists every file of a snapshot as sha256sum(1) does. The start of its own SHA-256 is the snapshot's name."""
+"""Lists every file of a snapshot in the format of sha256sum(1); the start of its SHA-256 names the snapshot."""
 NAME_DIGITS = 16
 THIS = "caltech_exp/bootstrap.py"
-STALE_LOOKS = 5
+STALE_TRIES = 5
 STALE_SECONDS = 0.1
 BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 LINE = f"""\
 import hashlib,json,os,sys,types
@@ -60,7 +60,7 @@ sys.modules[start.__name__]=start
 exec(compile(code,path,"exec"),vars(start))
 start.main()
 """
-"""For `python -c`. Its own record of a refusal is for a snapshot that lacks this very file (see `refuse`)."""
+"""For `python -c`. It records a refusal itself if the snapshot lacks this file (see `refuse`)."""
 
 IN_A_CHILD = f"""\
 import sys,types
@@ -72,7 +72,7 @@ start.Finder(folder,files).install()
 
 
 class UntrustedError(Exception):
-    """What must not be executed: which file and why (`what`), and what to do, in one line."""
+    """A file that must not be executed: which one and why (`what`), and what to do."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -80,18 +80,18 @@ class UntrustedError(Exception):
 
 
 running: "Finder | None" = None
-"""The snapshot that this process runs; None in a process that runs a checkout or an installed package."""
+"""The snapshot that this process runs; None in a checkout or an installation."""
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
-    """The packages of a snapshot, from memory. `files` maps relative paths to contents."""
+    """Imports the package of a snapshot from memory. `files` maps relative paths to contents."""
 
     def __init__(self, folder: Path, files: dict[str, bytes]) -> None:
         self.folder = folder
         self.files = files
 
     def install(self) -> None:
-        """Answer for the packages before everything else; what of them was imported already is dropped."""
+        """Make this the first finder of the package, and forget the modules that are imported already."""
         global running
         for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             if name != __name__:
@@ -103,11 +103,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
         def with_snapshot(name: str) -> dict[str, Any]:
             return {**prepare(name), "caltech_exp_snapshot": _InAChild(self)}
 
-        # What processes started by spawn and forkserver are sent first; forked ones have it all.
+        # Processes started by spawn and forkserver receive this first; forked ones have it already.
         multiprocessing.spawn.get_preparation_data = with_snapshot
 
     def find_spec(self, fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:
-        """Raises ModuleNotFoundError for a module that the snapshot lacks: no other finder is asked for it."""
+        """Raises ModuleNotFoundError for a module that the snapshot lacks, so that no other finder is asked."""
         if fullname.partition(".")[0] != PACKAGE:
             return None
         place, is_package = self._place(fullname)
@@ -136,7 +136,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
         return self._place(fullname)[1]
 
     def get_data(self, path: str) -> bytes:
-        """A file of the snapshot by its whole path. Raises OSError."""
+        """The content of a file of the snapshot, by its whole path."""
         try:
             return self.files[Path(path).relative_to(self.folder).as_posix()]
         except (KeyError, ValueError):
@@ -144,7 +144,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
 
 
 class _InAChild:
-    """Unpickled in a child process, before anything of the packages is: their finder is installed there."""
+    """Installs the finder in a child process when unpickled there, before anything of the package."""
 
     def __init__(self, finder: Finder) -> None:
         self.names = {
@@ -159,21 +159,21 @@ class _InAChild:
 
 
 def main() -> None:
-    """Run what the command line says on the snapshot's code. Ends with status 2 if the snapshot is refused."""
+    """Run the command line's module on the snapshot's code; exits with status 2 if the snapshot is refused."""
     folder, _, module, *arguments = sys.argv[1:]
     record = Path(sys.argv[-1])
     try:
         Finder(Path(folder), verified_files(Path(folder))).install()
     except UntrustedError as error:
         refuse(record, str(error))
-    if os.path.isdir(record):  # noqa: PTH112 (any text, which Path.is_dir may find too long a name)
-        (record / refusal_name()).unlink(missing_ok=True)  # of an earlier start of the same job
+    if os.path.isdir(record):  # noqa: PTH112 (Path.is_dir may raise for long text)
+        (record / refusal_name()).unlink(missing_ok=True)  # left by an earlier start of this job
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def refuse(folder: Path, reason: str) -> None:
-    """End this process with status 2. The reason goes into the log and, for status.py, the submission's folder."""
+    """Exit with status 2; the reason goes to the log and, for status.py, to the submission's folder."""
     record = {
         "reason": reason,
         "job": job_id(),
@@ -190,12 +190,12 @@ def refuse(folder: Path, reason: str) -> None:
 
 
 def refusal_name(job: str = "") -> str:
-    """The file of a job's refusal in the folder of its submission; by default this process's."""
+    """The name of the file that records a job's refusal; by default of this process's job."""
     return f"{job or job_id()}_refused.json"
 
 
 def job_id() -> str:
-    """The id of this process's job as submitit knows it; `queue` for the queue process of this machine."""
+    """This process's job id as submitit knows it; `queue` for the process of this machine's queue."""
     read = os.environ.get
     if read("SUBMITIT_EXECUTOR") != "slurm":
         return read("SUBMITIT_LOCAL_JOB_ID", "queue")
@@ -204,7 +204,7 @@ def job_id() -> str:
 
 
 def verified_files(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of every file of a snapshot. Raises UntrustedError if it does not fit its name."""
+    """Relative path -> content of a snapshot's files. Raises UntrustedError if they do not match its name."""
 
     def refused(what: str, remedy: str = "submit again, which restores it") -> UntrustedError:
         return UntrustedError(f"snapshot {folder}: {what}", remedy)
@@ -215,21 +215,20 @@ def verified_files(folder: Path) -> dict[str, bytes]:
         index = read_own(folder / INDEX)
         if hashlib.sha256(index).hexdigest()[:NAME_DIGITS] != folder.name:
             raise refused(f"{INDEX} was changed")
-        wanted = {
-            path: digest for digest, _, path in (line.partition("  ") for line in index.decode().splitlines())
-        }
-        found = set(list_files(folder))
-        for path in sorted(wanted.keys() - found):
+        lines = (line.partition("  ") for line in index.decode().splitlines())
+        digests = {path: digest for digest, _, path in lines}
+        paths = set(list_files(folder))
+        for path in sorted(digests.keys() - paths):
             raise refused(f"{path} is missing")
-        for path in sorted(found - wanted.keys() - {INDEX}):
+        for path in sorted(paths - digests.keys() - {INDEX}):
             raise refused(f"{path} does not belong to it", "remove that file and submit again")
-        files = {path: read_own(folder / path) for path in wanted}
+        files = {path: read_own(folder / path) for path in digests}
     except FileNotFoundError as error:
         raise refused(f"{_inside(folder, error.filename)} is missing") from None
     except OSError as error:
         raise refused(f"{_inside(folder, error.filename)} cannot be read ({error.strerror})") from None
     for path, content in files.items():
-        if hashlib.sha256(content).hexdigest() != wanted[path]:
+        if hashlib.sha256(content).hexdigest() != digests[path]:
             raise refused(f"{path} was changed")
     return files
 
@@ -240,45 +239,42 @@ def _inside(folder: Path, path: object) -> str:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Relative paths of all files in a snapshot; what Python compiles and hidden files are left out, never read.
+    """Relative paths of all files in a snapshot, without hidden and compiled files, which are never read.
 
-    Raises OSError, and UntrustedError for a link, or a folder that others may write.
+    Raises UntrustedError for a link, or a folder that others may write.
     """
-    found = []
-    waiting = [folder]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
+    paths = []
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 path = Path(entry.path)
                 if entry.name.startswith(".") or entry.name == "__pycache__":
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     check_own_folder(path)
-                    waiting.append(path)
+                    folders.append(path)
                 else:
-                    found.append(path.relative_to(folder).as_posix())
-    return found
+                    paths.append(path.relative_to(folder).as_posix())
+    return paths
 
 
-def look_again(look: Callable[[], Found]) -> Found:
-    """What `look` returns. Where a file was replaced or removed meanwhile NFS says ESTALE: then it looks again.
-
-    Raises OSError, ESTALE only if that stays.
-    """
-    for _ in range(STALE_LOOKS):
+def look_again(read: Callable[[], Answer]) -> Answer:
+    """What `read` returns; tried again while NFS says ESTALE, as it does for a file that was just replaced."""
+    for _ in range(STALE_TRIES):
         try:
-            return look()
+            return read()
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
         time.sleep(STALE_SECONDS)
-    return look()
+    return read()
 
 
 def read_own(path: Path) -> bytes:
-    """The content of a file that is to be executed or unpickled.
+    """The content of a file to execute or unpickle.
 
-    Raises OSError, and UntrustedError for a link, another user's file, or one that others may write.
+    Raises UntrustedError for a link, another user's file, or one that others may write.
     """
     return look_again(lambda: _read_own(path))
 
@@ -296,25 +292,25 @@ def _read_own(path: Path) -> bytes:
 
 
 def check_own_folder(path: Path) -> None:
-    """Raises OSError, and UntrustedError for a link, another user's folder, or one that others may write."""
+    """Raises UntrustedError for a link, another user's folder, or one that others may write."""
     _check_own(path, path.lstat(), folder=True)
 
 
-def _check_own(path: Path, found: os.stat_result, *, folder: bool = False) -> None:
+def _check_own(path: Path, status: os.stat_result, *, folder: bool = False) -> None:
     kind, is_kind = ("folder", stat.S_ISDIR) if folder else ("file", stat.S_ISREG)
-    if not is_kind(found.st_mode):
-        raise UntrustedError(f"{path} is no {kind}", "remove it and submit again")
-    if found.st_uid != os.geteuid():
+    if not is_kind(status.st_mode):
+        raise UntrustedError(f"{path} is not a {kind}", "remove it and submit again")
+    if status.st_uid != os.geteuid():
         raise UntrustedError(
-            f"{path} belongs to {user_name(found.st_uid)}, not to {user_name(os.geteuid())} who would execute it",
+            f"{path} belongs to {user_name(status.st_uid)}, not to {user_name(os.geteuid())} who would execute it",
             "submit again",
         )
-    if found.st_mode & BY_OTHERS:
+    if status.st_mode & BY_OTHERS:
         raise UntrustedError(f"{path} can be written by other users", "chmod go-w it and submit again")
 
 
 def user_name(number: int) -> str:
-    """The name of a user, or `user 1000` where there is none."""
+    """A user's name, or `user 1000` if it has none."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -322,12 +318,12 @@ def user_name(number: int) -> str:
 
 
 def command(folder: Path, digest: str, module: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
-    """What follows the name of Python to run a module of the snapshot whose bootstrap has that SHA-256."""
+    """Python's arguments to run a module of the snapshot; `digest` is the SHA-256 of its bootstrap.py."""
     return ("-u", "-c", LINE, str(folder), digest, module, *arguments)
 
 
 def own_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
-    """The command of another process on this one's code, whatever else PYTHONPATH or an installation hold."""
+    """The command of another process on the same code as this one, whatever PYTHONPATH or an installation hold."""
     if running:
         digest = hashlib.sha256(running.files[THIS]).hexdigest()
         return [sys.executable, *command(running.folder, digest, module, arguments)]

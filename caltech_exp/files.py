@@ -1,9 +1,6 @@
-"""Files that are whole or not there, paths that a user names, locks, and one clock.
+"""Atomic writes, paths from the user, locks, permissions, clocks, and cache files.
 
-Network and other file systems differ in what they can do; what differs is dealt with here.
-
-A line with a digest of all that follows, then the content. The file counts only if its digest is right and the
-code that reads it is the code that wrote it. Otherwise it is as if there were none.
+What network file systems do differently is handled here.
 """
 
 import contextlib
@@ -26,20 +23,18 @@ from caltech_exp.bootstrap import BY_OTHERS, UntrustedError, check_own_folder, l
 from caltech_exp.cli import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What file systems without locks answer."""
-NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
-"""What file systems answer that cannot flush a folder."""
+NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 
 @contextlib.contextmanager
 def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[BinaryIO]:
-    """A file to write that takes the name `path` in one step when the block ends; a reader never sees a part.
+    """A file to write that replaces `path` in one step when the block ends.
 
-    Until then it is `.<name>.<random>` in the same folder. If the block fails (OSError: disk full, no permission)
-    it is removed, and what was there stays. Without `flush` a machine that crashes may leave less than the whole.
+    Until then it is `.<name>.<random>` in the same folder. If the block fails, it is removed and the old file
+    stays. Without `flush`, a crash of the machine may leave a truncated file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # Not tempfile's: its permissions would have to be changed, which some file systems refuse.
+    # tempfile would need a chmod afterwards, which some file systems refuse.
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -49,7 +44,7 @@ def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[B
                 os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the file system is away; the first error says so
+        with contextlib.suppress(OSError):  # the file system is gone; the first error says so
             temporary.unlink()
         raise
     if flush:
@@ -57,7 +52,7 @@ def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[B
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in `folder` on disk, where its file system can do that. Raises OSError for a broken disk."""
+    """Flush the names in `folder` to disk, if its file system can. Raises OSError for a broken disk."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -65,25 +60,22 @@ def flush_folder(folder: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno not in NOT_OFFERED:
+        if error.errno not in NO_FOLDER_FLUSH:
             raise
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names in a folder, looked up again where NFS says ESTALE. Raises OSError."""
+    """The names in a folder; tried again on a stale handle (ESTALE)."""
     return look_again(lambda: os.listdir(folder))  # noqa: PTH208 (names, and all of them at once)
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there, looked up again where NFS says ESTALE. Raises OSError."""
+    """Remove a file if it exists; tried again on a stale handle (ESTALE)."""
     look_again(lambda: path.unlink(missing_ok=True))
 
 
 def has_exclusive_creation(folder: Path) -> bool:
-    """Whether the file system of `folder` creates no file that is there already. Raises OSError.
-
-    All that keeps two processes from training one run rests on it.
-    """
+    """Whether the file system of `folder` refuses to create a file twice, on which the leases of runs rest."""
     probe = folder / f".exclusive.{secrets.token_hex(8)}"
     create = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     os.close(os.open(probe, create, 0o644))
@@ -97,16 +89,13 @@ def has_exclusive_creation(folder: Path) -> bool:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` (text as UTF-8) in one step, as `new_file` does. Raises OSError."""
+    """Replace `path` by `content` (text as UTF-8) in one step."""
     with new_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def file_system_time(folder: Path) -> float:
-    """Now, in seconds, as the file system of `folder` stamps files: a server's clock may be another than ours.
-
-    This machine's clock where nothing can be written.
-    """
+    """The time by the clock of `folder`'s file system, which stamps files; this machine's if it is read-only."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             return os.fstat(probe.fileno()).st_mtime
@@ -115,16 +104,16 @@ def file_system_time(folder: Path) -> float:
 
 
 def user_path(text: str, key: str, folder: Path | None = None) -> Path:
-    """A path given as `key=text`: absolute, with `~` expanded; a relative one starts from `folder`, if given.
+    """The absolute path of `key=text`, relative to `folder` (default: the current one), with `~` expanded.
 
-    Raises UserError for one that no file could have: an unknown user's home, too long a name, a folder on the
-    way that may not be read.
+    Raises UserError for a path that no file can have: an unknown user's home, a name that is too long, a folder on
+    the way that may not be read.
     """
     try:
         path = (Path(folder or "") / Path(text).expanduser()).absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             look_again(path.stat)
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a null byte, or no text in UTF-8
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a null byte or invalid UTF-8
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise UserError(f"{key}={text}: {reason}; name another path") from None
     return path
@@ -132,10 +121,7 @@ def user_path(text: str, key: str, folder: Path | None = None) -> Path:
 
 @contextlib.contextmanager
 def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
-    """Make `folder` and its parents for the block; if that fails, those that were new and are empty go again.
-
-    Raises OSError if it cannot be made.
-    """
+    """Make `folder` and its parents for the block; if it fails, those that are new and empty are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,9 +135,9 @@ def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Hold the lock file `path`; `waiting` is printed if another process holds it. Raises OSError.
+    """Hold the lock file `path`; `waiting` is printed if another process holds it.
 
-    On a file system without locks two processes may do the same work twice. (The library filelock refuses such
+    Without locks in the file system, two processes may do the same work twice. (The library filelock refuses such
     file systems, and another user's lock file in a shared folder with the sticky bit.)
     """
     while True:
@@ -167,7 +153,7 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 
 
 def _is_open_file(handle: int, path: Path) -> bool:
-    """False if the last holder of the lock removed the file: then the lock on it guards nothing."""
+    """False if the last holder of the lock removed the file, so that a lock on it guards nothing."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -190,8 +176,8 @@ def lock_or_wait(handle: int, waiting: str = "") -> None:
 
 @contextlib.contextmanager
 def closed_to_others() -> Iterator[None]:
-    """Only its owner may write what is made in the block, whatever the umask; for what will be executed."""
-    before = os.umask(BY_OTHERS)  # not 0, not even for a moment
+    """Files made in the block are writable by their owner only, whatever the umask; for files to be executed."""
+    before = os.umask(BY_OTHERS)  # never 0, not even for a moment
     os.umask(before | BY_OTHERS)
     try:
         yield
@@ -200,14 +186,14 @@ def closed_to_others() -> Iterator[None]:
 
 
 def make_own_folder(folder: Path) -> None:
-    """Make a folder that its owner alone may write, or see to it that this one is; its parents follow the umask.
+    """Make a folder, or change an existing one, so that only its owner may write; its parents follow the umask.
 
-    Raises OSError, and UserError where the file system does not keep it closed, or it is another user's.
+    Raises UserError if the file system ignores permissions or the folder belongs to another user.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with closed_to_others(), contextlib.suppress(FileExistsError):
         folder.mkdir()
-    with contextlib.suppress(OSError):  # looked at below
+    with contextlib.suppress(OSError):  # checked below
         close_to_others(folder)
     try:
         check_own_folder(folder)
@@ -216,8 +202,8 @@ def make_own_folder(folder: Path) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """Take the permission to write from everybody but the owner; of a link nothing is changed. Raises OSError."""
-    mode = path.lstat().st_mode  # a default ACL may have given more than the umask does
+    """Take write permission from everybody but the owner; a link stays as it is."""
+    mode = path.lstat().st_mode  # a default ACL may grant more than the umask
     if mode & BY_OTHERS and not stat.S_ISLNK(mode):
         path.chmod(stat.S_IMODE(mode) & ~BY_OTHERS)
 
@@ -229,8 +215,7 @@ def umask() -> int:
     return current
 
 
-_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-"""Linux; macOS has none."""
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # None on macOS
 
 
 def utc_now() -> str:
@@ -239,22 +224,18 @@ def utc_now() -> str:
 
 
 def boot_seconds() -> float:
-    """Seconds since some moment, by a clock that nobody sets and that also counts while the machine is suspended.
-
-    `time.monotonic` stands still in suspend. It is the answer only where the system has no other clock.
-    """
+    """Seconds by a clock that is never set; unlike `time.monotonic` it runs while the machine is suspended."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MANY = 500
-"""So many files are read by several processes: starting them takes a second."""
+MANY = 500  # starting processes takes a second
 
 
 def in_processes(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    """`function` of each item, in their order; it and they are pickled."""
+    """`function` of each item, in order, by several processes if there are many; all are pickled."""
     processes = min(os.cpu_count() or 1, 8)
     if len(items) < MANY or processes < 2:
         return list(map(function, items))
@@ -263,7 +244,7 @@ def in_processes(function: Callable[[Item], Answer], items: Sequence[Item]) -> l
 
 
 class Stamp(NamedTuple):
-    """By what a file is known again: size in bytes, time of its last change in nanoseconds, inode."""
+    """What identifies a version of a file: size in bytes, time of last change in nanoseconds, inode."""
 
     size: int
     mtime: int
@@ -271,16 +252,16 @@ class Stamp(NamedTuple):
 
 
 def stamp(path: str | Path) -> Stamp | None:
-    """The file's stamp, None if there is no such file or it cannot be looked at."""
+    """The file's stamp; None if it cannot be read."""
     try:
-        found = look_again(lambda: os.stat(path))  # noqa: PTH116 (12,000 runs notice a Path for each)
+        status = look_again(lambda: os.stat(path))  # noqa: PTH116 (a Path each would slow down 12,000 runs)
     except OSError:
         return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def load_content(path: Path, readers: Iterable[ModuleType]) -> bytes | None:
-    """What `save_content` wrote; None if it is not there, damaged, or written where `readers` were other code."""
+    """What `save_content` wrote; None if it is missing or damaged, or the modules `readers` have changed since."""
     try:
         with path.open("rb") as file:
             head, content = file.readline().decode(errors="replace").split(), file.read()
@@ -290,9 +271,9 @@ def load_content(path: Path, readers: Iterable[ModuleType]) -> bytes | None:
 
 
 def save_content(path: Path, content: bytes | memoryview, readers: Iterable[ModuleType]) -> None:
-    """Write `content` for the next `load_content`. Raises OSError.
+    """Write a cache file for `load_content`: a line with digests of the content and the reading code, the content.
 
-    In one step, but without waiting for the disk: what a crash leaves of it has a wrong digest.
+    It is not flushed: what a crash leaves of it has a wrong digest.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path, flush=False) as file:
@@ -301,7 +282,7 @@ def save_content(path: Path, content: bytes | memoryview, readers: Iterable[Modu
 
 
 def _head(content: bytes | memoryview, readers: Iterable[ModuleType]) -> str:
-    """Names the reading code and the content: `caltech_exp-results <hex> <hex>`."""
+    """`caltech_exp-results <digest of the code> <digest of the content>`"""
     code = hashlib.blake2b(digest_size=16)
     for path in (*(module.__file__ for module in readers), __file__):
         code.update(Path(path or "").read_bytes())

@@ -71,7 +71,7 @@ def test_a_folder_of_ones_own_is_closed_to_others_whatever_the_umask(mask: int, 
     ("what", "message"),
     [
         ("permissions are not kept", "can be written by other users; use another runs= folder"),
-        ("a link", "is no folder; use another runs= folder"),
+        ("a link", "is not a folder; use another runs= folder"),
         ("another user's", "belongs to .*, not to .* who would execute it; use another runs= folder"),
     ],
 )
