@@ -43,7 +43,7 @@ IN_CI = {
     "make check": "make lint",  # its tests are among those of the last step
     "make lint": "make lint",
     "make format": "make lint",  # the same rules; make format corrects what make lint would complain of
-    "make census": "make census",
+    "make census": "make lint census",
     "make benchmark": "make benchmark",
     "make constraints": "tests.tools.constraints",
     "make test": 'others="not slurm"',
@@ -52,6 +52,7 @@ IN_CI = {
     "make test-slurm": "pytest -m slurm",
     "make campaign": "pytest -m slurm",  # its short form is test_campaign.py
     "make scale": "pytest -m slurm",  # its short form is test_scale.py
+    "make upgrade": "pytest -m slurm",  # test_upgrade.py
     "bash .ci/run": "set -euo pipefail",
     "python -m venv .venv && . .venv/bin/activate && pip install -e .": "make setup",
 }
