@@ -16,7 +16,7 @@ from caltech_exp.executors.sbatch import BatchJob, queue_array
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.provenance import CodeVersion, Snapshot, code_version
-from caltech_exp.submission.signal_handler import _preempted
+from caltech_exp.submission.signal_handler import _is_preempted
 from tests.tools.testbed import path_with
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "scancel": ("scancel", lambda: Slurm(5).cancel(["5"])),
     "scontrol release": ("scontrol", lambda: Slurm(5).release(["5"])),
     "scontrol show config": ("scontrol", lambda: Slurm(5).max_array_size()),
-    "scontrol of a task": ("scontrol", _preempted),
+    "scontrol of a task": ("scontrol", _is_preempted),
     "sacct": ("sacct", lambda: Slurm(5).ended_jobs({"5"})),
     "git": ("git", code_version),
 }

@@ -79,12 +79,12 @@ def recheck(
     Recovers jobs that sbatch did not confirm, releases jobs that Slurm holds, and removes what processes left that
     died right after their result.
     """
-    from caltech_exp.submission.recovery import adopt  # planning does not need submitit
+    from caltech_exp.submission.recovery import recover_orphans  # planning does not need submitit
 
     assert checked.study_data is not None
     folder, fingerprint = StudyFolder(request.runs), checked.study_data.fingerprint
     folder.require_same(request.settings, checked.study_data, request.file)
-    _, lines = adopt(folder.path, folder.manifests(), folder.past_runs(fingerprint), executor.slurm)
+    _, lines = recover_orphans(folder, folder.manifests(), folder.past_runs(fingerprint), executor.slurm)
     state = read_state(request, plan, executor, fingerprint)
     for run in plan:
         if state.states[run.id].state in DONE:

@@ -22,7 +22,7 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 
 from caltech_exp.child_environment import slurm_environment
 from caltech_exp.cli import UserError, shown
-from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError, is_refusal, remedy
+from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError, hint, is_refusal
 from caltech_exp.executors.slurm_queries import NO_CONNECTION, Slurm
 from caltech_exp.files import closed_to_others, umask
 from caltech_exp.profiles.profile import SlurmProfile
@@ -231,7 +231,7 @@ def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | Refu
         return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
     reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
     if is_refusal(reason):
-        return RefusedError(f"sbatch refused the array {name}: {reason}; {remedy(reason)}")
+        return RefusedError(f"sbatch refused the array {name}: {reason}; {hint(reason)}")
     if NO_CONNECTION.search(reason):
         return UncertainError(f"Slurm does not answer (sbatch: {reason})")
     said = shown(reason, 300) if reason else "and did not say why"

@@ -1,4 +1,4 @@
-"""Signals that end a task. A run in training saves where it is first."""
+"""Signals that end a task. A run in training saves a checkpoint first."""
 
 import os
 import re
@@ -16,93 +16,91 @@ from caltech_exp.executors.slurm_queries import ERROR
 from caltech_exp.training.failures import StopRequest
 
 REQUEUE_TRIES = 10
-SECONDS_BETWEEN = 5.0
 REQUEUE_SECONDS = 60.0
-PREEMPTED_TRIES = 3
-"""How often Slurm is asked whether this job is preempted. If it does not answer, the task just ends."""
-IN_GRACE = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
-"""In `scontrol show job`: another job is to have this one's place, and this one still runs (GraceTime)."""
-JOB_STATE = "JobState="
-"""In every answer of `scontrol show job`."""
+RETRY_SECONDS = 5.0
+PREEMPTION_TRIES = 3
+# In `scontrol show job`: another job is to replace this one, which still runs (GraceTime).
+IN_GRACE_TIME = re.compile(r"JobState=RUNNING\b.*\bPreemptTime=(?!None\b|Unknown\b)\S", re.DOTALL)
 
 
-class Ending:
-    """Answers the signals of the batch system for as long as the task lives.
+class SignalHandler:
+    """Answers the signals of the batch system while the task lives.
 
-    SIGUSR2 (the time limit, and preemption where the site sends it; submitit's) ends the task and has it queued
-    again in place. SIGTERM just ends it (scancel, a machine that goes down), unless it begins the grace time of a
-    preempted job: Slurm would queue that again at the end of it, but not if it has ended before. Where
-    `stop_request.listening`, the run in training is asked to stop, and whoever runs it calls `now` once it has.
+    SIGUSR2, which Slurm sends before the time limit and some sites at preemption, ends the task and requeues it in
+    place. SIGTERM (scancel, a shutdown) only ends it, unless it begins the grace time of a preempted
+    job: Slurm requeues such a job after the grace time, but not if it has ended before. While
+    `stop_request.listening`, the handler only asks the run to stop, and whoever trains it then calls `end_task`.
     """
 
     def __init__(self, stop_request: StopRequest) -> None:
         self.stop_request = stop_request
-        self._number: int = signal.SIGTERM
-        self._requeue: Callable[[int, FrameType | None], Any] | int | None = signal.getsignal(signal.SIGUSR2)
-        signal.signal(signal.SIGUSR2, self._asked)
-        signal.signal(signal.SIGTERM, self._asked)
+        self._signal: int = signal.SIGTERM
+        self._submitit_handler: Callable[[int, FrameType | None], Any] | int | None
+        self._submitit_handler = signal.getsignal(signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
 
-    def _asked(self, number: int, _frame: FrameType | None) -> None:
-        if self._number != signal.SIGUSR2:  # the time limit's SIGTERM comes after its SIGUSR2
-            self._number = number
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._signal != signal.SIGUSR2:  # the time limit's SIGTERM follows its SIGUSR2
+            self._signal = number
         if self.stop_request.listening:
             self.stop_request.requested = True
         else:
-            self.now()
+            self.end_task()
 
-    def now(self) -> None:
-        """End the task. Raises SystemExit, or submitit's UncompletedJobError where it is not to run again."""
-        _let_workers_end()
-        if callable(self._requeue) and (self._number == signal.SIGUSR2 or _preempted()):
-            self._queue_again(self._requeue)
+    def end_task(self) -> None:
+        """End the task and requeue it if that is due. Raises SystemExit, or submitit's UncompletedJobError."""
+        _ignore_ending_workers()
+        if callable(self._submitit_handler) and (self._signal == signal.SIGUSR2 or _is_preempted()):
+            self._requeue_by(self._submitit_handler)
         sys.exit(ENDED)
 
-    def leave(self) -> None:
-        """End the task, which Slurm has started elsewhere: it is not queued again. Raises SystemExit."""
-        _let_workers_end()
+    def abandon_task(self) -> None:
+        """End the task without a requeue: Slurm has started it elsewhere. Raises SystemExit."""
+        _ignore_ending_workers()
         sys.exit(ENDED)
 
-    def _queue_again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
-        # submitit's own call of scontrol inherits all of the environment, and takes status 0 for success.
-        environment = getattr(getattr(requeue, "__self__", None), "env", None)
+    def _requeue_by(self, submitit_handler: Callable[[int, FrameType | None], Any]) -> None:
+        # submitit's own call of scontrol passes on the whole environment and takes status 0 for success.
+        environment = getattr(getattr(submitit_handler, "__self__", None), "env", None)
         if environment is not None:
             environment._requeue = _requeue
         for _ in range(REQUEUE_TRIES):
             try:
-                requeue(signal.SIGUSR2, None)
+                submitit_handler(signal.SIGUSR2, None)
             except FileNotFoundError:
-                print("scontrol is not to be had here: the batch script has the task queued again", flush=True)
+                print("there is no scontrol here: the batch script requeues the task", flush=True)
                 sys.exit(QUEUE_AGAIN)
             except (subprocess.SubprocessError, OSError) as error:  # slurmctld may be away for a moment
-                print(f"not queued again yet: {error}", flush=True)
-                time.sleep(SECONDS_BETWEEN)
+                print(f"not requeued yet: {error}", flush=True)
+                time.sleep(RETRY_SECONDS)
 
 
-def _let_workers_end() -> None:
-    """torch raises an error when a DataLoader worker ends, and all of them end with the task."""
+def _ignore_ending_workers() -> None:
+    """torch raises an error when a DataLoader worker ends, and all workers end with the task."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _preempted() -> bool:
-    """Whether this is a job of Slurm's in its grace time."""
-    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":  # one of this machine's may run within a job
+def _is_preempted() -> bool:
+    """Whether this is a Slurm job in its grace time; False if Slurm does not answer."""
+    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":  # a task of this machine may run inside a Slurm job
         return False
-    for left in reversed(range(PREEMPTED_TRIES)):
+    for tries_left in reversed(range(PREEMPTION_TRIES)):
         try:
-            shown = _scontrol("show", "job", _this_job(), seconds=SECONDS_BETWEEN).stdout
+            answer = _scontrol("show", "job", _this_job(), seconds=RETRY_SECONDS).stdout
         except FileNotFoundError:  # in a container
             return False
         except (OSError, subprocess.SubprocessError):
-            shown = ""
-        if JOB_STATE in shown:
-            return IN_GRACE.search(shown) is not None
-        if left:
-            time.sleep(SECONDS_BETWEEN / PREEMPTED_TRIES)
+            answer = ""
+        if "JobState=" in answer:
+            return IN_GRACE_TIME.search(answer) is not None
+        if tries_left:
+            time.sleep(RETRY_SECONDS / PREEMPTION_TRIES)
     return False
 
 
 def _requeue(_countdown: int) -> None:
-    """Have Slurm queue this task again. Raises OSError or SubprocessError if it does not."""
+    """Have Slurm requeue this task. Raises OSError or SubprocessError if it does not."""
     done = _scontrol("requeue", _this_job(), seconds=REQUEUE_SECONDS)
     complaint = done.stderr.strip()
     if done.returncode or ERROR.search(complaint):
@@ -114,7 +112,7 @@ def _scontrol(*words: str, seconds: float) -> "subprocess.CompletedProcess[str]"
 
 
 def _this_job() -> str:
-    """THIS_JOB, as the shell reads it."""
+    """The id of this job, as THIS_JOB in the batch script."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     if array:
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"

@@ -44,7 +44,7 @@ from caltech_exp.profiles.paths import expand_path, use_torch_home_of_submission
 from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import ReplacedError
-from caltech_exp.submission.signal_handler import Ending
+from caltech_exp.submission.signal_handler import SignalHandler
 from caltech_exp.training.failures import (
     Interrupted,
     StopRequest,
@@ -159,7 +159,7 @@ class TrainTask:
     def __call__(self) -> None:
         """Train every run. One that fails is recorded and does not keep the next from training, if the GPU can."""
         stop_request = StopRequest()
-        ending = Ending(stop_request)
+        signal_handler = SignalHandler(stop_request)
         environment = submitit.JobEnvironment()
         origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
         try:
@@ -173,9 +173,9 @@ class TrainTask:
                 name = run_id(config, seed)
                 record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
             raise
-        self._train(context, ending)
+        self._train(context, signal_handler)
 
-    def _train(self, context: "TaskContext", ending: Ending) -> None:
+    def _train(self, context: "TaskContext", signal_handler: SignalHandler) -> None:
         """Train one run after the other. Raises RuntimeError in the end if some failed.
 
         After some errors CUDA answers everything with that error until the process ends. Then the task ends: the
@@ -189,10 +189,10 @@ class TrainTask:
             try:
                 run_one(config, seed, context)
             except Interrupted:
-                ending.now()
+                signal_handler.end_task()
             except ReplacedError as error:
                 print(f"run {run_id(config, seed)}: {error}", flush=True)
-                ending.leave()
+                signal_handler.abandon_task()
             except Exception as error:
                 if len(self.runs) == 1:
                     raise
@@ -204,7 +204,7 @@ class TrainTask:
                         f"{left} of {len(self.runs)} runs were not tried, submit again"
                     ) from error
             if context.stop_request.requested and left:
-                ending.now()
+                signal_handler.end_task()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
 
@@ -268,7 +268,7 @@ class PackTask:
 
     def __call__(self) -> None:
         """Make what is missing. Raises UserError for a damaged image or a folder that cannot be written."""
-        Ending(StopRequest())
+        SignalHandler(StopRequest())
         environment = submitit.JobEnvironment()
         try:
             limit_logs(self.log_mb)
@@ -302,7 +302,7 @@ class AggregateTask:
 
     def __call__(self) -> None:
         """Raises RuntimeError if there is no report then."""
-        Ending(StopRequest())
+        SignalHandler(StopRequest())
         environment = submitit.JobEnvironment()
         try:
             limit_logs(self.log_mb)

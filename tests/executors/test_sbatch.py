@@ -1,6 +1,6 @@
 """Which job sbatch, or a site's wrapper, says that it queued, and how long it may take.
 
-On a real Slurm: test_slurm_adoption.
+On a real Slurm: test_slurm_recovery.
 """
 
 import os

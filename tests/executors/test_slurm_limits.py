@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.executors.sbatch_errors import is_refusal, remedy
+from caltech_exp.executors.sbatch_errors import hint, is_refusal
 from caltech_exp.executors.slurm_queries import Slurm
 from tests.conftest import Command, manifests
 from tests.tools.testbed import path_with, profile, queue
@@ -64,7 +64,7 @@ def test_a_limit_on_submitted_jobs(submit: Command, small: tuple[str, ...], tmp_
     ],
 )
 def test_what_to_do_about_a_refusal(reason: str, words: str) -> None:
-    assert words in remedy(reason)
+    assert words in hint(reason)
 
 
 @pytest.mark.parametrize(

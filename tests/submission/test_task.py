@@ -18,7 +18,7 @@ from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import FAILURE, RESULT
-from caltech_exp.submission.signal_handler import Ending
+from caltech_exp.submission.signal_handler import SignalHandler
 from caltech_exp.submission.tasks import AggregateTask, PackTask, TrainTask
 from caltech_exp.training.failures import StopRequest
 from caltech_exp.training.run import run_one
@@ -28,10 +28,10 @@ STICKY = "CUDA error: an illegal memory access was encountered"
 
 
 @pytest.fixture
-def ending() -> Iterator[Ending]:
+def ending() -> Iterator[SignalHandler]:
     numbers = (signal.SIGUSR2, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    yield Ending(StopRequest())
+    yield SignalHandler(StopRequest())
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
@@ -63,7 +63,7 @@ def test_minutes_between_checkpoints_are_seconds_to_its_runs(
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_training(
-    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackStore
+    ending: SignalHandler, stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     data, bad, good = read_data_set(stand_in), (CONFIG.but(weights=str(tmp_path / "none.pth")), 0), (CONFIG, 0)
     both = tasks_runs(bad, good, folder=tmp_path, data=data, packs=packs)
@@ -75,7 +75,7 @@ def test_a_run_that_fails_does_not_keep_the_next_from_training(
 
 
 def test_runs_after_one_that_broke_the_gpu_stay_without_a_record(
-    ending: Ending, stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
+    ending: SignalHandler, stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.training.device.why_broken", lambda _device: STICKY)
     data, good = read_data_set(stand_in), (CONFIG, 0)
@@ -108,7 +108,7 @@ def test_a_task_that_slurm_started_elsewhere_ends_and_is_not_queued_again(
         monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
         with pytest.raises(SystemExit) as caught:
             tasks_runs(*two, folder=tmp_path, data=data, packs=packs)._train(
-                task(tmp_path, data, packs), Ending(StopRequest())
+                task(tmp_path, data, packs), SignalHandler(StopRequest())
             )
     finally:
         for number, handler in zip((signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD), before, strict=True):
@@ -145,7 +145,7 @@ def test_a_task_that_fails_before_training_records_it_for_runs_that_nobody_else_
 
 
 @pytest.fixture
-def local_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Ending) -> Path:
+def local_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: SignalHandler) -> Path:
     """A folder of a submission, and an environment as submitit's on this machine."""
     assert ending
     for name, value in (("EXECUTOR", "local"), ("LOCAL_JOB_ID", "77"), ("FOLDER", str(tmp_path))):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from submitit.core.job_environment import SignalHandler
+from submitit.core import job_environment
 from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN, THIS_JOB, sbatch_parameters
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.submission import signal_handler
-from caltech_exp.submission.signal_handler import Ending
+from caltech_exp.submission.signal_handler import SignalHandler
 from caltech_exp.training.failures import StopRequest
 from tests.tools.testbed import path_with
 
@@ -46,7 +46,7 @@ def signals() -> Iterator[None]:
 def end(number: int, requeue: Callable[..., Any]) -> int | str | None:
     """The exit status of a task of submitit's, with its handler `requeue`, that gets signal `number`."""
     signal.signal(signal.SIGUSR2, requeue)
-    Ending(StopRequest())
+    SignalHandler(StopRequest())
     with pytest.raises(SystemExit) as caught:
         os.kill(os.getpid(), number)
     return caught.value.code
@@ -89,12 +89,12 @@ def test_the_time_limits_sigterm_after_its_sigusr2_changes_nothing(monkeypatch: 
 
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)  # not preempted
     signal.signal(signal.SIGUSR2, requeue)
-    asked = Ending(StopRequest(listening=True))
+    asked = SignalHandler(StopRequest(listening=True))
     for number in (signal.SIGUSR2, signal.SIGTERM):
         os.kill(os.getpid(), number)
     assert asked.stop_request.requested
     with pytest.raises(SystemExit) as caught:
-        asked.now()
+        asked.end_task()
     assert caught.value.code == 255
 
 
@@ -112,7 +112,7 @@ def test_a_task_of_an_array_asks_about_itself_and_not_about_all(
         monkeypatch.delenv(name, raising=False)
     for name, value in {"SLURM_JOB_ID": "7", **array}.items():
         monkeypatch.setenv(name, value)
-    assert signal_handler._preempted()
+    assert signal_handler._is_preempted()
     told = subprocess.run(["bash", "-c", f"echo {THIS_JOB}"], capture_output=True, text=True, check=True).stdout
     assert told == f"{own}\n"
 
@@ -121,21 +121,21 @@ def test_a_controller_that_does_not_answer_at_first_is_asked_again_about_preempt
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "job").write_text(JOB.format("RUNNING", "2026-01-01T00:00:00"))
-    monkeypatch.setattr(signal_handler, "SECONDS_BETWEEN", 1.0)
+    monkeypatch.setattr(signal_handler, "RETRY_SECONDS", 1.0)
     stub = (
         f"if [ ! -e {tmp_path}/asked ]; then touch {tmp_path}/asked; "
         f"echo 'slurm_load_jobs error: Socket timed out' >&2; exit 0; fi; cat {tmp_path}/job"
     )
     monkeypatch.setenv("PATH", path_with(tmp_path, "scontrol", stub))
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
-    assert signal_handler._preempted()
+    assert signal_handler._is_preempted()
 
 
 @pytest.mark.usefixtures("signals")
 def test_a_requeue_that_fails_with_status_0_is_tried_again_without_the_users_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signal_handler, "SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(signal_handler, "RETRY_SECONDS", 0.01)
     asked = tmp_path / "asked"
     stub = (
         f'echo "$* $SCONTROL_ALL" >>{asked}; '
@@ -148,7 +148,7 @@ def test_a_requeue_that_fails_with_status_0_is_tried_again_without_the_users_var
     task = DelayedSubmission(_Again())
     task.set_timeout(60, 3)
     paths = JobPaths(tmp_path, "7")
-    handler = SignalHandler(SlurmJobEnvironment(), paths, task)
+    handler = job_environment.SignalHandler(SlurmJobEnvironment(), paths, task)
     assert end(signal.SIGUSR2, handler.checkpoint_and_try_requeue) == -1
     assert asked.read_text() == "requeue 7 \nrequeue 7 \n"
     assert paths.submitted_pickle.exists()
@@ -160,12 +160,12 @@ def test_a_task_that_has_no_scontrol_leaves_it_to_the_batch_script(capsys: pytes
         raise FileNotFoundError("scontrol")
 
     assert end(signal.SIGUSR2, requeue) == QUEUE_AGAIN
-    assert "the batch script has the task queued again" in capsys.readouterr().out
+    assert "the batch script requeues the task" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("signals")
 def test_a_controller_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal_handler, "SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(signal_handler, "RETRY_SECONDS", 0.01)
     answers = iter([subprocess.CalledProcessError(1, "scontrol"), PermissionError(), SystemExit(255)])
 
     def requeue(_number: int, _frame: object) -> None:

@@ -104,7 +104,7 @@ def test_a_job_of_which_nothing_could_be_told_is_found_by_the_next_command(
     assert states(status, tmp_path / "runs") == ({"pending"} if known == 0 else {"pending", "queued"})
     again = submit(*whole, f"profile={held}")
     assert again.returncode == 0, again.stderr
-    assert "in the queue, which sbatch had not named: they have their tasks" in again.stdout
+    assert "queued although sbatch did not confirm it, now with its tasks" in again.stdout
     assert sorted(name for _, name in queue()) == ["aggregate.runs", "prepare.runs", "resnet.runs", "resnet.runs"]
     assert {job for job, _ in queue()} == job_ids(tmp_path / "runs")
     waits = dict(line.split("|") for line in slurm("squeue", "--noheader", "--format=%j|%E").split())
@@ -174,7 +174,7 @@ def test_jobs_that_sbatch_queued_without_saying_so_do_their_work_once_they_are_f
     assert second.returncode == 2
     third = submit(*words)
     assert third.returncode == 0, third.stderr
-    assert "which sbatch had not named: they have their tasks" in third.stdout
+    assert "queued although sbatch did not confirm it, now with its tasks" in third.stdout
     assert "the report is on its way already" in third.stdout
     assert sorted(name for _, name in queue()) == ["aggregate.runs", "resnet.runs", "resnet.runs"]
     known, aggregating = manifests(runs)

@@ -1,4 +1,4 @@
-"""Jobs that sbatch queued without saying so get their tasks' files. On a real Slurm: test_slurm_adoption."""
+"""Jobs that sbatch queued without saying so get their tasks' files. On a real Slurm: test_slurm_recovery."""
 
 import os
 import pickle
@@ -26,7 +26,7 @@ from caltech_exp.study.manifest import (
     read_manifests,
 )
 from caltech_exp.study.study import StudySettings
-from caltech_exp.submission.recovery import adopt
+from caltech_exp.submission.recovery import recover_orphans
 from caltech_exp.submission.tasks import AggregateTask, TrainTask
 from tests.tools.testbed import path_with, show_queue
 
@@ -112,7 +112,7 @@ def jobs(manifests: Sequence[Manifest]) -> list[str]:
 def test_each_job_gets_the_task_whose_place_it_has(unsure: Manifest, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     in_queue(tmp_path, *ARRAY, REPORT)
-    found, lines = adopt(runs, [unsure], (), Slurm(5))
+    found, lines = recover_orphans(StudyFolder(runs), [unsure], (), Slurm(5))
     assert jobs(found) == ["7_0", "7_1", "7_2"]
     assert found[0].aggregation
     assert found[0].aggregation.job == "8"
@@ -122,22 +122,22 @@ def test_each_job_gets_the_task_whose_place_it_has(unsure: Manifest, tmp_path: P
     assert [DelayedSubmission.load(folder / f"7_{seed}_submitted.pkl").function for seed in SEEDS] == [
         task(runs, seed) for seed in SEEDS
     ]
-    assert lines == ["found 7_[0-2], 8 in the queue, which sbatch had not named: they have their tasks"]
-    assert adopt(runs, found, (), Slurm(5)) == (found, [])
+    assert lines == ["recovered 7_[0-2], 8: queued although sbatch did not confirm it, now with its tasks"]
+    assert recover_orphans(StudyFolder(runs), found, (), Slurm(5)) == (found, [])
     assert (tmp_path / "asked").read_text().count("x") == 1  # all are known now
 
 
 def test_one_that_died_half_way_is_finished(unsure: Manifest, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     in_queue(tmp_path, *ARRAY)
-    adopt(runs, [unsure], (), Slurm(5))
+    recover_orphans(StudyFolder(runs), [unsure], (), Slurm(5))
     StudyFolder(runs).write_manifest(unsure)
-    found, _ = adopt(runs, [unsure], (), Slurm(5))
+    found, _ = recover_orphans(StudyFolder(runs), [unsure], (), Slurm(5))
     assert jobs(found) == ["7_0", "7_1", "7_2"]
     assert not (tmp_path / "scancel").exists()
 
 
-CANCELLED = "the files of their tasks are missing, or their runs were submitted again"
+CANCELLED = "the files of its tasks are missing, or its runs were submitted again"
 
 
 def remove(path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_job_without_its_task_is_cancelled_and_its_run_is_open_again(
     for path in folder.glob("*.pkl"):
         harm(path)
     in_queue(tmp_path, *ARRAY[:2], REPORT)
-    found, lines = adopt(runs, [unsure], (), Slurm(5))
+    found, lines = recover_orphans(StudyFolder(runs), [unsure], (), Slurm(5))
     assert (tmp_path / "scancel").read_text() == "7_[0-1] 8\n"
     assert jobs(found) == [""]  # of the third, which is in no queue and may be yet
     assert found[0].aggregation is None
@@ -191,7 +191,7 @@ def test_nothing_is_unpickled(unsure: Manifest, tmp_path: Path) -> None:
     for path in (*folder.glob("*.pkl"), folder / f"{uuid.uuid4().hex}.pkl"):
         path.write_bytes(pickle.dumps(Exploit(tmp_path / "executed")))
     in_queue(tmp_path, *ARRAY, REPORT)
-    adopt(runs, [unsure], (), Slurm(5))
+    recover_orphans(StudyFolder(runs), [unsure], (), Slurm(5))
     assert not (tmp_path / "executed").exists()
     pickle.loads((folder / "7_0_submitted.pkl").read_bytes())
     assert (tmp_path / "executed").exists()  # so it would have shown
@@ -203,7 +203,7 @@ def test_another_users_submission_is_left_as_it_is(unsure: Manifest, tmp_path: P
     StudyFolder(runs).write_manifest(theirs)
     before = sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir())
     in_queue(tmp_path, *(f"{line}|{theirs.uid}" for line in (*ARRAY, REPORT)))
-    assert adopt(runs, [theirs], (), Slurm(5)) == ([theirs], [])
+    assert recover_orphans(StudyFolder(runs), [theirs], (), Slurm(5)) == ([theirs], [])
     assert sorted(path.name for path in (runs / SUBMISSIONS / NUMBER).iterdir()) == before
     assert not (tmp_path / "scancel").exists()
     states = read_queue(StudyFolder(runs), [theirs], Slurm(5), ()).runs
@@ -217,7 +217,7 @@ def test_a_job_that_comes_into_the_queue_after_its_runs_were_submitted_again_is_
     tasks = tuple(entry.model_copy(update={"job": f"9_{entry.index}"}) for entry in unsure.tasks)
     later = unsure.model_copy(update={"id": f"{NUMBER[:-4]}ffff", "tasks": tasks, "aggregation": None})
     in_queue(tmp_path, *ARRAY)
-    (found, same), lines = adopt(runs, [unsure, later], (), Slurm(5))
+    (found, same), lines = recover_orphans(StudyFolder(runs), [unsure, later], (), Slurm(5))
     assert (found.tasks, same) == ((), later)
     assert (tmp_path / "scancel").read_text() == "7_[0-2]\n"
     assert lines == [f"cancelled 7_[0-2]: {CANCELLED}"]
@@ -226,7 +226,7 @@ def test_a_job_that_comes_into_the_queue_after_its_runs_were_submitted_again_is_
 def test_slurm_is_not_asked_about_what_is_known_or_done(unsure: Manifest, tmp_path: Path) -> None:
     in_queue(tmp_path, *ARRAY, REPORT)
     # Its report has no id, and waits for nothing.
-    assert adopt(tmp_path / "runs", [unsure], NAMES, Slurm(5)) == ([unsure], [])
+    assert recover_orphans(StudyFolder(tmp_path / "runs"), [unsure], NAMES, Slurm(5)) == ([unsure], [])
     assert not (tmp_path / "asked").exists()
 
 
@@ -236,8 +236,8 @@ def test_a_report_that_was_submitted_without_runs_of_its_own_gets_its_task(
     runs = tmp_path / "runs"
     alone = unsure.model_copy(update={"tasks": ()})
     in_queue(tmp_path, REPORT)
-    found, lines = adopt(runs, [alone], NAMES, Slurm(5))
+    found, lines = recover_orphans(StudyFolder(runs), [alone], NAMES, Slurm(5))
     assert found[0].aggregation
     assert found[0].aggregation.job == "8"
     assert "8_submitted.pkl" in names(tmp_path)
-    assert lines == ["found 8 in the queue, which sbatch had not named: they have their tasks"]
+    assert lines == ["recovered 8: queued although sbatch did not confirm it, now with its tasks"]
