@@ -28,7 +28,7 @@ def request_of(data: Path, packs: Path) -> Request:
     )
 
 
-def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Path) -> None:
+def test_epoch_costs_time_the_start_and_an_epoch(stand_in: Path, tmp_path: Path) -> None:
     started = time.time()
     costs = epoch_costs(request_of(stand_in, tmp_path), torch.device("cpu"), started)
     passed = time.time() - started
@@ -38,7 +38,7 @@ def test_an_epoch_and_the_start_before_it_are_timed(stand_in: Path, tmp_path: Pa
     assert costs.peak_memory_bytes > 100 * 2**20
 
 
-def test_what_the_first_step_and_epoch_do_once_counts_as_start(
+def test_epoch_costs_leave_out_a_slow_first_epoch(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_first_epoch(*_: Any, on_epoch: OnEpoch, on_step: OnStep) -> None:
@@ -55,7 +55,7 @@ def test_what_the_first_step_and_epoch_do_once_counts_as_start(
     assert costs.images_per_second == pytest.approx(1 / (2 / 8 - 1 / 5))
 
 
-def test_a_rate_without_the_first_epoch() -> None:
+def test_rate_after_first_leaves_out_the_first_epoch() -> None:
     # 100 images an epoch in 20, 5, 10 and 10 seconds: what training tells after each.
     assert rate_after_first([100 / 20, 200 / 25, 300 / 35, 400 / 45]) == pytest.approx(300 / 25)
     assert rate_after_first([5.0]) == 5.0

@@ -25,7 +25,7 @@ def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("config", [FAST, FAST.but(engine="reference")], ids=["fast", "reference"])
-def test_rates_follow_from_the_operations_counted(config: RunConfig, stand_in: Path, tmp_path: Path) -> None:
+def test_phase_costs_follow_from_the_counted_operations(config: RunConfig, stand_in: Path, tmp_path: Path) -> None:
     costs = phase_costs(request_of(config, stand_in, tmp_path), CPU)
     # ResNet-18: 1.81e9 multiply-adds an image forward, twice that backward but for the first layer's input.
     assert costs.step_flops / 4 == pytest.approx(3 * 2 * 1.81e9 - 2 * 1.18e8, rel=0.01)
@@ -37,12 +37,12 @@ def test_rates_follow_from_the_operations_counted(config: RunConfig, stand_in: P
 
 
 @pytest.mark.parametrize("engine", ["fast", "reference"])
-def test_augmented_inputs_have_a_rate(engine: str, stand_in: Path, tmp_path: Path) -> None:
+def test_augment_costs_are_positive(engine: str, stand_in: Path, tmp_path: Path) -> None:
     config = FAST.but(engine=engine, augment="combined")
     assert augment_costs(request_of(config, stand_in, tmp_path), CPU).input_images_per_second > 0
 
 
-def test_parts_are_measured_as_deterministic_as_a_run_trains(
+def test_setup_is_as_deterministic_as_training(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[RunConfig, torch.device]] = []

@@ -1,4 +1,4 @@
-"""What an engine prepares, and the losses of its first steps."""
+"""The setup of an engine, and the losses of its first steps."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
 def build_setup(
     config: RunConfig, data: DataSet, packs: PackStore, *, seed: int = 0, device: torch.device = CPU
 ) -> TrainingSetup:
-    """The setup of a run as `train` prepares them."""
+    """The setup of a run as `train` builds it."""
     set_seed(seed)
     return loop.build_setup(config, data, device, packs)
 

@@ -25,19 +25,19 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_state_comes_back(path: Path) -> None:
+def test_checkpoint_returns_the_state(path: Path) -> None:
     found = read_checkpoint(path)
     assert isinstance(found, dict)
     assert torch.equal(found.pop("weights"), STATE["weights"])
     assert found == {"epochs": STATE["epochs"], "rate": 0.1}
 
 
-def test_none_is_none(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_none(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "checkpoint.pt") is None
 
 
 @pytest.mark.parametrize("length", [0, 1, TRAILER, TRAILER + 1, 1000, 100_000])
-def test_a_part_of_a_checkpoint_is_not_used(length: int, path: Path) -> None:
+def test_part_of_a_checkpoint_is_refused(length: int, path: Path) -> None:
     content = path.read_bytes()
     assert length < len(content)
     for part in (content[:length], content[len(content) - length :]):
@@ -46,14 +46,14 @@ def test_a_part_of_a_checkpoint_is_not_used(length: int, path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", [0, 2_000, 100_000, -TRAILER, -1])
-def test_a_bit_that_flipped_is_noticed(where: int, path: Path) -> None:
+def test_flipped_bit_is_noticed(where: int, path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[where] ^= 1
     path.write_bytes(content)
     assert isinstance(read_checkpoint(path), str)
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path: Path, path: Path) -> None:
+def test_checkpoint_cannot_run_code(tmp_path: Path, path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return (os.mkdir, (str(tmp_path / "evil"),))
@@ -63,9 +63,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_disk_that_cannot_be_read_says_nothing_of_the_checkpoint(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_checkpoint_raises_oserror(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stale(_path: Path) -> bytes:
         raise OSError(errno.ESTALE, "Stale file handle")
 
@@ -74,7 +72,7 @@ def test_a_disk_that_cannot_be_read_says_nothing_of_the_checkpoint(
         read_checkpoint(path)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(small_disk: Disk) -> None:
+def test_full_disk_leaves_the_checkpoint_before(small_disk: Disk) -> None:
     path = small_disk.path / "checkpoint.pt"
     write_checkpoint(path, STATE)
     more = {"weights": torch.zeros(400_000)}

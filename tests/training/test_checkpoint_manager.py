@@ -1,4 +1,4 @@
-"""A run that is asked to stop leaves a checkpoint, and goes on from it if it is its own."""
+"""A run that is asked to stop leaves a checkpoint and resumes from it, if it belongs to the run."""
 
 import errno
 import itertools
@@ -28,7 +28,7 @@ LONGER = CONFIG.but(epochs=3, max_images=8)
 
 
 def stop_after(calls: int, stop_request: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask the run to stop after that many steps, as a signal would."""
+    """Ask the run to stop after so many steps, as a signal would."""
     steps = itertools.count(1)
     step = train_step
 
@@ -39,7 +39,7 @@ def stop_after(calls: int, stop_request: StopRequest, monkeypatch: pytest.Monkey
     monkeypatch.setattr("caltech_exp.training.loop.train_step", counted)
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
+def test_stopped_run_saves_and_resumes_to_the_bit(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = read_data_set(stand_in)
@@ -67,14 +67,14 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_where_it_was(
 def bits(result: Result) -> dict[str, Any]:
     """What no disturbance may change."""
     changing = {"job", "host", "started", "wall_seconds", "attempts", "images_per_second", "peak_memory_bytes"}
-    kept = result.model_dump(exclude={*changing, "energy_joules", "code"})
-    return {**kept, "epochs": [{**epoch, "seconds": 0} for epoch in kept["epochs"]]}
+    fields = result.model_dump(exclude={*changing, "energy_joules", "code"})
+    return {**fields, "epochs": [{**epoch, "seconds": 0} for epoch in fields["epochs"]]}
 
 
-def test_time_and_energy_of_earlier_attempts_count(
+def test_elapsed_adds_earlier_attempts(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counter = itertools.count(0, 10)  # joules, ten more whenever it is asked
+    counter = itertools.count(0, 10)  # joules, ten more at each reading
     monkeypatch.setattr("caltech_exp.training.run.energy_joules", lambda _device: float(next(counter)))
     stop_request = StopRequest()
     stop_after(1, stop_request, monkeypatch)
@@ -93,29 +93,29 @@ def test_time_and_energy_of_earlier_attempts_count(
     assert result.started == "before"
 
 
-def test_requests_are_heard_from_the_first_step_on(
+def test_run_listens_from_its_first_step(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, stop_request = read_data_set(stand_in), StopRequest()
     context = replace(task(tmp_path, data, packs), stop_request=stop_request)
-    heard: list[bool] = []
+    listening: list[bool] = []
     steps = itertools.count(1)
 
     def noted(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
-        heard.append(stop_request.listening)
+        listening.append(stop_request.listening)
         stop_request.requested = next(steps) == 3
         return train_step(setup, batch)
 
     monkeypatch.setattr("caltech_exp.training.loop.train_step", noted)
     with pytest.raises(Interrupted):
         run_one(LONGER, 0, context)
-    assert heard == [False, True, True]
+    assert listening == [False, True, True]
     finish(LONGER, 0, context)
-    assert heard[3:] == [False, True, True]  # a run that goes on has a first step too
+    assert listening[3:] == [False, True, True]  # a resumed run has a first step too
     assert not stop_request.listening
 
 
-def test_checkpoints_come_as_often_as_asked(
+def test_checkpoints_are_written_at_the_interval(
     stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
@@ -128,7 +128,7 @@ def test_checkpoints_come_as_often_as_asked(
 @pytest.mark.parametrize(
     "what", ["damaged", "of another device", "of other data", "compiled", "other layers frozen"]
 )
-def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
+def test_incompatible_checkpoint_is_not_used_and_the_log_says_why(
     what: str, stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_does_not_belong_is_told_and_not_used(
     assert not path.exists()
 
 
-def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
+def test_unreadable_checkpoint_stays_for_the_next_attempt(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_request = StopRequest()
@@ -185,7 +185,7 @@ def test_a_checkpoint_that_cannot_be_read_now_stays_for_the_next_try(
     assert finish(LONGER, 0, context).attempts == 3
 
 
-def test_a_run_that_other_code_began_names_all_that_trained_it(
+def test_result_names_all_code_that_trained_the_run(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -204,7 +204,7 @@ def test_a_run_that_other_code_began_names_all_that_trained_it(
     assert f"began with other code, {codes[0]}, {codes[1]}; this is {codes[2]}" in capsys.readouterr().out
 
 
-def test_a_run_of_one_code_names_no_other(
+def test_result_of_one_code_names_no_earlier_code(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_run_of_one_code_names_no_other(
     assert "other code" not in capsys.readouterr().out
 
 
-def test_a_checkpoint_from_before_code_was_kept_is_gone_on_from_as_of_its_version(
+def test_checkpoint_without_code_history_names_its_version(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_request = StopRequest()

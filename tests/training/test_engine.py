@@ -1,4 +1,4 @@
-"""Which training images an epoch shows, on the real data set's classes."""
+"""The training images of an epoch, on the classes of the real data set."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,11 +22,11 @@ def labels_of(data: DataSet, config: RunConfig) -> list[int]:
     return [data.train[index].label for index in training_indices(data.train, config)]
 
 
-def test_all_images_are_there_unless_told_otherwise(real: DataSet) -> None:
+def test_all_images_train_by_default(real: DataSet) -> None:
     assert training_indices(real.train, RunConfig()) == list(range(2892))
 
 
-def test_only_classes_above_the_limit_lose_images(real: DataSet) -> None:
+def test_max_per_class_cuts_large_classes_only(real: DataSet) -> None:
     before = Counter(labels_of(real, RunConfig()))
     after = Counter(labels_of(real, RunConfig(max_per_class=20)))
     assert max(before.values()) == 267  # airplanes
@@ -35,7 +35,7 @@ def test_only_classes_above_the_limit_lose_images(real: DataSet) -> None:
     assert chosen == sorted(set(chosen))
 
 
-def test_balanced_draws_every_class_equally_often(real: DataSet) -> None:
+def test_balanced_sampling_draws_every_class_equally_often(real: DataSet) -> None:
     config = RunConfig(sampling="balanced")
     labels = labels_of(real, config)
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def test_balanced_draws_every_class_equally_often(real: DataSet) -> None:
     [{"sampling": "balanced"}, {"max_per_class": 2}, {"sampling": "balanced", "max_per_class": 2}],
     ids=str,
 )
-def test_both_engines_see_the_same_images_in_the_same_order(
+def test_engines_show_the_same_images_in_the_same_order(
     changes: dict[str, object], real: DataSet, packs: PackStore
 ) -> None:
     config = RunConfig(model="resnet18", precision="fp32", batch_size=8, max_images=64, workers=0).but(**changes)
@@ -67,5 +67,5 @@ def test_both_engines_see_the_same_images_in_the_same_order(
         assert torch.equal(labels, classes)
 
 
-def test_without_them_runs_keep_their_ids() -> None:
+def test_default_sampling_leaves_ids_unchanged() -> None:
     assert RunConfig(sampling="shuffle", max_per_class=0).id == "ffaa4cfdb4"

@@ -1,4 +1,4 @@
-"""What kind of failure an exception is."""
+"""Why a run failed: kinds of failure, failure.json, imports."""
 
 import errno
 import json
@@ -54,7 +54,7 @@ CUDNN = RuntimeError("GET was unable to find an engine to execute this computati
 
 
 @pytest.mark.parametrize(("free", "kind"), [(2 * 2**30, "gpu_memory"), (40 * 2**30, "error")])
-def test_cudnn_without_an_engine_is_short_of_memory_where_the_gpu_is_full(
+def test_cudnn_without_an_engine_is_a_memory_failure_on_a_full_gpu(
     free: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
@@ -63,7 +63,7 @@ def test_cudnn_without_an_engine_is_short_of_memory_where_the_gpu_is_full(
     assert kind_of(RuntimeError("something else")) == "error"
 
 
-def test_cudnn_without_an_engine_on_a_gpu_that_does_not_answer_is_any_error(
+def test_cudnn_without_an_engine_is_an_error_on_a_gpu_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken() -> None:
@@ -76,13 +76,13 @@ def test_cudnn_without_an_engine_on_a_gpu_that_does_not_answer_is_any_error(
     assert kind_of(CUDNN) == "error"
 
 
-def test_more_memory_than_the_machine_has_is_told_as_that() -> None:
+def test_allocating_more_than_the_machine_has_is_a_memory_failure() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert kind_of(caught.value) == "memory"
 
 
-def test_a_failure_on_a_full_disk_stands_in_the_log(small_disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_on_a_full_disk_is_printed(small_disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
     (small_disk.path / "filler").write_bytes(bytes(2**20))
     record_failure(small_disk.path, "0123456789-s0", ValueError("the reason"), ORIGIN)
     assert "failure cannot be recorded" in capsys.readouterr().out
@@ -117,7 +117,7 @@ def import_in_a_process(folder: Path, before: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind", "told"),
+    ("raised", "kind", "text"),
     [
         ("ImportError('libcudart.so.12: no such file')", "node", "ImportError: libcudart.so.12: no such file"),
         ("OSError('libgomp.so.1: invalid ELF header')", "node", "OSError: libgomp.so.1: invalid ELF header"),
@@ -141,22 +141,20 @@ def import_in_a_process(folder: Path, before: str = "") -> list[str]:
         ),
     ],
 )
-def test_a_library_that_cannot_be_imported_is_told_without_torch(
-    raised: str, kind: str, told: str, tmp_path: Path
-) -> None:
+def test_import_error_is_classified_without_torch(raised: str, kind: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text(f"raise {raised}\n")
-    found, line = import_in_a_process(tmp_path)
-    assert found == kind
+    found_kind, line = import_in_a_process(tmp_path)
+    assert found_kind == kind
     assert line.startswith("numpy cannot be imported on ")
-    assert told in line
+    assert text in line
 
 
-def test_a_limit_of_address_space_is_the_users_to_raise(tmp_path: Path) -> None:
+def test_import_under_an_address_space_limit_is_a_mistake(tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
     kind, line = import_in_a_process(tmp_path, limit)
     assert kind == "mistake"
     assert "; the task may use 1.0 GiB of address space (ulimit -v): raise that limit where you submit" in line
 
 
-def test_libraries_that_are_there_are_imported(tmp_path: Path) -> None:
+def test_installed_libraries_are_imported(tmp_path: Path) -> None:
     assert import_in_a_process(tmp_path) == []

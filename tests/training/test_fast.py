@@ -38,7 +38,7 @@ def config(request: pytest.FixtureRequest, stand_in_weights: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_two_epochs_are_the_references_batches_bit_for_bit(
+def test_training_batches_equal_the_references(
     workers: int, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     ours = build_setup(config, real, packs)
@@ -52,7 +52,7 @@ def test_two_epochs_are_the_references_batches_bit_for_bit(
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_evaluation_sees_the_references_images_bit_for_bit(
+def test_evaluation_images_equal_the_references(
     split: str, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     ours = getattr(build_setup(config, real, packs), split)
@@ -62,7 +62,7 @@ def test_evaluation_sees_the_references_images_bit_for_bit(
         assert torch.equal(*(torch.cat([batch[part] for batch in batches.epoch(0)]) for batches in (ours, theirs)))
 
 
-def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: PackStore) -> None:
+def test_alexnet_in_fp32_has_the_references_losses(real: DataSet, packs: PackStore) -> None:
     # At higher rates the loss climbs now and then, and with it what rounding makes of it.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
     expected = losses(build_setup(config.but(engine="reference"), real, packs), 20)
@@ -71,9 +71,7 @@ def test_alexnet_in_fp32_trains_as_the_reference_does(real: DataSet, packs: Pack
 
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
-def test_but_for_rounding_the_losses_are_the_references(
-    config: RunConfig, real: DataSet, packs: PackStore
-) -> None:
+def test_losses_in_float64_equal_the_references(config: RunConfig, real: DataSet, packs: PackStore) -> None:
     # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
     # on another number of threads.
     small = config.but(batch_size=4)
@@ -93,7 +91,7 @@ def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: Pack
 
 
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
-def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: DataSet, packs: PackStore) -> None:
+def test_augmented_run_depends_on_the_seed_alone(augment: str, generated: DataSet, packs: PackStore) -> None:
     config = FP32.but(model=TINY, augment=augment, precision=PRECISION, epochs=2, max_images=16, batch_size=8)
     first, again, other = (train(config, seed, generated, CPU, packs) for seed in (0, 0, 1))
     assert [epoch.train_loss for epoch in again.epochs] == [epoch.train_loss for epoch in first.epochs]
@@ -101,7 +99,7 @@ def test_augmented_runs_are_repeated_to_the_last_bit(augment: str, generated: Da
     assert [epoch.train_loss for epoch in other.epochs] != [epoch.train_loss for epoch in first.epochs]
 
 
-def test_every_epoch_is_augmented_anew(generated: DataSet, packs: PackStore) -> None:
+def test_epochs_are_augmented_differently(generated: DataSet, packs: PackStore) -> None:
     setup = build_setup(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
     (first, _), (second, _) = next(setup.train.epoch(0)), next(setup.train.epoch(0))
     assert not torch.equal(first, second)
@@ -115,7 +113,7 @@ def test_evaluation_is_never_augmented(generated: DataSet, packs: PackStore) -> 
     assert torch.equal(plain, augmented)
 
 
-def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, packs: PackStore) -> None:
+def test_features_of_a_frozen_alexnet_are_cached(generated: DataSet, packs: PackStore) -> None:
     setup = build_setup(FROZEN, generated, packs)
     assert isinstance(setup.net, nn.Sequential)
     assert isinstance(setup.net[0], nn.Dropout)
@@ -124,27 +122,25 @@ def test_the_features_of_a_frozen_alexnet_are_computed_once(generated: DataSet, 
 
 
 @pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
-def test_features_that_change_are_computed_anew(
-    change: dict[str, str], generated: DataSet, packs: PackStore
-) -> None:
+def test_features_that_change_are_not_cached(change: dict[str, str], generated: DataSet, packs: PackStore) -> None:
     setup = build_setup(FROZEN.but(**change), generated, packs)
     assert next(setup.train.epoch(0))[0].shape[1:] == (3, 224, 224)
 
 
-def test_kept_features_change_no_result(
+def test_cached_features_change_no_result(
     generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = build_setup(FROZEN, generated, packs)
-    found = losses(kept, 6)
+    cached = build_setup(FROZEN, generated, packs)
+    found = losses(cached, 6)
     monkeypatch.setattr("caltech_exp.training.fast.can_cache_features", lambda _trunk, _config: False)
-    anew = build_setup(FROZEN, generated, packs)
-    assert next(anew.train.epoch(0))[0].shape[1:] == (3, 224, 224)
-    anew = build_setup(FROZEN, generated, packs)
-    assert found == pytest.approx(losses(anew, 6), rel=1e-5)
-    for ours, theirs in ((kept.val, anew.val), (kept.test, anew.test)):
-        one, other = evaluate(kept, ours), evaluate(anew, theirs)
-        assert one.loss == pytest.approx(other.loss, rel=1e-4)
-        assert (one.confusion == other.confusion).all()
+    uncached = build_setup(FROZEN, generated, packs)
+    assert next(uncached.train.epoch(0))[0].shape[1:] == (3, 224, 224)
+    uncached = build_setup(FROZEN, generated, packs)
+    assert found == pytest.approx(losses(uncached, 6), rel=1e-5)
+    for ours, theirs in ((cached.val, uncached.val), (cached.test, uncached.test)):
+        first, second = evaluate(cached, ours), evaluate(uncached, theirs)
+        assert first.loss == pytest.approx(second.loss, rel=1e-4)
+        assert (first.confusion == second.confusion).all()
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
@@ -172,7 +168,7 @@ def test_frozen_parameters_get_no_gradient(
         assert (parameter.grad is None) == frozen, name
 
 
-def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackStore, cuda: torch.device) -> None:
+def test_gpu_and_cpu_have_the_same_first_loss(generated: DataSet, packs: PackStore, cuda: torch.device) -> None:
     here = losses(build_setup(FP32, generated, packs), 1)
     assert losses(build_setup(FP32, generated, packs, device=cuda), 1) == pytest.approx(here, rel=1e-4)
 
@@ -181,7 +177,7 @@ def test_a_gpu_starts_from_the_loss_of_the_cpu(generated: DataSet, packs: PackSt
     ("batch_size", "device", "images"),
     [(16, CPU, 256), (256, CPU, 256), (16, GPU, 64), (200, GPU, 800), (256, GPU, 1024), (512, GPU, 1024)],
 )
-def test_evaluation_takes_more_images_at_once_where_there_is_room(
+def test_evaluation_batch_is_larger_on_a_cpu_and_for_large_batches(
     batch_size: int, device: torch.device, images: int
 ) -> None:
     assert evaluation_batch(RunConfig(batch_size=batch_size), device) == images
@@ -189,9 +185,7 @@ def test_evaluation_takes_more_images_at_once_where_there_is_room(
 
 @pytest.mark.parametrize("augment", ["none", "combined"])
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_a_run_on_a_gpu(
-    model: str, augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
-) -> None:
+def test_gpu_trains(model: str, augment: str, generated: DataSet, packs: PackStore, cuda: torch.device) -> None:
     config = FP32.but(model=model, augment=augment, precision="bf16", epochs=2, lr=1e-3)
     trained = train(config, 0, generated, cuda, packs)
     assert not trained.diverged
@@ -199,7 +193,7 @@ def test_a_run_on_a_gpu(
 
 
 @pytest.mark.parametrize("augment", ["none", "combined"])
-def test_an_epoch_on_a_gpu_never_waits_for_it(
+def test_epoch_never_waits_for_the_gpu(
     augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     setup = build_setup(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)

@@ -44,16 +44,16 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 
 
 def pixels() -> Tensor:
-    """A batch on the GPU, to be asked for within the mode."""
+    """A batch on the GPU, to be made within the mode."""
     return torch.empty(COUNT, SIDE, SIDE, 3, dtype=torch.uint8, device=GPU)
 
 
-def test_the_wrong_device_is_found(fake_gpu: FakeGpu) -> None:
+def test_fake_tensors_notice_the_wrong_device(fake_gpu: FakeGpu) -> None:
     with fake_gpu(), pytest.raises(RuntimeError, match="same device"):
         pixels().index_select(0, torch.arange(3))
 
 
-def test_crops_are_taken_on_the_gpu(fake_gpu: FakeGpu) -> None:
+def test_crop_is_on_the_gpu(fake_gpu: FakeGpu) -> None:
     heights, widths = torch.randint(200, 300, (2, COUNT)).unbind()
     ends = (heights * widths).cumsum(0)
     sizes, pixels_of_all = (ends - heights * widths, heights, widths), int(ends[-1])
@@ -71,14 +71,14 @@ def flipped(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("change", [flipped, grayscale])
-def test_chosen_images_change_on_the_gpu(change: Callable[[Tensor, Tensor], Tensor], fake_gpu: FakeGpu) -> None:
+def test_flip_and_grayscale_are_on_the_gpu(change: Callable[[Tensor, Tensor], Tensor], fake_gpu: FakeGpu) -> None:
     chosen = torch.arange(0, COUNT, 2)
     with fake_gpu():
         images = pixels()
         assert change(images, chosen) is images
 
 
-def test_images_are_distorted_and_turned_on_the_gpu(fake_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perspective_and_rotation_are_on_the_gpu(fake_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, corners, angles = torch.arange(COUNT), ops.draw_perspective_corners(COUNT), ops.draw_angles(COUNT)
     solved = geometry.coefficients(corners)  # on the CPU, where a fake solver does not know its result's shape
     monkeypatch.setattr(geometry, "coefficients", lambda _corners: solved)
@@ -88,7 +88,7 @@ def test_images_are_distorted_and_turned_on_the_gpu(fake_gpu: FakeGpu, monkeypat
 
 
 @pytest.mark.parametrize("config", [RunConfig(), RunConfig(precision="fp32")], ids=lambda config: config.precision)
-def test_inputs_are_on_the_gpu_in_its_layout_and_type(config: RunConfig, fake_gpu: FakeGpu) -> None:
+def test_inputs_are_on_the_gpu_in_layout_and_type(config: RunConfig, fake_gpu: FakeGpu) -> None:
     with fake_gpu():
         inputs = normalization(statistics(config), GPU, input_type(config))(pixels())
     assert inputs.device.type == "cuda"
@@ -108,7 +108,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def test_a_large_batch_is_never_in_float32_as_a_whole(fake_gpu: FakeGpu) -> None:
+def test_large_batch_is_never_in_float32_as_a_whole(fake_gpu: FakeGpu) -> None:
     with fake_gpu():
         images = torch.empty(1024, SIDE, SIDE, 3, dtype=torch.uint8, device=GPU)
         normalize = normalization(statistics(RunConfig()), GPU, torch.bfloat16)
@@ -118,7 +118,7 @@ def test_a_large_batch_is_never_in_float32_as_a_whole(fake_gpu: FakeGpu) -> None
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_the_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
+def test_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
     config = RunConfig(model=model, precision="fp32")
     with fake_gpu():
         with GPU:
@@ -128,7 +128,7 @@ def test_the_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
     assert loss.device.type == "cuda"
 
 
-def test_features_are_kept_on_the_gpu(fake_gpu: FakeGpu) -> None:
+def test_cached_features_are_on_the_gpu(fake_gpu: FakeGpu) -> None:
     with fake_gpu():
         features = cached_features(
             lambda index: to_device_async(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, 5, GPU

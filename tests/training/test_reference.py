@@ -21,7 +21,7 @@ def data(stand_in: Path) -> DataSet:
     return read_data_set(stand_in)
 
 
-def test_training_drops_the_incomplete_batch_and_shuffles(data: DataSet) -> None:
+def test_training_shuffles_and_drops_the_incomplete_batch(data: DataSet) -> None:
     set_seed(0)
     train, val, _ = loaders(CONFIG, data, CPU)
     first, second = (torch.cat([labels for _, labels in train.epoch(0)]) for _ in range(2))
@@ -30,7 +30,7 @@ def test_training_drops_the_incomplete_batch_and_shuffles(data: DataSet) -> None
     assert sum(len(labels) for _, labels in val.epoch(0)) == 20
 
 
-def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
+def test_batch_holds_the_transformed_files(data: DataSet) -> None:
     _, val, _ = loaders(CONFIG, data, CPU)
     images, labels = next(val.epoch(0))
     sample = data.val[0]
@@ -40,5 +40,5 @@ def test_pixels_of_a_batch_are_the_transformed_files(data: DataSet) -> None:
     assert labels[0] == sample.label
 
 
-def test_every_split_tells_how_many_images_it_has(data: DataSet) -> None:
+def test_batches_know_how_many_images_they_have(data: DataSet) -> None:
     assert [batches.images for batches in loaders(CONFIG.but(max_images=5), data, CPU)] == [5, 5, 5]

@@ -72,7 +72,9 @@ def broken_off(path: Path, after: int) -> OnStep:
 
 
 @pytest.mark.parametrize("config", CASES)
-def test_a_run_resumes_anywhere(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
+def test_run_resumes_anywhere_to_the_bit(
+    config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path
+) -> None:
     calls: list[object] = []
     whole = numbers(start(config, data, packs, calls.append))
     # Two steps and the validation in each of two epochs, then the test set.
@@ -88,7 +90,7 @@ def test_a_run_resumes_anywhere(config: RunConfig, data: DataSet, packs: PackSto
         assert numbers(start(config, data, packs, saved=saved)) == whole, f"broken off at {stop}"
 
 
-def test_a_run_broken_off_twice_resumes(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
+def test_run_resumes_twice(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     whole = numbers(start(SHORT, data, packs))
     saved: dict[str, Any] = {}
     for _ in range(3):
@@ -101,7 +103,7 @@ def test_a_run_broken_off_twice_resumes(data: DataSet, packs: PackStore, tmp_pat
     assert numbers(start(SHORT, data, packs, saved=saved)) == whole
 
 
-def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
+def test_resumed_run_adds_up_its_times(data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     with pytest.raises(Broken):
         start(SHORT, data, packs, broken_off(tmp_path / "c.pt", 4))
     saved = read_checkpoint(tmp_path / "c.pt")
@@ -113,7 +115,7 @@ def test_times_of_both_parts_count(data: DataSet, packs: PackStore, tmp_path: Pa
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_a_run_on_a_gpu_resumes(
+def test_run_on_a_gpu_resumes(
     model: str, cuda: torch.device, caltech101: Path, packs: PackStore, tmp_path: Path
 ) -> None:
     data = read_data_set(caltech101)

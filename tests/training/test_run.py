@@ -1,4 +1,4 @@
-"""How a run ends is always on record."""
+"""One run: its result, failure, progress and lease."""
 
 import json
 import re
@@ -34,7 +34,7 @@ from tests.tools.tasks import CONFIG, ORIGIN, finish, task
 RESNET18 = CONFIG.but(model="resnet18")
 
 
-def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
+def test_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data = read_data_set(stand_in)
     result = finish(CONFIG, 7, task(tmp_path, data, packs))
     folder = tmp_path / run_id(CONFIG, 7)
@@ -49,12 +49,12 @@ def test_a_result_holds_what_the_schema_promises(stand_in: Path, tmp_path: Path,
     assert [file.name for file in folder.iterdir()] == [RESULT]
 
 
-def test_runs_of_other_seeds_train_otherwise(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
+def test_seeds_train_differently(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     context = task(tmp_path, read_data_set(stand_in), packs)
     assert finish(CONFIG, 0, context).first_loss != finish(CONFIG, 1, context).first_loss
 
 
-def test_the_best_epoch_may_be_before_the_last(
+def test_best_epoch_may_be_before_the_last(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def past_its_best(*given: Any, **callbacks: Any) -> TrainingResult:
@@ -67,7 +67,7 @@ def test_the_best_epoch_may_be_before_the_last(
     assert (result.val_accuracy, result.best_val_accuracy) == (0.5, 0.75)
 
 
-def test_a_result_holds_the_versions_of_its_device(
+def test_result_holds_the_versions_of_its_device(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.training.run.cuda_versions", lambda device: {"cuda": f"of {device.type}"})
@@ -75,15 +75,13 @@ def test_a_result_holds_the_versions_of_its_device(
     assert result.libraries == {**library_versions(), "cuda": "of cpu"}
 
 
-def test_a_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
+def test_finished_run_is_not_trained_again(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data = read_data_set(stand_in)
     first = run_one(CONFIG, 0, task(tmp_path, data, packs))
     assert run_one(CONFIG, 0, task(tmp_path, data, packs)) == first
 
 
-def test_runs_of_one_process_open_every_pack_once(
-    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_opens_every_pack_once(stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
     def spy(folder: Path, name: str, contents: PackContents) -> Pack | str:
@@ -98,7 +96,7 @@ def test_runs_of_one_process_open_every_pack_once(
     assert opened == ["train", "val", "test"]
 
 
-def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
+def test_diverged_run_has_a_result(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     result = finish(CONFIG.but(lr=1e20, batch_size=2), 0, task(tmp_path, read_data_set(stand_in), packs))
     assert result.status == "diverged"
     assert result.val_accuracy is None
@@ -106,7 +104,7 @@ def test_a_diverged_run_is_a_result(stand_in: Path, tmp_path: Path, packs: PackS
     assert read_result(tmp_path / result.run_id) == result
 
 
-def test_a_failure_is_recorded_and_cleared_by_the_next_try(
+def test_failure_is_recorded_and_cleared_by_the_next_attempt(
     stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     data = read_data_set(stand_in)
@@ -125,7 +123,7 @@ def test_a_failure_is_recorded_and_cleared_by_the_next_try(
         run_one(broken, 0, task(tmp_path, data, packs))
 
 
-def test_progress_stands_beside_a_run_in_training(
+def test_progress_is_written_in_training(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -142,7 +140,7 @@ def test_progress_stands_beside_a_run_in_training(
     assert (progress.epoch, progress.epochs, progress.submission) == (0, 1, ORIGIN.submission)
 
 
-def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="asked for a GPU and finds none; check gpus_per_node or gres"):
         choose_device("cuda")
@@ -163,11 +161,11 @@ def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(monkeypatch: pytes
         (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_errors_in_one_line(error: Exception, line: str) -> None:
+def test_error_line(error: Exception, line: str) -> None:
     assert error_line(error) == line
 
 
-def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
+def test_seconds_left_ignores_a_slow_first_epoch() -> None:
     epochs = [
         Epoch(epoch=k + 1, lr=0.1, train_loss=1.0, val_loss=1.0, val_accuracy=0.5, seconds=seconds)
         for k, seconds in enumerate((60.0, 2.0, 2.0))
@@ -177,7 +175,7 @@ def test_the_time_that_is_left_does_not_go_by_a_slow_first_epoch() -> None:
     assert make_progress(CONFIG.but(epochs=10), "r", [], None, ORIGIN).seconds_left is None
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(
+def test_run_that_another_process_trains_is_skipped(
     stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
@@ -196,7 +194,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(
         (CHECKPOINT, b"all else" + b"caltech_exp checkpoint 2 sha256 " + b"0" * 64),
     ],
 )
-def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
+def test_record_of_a_newer_version_is_neither_replaced_nor_removed(
     name: str, content: bytes, stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
@@ -207,7 +205,7 @@ def test_what_a_newer_version_left_is_neither_trained_over_nor_removed(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: content}
 
 
-def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
+def test_run_with_a_lost_lease_stops_and_writes_nothing(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(_lease: Lease) -> None:
@@ -219,7 +217,7 @@ def test_a_run_whose_lease_is_lost_stops_and_writes_nothing(
     assert not {RESULT, FAILURE, CHECKPOINT} & names
 
 
-def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
+def test_full_disk_does_not_stop_training_and_the_result_is_written_later(
     stand_in: Path, small_disk: Disk, packs: PackStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = read_data_set(stand_in)
@@ -238,13 +236,13 @@ def test_on_a_full_disk_training_goes_on_and_the_result_can_be_had_later(
     assert finish(RESNET18, 1, context).status == "finished"
 
 
-def test_a_folder_that_cannot_be_written_is_told(stand_in: Path, small_disk: Disk, packs: PackStore) -> None:
+def test_folder_that_cannot_be_written_raises_oserror(stand_in: Path, small_disk: Disk, packs: PackStore) -> None:
     small_disk.change("ro")
     with pytest.raises(OSError, match="Read-only file system"):
         run_one(CONFIG, 0, task(small_disk.path, read_data_set(stand_in), packs))
 
 
-def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
+def test_result_names_the_loaded_weights(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     data, file = read_data_set(stand_in), tmp_path / "net.pth"
     torch.save(build(CONFIG).state_dict(), file)
     config = CONFIG.but(weights=pin(str(file)))
@@ -257,7 +255,7 @@ def test_a_result_names_the_weights_that_were_loaded(stand_in: Path, tmp_path: P
     assert again == result.model_copy(update={"weights_sha256": None})
 
 
-def test_a_run_that_goes_on_names_the_weights_it_began_with(
+def test_resumed_run_names_the_weights_that_it_began_with(
     stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     file = tmp_path / "net.pth"
@@ -279,7 +277,7 @@ def taken_by_another(folder: Path) -> None:
     last.write_text(re.sub('"token": "[0-9a-f]+"', '"token": "another"', last.read_text()))
 
 
-def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
+def test_failure_after_a_lost_lease_is_not_recorded(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -297,7 +295,7 @@ def test_a_failure_of_a_run_that_is_anothers_by_now_is_not_recorded(
     assert lease_files(folder)[0].stat().st_mtime > 0  # the other's
 
 
-def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
+def test_progress_and_result_after_a_lost_lease_are_not_written(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
@@ -314,7 +312,7 @@ def test_progress_and_result_of_a_run_that_is_anothers_by_now_are_not_written(
     assert [path.name for path in folder.iterdir()] == ["lease.000001.json"]
 
 
-def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
+def test_checkpoint_after_a_lost_lease_is_not_written(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / run_id(CONFIG, 0)
@@ -330,7 +328,7 @@ def test_a_checkpoint_of_a_run_that_is_anothers_by_now_is_not_written(
     assert not {RESULT, FAILURE, CHECKPOINT} & {path.name for path in folder.iterdir()}
 
 
-def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
+def test_run_of_a_restarted_job_is_saved_and_resumed_by_the_new_process(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, longer = read_data_set(stand_in), CONFIG.but(epochs=3, max_images=8)
@@ -338,7 +336,7 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
     folder = tmp_path / "runs" / whole.run_id
     write_progress = CheckpointManager.write_progress
 
-    def asked(manager: CheckpointManager, progress: Progress) -> None:
+    def request_lease(manager: CheckpointManager, progress: Progress) -> None:
         lease_info = read_lease(folder)
         assert lease_info is not None
         assert lease_info.owner is not None
@@ -346,7 +344,7 @@ def test_a_run_whose_job_slurm_started_again_is_saved_and_goes_on_there(
             (folder / REQUEST).write_text(lease_info.owner.token)
         write_progress(manager, progress)
 
-    monkeypatch.setattr(CheckpointManager, "write_progress", asked)
+    monkeypatch.setattr(CheckpointManager, "write_progress", request_lease)
     context = task(tmp_path / "runs", data, packs)
     with pytest.raises(ReplacedError, match="Slurm has started this job again"):
         run_one(longer, 0, context)

@@ -24,7 +24,7 @@ Pictures = list[Image.Image]
         (1, 0, 500, 0, 1, 500),  # all are outside
     ],
 )
-def test_it_samples_as_pillow_does(
+def test_sample_equals_pillow(
     stack: Callable[[Pictures], Tensor], affine: tuple[float, ...], skip_outside: bool
 ) -> None:
     random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_it_samples_as_pillow_does(
 
 
 @pytest.mark.parametrize("skip_outside", [True, False])
-def test_points_at_infinity_are_outside(skip_outside: bool) -> None:
+def test_sample_at_infinity_is_outside(skip_outside: bool) -> None:
     images = torch.full((1, 5, 5, 3), 255, dtype=torch.uint8)
     x = torch.tensor([[[2.5, float("inf"), float("nan"), -1e30, 2.5]]], dtype=torch.float64)
     y = torch.tensor([[[2.5, 2.5, 2.5, 2.5, float("-inf")]]], dtype=torch.float64)

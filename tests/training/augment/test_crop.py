@@ -23,7 +23,7 @@ def reference(image: Image.Image, top: int, left: int) -> Image.Image:
     return cropped
 
 
-def test_random_crops_of_photographs(
+def test_crop_of_photographs_equals_torchvision(
     photographs: Pictures, pack: Callable[[Pictures], PixelBuffer], stack: Callable[[Pictures], Tensor]
 ) -> None:
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def test_random_crops_of_photographs(
     assert torch.equal(crops, stack([reference(photographs[i], t, j) for i, t, j in parameters]))
 
 
-def test_small_images_are_padded_with_their_edge(
+def test_crop_pads_small_images_with_their_edge(
     pack: Callable[[Pictures], PixelBuffer], stack: Callable[[Pictures], Tensor]
 ) -> None:
     random = np.random.default_rng(0)
@@ -53,13 +53,13 @@ def test_small_images_are_padded_with_their_edge(
         assert torch.equal(crop(packed, samples, top, left), stack([reference(*p) for p in parameters]))
 
 
-def test_no_samples(generated: Pictures, pack: Callable[[Pictures], PixelBuffer]) -> None:
+def test_crop_takes_no_samples(generated: Pictures, pack: Callable[[Pictures], PixelBuffer]) -> None:
     nothing = torch.empty(0, dtype=torch.int64)
     assert crop(pack(generated), nothing, nothing, nothing).shape == (0, 224, 224, 3)
 
 
 @pytest.mark.parametrize("threads", [1, 6])
-def test_a_sample_may_come_twice(
+def test_crop_takes_a_sample_twice(
     generated: Pictures, pack: Callable[[Pictures], PixelBuffer], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three

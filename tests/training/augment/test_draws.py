@@ -41,7 +41,7 @@ def same_counts(ours: np.ndarray, theirs: np.ndarray, values: int) -> bool:
     return statistic < free * (1 - 2 / (9 * free) + SIGMAS * math.sqrt(2 / (9 * free))) ** 3
 
 
-def test_the_tests_tell_distributions_apart() -> None:
+def test_same_distribution_tells_distributions_apart() -> None:
     random = np.random.default_rng(0)
     assert not same_distribution(random.uniform(-30, 30, DRAWS), random.uniform(-26, 26, DRAWS))
     assert not same_counts(random.integers(0, 6, DRAWS), np.minimum(random.integers(0, 7, DRAWS), 5), 6)
@@ -51,7 +51,9 @@ def test_the_tests_tell_distributions_apart() -> None:
     ("probability", "transform"),
     [(HORIZONTAL_FLIP_P, RandomHorizontalFlip(p=0.5)), (GRAYSCALE_P, RandomGrayscale(p=0.1))],
 )
-def test_as_many_are_chosen(probability: float, transform: Callable[[Image.Image], Image.Image]) -> None:
+def test_draw_hits_has_the_given_probability(
+    probability: float, transform: Callable[[Image.Image], Image.Image]
+) -> None:
     torch.manual_seed(0)
     image = Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8))
     theirs = sum(transform(image).tobytes() != image.tobytes() for _ in range(DRAWS))
@@ -60,7 +62,7 @@ def test_as_many_are_chosen(probability: float, transform: Callable[[Image.Image
     assert abs(ours - theirs) < SIGMAS * deviation
 
 
-def test_chosen_are_indices_of_the_batch() -> None:
+def test_draw_hits_returns_ascending_indices() -> None:
     torch.manual_seed(0)
     chosen = ops.draw_hits(1000, 0.5)
     assert chosen.dtype == torch.int64
@@ -75,7 +77,7 @@ def test_chosen_are_indices_of_the_batch() -> None:
     ("height", "width", "tops", "lefts"),
     [(231, 227, 8, 4), (224, 256, 1, 33), (256, 224, 33, 1), (220, 300, 5, 77), (1, 1, 224, 224)],
 )
-def test_crops_fall_everywhere_alike(height: int, width: int, tops: int, lefts: int) -> None:
+def test_crop_corners_are_uniform(height: int, width: int, tops: int, lefts: int) -> None:
     torch.manual_seed(0)
     sizes = torch.tensor([[height, width]]).expand(DRAWS, 2)
     ours = [side.numpy() for side in ops.draw_crop_corners(sizes[:, 0], sizes[:, 1])]
@@ -88,7 +90,7 @@ def test_crops_fall_everywhere_alike(height: int, width: int, tops: int, lefts: 
             assert same_counts(ours[side], theirs[:, side], values)
 
 
-def test_each_sample_is_cropped_within_its_own_image() -> None:
+def test_crop_corners_are_within_each_image() -> None:
     torch.manual_seed(0)
     heights, widths = torch.randint(1, 600, (2, DRAWS))
     top, left = ops.draw_crop_corners(heights, widths)
@@ -97,11 +99,11 @@ def test_each_sample_is_cropped_within_its_own_image() -> None:
         assert bool(((first >= 0) & (first <= highest)).all())
 
 
-def test_padding_is_all_that_is_missing_on_either_side() -> None:
+def test_padding_is_all_that_is_missing_on_each_side() -> None:
     assert ops.padding(torch.tensor([1, 223, 224, 225])).tolist() == [223, 1, 0, 0]
 
 
-def test_perspective_corners_are_torchvisions() -> None:
+def test_perspective_corners_have_torchvisions_distribution() -> None:
     torch.manual_seed(0)
     ours = ops.draw_perspective_corners(DRAWS).numpy()
     theirs = np.array([RandomPerspective.get_params(224, 224, DISTORTION)[1] for _ in range(DRAWS)])
@@ -129,7 +131,7 @@ def test_perspective_corners_are_independent() -> None:
     assert np.abs(correlation).max() < SIGMAS / math.sqrt(DRAWS)
 
 
-def test_angles_are_torchvisions() -> None:
+def test_angles_have_torchvisions_distribution() -> None:
     torch.manual_seed(0)
     ours = ops.draw_angles(DRAWS).numpy()
     degrees = RandomRotation(30).degrees
@@ -150,7 +152,7 @@ def test_angles_are_torchvisions() -> None:
         lambda: ops.draw_angles(100),
     ],
 )
-def test_a_seed_fixes_the_draws(draw: Callable[[], torch.Tensor]) -> None:
+def test_seed_fixes_the_draws(draw: Callable[[], torch.Tensor]) -> None:
     torch.manual_seed(1)
     first, second = draw(), draw()
     torch.manual_seed(1)

@@ -16,7 +16,7 @@ FLIPS = [(flip_horizontally, functional.hflip), (flip_vertically, functional.vfl
 
 @pytest.mark.parametrize(("ours", "theirs"), FLIPS)
 @pytest.mark.parametrize("chosen", [[0, 2], [3], [], [0, 1, 2, 3]])
-def test_only_the_chosen_are_flipped(
+def test_flip_changes_only_the_hits(
     squares: Pictures,
     stack: Callable[[Pictures], Tensor],
     ours: Callable[[Tensor, Tensor], Tensor],

@@ -15,7 +15,7 @@ Pictures = list[Image.Image]
 
 
 @pytest.mark.parametrize("chosen", [[0, 2], [3], [], [0, 1, 2, 3]])
-def test_only_the_chosen_lose_their_colour(
+def test_grayscale_changes_only_the_hits(
     squares: Pictures, stack: Callable[[Pictures], Tensor], chosen: list[int]
 ) -> None:
     images = stack(squares)
@@ -28,7 +28,7 @@ def test_only_the_chosen_lose_their_colour(
     assert torch.equal(gray, stack(expected))
 
 
-def test_every_fourth_level_of_each_channel(stack: Callable[[Pictures], Tensor]) -> None:
+def test_grayscale_of_every_fourth_level_equals_torchvision(stack: Callable[[Pictures], Tensor]) -> None:
     levels = np.r_[0:256:4, 255].astype(np.uint8)
     colours = np.stack(np.meshgrid(levels, levels, levels), 3).reshape(65, -1, 3)
     image = Image.fromarray(colours)

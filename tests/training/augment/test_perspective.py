@@ -24,7 +24,7 @@ def reference(image: Image.Image, corners: list[list[int]]) -> Image.Image:
 
 
 @pytest.mark.parametrize("threads", [1, 6])
-def test_random_perspectives(
+def test_perspective_of_random_corners_equals_torchvision(
     squares: Pictures, stack: Callable[[Pictures], Tensor], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three
@@ -35,27 +35,31 @@ def test_random_perspectives(
     assert torch.equal(distort_perspective(images, chosen, corners), stack(expected))
 
 
-def test_extreme_perspectives(squares: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
+def test_perspective_of_extreme_corners_equals_torchvision(
+    squares: Pictures, stack: Callable[[Pictures], Tensor]
+) -> None:
     for corners in (ops.image_corners().tolist(), FARTHEST, SKEWED, TRAPEZE):
         moved = distort_perspective(stack(squares[:2]), torch.arange(2), torch.tensor([corners, corners]))
         assert torch.equal(moved, stack([reference(image, corners) for image in squares[:2]]))
 
 
-def test_only_the_chosen_are_moved(generated: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
+def test_perspective_changes_only_the_hits(generated: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
     images = stack(generated)
     moved = distort_perspective(images, torch.tensor([2]), torch.tensor([SKEWED]))
     assert moved is images
     assert torch.equal(moved, stack([*generated[:2], reference(generated[2], SKEWED), generated[3]]))
 
 
-def test_none_chosen(generated: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
+def test_perspective_without_hits_changes_nothing(
+    generated: Pictures, stack: Callable[[Pictures], Tensor]
+) -> None:
     moved = distort_perspective(
         stack(generated), torch.empty(0, dtype=torch.int64), ops.draw_perspective_corners(0)
     )
     assert torch.equal(moved, stack(generated))
 
 
-def test_coefficients_are_torchvisions() -> None:
+def test_coefficients_equal_torchvisions() -> None:
     torch.manual_seed(0)
     corners = ops.draw_perspective_corners(200)
     start = ops.image_corners().tolist()

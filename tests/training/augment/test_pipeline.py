@@ -69,13 +69,13 @@ def reference_steps(augment: str) -> list[str]:
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
-def test_the_steps_are_the_references_in_order(augment: str) -> None:
+def test_steps_are_those_of_the_reference_in_order(augment: str) -> None:
     crop, *others = reference_steps(augment)
     assert pipeline.crops_at_random(augment) == (crop == "RandomCrop")
     assert pipeline.AUGMENTATIONS[augment].steps == tuple(REFERENCE[name] for name in others)
 
 
-def test_the_numbers_are_the_references() -> None:
+def test_parameters_are_those_of_the_reference() -> None:
     steps = {
         type(s).__name__: s
         for a in ("perspective", "crop")
@@ -91,7 +91,7 @@ def test_the_numbers_are_the_references() -> None:
 
 
 @pytest.mark.parametrize("augment", ["crop", "perspective", "combined"])
-def test_pixels_are_the_references(
+def test_pixels_are_those_of_the_reference(
     photographs: Pictures,
     pack: Callable[[Pictures], PixelBuffer],
     stack: Callable[[Pictures], Tensor],
@@ -111,7 +111,7 @@ def test_pixels_are_the_references(
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
-def test_a_batch_of_one_and_of_none(
+def test_distort_takes_a_batch_of_one_and_an_empty_one(
     generated: Pictures, stack: Callable[[Pictures], Tensor], augment: str
 ) -> None:
     for count in (0, 1):
@@ -121,13 +121,15 @@ def test_a_batch_of_one_and_of_none(
         assert images.dtype == torch.uint8
 
 
-def test_without_augmentation_nothing_changes(generated: Pictures, stack: Callable[[Pictures], Tensor]) -> None:
+def test_distort_without_augmentation_changes_nothing(
+    generated: Pictures, stack: Callable[[Pictures], Tensor]
+) -> None:
     assert torch.equal(pipeline.distort("none", stack(generated)), stack(generated))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
-def test_cuda_gives_the_same_and_never_waits(
+def test_cuda_gives_the_same_pixels_without_waiting(
     generated: Pictures, pack: Callable[[Pictures], PixelBuffer], augment: str
 ) -> None:
     packed = pack(generated)

@@ -16,7 +16,7 @@ Pictures = list[Image.Image]
 
 
 @pytest.mark.parametrize("threads", [1, 6])
-def test_random_angles(
+def test_rotate_random_angles_equals_torchvision(
     squares: Pictures, stack: Callable[[Pictures], Tensor], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # one image at a time, or three
@@ -31,11 +31,13 @@ def test_random_angles(
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, -30.0, 3.6e-6, -1e-5, 0.25, 45.0, 90.0, 180.0, 270.0, -170.0, 725.0])
 @pytest.mark.parametrize("size", [(224, 224), (37, 53), (1, 8)])
-def test_angles_of_note(stack: Callable[[Pictures], Tensor], angle: float, size: tuple[int, int]) -> None:
+def test_rotate_special_angles_equals_torchvision(
+    stack: Callable[[Pictures], Tensor], angle: float, size: tuple[int, int]
+) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
     rotated = rotate(stack([image]), torch.tensor([angle], dtype=torch.float64))
     assert torch.equal(rotated, stack([functional.rotate(image, angle)]))
 
 
-def test_an_empty_batch() -> None:
+def test_rotate_takes_an_empty_batch() -> None:
     assert rotate(torch.empty(0, 224, 224, 3, dtype=torch.uint8), ops.draw_angles(0)).shape == (0, 224, 224, 3)

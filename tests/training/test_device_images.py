@@ -32,13 +32,13 @@ def mapped_bytes(file: Path) -> int:
     raise AssertionError(f"{file} is not mapped")
 
 
-def test_labels_are_those_of_the_images(images: DeviceImages, data: DataSet) -> None:
+def test_labels_are_of_the_indexed_images(images: DeviceImages, data: DataSet) -> None:
     index = torch.tensor([63, 0, 7])
     chosen = [data.train[i * len(data.train) // 64].label for i in index.tolist()]
     assert images.labels_of(index).tolist() == chosen
 
 
-def test_a_batch_holds_the_images_asked_for_in_their_order(images: DeviceImages) -> None:
+def test_batch_holds_the_indexed_images_in_order(images: DeviceImages) -> None:
     batch = images.batch(torch.tensor([5, 2, 5]))
     assert batch.shape == (3, 224, 224, 3)
     assert torch.equal(batch[0], batch[2])
@@ -46,7 +46,7 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(images: DeviceImages)
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
-def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, packs: PackStore) -> None:
+def test_augmentations_leave_the_pixels_of_the_pack(augment: str, data: DataSet, packs: PackStore) -> None:
     images = device_images(packs, split_contents(data, "train", 8, training_layout(augment)), CPU)
     before = images.buffer.pixels.clone()
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_no_augmentation_changes_the_packed_pixels(augment: str, data: DataSet, 
 
 
 @pytest.mark.parametrize("augment", ["none", "crop"])
-def test_an_epoch_on_packs_does_not_count_as_memory(augment: str, data: DataSet, packs: PackStore) -> None:
+def test_epoch_on_packs_uses_little_memory(augment: str, data: DataSet, packs: PackStore) -> None:
     images = device_images(packs, split_contents(data, "train", 64, training_layout(augment)), CPU)
     for index in torch.randperm(64).view(8, 8):
         images.batch(index, augment)

@@ -25,31 +25,31 @@ def expected(images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
-def test_float32_is_the_references_to_the_last_bit(images: torch.Tensor, statistics: Statistics) -> None:
+def test_float32_inputs_equal_the_references(images: torch.Tensor, statistics: Statistics) -> None:
     inputs = normalization(statistics, CPU, torch.float32)(images)
     assert inputs.dtype == torch.float32
     assert torch.equal(inputs, expected(images, statistics))
 
 
 @pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
-def test_bfloat16_is_float32_rounded_once(images: torch.Tensor, statistics: Statistics) -> None:
+def test_bfloat16_inputs_are_float32_rounded_once(images: torch.Tensor, statistics: Statistics) -> None:
     inputs = normalization(statistics, CPU, torch.bfloat16)(images)
     assert inputs.dtype == torch.bfloat16
     assert torch.equal(inputs, expected(images, statistics).bfloat16())
 
 
-def test_channels_come_last_in_memory(images: torch.Tensor) -> None:
+def test_inputs_are_channels_last(images: torch.Tensor) -> None:
     inputs = normalization(TEMPLATE_STATISTICS, CPU, torch.float32)(images)
     assert inputs.shape == (len(images), 3, 16, 16)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_no_images_are_no_inputs() -> None:
+def test_normalize_takes_no_images() -> None:
     inputs = normalization(TEMPLATE_STATISTICS, CPU, torch.float32)(torch.empty(0, 16, 16, 3, dtype=torch.uint8))
     assert inputs.shape == (0, 3, 16, 16)
 
 
-def test_the_bytes_stay_as_they_were(images: torch.Tensor) -> None:
+def test_normalize_leaves_the_images(images: torch.Tensor) -> None:
     before = images.clone()
     normalization(IMAGENET_STATISTICS, CPU, torch.float32)(images)
     assert torch.equal(images, before)
@@ -57,7 +57,7 @@ def test_the_bytes_stay_as_they_were(images: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("statistics", [TEMPLATE_STATISTICS, IMAGENET_STATISTICS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_gpu_gives_the_same_bits(
+def test_gpu_normalizes_to_the_same_bits(
     images: torch.Tensor, statistics: Statistics, dtype: torch.dtype, cuda: torch.device
 ) -> None:
     there = normalization(statistics, cuda, dtype)(images.to(cuda))

@@ -33,7 +33,7 @@ def real(caltech101: Path) -> DataSet:
     ],
     ids=str,
 )
-def test_both_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, packs: PackStore) -> None:
+def test_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, packs: PackStore) -> None:
     config = SMALL.but(**changes)
     ours, theirs = build_setup(config, real, packs), build_setup(config.but(engine="reference"), real, packs)
     if "resize" in changes or "normalization" in changes:
@@ -54,7 +54,7 @@ def test_both_engines_see_the_same_pixels(changes: dict[str, object], real: Data
         assert torch.equal(images, expected_images)
 
 
-def test_without_resize_small_images_are_padded_in_black_and_large_ones_cut() -> None:
+def test_without_resize_images_are_padded_in_black_or_cut() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (100, 300, 3), dtype=np.uint8)
     canvas = np.zeros((224, 224, 3), np.uint8)
     canvas[62:162] = pixels[:, 38:262]
@@ -62,7 +62,7 @@ def test_without_resize_small_images_are_padded_in_black_and_large_ones_cut() ->
     assert np.allclose(seen, (canvas.transpose(2, 0, 1) / 255 - 0.5) / 0.5, atol=1e-6)
 
 
-def test_normalisation_by_the_weights_is_each_of_the_two() -> None:
+def test_normalization_follows_the_weights() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
     scratch, pretrained = RunConfig(), RunConfig(weights="imagenet")
     for by_weights, by_name in (
@@ -72,10 +72,10 @@ def test_normalisation_by_the_weights_is_each_of_the_two() -> None:
         assert torch.equal(eval_transform(by_weights)(image), eval_transform(by_name)(image))
 
 
-def test_they_are_settings_of_later_versions_and_leave_ids_alone() -> None:
+def test_settings_added_later_leave_ids_unchanged() -> None:
     assert RunConfig(resize=256, normalization="weights", last_batch="drop").id == "ffaa4cfdb4"
 
 
-def test_a_batch_larger_than_the_training_set_is_kept_too(real: DataSet, packs: PackStore) -> None:
+def test_batch_larger_than_the_training_set_is_kept(real: DataSet, packs: PackStore) -> None:
     setup = build_setup(SMALL.but(last_batch="keep", batch_size=64), real, packs)
     assert [len(labels) for _, labels in setup.train.epoch(0)] == [20]

@@ -48,7 +48,7 @@ def trained(short: RunConfig, data: DataSet, packs: PackStore) -> TrainingResult
     return run(short, data, packs)
 
 
-def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
+def test_precision_is_checked_before_training(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(config: RunConfig, device: torch.device) -> None:
@@ -59,7 +59,7 @@ def test_the_precision_of_the_device_is_asked_for_before_anything_is_trained(
         run(short, data, packs)
 
 
-def test_history_has_every_epoch_and_the_step_down(trained: TrainingResult) -> None:
+def test_epochs_record_the_rate_and_its_step_down(trained: TrainingResult) -> None:
     assert [epoch.epoch for epoch in trained.epochs] == [1, 2, 3]
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.001])
     assert trained.first_loss == pytest.approx(math.log(102), abs=0.5)
@@ -76,7 +76,7 @@ def images_by_class(samples: Sequence[Sample]) -> list[int]:
     return [found[label] for label in range(NUM_CLASSES)]
 
 
-def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs: PackStore) -> None:
+def test_numbers_are_of_their_own_split(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     few = replace(data, train_val=data.train_val[:27], test=data.test[20:31])  # tested on other classes
     trained = run(short.but(max_images=0), few, packs)
     assert (trained.train_images, trained.val_images, trained.test_images) == (14, 13, 11)
@@ -88,19 +88,19 @@ def test_each_number_is_of_its_own_split(short: RunConfig, data: DataSet, packs:
     assert trained.test_accuracy == trained.test_confusion.trace() / 11
 
 
-def test_the_optimizer_is_as_configured(short: RunConfig, data: DataSet, packs: PackStore) -> None:
+def test_optimizer_has_the_settings_of_the_run(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     config = short.but(lr=0.3, momentum=0.5, weight_decay=0.25)
     (group,) = build_setup(config, data, packs).optimizer.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.25)
     assert (group["nesterov"], group["dampening"]) == (False, 0)
 
 
-def test_the_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackStore) -> None:
+def test_learning_rate_steps_down_by_gamma(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     trained = run(short.but(gamma=0.5), data, packs)
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.005])
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_its_steps_and_the_first_loss_the_first_steps(
+def test_train_loss_is_the_mean_over_the_steps(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter((4.0, 2.0, 1.0, 0.5))
@@ -121,7 +121,7 @@ def test_losses_are_computed_in_float32(trained: TrainingResult) -> None:
         assert torch.tensor(loss).bfloat16().item() != loss
 
 
-def test_same_seed_same_result_other_seed_another(
+def test_result_depends_on_the_seed_alone(
     short: RunConfig, trained: TrainingResult, data: DataSet, packs: PackStore
 ) -> None:
     losses = [(epoch.train_loss, epoch.val_loss) for epoch in trained.epochs]
@@ -132,7 +132,7 @@ def test_same_seed_same_result_other_seed_another(
     assert [(epoch.train_loss, epoch.val_loss) for epoch in other.epochs] != losses
 
 
-def test_it_learns(short: RunConfig, data: DataSet, packs: PackStore) -> None:
+def test_train_loss_halves(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     config = short.but(model="resnet18", epochs=8, step_size=8, max_images=8, lr=0.02)
     losses = [epoch.train_loss for epoch in run(config, data, packs).epochs]
     assert losses[0] is not None
@@ -140,7 +140,7 @@ def test_it_learns(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, packs: PackStore) -> None:
+def test_diverged_run_stops_after_the_epoch(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     trained = run(short.but(lr=1e20), data, packs)
     assert trained.diverged
     assert len(trained.epochs) == 1
@@ -148,7 +148,7 @@ def test_a_run_that_diverges_stops_and_says_so(short: RunConfig, data: DataSet, 
     assert trained.test_accuracy is None
 
 
-def test_a_run_whose_validation_loss_is_not_finite_has_diverged(
+def test_infinite_validation_loss_is_divergence(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infinite(setup: TrainingSetup, batches: Batches, on_batch: Callable[[], None]) -> Evaluation:
@@ -174,7 +174,7 @@ def test_on_epoch_is_called_before_the_first_epoch_and_after_each(
     assert all(rate for _, rate in calls[1:])
 
 
-def test_evaluation_counts_every_image_once(
+def test_evaluate_counts_every_image_once(
     short: RunConfig, data: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
@@ -196,7 +196,7 @@ def test_evaluation_counts_every_image_once(
     ("model", "freeze", "trainable"),
     [("resnet18", "conv", "fc."), ("alexnet", "conv", "classifier."), ("alexnet", "fc", "features.")],
 )
-def test_frozen_layers_stay_as_they_were(
+def test_frozen_layers_keep_their_weights(
     model: str,
     freeze: str,
     trainable: str,
@@ -228,9 +228,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("config", DAMAGED)
-def test_an_image_damaged_after_submission_is_named(
-    config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path
-) -> None:
+def test_damaged_image_is_named(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "data"))
     broken = read_data_set(folder)
     for sample in broken.train:
@@ -240,9 +238,7 @@ def test_an_image_damaged_after_submission_is_named(
 
 
 @pytest.mark.parametrize("config", DAMAGED)
-def test_an_image_removed_after_submission_is_named(
-    config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path
-) -> None:
+def test_removed_image_is_named(config: RunConfig, data: DataSet, packs: PackStore, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "data"))
     broken = read_data_set(folder)
     for sample in broken.train:

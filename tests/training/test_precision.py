@@ -1,4 +1,4 @@
-"""What is asked of a device, and what happens where it cannot be had."""
+"""The precision and determinism of a device."""
 
 import os
 import subprocess
@@ -27,20 +27,20 @@ def old_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("config", "dtype"), [(BF16, torch.bfloat16), (FP32, torch.float32)])
-def test_layers_compute_in_the_precision_asked_for(config: RunConfig, dtype: torch.dtype) -> None:
+def test_autocast_sets_the_precision(config: RunConfig, dtype: torch.dtype) -> None:
     with autocast(config, CPU)():
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
     assert input_type(config) == dtype
 
 
 @pytest.mark.usefixtures("old_gpu")
-def test_a_gpu_without_bf16_is_refused_with_the_way_out() -> None:
+def test_gpu_without_bf16_is_refused() -> None:
     with pytest.raises(UserError, match="GPU Tesla P100 does not compute in bf16; submit with precision=fp32"):
         autocast(BF16, GPU)
 
 
 @pytest.mark.usefixtures("old_gpu")
-def test_a_gpu_without_bf16_computes_in_fp32() -> None:
+def test_gpu_without_bf16_computes_in_fp32() -> None:
     with autocast(FP32, GPU)():
         assert not torch.is_autocast_enabled("cuda")
 
@@ -56,8 +56,8 @@ print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
 """
 
 
-def test_matrix_products_are_never_in_tf32_though_the_environment_asks_for_it() -> None:
-    # In a process of its own: torch reads the variable when it is first asked. NVIDIA's containers set it.
+def test_matrix_products_are_not_in_tf32_if_the_environment_asks_for_it() -> None:
+    # In a process of its own: torch reads the variable once. NVIDIA's containers set it.
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", MATMULS],
         env={**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"},
@@ -81,19 +81,19 @@ for model in sys.argv[1:]:
 """
 
 
-def test_only_of_alexnets_pool_nothing_is_told_also_after_other_networks() -> None:
-    # In a process of its own: torch's settings, and what is told, are a process's.
+def test_pool_warning_is_hidden_for_alexnet_only() -> None:
+    # In a process of its own: torch's settings and warnings belong to a process.
     models = ("alexnet", "nets.py:tiny", "alexnet", "resnet18")
     done = subprocess.run(
         [sys.executable, "-c", WARNINGS, *models], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    told = [line.split() for line in done.stderr.splitlines() if "does not have a deterministic" in line]
-    pool = [words[-1] for words in told if "adaptive_avg_pool2d_backward_cuda" in words]
+    warnings = [line.split() for line in done.stderr.splitlines() if "does not have a deterministic" in line]
+    pool = [words[-1] for words in warnings if "adaptive_avg_pool2d_backward_cuda" in words]
     assert pool == ["nets.py:tiny", "resnet18"]
-    assert [words[-1] for words in told if "cumsum_cuda_kernel" in words] == list(models)
+    assert [words[-1] for words in warnings if "cumsum_cuda_kernel" in words] == list(models)
 
 
-def test_alexnets_pool_gets_what_it_gives() -> None:
+def test_alexnets_pool_maps_each_input_to_itself() -> None:
     with torch.device("meta"):  # shapes only: fast
         net = alexnet()
         assert net.features(torch.empty(1, 3, SIDE, SIDE)).shape[2:] == net.avgpool.output_size == (6, 6)
@@ -111,18 +111,16 @@ torch.nn.functional.adaptive_avg_pool2d(images, 6).sum().backward()
 
 
 @pytest.mark.usefixtures("cuda")
-@pytest.mark.parametrize(("model", "told"), [("alexnet", False), ("nets.py:tiny", True)])
-def test_a_gpu_tells_of_a_pool_that_is_not_alexnets(model: str, told: bool) -> None:
+@pytest.mark.parametrize(("model", "warns"), [("alexnet", False), ("nets.py:tiny", True)])
+def test_gpu_warns_of_another_networks_pool(model: str, warns: bool) -> None:
     done = subprocess.run(
         [sys.executable, "-c", POOLED, model], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    assert (POOL_WARNING in done.stderr) == told
+    assert (POOL_WARNING in done.stderr) == warns
 
 
 @pytest.mark.parametrize("config", [FP32, RunConfig(engine="reference")], ids=lambda config: config.engine)
-def test_fp32_that_the_driver_would_compute_in_tf32_is_refused(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fp32_is_refused_under_the_tf32_override(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     with pytest.raises(UserError, match=r"NVIDIA_TF32_OVERRIDE=1 lets the GPU compute fp32 in TF32.*unset it on"):
         require_fp32(config, GPU)
@@ -131,17 +129,17 @@ def test_fp32_that_the_driver_would_compute_in_tf32_is_refused(
 @pytest.mark.parametrize(
     ("config", "device", "value"), [(FP32, GPU, "0"), (FP32, GPU, ""), (BF16, GPU, "1"), (FP32, CPU, "1")]
 )
-def test_what_the_override_cannot_change_is_not_refused(
+def test_harmless_tf32_override_is_accepted(
     config: RunConfig, device: torch.device, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
     require_fp32(config, device)
 
 
-def test_what_is_on_the_cpu_already_is_not_copied() -> None:
+def test_to_device_async_does_not_copy_on_a_cpu() -> None:
     tensor = torch.arange(3)
     assert to_device_async(tensor, CPU) is tensor
 
 
-def test_what_is_sent_to_a_gpu_arrives(cuda: torch.device) -> None:
+def test_to_device_async_copies_to_a_gpu(cuda: torch.device) -> None:
     assert to_device_async(torch.arange(3), cuda).tolist() == [0, 1, 2]
