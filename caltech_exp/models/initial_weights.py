@@ -1,4 +1,4 @@
-"""Loading a weights file into a network: its head may be new, everything else must fit."""
+"""Load a weights file into a network: the head may be new, everything else must fit."""
 
 import io
 from collections.abc import Mapping
@@ -13,68 +13,67 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from caltech_exp.cli import UserError
 from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
 from caltech_exp.models.weights import WeightsFile, read_weights
-from caltech_exp.models.weights_format import SAVE, foreign_content, listed
+from caltech_exp.models.weights_format import SAVE, foreign_content, join_names
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel, DistributedDataParallel and torch.compile put before the names of a network's tensors."""
-MOST_NAMES = 3
-"""Names of each kind in a message."""
+PREFIXES = ("module.", "_orig_mod.")  # of names saved from DataParallel or torch.compile
+MOST_NAMES = 3  # of each kind in a message
 
 Shapes = Mapping[str, tuple[int, ...] | None]
-"""Shapes by name; None where the network decides on it later (lazy modules)."""
+"""Shapes by name; None for a lazy module, which does not know its shape yet."""
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What a network started from: the SHA-256 of the file, and a line about it if not all was taken as it is."""
+    """What a network started from: the SHA-256 of the file, and a line that says what was not taken from it."""
 
     sha256: str
     note: str
 
 
 def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) -> InitialWeights:
-    """Load the weights that a configuration names into `net`, which has random ones.
+    """Load the weights file of a configuration into `net`, whose weights are random.
 
-    head  the name of the network's last layer, None to look for it
+    head  the name of the network's last layer; None to look for it
 
-    If the file lacks the head, or has one of another number of classes, the head stays as it is. Raises UserError
+    If the file lacks the head, or has one for another number of classes, the head stays random. Raises UserError
     if the file is missing, is not the pinned one, or does not fit otherwise.
     """
     file = read_weights(config)
     state = _read_state_dict(file)
     shapes = _shapes(net.state_dict())
-    said = []
+    notes = []
     if prefix := _remove_prefix(state, shapes):
-        said.append(f"{prefix} before its names is left out")
+        notes.append(f"the prefix {prefix} of its names is ignored")
     head = last_layer(net) if head is None else head
     if head is not None and (reason := _why_new(_shapes(state), shapes, head)):
         for name in [name for name in state if _belongs(name, head)]:
             del state[name]
-        said.append(f"the head {head or 'of the network'} is new (random), since the file{reason}")
+        notes.append(f"the head {head or 'of the network'} is new (random), since the file{reason}")
     else:
         head = None
-    _load(net, state, head, file, config)
-    note = f"weights {file.path.name}: {'; '.join(said)}" if said else ""
-    return InitialWeights(file.sha256, note)
+    if problem := _load(net, state, head):
+        network = config.model.partition(PIN)[0]
+        raise UserError(f"weights {file.path} do not fit {network}: {problem}; give weights of that network")
+    return InitialWeights(file.sha256, f"weights {file.path.name}: {'; '.join(notes)}" if notes else "")
 
 
 def last_layer(net: nn.Module) -> str | None:
-    """The last module whose own parameters all have NUM_CLASSES outputs, a matrix among them; None without one."""
-    found = None
+    """The last module with a weight matrix whose own parameters all have NUM_CLASSES outputs; None without one."""
+    layer = None
     for name, module in net.named_modules():
         shapes = [_shape(parameter) or () for parameter in module.parameters(recurse=False)]
         if shapes and all(shape[:1] == (NUM_CLASSES,) for shape in shapes) and max(map(len, shapes)) > 1:
-            found = name
-    return found
+            layer = name
+    return layer
 
 
 def _read_state_dict(file: WeightsFile) -> dict[str, Any]:
-    """The tensors in the file by their names, on the CPU. Raises UserError that says what else it is."""
-    if foreign := foreign_content(io.BytesIO(file.content)):
-        raise UserError(f"weights {file.path} {foreign}")
+    """The tensors in the file by name, on the CPU."""
+    if problem := foreign_content(io.BytesIO(file.content)):
+        raise UserError(f"weights {file.path} {problem}")
     try:
         state = torch.load(io.BytesIO(file.content), map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged bytes torch's unpickler raises nearly anything, an IndexError too
+    except Exception as error:  # torch's unpickler raises nearly anything on damaged bytes, even IndexError
         raise UserError(
             f"weights {file.path} are damaged, or torch cannot load them safely ({type(error).__name__}); {SAVE}"
         ) from None
@@ -84,21 +83,21 @@ def _read_state_dict(file: WeightsFile) -> dict[str, Any]:
 
 
 def _remove_prefix(state: dict[str, Any], shapes: Shapes) -> str:
-    """Take PREFIXES away from the names, unless the network's begin so too; what was taken away."""
+    """Remove PREFIXES from the names, unless the network's names begin with them too; return what was removed."""
     removed = ""
     while not state.keys() & shapes.keys():
-        prefix = next((one for one in PREFIXES if all(name.startswith(one) for name in state)), None)
+        prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
         if prefix is None:
             break
-        consume_prefix_in_state_dict_if_present(state, prefix)  # in the versions of its modules too
+        consume_prefix_in_state_dict_if_present(state, prefix)  # it also renames the metadata of modules
         removed += prefix
     return removed
 
 
-def _why_new(given: Shapes, shapes: Shapes, head: str) -> str:
-    """Why the head cannot be the file's, to follow "since the file"; empty if it is, or if it fits in no way."""
-    of_net = {name: shape for name, shape in shapes.items() if _belongs(name, head)}
-    of_file = {name: shape for name, shape in given.items() if _belongs(name, head)}
+def _why_new(file_shapes: Shapes, net_shapes: Shapes, head: str) -> str:
+    """Why the head cannot come from the file, to follow "since the file"; empty if it can, or fits in no way."""
+    of_net = {name: shape for name, shape in net_shapes.items() if _belongs(name, head)}
+    of_file = {name: shape for name, shape in file_shapes.items() if _belongs(name, head)}
     if not of_file:
         return " has none"
     common = of_net.keys() & of_file.keys()
@@ -110,57 +109,50 @@ def _why_new(given: Shapes, shapes: Shapes, head: str) -> str:
     return f"'s has {classes.pop():,} classes"
 
 
-def _load(
-    net: nn.Module, state: dict[str, Any], new_head: str | None, file: WeightsFile, config: RunConfig
-) -> None:
-    given, shapes = _shapes(state), _shapes(net.state_dict())
-    # On the meta device copying does nothing, and warns of it.
+def _load(net: nn.Module, state: dict[str, Any], new_head: str | None) -> str:
+    """Load the state, but for a new head; return why it does not fit, empty if it does."""
+    file_shapes, net_shapes = _shapes(state), _shapes(net.state_dict())
+    # On the meta device copying has no effect, and torch warns of it.
     on_meta = any(parameter.is_meta for parameter in net.parameters())
-    other = ""
-    missing: list[str] = []
-    unexpected: list[str] = []
+    failure = ""
     try:
         missing, unexpected = net.load_state_dict(state, strict=False, assign=on_meta)
-    except Exception as error:  # of a network of the user's own its own code, too
+    except Exception as error:  # a custom network may run its own code here
         lines = str(error).splitlines()
-        other = lines[min(1, len(lines) - 1)].strip()[:200] if lines else type(error).__name__
-        missing, unexpected = [*(shapes.keys() - given.keys())], [*(given.keys() - shapes.keys())]
+        failure = lines[min(1, len(lines) - 1)].strip()[:200] if lines else type(error).__name__
+        missing = list(net_shapes.keys() - file_shapes.keys())
+        unexpected = list(file_shapes.keys() - net_shapes.keys())
     if new_head is not None:
         missing = [name for name in missing if not _belongs(name, new_head)]
-    wrong = [name for name in shapes if shapes[name] and name in given and given[name] != shapes[name]]
     reasons = []
     if missing:
-        reasons.append(f"they lack {_listed(shapes, missing)}")
+        reasons.append(f"they lack {_join_in_order(missing, net_shapes)}")
     if unexpected:
-        reasons.append(f"the network has no {_listed(given, unexpected)}{_prefix_advice(given, shapes)}")
-    if wrong and other:
-        one = wrong[0]
-        more = f", and so on for {len(wrong) - 1} more" if wrong[1:] else ""
-        reasons.append(f"{one} has shape {list(given[one] or ())}, not {list(shapes[one] or ())}{more}")
-    if not reasons and other:
-        reasons.append(other)
-    if reasons:
-        network = config.model.partition(PIN)[0]
-        raise UserError(
-            f"weights {file.path} do not fit {network}: {'; '.join(reasons)}; give weights of that network"
-        )
+        names = _join_in_order(unexpected, file_shapes)
+        reasons.append(f"the network has no {names}{_prefix_advice(file_shapes, net_shapes)}")
+    wrong = [name for name, shape in net_shapes.items() if shape and file_shapes.get(name, shape) != shape]
+    if wrong and failure:
+        name, more = wrong[0], f", and so on for {len(wrong) - 1} more" if wrong[1:] else ""
+        shapes = f"{list(file_shapes[name] or ())}, not {list(net_shapes[name] or ())}"
+        reasons.append(f"{name} has shape {shapes}{more}")
+    return "; ".join(reasons) or failure
 
 
-def _listed(order: Mapping[str, object], names: list[str]) -> str:
-    """The names as they come in the network or the file."""
-    return listed([name for name in order if name in set(names)] or names, MOST_NAMES)
+def _join_in_order(names: list[str], order: Mapping[str, object]) -> str:
+    """The names in the order of the network or the file."""
+    return join_names([name for name in order if name in set(names)] or names, MOST_NAMES)
 
 
-def _prefix_advice(given: Shapes, shapes: Shapes) -> str:
-    """Of a file whose names would fit without their first part."""
-    first = {name.partition(".")[0] for name in given}
-    if len(first) == 1 and any(name.partition(".")[2] in shapes for name in given):
-        return f" (take {first.pop() + '.'!r} away from the beginning of its names)"
+def _prefix_advice(file_shapes: Shapes, net_shapes: Shapes) -> str:
+    """What to do if the names would fit without their first part."""
+    first = {name.partition(".")[0] for name in file_shapes}
+    if len(first) == 1 and any(name.partition(".")[2] in net_shapes for name in file_shapes):
+        return f" (remove {first.pop() + '.'!r} from the beginning of its names)"
     return ""
 
 
 def _belongs(name: str, module: str) -> bool:
-    """Whether a tensor is the module's; "" is the network itself, if it is a single layer."""
+    """Whether a tensor belongs to the module; "" is the network itself, if it is a single layer."""
     return name.startswith(f"{module}.") if module else "." not in name
 
 
@@ -169,6 +161,6 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    with suppress(RuntimeError):  # of a parameter that a lazy module makes later
+    with suppress(RuntimeError):  # an uninitialised parameter of a lazy module
         return tuple(value.shape) if isinstance(value, torch.Tensor) else None
     return None

@@ -1,6 +1,6 @@
-"""What a file given as weights is, where it is not a state dict that torch.save wrote. No torch.
+"""Recognise a weights file that is not a state dict written by torch.save, and say what it is. No torch.
 
-Nothing in the file is executed: of its pickle only the outline is read, with a placeholder for each object.
+Nothing in the file is executed: its pickle is read with a placeholder for each object.
 """
 
 import errno
@@ -12,14 +12,13 @@ from typing import Any, BinaryIO
 
 from caltech_exp.cli import shown
 
-MOST_NAMES = 6
-"""Keys of a checkpoint, or files of an archive, that a message names."""
+MOST_NAMES = 6  # keys of a checkpoint, or files of an archive, in a message
 SAVE = "save net.state_dict() with torch.save and give that file"
 AGAIN = "copy or download the file again"
 
-_HEAD = 4096
-_TORCH_LEGACY = 0x1950A86A20F9469CFC6C
-"""The number that torch.save wrote first before version 1.6, when its files were not zip archives."""
+_HEAD_BYTES = 4096
+_TORCH_LEGACY = 0x1950A86A20F9469CFC6C  # begins files of torch.save before version 1.6, which are not zip archives
+# How files of other programs begin, and what to say about them.
 _KINDS = (
     (b"\x93NUMPY", f"hold a numpy array (.npy); {SAVE}"),
     (b"\x89HDF", f"are an HDF5 file, as Keras writes them; {SAVE}"),
@@ -31,40 +30,38 @@ _KINDS = (
     (b"7z\xbc\xaf", "are a 7z archive; unpack it and give the state dict in it"),
     (b"Rar!", "are a RAR archive; unpack it and give the state dict in it"),
 )
-"""How files of other programs begin, and what to say of them."""
+# Where training loops store the network in their checkpoints, the most common first.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-"""Where training loops keep the network in their checkpoints, the commonest first."""
 
 
 def foreign_content(file: BinaryIO) -> str | None:
-    """What the file is and what to do, to follow "weights PATH"; None for what looks like a state dict.
+    """What the file is and what to do, to follow "weights PATH"; None if it looks like a state dict.
 
-    Raises OSError if it cannot be read.
+    Raises OSError.
     """
     file.seek(0)
-    head = file.read(_HEAD)
+    head = file.read(_HEAD_BYTES)
     file.seek(0)
     if not head:
         return f"are an empty file; {AGAIN}"
     if head.startswith(b"PK"):
-        return _of_zip(file)
+        return _describe_zip(file)
     if head[0] == 0x80:
-        return _of_pickle(file)
+        return _describe_pickle(file)
     if int.from_bytes(head[:8], "little") < 100_000_000 and head[8:9] == b"{":
         return "are a safetensors file; read it with safetensors.torch.load_file and save that with torch.save"
     kind = next((words for start, words in _KINDS if head.startswith(start)), None)
     if kind is None and head[257:262] == b"ustar":
         kind = "are a tar archive; unpack it and give the state dict in it"
-    return (
-        kind or _of_text(head) or f"were not written by torch.save (they begin with {head[:8].hex(' ')}); {SAVE}"
-    )
+    kind = kind or _describe_text(head)
+    return kind or f"were not written by torch.save (they begin with {head[:8].hex(' ')}); {SAVE}"
 
 
-def _of_text(head: bytes) -> str | None:
+def _describe_text(head: bytes) -> str | None:
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # not just a letter that was cut in two
+        if error.start < len(head) - 4:  # more than a character that the head cuts in two
             return None
         text = head[: error.start].decode("utf-8-sig")
     if any(not (char.isprintable() or char.isspace()) for char in text):
@@ -79,8 +76,8 @@ def _of_text(head: bytes) -> str | None:
     return f"hold text that begins with {shown(text, 40)!r}; {AGAIN}"
 
 
-def _of_zip(file: BinaryIO) -> str | None:
-    """torch.save writes a zip archive with one data.pkl; so do others."""
+def _describe_zip(file: BinaryIO) -> str | None:
+    """What a zip archive is; torch.save writes one that contains a data.pkl, and so do other programs."""
     damaged = f"are incomplete or damaged (the end of their zip archive is missing); {AGAIN}"
     try:
         with zipfile.ZipFile(file) as archive:
@@ -91,49 +88,49 @@ def _of_zip(file: BinaryIO) -> str | None:
             if "archive_format" in last or "serialized_exported_program.json" in last:
                 return f"are an exported program (torch.export); {SAVE}"
             if names and all(name.endswith(".npy") for name in names):
-                return f"hold numpy arrays (.npz): {_listed(names)}; {SAVE}"
+                return f"hold numpy arrays (.npz): {join_names(names)}; {SAVE}"
             pickled = next((name for name in names if name.endswith("data.pkl")), None)
             if pickled is None:
-                return f"are a zip archive of {_listed(names) or 'nothing'}; give the state dict in it"
+                return f"are a zip archive of {join_names(names) or 'nothing'}; give the state dict in it"
             with archive.open(pickled) as opened:
-                found = _Outline(opened).load()
+                content = _Outline(opened).load()
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # EINVAL: the archive names a place before the file's begin
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: an offset before the file's beginning
             raise
         return damaged
     except Exception:  # zipfile and pickle raise nearly anything on damaged bytes
         return damaged
-    return _of_object(found)
+    return _describe_object(content)
 
 
-def _of_pickle(file: BinaryIO) -> str | None:
+def _describe_pickle(file: BinaryIO) -> str | None:
     try:
         if _Outline(file).load() != _TORCH_LEGACY:
             return f"are a pickle that torch.save did not write; load it where it was made, and {SAVE}"
         for _ in ("protocol", "machine"):
             _Outline(file).load()
-        found = _Outline(file).load()
+        content = _Outline(file).load()
     except OSError:
         raise
     except Exception:  # as above
         return f"are incomplete or damaged; {AGAIN}"
-    return _of_object(found)
+    return _describe_object(content)
 
 
 class _Placeholder:
-    """Stands for an object of any class but a dict's; `source` is the class or function that would make it."""
+    """Stands for any object but a dict. `source` is the class or function that would make it."""
 
     source = ""
     args: tuple[object, ...] = ()
     state: object = None
 
     def __new__(cls, *args: object, **_options: object) -> "_Placeholder":
-        made = super().__new__(cls)
-        made.args = args
-        return made
+        placeholder = super().__new__(cls)
+        placeholder.args = args
+        return placeholder
 
     def __init__(self, *_args: object, **_options: object) -> None:
-        """Whatever it is made with."""
+        """Accept whatever arguments the object is made with."""
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -141,17 +138,10 @@ class _Placeholder:
     def __call__(self, *_args: object, **_options: object) -> "_Placeholder":
         return self
 
-    def append(self, _value: object) -> None:
-        """For subclasses of list."""
+    def append(self, *_items: object) -> None:
+        """Ignore the items of lists, sets and dicts of other classes."""
 
-    def extend(self, _values: object) -> None:
-        """As append."""
-
-    def add(self, _value: object) -> None:
-        """For subclasses of set."""
-
-    def __setitem__(self, _key: object, _value: object) -> None:
-        """For subclasses of dict."""
+    extend = add = __setitem__ = append
 
     @property
     def is_tensor(self) -> bool:
@@ -163,7 +153,7 @@ class _Placeholder:
 
     @property
     def kind(self) -> str:
-        """The class, also of an object that was written by the oldest protocols."""
+        """The class, also if one of the oldest protocols wrote the object."""
         first = self.args[0] if self.args else None
         if self.source == "copyreg._reconstructor" and isinstance(first, type):
             return str(getattr(first, "source", self.source))
@@ -171,7 +161,7 @@ class _Placeholder:
 
 
 class _Outline(pickle.Unpickler):
-    """Reads a pickle and neither imports nor calls what it names: dicts are real, all else placeholders."""
+    """Reads a pickle without importing or calling what it names: dicts are real, all else is placeholders."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="latin1")
@@ -185,41 +175,41 @@ class _Outline(pickle.Unpickler):
         return type("Placeholder", (_Placeholder,), {"source": f"{module}.{name}"})
 
     def persistent_load(self, key: object) -> object:
-        if isinstance(key, tuple) and key[:1] == ("module",) and key[1:]:  # a network's class, before torch 1.6
+        if isinstance(key, tuple) and key[:1] == ("module",) and key[1:]:  # a network's class (torch < 1.6)
             return key[1]
-        return _Placeholder()  # a tensor's numbers, which lie elsewhere in the file
+        return _Placeholder()  # a tensor's numbers, elsewhere in the file
 
 
-def _of_object(found: object) -> str | None:
-    """What torch.save was given."""
-    if isinstance(found, dict):
-        return _of_dict(found)
-    if isinstance(found, _Placeholder):
-        if found.is_network:
-            return f"hold a whole network ({found.kind}), not its state dict; save net.state_dict() alone"
-        kind = "one tensor" if found.is_tensor else f"an object ({found.kind})"
+def _describe_object(content: object) -> str | None:
+    """What torch.save has saved; None for a state dict."""
+    if isinstance(content, dict):
+        return _describe_dict(content)
+    if isinstance(content, _Placeholder):
+        if content.is_network:
+            return f"hold a whole network ({content.kind}), not its state dict; save net.state_dict() alone"
+        kind = "one tensor" if content.is_tensor else f"an object ({content.kind})"
     else:
-        kind = f"a {type(found).__name__}"
+        kind = f"a {type(content).__name__}"
     return f"hold {kind}, not a state dict; save net.state_dict() alone"
 
 
-def _of_dict(found: Mapping[Any, Any]) -> str | None:
-    if not found:
+def _describe_dict(content: Mapping[Any, Any]) -> str | None:
+    if not content:
         return "hold an empty dict; save net.state_dict() alone"
-    if _is_state_dict(found):
+    if _is_state_dict(content):
         return None
-    keys = _listed([name if isinstance(name, str) else repr(name) for name in found])
-    if {"state", "param_groups"} <= found.keys():
+    keys = join_names([name if isinstance(name, str) else repr(name) for name in content])
+    if {"state", "param_groups"} <= content.keys():
         return "hold the state of an optimizer; save net.state_dict() alone"
-    inner = next((key for key in (*_USUAL_KEYS, *found) if _is_network_or_its_state(found.get(key))), None)
+    inner = next((key for key in (*_USUAL_KEYS, *content) if _is_network_or_its_state(content.get(key))), None)
     if inner is not None:
-        kind = "Lightning" if "pytorch-lightning_version" in found else "training"
-        alone = f"checkpoint[{inner!r}]" + (".state_dict()" if isinstance(found[inner], _Placeholder) else "")
+        kind = "Lightning" if "pytorch-lightning_version" in content else "training"
+        alone = f"checkpoint[{inner!r}]" + (".state_dict()" if isinstance(content[inner], _Placeholder) else "")
         return f"hold a {kind} checkpoint with the keys {keys}; save {alone} alone"
-    if all(isinstance(value, _Placeholder) and value.source.startswith("numpy") for value in found.values()):
+    if all(isinstance(value, _Placeholder) and value.source.startswith("numpy") for value in content.values()):
         return f"hold numpy arrays ({keys}), not tensors; {SAVE}"
-    other = next(name for name, value in found.items() if not (isinstance(name, str) and _is_tensor(value)))
-    if sum(map(_is_tensor, found.values())) > len(found) / 2:
+    other = next(name for name, value in content.items() if not (isinstance(name, str) and _is_tensor(value)))
+    if sum(map(_is_tensor, content.values())) > len(content) / 2:
         return f"hold more than named tensors: {shown(other, 60)!r}; save net.state_dict() alone"
     return f"hold a dict with the keys {keys}, not a state dict; save net.state_dict() alone"
 
@@ -230,19 +220,15 @@ def _is_network_or_its_state(value: object) -> bool:
     return isinstance(value, dict) and bool(value) and _is_state_dict(value)
 
 
-def _is_state_dict(found: Mapping[Any, Any]) -> bool:
-    return all(isinstance(name, str) and _is_tensor(value) for name, value in found.items())
+def _is_state_dict(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and _is_tensor(value) for name, value in content.items())
 
 
 def _is_tensor(value: object) -> bool:
     return isinstance(value, _Placeholder) and value.is_tensor
 
 
-def _listed(names: list[str]) -> str:
-    return listed(names, MOST_NAMES)
-
-
-def listed(names: list[str], most: int) -> str:
+def join_names(names: list[str], most: int = MOST_NAMES) -> str:
     """`a, b, c and 12 more`: the first names, each shortened."""
-    words = ", ".join(shown(name, 60) for name in names[:most])
-    return f"{words} and {len(names) - most} more" if len(names) > most else words
+    text = ", ".join(shown(name, 60) for name in names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text

@@ -33,7 +33,7 @@ from caltech_exp.data.pack_format import (
     split_contents,
 )
 from caltech_exp.data.splits import IMAGES, check_images, read_data_set
-from caltech_exp.models.weights import damaged_weights, fetch_imagenet, imagenet_path
+from caltech_exp.models.weights import fetch_imagenet, hash_problem, imagenet_path
 from caltech_exp.submission.preflight import check_splits
 
 FETCHED_ARCHIVE = "caltech-101.archive"  # its name in the data folder until it is unpacked
@@ -264,7 +264,7 @@ def _weights_of(network: str, path: Path, folder: Origin | None) -> Asset:
             return None
         digest = file_digest(path, source.digest.algorithm)
         if not source.digest.matches(digest):
-            raise UserError(damaged_weights(path))
+            raise UserError(hash_problem(path))
         return path.stat().st_size, short(digest)
 
     origin = file_in(folder, source.name) if folder else source.url

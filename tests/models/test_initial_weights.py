@@ -116,7 +116,7 @@ def test_the_head_may_be_new(
         assert torch.equal(value, random[name] if is_of_head(name, model) else state[name]), name
     assert initial is not None
     note = f"the head {HEADS[model]} is new (random), since the file{why}"
-    left_out = f"{prefix} before its names is left out; " if prefix else ""
+    left_out = f"the prefix {prefix} of its names is ignored; " if prefix else ""
     assert initial.note == f"weights net.pth: {left_out}{note}"
     assert check_weights_fit(config.but(weights=str(file))) == initial
 
@@ -130,7 +130,7 @@ def test_a_head_that_fits_is_taken(model: str, prefix: str, models: dict[str, st
     net, initial = build_with_weights(config.but(weights=str(tmp_path / "net.pth")))
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     assert initial is not None
-    assert initial.note == (f"weights net.pth: {prefix} before its names is left out" if prefix else "")
+    assert initial.note == (f"weights net.pth: the prefix {prefix} of its names is ignored" if prefix else "")
 
 
 def test_a_network_that_is_its_own_head(models: dict[str, str], tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_network_that_is_its_own_head(models: dict[str, str], tmp_path: Path) 
         ("half a head", r"they lack \S+\.bias; give weights"),
         (
             "Lightning",
-            r"the network has no model\.\S+, .* and \d+ more \(take 'model\.' away from the beginning of its",
+            r"the network has no model\.\S+, .* and \d+ more \(remove 'model\.' from the beginning of its",
         ),
     ],
 )

@@ -103,10 +103,10 @@ def test_nothing_of_the_file_runs_while_planning(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("nets", "give a file and a function in it, as in nets.py:tiny"),
-        ("none.py:f", "none.py cannot be read (No such file or directory); name its file"),
+        ("none.py:f", "none.py cannot be read (No such file or directory); correct the path"),
         ("broken.py:f", "broken.py is not Python"),
         ("my nets.py:Tinny", "no function 'Tinny'; did you mean 'Tiny'?"),
-        (f"my nets.py:Tiny@sha256:{'0' * 64}", "bring the right file back"),
+        (f"my nets.py:Tiny@sha256:{'0' * 64}", "restore the right file"),
     ],
 )
 def test_what_is_no_network_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -133,10 +133,10 @@ def test_a_network_that_cannot_be_built_is_the_users_mistake(function: str, mess
 def test_a_file_that_changed_after_submission_is_not_trained(tmp_path: Path) -> None:
     found = network(tmp_path)
     found.path.write_text(TINY + "# later\n")
-    with pytest.raises(UserError, match="bring the right file back"):
+    with pytest.raises(UserError, match="restore the right file"):
         build(RunConfig(model=found.model))
     found.path.unlink()
-    with pytest.raises(UserError, match=r"cannot be read .* bring it back"):
+    with pytest.raises(UserError, match=r"cannot be read .* restore the file"):
         build(RunConfig(model=found.model))
 
 
@@ -189,7 +189,7 @@ def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
 @pytest.mark.parametrize("freeze", ["none", "conv"])
 def test_a_network_whose_file_froze_everything_is_the_users_mistake(freeze: str, tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, "frozen").model, freeze=freeze)
-    with pytest.raises(UserError, match="has no parameter with requires_grad, nothing to train; leave some unfro"):
+    with pytest.raises(UserError, match="has no parameter with requires_grad, so nothing to train; leave some"):
         build(config)
 
 
@@ -227,7 +227,7 @@ def test_a_network_of_other_outputs_is_the_users_mistake(
 
 def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, "bare").model, freeze="conv")
-    with pytest.raises(UserError, match=r"freeze=conv: .* has no part called classifier, fc, head; name its"):
+    with pytest.raises(UserError, match=r"freeze=conv: .* has no child called classifier, fc, head; give its"):
         build(config)
 
 
@@ -321,7 +321,5 @@ def test_a_file_that_is_gone_or_outside_of_the_study_is_asked_for(tmp_path: Path
     found.path.rename(tmp_path / found.path.name)
     for place in (found.path, tmp_path / found.path.name):
         _, _, pinned = found.model.partition(":")
-        with pytest.raises(
-            UserError, match=r"the study's network Tiny: .* is not there any more; give study=FILE"
-        ):
+        with pytest.raises(UserError, match=r"the study's network Tiny: .* no longer exists; give study=FILE"):
             recorded_network(f"{place}:{pinned}", tmp_path / "runs")

@@ -68,7 +68,7 @@ def test_a_damaged_cache_is_refused(cached: Path) -> None:
     assert "does not have the hash" in str(weights.imagenet_problem("resnet18"))
     with pytest.raises(UserError, match="does not have the hash"):
         build(RunConfig(model="resnet18", weights="imagenet"))
-    with pytest.raises(UserError, match="delete it and fetch it again"):
+    with pytest.raises(UserError, match="delete it and download it again"):
         weights.fetch_imagenet("resnet18")
 
 
@@ -106,7 +106,7 @@ def test_pin_follows_the_content(tmp_path: Path) -> None:
     assert weights.pin(str(file)) == f"{file}{PIN}{digest}"
     assert weights.pin(f"{file}{PIN}{digest}") == f"{file}{PIN}{digest}"
     torch.save({"weight": torch.ones(1)}, file)
-    with pytest.raises(UserError, match="bring the right file back"):
+    with pytest.raises(UserError, match="restore the right file"):
         weights.pin(f"{file}{PIN}{digest}")
 
 
@@ -114,8 +114,8 @@ def test_pin_follows_the_content(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("imagnet", "there is no such file; did you mean 'imagenet'?"),
-        ("/no/such.pth", "it takes none, imagenet or the path of a state dict"),
-        ("/", "is a folder; name the file in it"),
+        ("/no/such.pth", "give none, imagenet or the path of a state dict"),
+        ("/", "is a folder; give a file in it"),
         ("a\0b", "embedded null byte; name another path"),
         ("~nobody_of_this_name/net.pth", "name another path"),
     ],
@@ -132,10 +132,10 @@ def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Pat
     read = weights.read_weights(config)
     assert read.sha256 == hashlib.sha256(read.content).hexdigest() == config.weights.partition(PIN)[2]
     torch.save({"weight": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match=r"resnet18\.pth: the file's SHA-256 is .*; bring the right file back"):
+    with pytest.raises(UserError, match=r"resnet18\.pth: the file's SHA-256 is .*; restore the right file"):
         build(config)
     file.unlink()
-    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); bring the file back"):
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); restore the file"):
         build(config)
 
 

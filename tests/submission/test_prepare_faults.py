@@ -156,7 +156,8 @@ def test_damaged_weights_are_left_and_told(here: Here, place: Path) -> None:
     assert done.status == 2
     assert (
         done.err
-        == f"error: {path} does not have the hash its name gives (damaged?); delete it and fetch it again\n"
+        == f"error: {path} does not have the hash in its name, so it may be damaged; delete it and download it "
+        "again\n"
     )
     path.unlink()
     done = here()

@@ -12,7 +12,6 @@ from caltech_exp.cli import UserError
 from caltech_exp.commands.publish import without_folders
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.models.custom import save_network
-from caltech_exp.models.weights import sha256
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.plan import expand
@@ -20,6 +19,7 @@ from caltech_exp.study.study import Study, StudyData, StudyFile
 from caltech_exp.submission.preflight import check_weights_files, unpinned
 from caltech_exp.submission.request import Request, parse_request
 from tests.conftest import SMALL, Command
+from tests.tools.archives import sha256
 
 NETS = """
 from torch import nn
@@ -102,7 +102,7 @@ def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
         assert ids(again) == before
     configs = [run.config for run in expand(again.tables, again.seeds, again.settings)]
     with pytest.raises(
-        UserError, match=r"net\.pth cannot be read \(No such file or directory\); bring the file back"
+        UserError, match=r"net\.pth cannot be read \(No such file or directory\); restore the file"
     ):
         check_weights_files(configs, again.networks)
     assert [row.config.id for _, table in without_folders(study).catalog.tables for row in table.rows] == before
@@ -112,7 +112,7 @@ def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("gone", "mine.yaml: weights=net.pth: there is no such file; it takes none, imagenet or the path of"),
+        ("gone", "mine.yaml: weights=net.pth: there is no such file; give none, imagenet or the path of"),
         ("page", "mine.yaml: weights {there}/net.pth hold a web page, as after a failed download; download"),
         ("other content", "mine.yaml: weights=net.pth: the file's SHA-256 is "),
         (
@@ -217,7 +217,7 @@ def test_a_network_of_the_command_line_with_weights(there: Path) -> None:
     configs = [run.config for run in expand(request.tables, request.seeds, request.settings)]
     assert check_weights_files(configs, request.networks) == []
     torch.save({"3.bias": torch.zeros(102)}, there / "net.pth")
-    with pytest.raises(UserError, match=r"SHA-256 is .*; bring the right file back"):
+    with pytest.raises(UserError, match=r"SHA-256 is .*; restore the right file"):
         check_weights_files(configs, request.networks)
     request = parse_request(words)
     configs = [run.config for run in expand(request.tables, request.seeds, request.settings)]

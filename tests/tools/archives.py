@@ -1,5 +1,6 @@
-"""Archives as CaltechDATA's: images in a tar.gz, that in a zip."""
+"""Archives like CaltechDATA's, a tar.gz of images in a zip; and the hash of a file."""
 
+import hashlib
 import io
 import tarfile
 import zipfile
@@ -38,3 +39,7 @@ def image_files(root: Path) -> dict[str, bytes]:
     """The images of a data folder by their names in an archive."""
     paths = sorted(path for path in (root / IMAGES).rglob("*") if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

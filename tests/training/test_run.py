@@ -16,7 +16,7 @@ from caltech_exp.data.pack_format import PackContents
 from caltech_exp.data.packs import Pack, PackStore, load_pack
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.models.networks import build
-from caltech_exp.models.weights import pin, sha256
+from caltech_exp.models.weights import pin
 from caltech_exp.provenance import library_versions
 from caltech_exp.records import read_record
 from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, acquire, lease_files, read_lease
@@ -28,6 +28,7 @@ from caltech_exp.training.failures import Interrupted, error_line
 from caltech_exp.training.loop import OnEpoch, TrainingResult, train
 from caltech_exp.training.run import make_progress, run_one
 from tests.conftest import Disk
+from tests.tools.archives import sha256
 from tests.tools.engines import CPU
 from tests.tools.tasks import CONFIG, ORIGIN, finish, task
 
@@ -114,7 +115,7 @@ def test_failure_is_recorded_and_cleared_by_the_next_attempt(
     folder = tmp_path / run_id(broken, 0)
     failure = read_record(folder / FAILURE, Failure)
     assert isinstance(failure, Failure)
-    assert "missing.pth cannot be read (No such file or directory); bring the file back" in failure.error
+    assert "missing.pth cannot be read (No such file or directory); restore the file" in failure.error
     assert (failure.kind, failure.job, failure.log) == ("mistake", "12_3", "/logs/12_3.out")
     assert "Traceback" in failure.traceback
     assert not (folder / PROGRESS).exists()
