@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from caltech_exp.cli import EXIT_INTERRUPTED, run_command_line
 from caltech_exp.executors.executor import Executor, make_executor
-from caltech_exp.monitoring.held_jobs import release_held
+from caltech_exp.monitoring.queued_runs import release_held
 from caltech_exp.monitoring.run_states import describe_failures
 from caltech_exp.profiles.paths import use_torch_home
 from caltech_exp.study.folder import StudyFolder

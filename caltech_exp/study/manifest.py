@@ -1,4 +1,4 @@
-"""What was submitted into a study: which job trains which runs, by which command and code."""
+"""The manifest of a submission: which job trains which runs, by which command and code."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from caltech_exp.study.study import StudySettings
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
+# squeue takes several, separated by commas.
 JobName = Annotated[str, StringConstraints(pattern=r"^[^,\x00-\x1f\x7f]+$", max_length=1024)]
-"""As squeue is asked for it, between commas."""
 
 
 class SubmittedTask(StrictRecord):
-    """One task and the runs it trains in order.
+    """A task and the runs it trains in order.
 
-    array, index  its place: which array of the submission, which task of that
-    job           `1234_0`, or `local-0` on this machine; empty between writing it down and hearing from sbatch
+    array, index  the number of its array in the submission, and its place in the array
+    job           `1234_0`, or `local-0` on this machine; empty until sbatch has named it
     """
 
     array: int = Field(ge=0)
@@ -45,31 +45,30 @@ SinglePart = Literal["preparation", "aggregation"]
 
 
 class SingleJob(StrictRecord):
-    """A job of a submission that trains nothing: its name in squeue, and its id as in SubmittedTask."""
+    """A job of a submission that trains nothing; name and id as squeue shows them."""
 
     name: JobName
     job: JobId = ""
 
 
 class PreparationJob(SingleJob):
-    """The job that decodes images first: `packs` are the files that it makes."""
+    """The job that decodes images before the runs; `packs` are the files that it makes."""
 
     packs: tuple[str, ...] = ()
 
 
 class AggregationJob(SingleJob):
-    """The job that writes the report into the folder `report`."""
+    """The job that writes the report into the folder `report` after the runs."""
 
     report: RecordedPath
 
 
 class Manifest(StrictRecord):
-    """One submission: what was queued, where, by which command and code.
+    """A submission.
 
-    id  the name of its folder
-    tasks       on record from just before sbatch is called for their array; what is not here was never submitted
-    preparation, aggregation  the jobs before and after its arrays, where it has them
-    user, uid   who submitted, by name and number; a manifest of before these were recorded is its file's owner's
+    id         the name of its folder
+    tasks      recorded just before sbatch is called for their array; a task that is not here was never submitted
+    user, uid  who submitted; manifests of older versions lack them and belong to their file's owner
     """
 
     schema_version: Literal[1] = 1
@@ -91,21 +90,18 @@ class Manifest(StrictRecord):
 
     @property
     def owner(self) -> int:
-        """The number of the user who submitted it: this process's for one that is not written yet."""
+        """The uid of the user who submitted it; this process's for a manifest that is not written yet."""
         return os.geteuid() if self.uid is None else self.uid
 
     @property
     def is_own(self) -> bool:
-        """Whether the user of this process submitted it."""
         return self.owner == os.geteuid()
 
     @property
     def user_name(self) -> str:
-        """Who submitted, in words."""
         return self.user or user_name(self.owner)
 
     def single(self, part: SinglePart) -> SingleJob | None:
-        """The job that prepares or aggregates, if the submission has one."""
         return self.preparation if part == "preparation" else self.aggregation
 
     @property
@@ -117,27 +113,24 @@ class Manifest(StrictRecord):
     @model_validator(mode="after")
     def _every_task_has_its_array(self) -> "Manifest":
         if any(task.array >= len(self.job_names) for task in self.tasks):
-            raise ValueError("a task is of an array that the submission does not have")
+            raise ValueError("a task names an array that the submission does not have")
         return self
 
 
+# The comment of every job of a study begins with it.
 COMMENT = "caltech_exp "
-"""How the comment of every job of a study begins."""
 
 
 def job_comment(submission: str, part: int | SinglePart) -> str:
-    """What the jobs of an array, or a single job, carry in squeue's comment: they are found without their ids."""
+    """The comment of the jobs of an array, or of a single job, in squeue: it finds them without their ids."""
     return f"{COMMENT}{submission}/{part}"
 
 
 def read_manifests(runs: Path) -> list[Manifest | Corrupt]:
-    """Every submission into the study, oldest first, each with who submitted it.
-
-    One whose id is not its folder's name is Corrupt.
-    """
+    """The manifests of all submissions, oldest first, with their users."""
     paths = look_again(lambda: sorted((runs / SUBMISSIONS).glob(f"*/{MANIFEST}")))
-    found = (_read_manifest(path) for path in paths)
-    return [manifest for manifest in found if manifest is not None]
+    manifests = (_read_manifest(path) for path in paths)
+    return [manifest for manifest in manifests if manifest is not None]
 
 
 def _read_manifest(path: Path) -> Manifest | Corrupt | None:
@@ -156,9 +149,9 @@ def _read_manifest(path: Path) -> Manifest | Corrupt | None:
 
 
 def recorded_log(runs: Path, submission: str, log: str) -> Path | None:
-    """The log that a record names: the file of that name in the submission's folder, wherever the study lies now.
+    """The log that a record names: the file of that name in the submission's folder, wherever the study is now.
 
-    None if it is no log's name. Any user who may write a record could name any file.
+    None if the name is no log's: any user who may write a record could name any file.
     """
     name = PurePath(log).name
     return runs / SUBMISSIONS / submission / name if LOG.fullmatch(name) else None

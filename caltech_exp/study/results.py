@@ -1,4 +1,4 @@
-"""What a run leaves: result.json, failure.json, progress.json, and its confusion matrices."""
+"""The records of a run: result.json with its confusion matrices, failure.json, progress.json."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
@@ -21,12 +21,12 @@ _CLASS = "(?:[0-9]|[1-9][0-9]|10[01])"
 _ENTRY = f"{_CLASS}\\*[1-9][0-9]{{0,8}}"
 _ROW = f"{_CLASS}:{_ENTRY}(?:,{_ENTRY})*"
 
+# `0:0*390,5*3 5:5*21`: of class 0, 390 images were predicted as class 0 and 3 as class 5; of class 5, 21 as 5.
 Confusion = Annotated[str, StringConstraints(pattern=f"^(?:{_ROW}(?: {_ROW})*)?$")]
-"""`0:0*390,5*3 5:5*21`: of class 0, 390 images taken for class 0 and 3 for class 5; of class 5, 21 for itself."""
 
 
 def encode(matrix: Matrix) -> str:
-    """The matrix as text; classes without images, and pairs that do not occur, are left out."""
+    """The matrix as text, without classes that have no images and pairs that do not occur."""
     rows = []
     for true, counts in enumerate(matrix):
         entries = ",".join(f"{predicted}*{counts[predicted]}" for predicted in counts.nonzero()[0])
@@ -36,7 +36,6 @@ def encode(matrix: Matrix) -> str:
 
 
 def decode(text: Confusion) -> Matrix:
-    """The matrix of a text that has Confusion's form."""
     import numpy as np
 
     trues: list[int] = []
@@ -54,16 +53,14 @@ RESULT = "result.json"
 FAILURE = "failure.json"
 PROGRESS = "progress.json"
 
+# A mean cross-entropy; None if it was not finite.
 Loss = Annotated[float, Field(allow_inf_nan=False)] | None
-"""A mean cross-entropy; None where it was not finite."""
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
 FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
 
 
 class Epoch(StrictRecord):
-    """One epoch. Train loss: mean over its steps; validation loss and accuracy: over all images, after it."""
+    """Train loss is the mean over the epoch's steps; validation loss and accuracy are measured after it."""
 
     epoch: int
     lr: FiniteFloat
@@ -74,9 +71,9 @@ class Epoch(StrictRecord):
 
 
 class DataRecord(StrictRecord):
-    """Which data a run saw: images after max_images, and the fingerprint of the whole data folder.
+    """The data of a run: images after max_images, and the fingerprint of the whole data folder.
 
-    `simulated` marks a result that nothing was trained for (tests/tools/simulate.py).
+    simulated  whether the result was drawn at random (tests/tools/simulate.py) instead of trained
     """
 
     fingerprint: str
@@ -93,16 +90,17 @@ class Device(StrictRecord):
 
 
 class Result(StrictRecord):
-    """One finished or diverged run.
+    """A finished or diverged run. Accuracies are None if the run diverged before they were measured.
 
-    `first_loss` is the first step's. Accuracies are shares from 0 to 1, None where the run diverged before they
-    were measured. Confusion matrices are after the last epoch, of all images of the split. `images_per_second`
-    counts training alone; `peak_memory_bytes` is the device's in the last attempt, packs that earlier runs of the
-    task left there included, or on a CPU the process's peak resident memory. `attempts` says how often the run was
-    taken up; times are those of all attempts that it went on from.
-    `code` ended the run, and `earlier_code` is all other code whose checkpoints it went on from, oldest first.
-    `energy_joules` is what the GPU used during the run, where it counts that. `weights_sha256` is of the file that
-    initial weights were loaded from; None for random weights, and in results of earlier versions.
+    first_loss         of the first step
+    *_confusion        after the last epoch, over all images of the split
+    code, earlier_code the code that ended the run, and all other code whose checkpoints it resumed, oldest first
+    attempts           how often the run was started or resumed; times are of all attempts that it resumed
+    images_per_second  of training alone
+    peak_memory_bytes  of the device in the last attempt, including packs that earlier runs of the task left there;
+                       on a CPU the process's peak resident memory
+    energy_joules      that the GPU used during the run, if it counts that
+    weights_sha256     of the file of the initial weights; None for random weights and in results of older versions
     """
 
     schema_version: Literal[1] = 1
@@ -135,26 +133,23 @@ class Result(StrictRecord):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        """A finished run has all its epochs, and its accuracy is the last one's."""
         if self.status == "finished":
             if len(self.epochs) != self.config.epochs:
-                raise ValueError(
-                    f"{len(self.epochs)} epochs of a finished run, its settings say {self.config.epochs}"
-                )
+                raise ValueError(f"a finished run of {self.config.epochs} epochs has {len(self.epochs)}")
             if self.val_accuracy != self.epochs[-1].val_accuracy:
                 raise ValueError("val_accuracy is not that of the last epoch")
             if self.test_accuracy is None or self.best_val_accuracy is None:
-                raise ValueError("a finished run without its test accuracy or that of its best epoch")
+                raise ValueError("a finished run lacks its test accuracy or that of its best epoch")
         return self
 
 
 class Failure(StrictRecord):
     """Why a run ended without a result.
 
-    kind  mistake (of the user: trying again will not mend it), gpu_memory and memory (too little of it), node (its
-          GPU or disk is broken), or error
-    node  where, as Slurm calls it; empty without Slurm
-    log   where it lay for the task; to be opened as manifest.recorded_log says
+    kind  mistake (of the user: retrying will not help), gpu_memory or memory (out of it), node (its GPU or disk is
+          broken), or error
+    node  as Slurm calls it; empty without Slurm
+    log   its path for the task; to be opened by manifest.recorded_log only
     """
 
     schema_version: Literal[1] = 1
@@ -171,9 +166,9 @@ class Failure(StrictRecord):
 
 
 class Progress(StrictRecord):
-    """Where a run in training is, at the end of an epoch: `when` (UTC, ISO 8601).
+    """How far a run in training is, at the end of an epoch; `when` is UTC in ISO 8601.
 
-    seconds_left  that the epochs to come take if each takes the median of those before; None before the first
+    seconds_left  of the remaining epochs if each takes the median of those before; None before the first
     """
 
     schema_version: Literal[1] = 1
@@ -189,7 +184,7 @@ class Progress(StrictRecord):
 
 
 def read_result(folder: Path) -> Result | Corrupt | None:
-    """The result in a run's folder. A result whose settings do not give its folder's name is Corrupt."""
+    """The result in a run's folder; Corrupt if its settings do not give the folder's name."""
     result = read_record(folder / RESULT, Result)
     if isinstance(result, Result) and not (result.run_id == folder.name == run_id(result.config, result.seed)):
         return Corrupt(folder / RESULT, f"holds run {run_id(result.config, result.seed)}, not {folder.name}")
@@ -197,6 +192,6 @@ def read_result(folder: Path) -> Result | Corrupt | None:
 
 
 def read_finished(folder: Path, fingerprint: str) -> Result | None:
-    """The result in a run's folder, None if there is none that counts for the data set with that fingerprint."""
-    known = read_result(folder)
-    return known if isinstance(known, Result) and known.data.fingerprint == fingerprint else None
+    """The result in a run's folder, None if there is none on the data of that fingerprint."""
+    result = read_result(folder)
+    return result if isinstance(result, Result) and result.data.fingerprint == fingerprint else None

@@ -17,10 +17,10 @@ RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
 
 
 class StudySettings(StrictRecord):
-    """What a study changes in every row of the report.
+    """What a study changes in every row.
 
-    overrides         run settings by name, validated
-    imagenet_weights  network -> pinned state dict used in place of torchvision's ImageNet weights
+    overrides         run settings by name
+    imagenet_weights  network -> pinned state dict that replaces torchvision's ImageNet weights
     """
 
     overrides: dict[str, int | float | str] = Field(default_factory=dict)
@@ -36,7 +36,7 @@ class StudySettings(StrictRecord):
         return overrides
 
     def apply(self, config: RunConfig, row: str = "a row") -> RunConfig:
-        """A row's configuration with this study's overrides. Raises UserError, with `row`, if they do not fit."""
+        """A row's configuration with the overrides. Raises UserError that names the row if they do not fit."""
         try:
             config = config.but(**self.overrides) if self.overrides else config
         except ValidationError as error:
@@ -46,23 +46,23 @@ class StudySettings(StrictRecord):
         return config
 
     def joined(self, other: "StudySettings") -> "StudySettings":
-        """These settings; if both replace ImageNet weights, with the other's for networks that these leave out."""
+        """These settings, with the other's ImageNet weights for further networks if both replace some."""
         if not (self.imagenet_weights and other.imagenet_weights):
             return self
         weights = {**other.imagenet_weights, **self.imagenet_weights}
         return self.model_copy(update={"imagenet_weights": weights})
 
     def require_fit(self, tables: Iterable[tuple[Section, Table]]) -> None:
-        """Raises UserError that names the first row, as `section.table=row`, that the overrides do not fit.
+        """Raises UserError that names the first row that the overrides do not fit.
 
-        Of all tables, not of those alone that are submitted: status and report show the others too.
+        Pass all tables, not only those that are submitted: status and report show the others too.
         """
         for section, table in tables:
             for row in table.rows:
                 self.apply(row.config, row_key(section.name, table.name, row.label))
 
     def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
-        """Whether the two ask for the same runs, row by row of the catalog."""
+        """Whether both ask for the same runs, row by row of the catalog."""
         rows = [row.config for _, table in catalog.tables for row in table.rows]
         return all(self.apply(config).id == other.apply(config).id for config in rows)
 
@@ -73,15 +73,15 @@ class StudySettings(StrictRecord):
 
 
 def _plain(value: object) -> str:
-    """A value as a user would type it; the hash of a pinned file shortened to 12 digits."""
+    """A value as a user would type it, with the hash of a pinned file shortened to 12 digits."""
     path, pinned, digest = str(value).partition(PIN)
     return f"{path}{PIN}{digest[:12]}" if pinned else path
 
 
 class StudyData(StrictRecord):
-    """The data set of a study: names of the classes by label, images of the split files without the background.
+    """The data set of a study: class names by label, images of the split files without the background class.
 
-    `simulated` marks a study whose results were drawn at random (tests/tools/simulate.py), not trained.
+    simulated  whether the study's results were drawn at random (tests/tools/simulate.py) instead of trained
     """
 
     root: str
@@ -99,11 +99,11 @@ class StudyData(StrictRecord):
 
 
 class StudyFile(StrictRecord):
-    """A study file of the user's own, as it was when something was last submitted from it.
+    """A user's own study file, as it was at the last submission.
 
     name      the file's name without .yaml
-    networks  name in the file -> what stands for it in the runs' settings (own_network.CustomNetwork.model)
-    weights   the same for weights files (weights.pin); a study of an earlier version leaves them unpinned
+    networks  name in the file -> `model` in the runs' settings (CustomNetwork.model)
+    weights   the same for weights files (weights.pin); studies of older versions leave them unpinned
     """
 
     name: str = Field(min_length=1)
@@ -113,17 +113,16 @@ class StudyFile(StrictRecord):
 
     @property
     def catalog(self) -> Catalog:
-        """What it asks. Raises UserError if it is not a sound study file."""
         return read_catalog(self.text, self.name, f"{self.name}.yaml", self.networks, self.weights)
 
     @property
     def weights_files(self) -> tuple[str, ...]:
-        """The weights files of its rows, pinned or as they are written. Raises UserError as `catalog` does."""
+        """The weights files of its rows, pinned or as they are written."""
         return weights_files(row.config for _, table in self.catalog.tables for row in table.rows)
 
 
 def weights_files(configs: Iterable[RunConfig]) -> tuple[str, ...]:
-    """The weights files that configurations start from, each once."""
+    """The weights files that configurations start from, without duplicates."""
     return tuple(dict.fromkeys(config.weights for config in configs if config.weights not in ("none", "imagenet")))
 
 
@@ -139,5 +138,4 @@ class Study(StrictRecord):
 
     @property
     def catalog(self) -> Catalog:
-        """What the study asks. Raises UserError as StudyFile.catalog does."""
         return self.file.catalog if self.file else THE_REPORT

@@ -74,11 +74,11 @@ def test_a_study_is_ended_half_way_and_goes_on(
     words = (*longer(small, 40), f"profile={one_slot}", f"runs={runs}", "aggregate=true", "out=the report")
     assert submit(*words, "seeds=2").returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
-    assert cancel(f"runs={runs}", "dry_run=true").stdout == "would end 3 jobs, 2 runs on this machine\n"
+    assert cancel(f"runs={runs}", "dry_run=true").stdout == "would cancel 3 jobs, 2 runs on this machine\n"
     assert cancel(f"runs={runs}", "table=scratch.lr").stdout.startswith("nothing to cancel: ")
     ended = cancel(f"runs={runs}")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "ended 3 jobs, 2 runs on this machine\n"
+    assert ended.stdout == "cancelled 3 jobs, 2 runs on this machine\n"
     (submission,) = runs.glob("submissions/2*")
     until(lambda: not is_alive(submission), 5)
     assert len(list(runs.glob("*/checkpoint.pt"))) == 1
@@ -109,10 +109,10 @@ def test_only_runs_of_a_table_are_ended_and_a_later_report_takes_the_place_of_on
     assert "replaced aggregate.runs: job local-aggregation" in more.stdout
     first, second = sorted(runs.glob("submissions/2*"))
     ended = cancel(f"runs={runs}", "table=scratch.template")
-    assert ended.stdout == "ended 1 job, 1 run on this machine\n"
+    assert ended.stdout == "cancelled 1 job, 1 run on this machine\n"
     assert is_alive(first)
     assert is_alive(second)  # its report waits for the first
-    assert cancel(f"runs={runs}").stdout == "ended 2 jobs, 1 run on this machine\n"
+    assert cancel(f"runs={runs}").stdout == "cancelled 2 jobs, 1 run on this machine\n"
     until(lambda: not is_alive(first) and not is_alive(second), 5)
 
 
@@ -133,11 +133,11 @@ def test_tasks_whose_queue_was_killed_are_ended_and_nobody_elses(
             os.kill(number, signal.SIGKILL)
     until(lambda: not is_alive(mine))
     ended = cancel(f"runs={tmp_path / 'link'}")
-    assert ended.stdout == f"ended what is left of {mine.name}, whose queue process is gone\n"
+    assert ended.stdout == f"cancelled the remaining tasks of {mine.name}, whose queue process has died\n"
     until(lambda: bool(list((tmp_path / "runs").glob("*/checkpoint.pt"))))
     until(lambda: cancel(f"runs={tmp_path / 'runs'}").stdout.startswith("nothing to cancel"))
     assert is_alive(other)
-    assert "ended 1 job, 1 run" in cancel(f"runs={studies[1]}").stdout
+    assert "cancelled 1 job, 1 run" in cancel(f"runs={studies[1]}").stdout
 
 
 def test_a_purge_of_the_snapshot_fails_what_waits_and_the_same_command_goes_on(
@@ -190,5 +190,8 @@ def test_reports_that_cannot_be(
 def test_nothing_is_cancelled_where_there_is_no_study(cancel: Command, tmp_path: Path) -> None:
     done = cancel(f"runs={tmp_path}")
     assert done.returncode == 2
-    assert done.stderr == f"error: runs={tmp_path} holds no study; name another folder\n"
+    assert (
+        done.stderr
+        == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another folder\n"
+    )
     assert cancel("section=trasnfer", f"runs={tmp_path}").returncode == 2

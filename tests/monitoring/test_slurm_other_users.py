@@ -71,7 +71,7 @@ def test_a_strangers_job_takes_no_runs_place_and_stops_no_command(
     assert "queued resnet.runs: 2 tasks" in again.stdout, again.stderr
     assert "nothing to submit" in submit(*words).stdout
     ended = cancel(f"runs={runs}")
-    assert ended.stdout.startswith("ended 2 jobs, 2 runs on Slurm: "), ended.stderr
+    assert ended.stdout.startswith("cancelled 2 jobs, 2 runs on Slurm: "), ended.stderr
     assert sorted(queue()) == before
 
 
@@ -89,5 +89,5 @@ def test_a_copied_comment_does_not_hide_the_job_it_was_copied_from(
         strangers.queue(uid, "resnet.runs", f"caltech_exp {manifest['id']}/0", "--array=0-1")
     assert "nothing to submit" in submit(*words).stdout
     ended = cancel(f"runs={runs}")
-    assert ended.stdout.startswith("ended 2 jobs, 2 runs on Slurm: "), ended.stderr
+    assert ended.stdout.startswith("cancelled 2 jobs, 2 runs on Slurm: "), ended.stderr
     assert {job.partition("_")[0] for job, _ in queue()} == set(strangers.jobs)

@@ -101,7 +101,7 @@ def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_ot
     assert "1 running, 1 failed" in again.stdout
     assert "nothing to submit" in again.stdout
     assert "1 failed in tasks that have not ended yet" in again.stdout
-    assert cancel(f"runs={runs}").stdout.startswith("ended 1 job, 2 runs on Slurm: ")
+    assert cancel(f"runs={runs}").stdout.startswith("cancelled 1 job, 2 runs on Slurm: ")
     until(lambda: not queue())
     assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "retry=failed", "dry_run=true").stdout
 

@@ -205,12 +205,12 @@ def test_on_slurm_the_others_jobs_count_as_queued_and_are_left_to_them(
     assert sorted(path.name for path in submission.iterdir()) == files
     ended = bob.command("jobs/cancel.py", f"runs={runs}")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("ended 1 job, 1 run on Slurm: ")
-    assert f"left 1 job, 1 run of user {ann.number}, who alone may end them: {hers}\n" in ended.stdout
+    assert ended.stdout.startswith("cancelled 1 job, 1 run on Slurm: ")
+    assert f"left alone: 1 job, 1 run of user {ann.number}, who alone may cancel them: {hers}\n" in ended.stdout
     until(lambda: [job for job, _ in queue()] == [hers], 30)
 
     assert f"found {hers} in the queue" in submitted(ann, "table=own.rates=0.1")
     assert (submission / f"{hers}_submitted.pkl").exists()
     ended = ann.command("jobs/cancel.py", f"runs={runs}")
-    assert ended.stdout == f"ended 1 job, 1 run on Slurm: {hers}\n", ended.stderr
+    assert ended.stdout == f"cancelled 1 job, 1 run on Slurm: {hers}\n", ended.stderr
     until(lambda: not queue(), 30)

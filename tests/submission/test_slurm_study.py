@@ -84,14 +84,16 @@ def test_a_report_waits_for_everything_and_a_study_is_cancelled_alone(
         [f"afterany:{array}_*(unfulfilled)", f"afterany:{single}(unfulfilled)"]
     )
     assert names().count("aggregate.runs") == 2
-    assert "report: waits for the runs; " in status(f"runs={runs}").stdout
+    assert "report: will be written to " in status(f"runs={runs}").stdout
 
     mine = {job for job, _ in queue()} - theirs
     dry = cancel(f"runs={runs}", "dry_run=true").stdout
-    assert dry.startswith("would end 5 jobs, 3 runs on Slurm: ")
+    assert dry.startswith("would cancel 5 jobs, 3 runs on Slurm: ")
     assert cancel(f"runs={runs}", "section=scratch").stdout.startswith("nothing to cancel")
     assert len(mine) == 5
-    assert cancel(f"runs={runs}", "table=resnet.batch_256").stdout.startswith("ended 3 jobs, 3 runs on Slurm: ")
+    assert cancel(f"runs={runs}", "table=resnet.batch_256").stdout.startswith(
+        "cancelled 3 jobs, 3 runs on Slurm: "
+    )
     until(lambda: len({job for job, _ in queue()} - theirs) <= 2)
     assert cancel(f"runs={runs}").returncode == 0
     until(lambda: {job for job, _ in queue()} == theirs)
@@ -106,7 +108,7 @@ def test_a_run_that_was_cancelled_goes_on_with_the_same_command(
     words = (*longer, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
     assert submit(*words).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
-    assert cancel(f"runs={runs}").stdout.startswith("ended 1 job, 1 run on Slurm: ")
+    assert cancel(f"runs={runs}").stdout.startswith("cancelled 1 job, 1 run on Slurm: ")
     until(lambda: bool(list(runs.glob("*/checkpoint.pt"))) and not queue())
     again = submit(*words, "wait=true")
     assert again.returncode == 0, again.stderr
