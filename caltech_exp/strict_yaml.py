@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,6 +11,18 @@ from caltech_exp.cli import UserError
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20  # libyaml has no limit but the C stack
+
+
+def read_text(path: Path, where: str, advice: str) -> str:
+    """The text of a file that the user gave as `where`; no more than MAX_CHARACTERS and one are read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1)
+    except FileNotFoundError:
+        raise UserError(f"{where}: there is no such file; {advice}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{where} cannot be read ({reason}); {advice}") from None
 
 
 def read_yaml(text: str, where: str, load: Callable[[str], Any]) -> Any:

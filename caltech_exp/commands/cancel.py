@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from caltech_exp.cli import read_options, usage
+from caltech_exp.cli import Options, read_options, usage
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
 from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
@@ -20,9 +20,7 @@ from caltech_exp.submission.request import split_names, split_table_names
 END_SECONDS = 130.0
 
 
-class CancelOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class CancelOptions(Options):
     runs: str = Field("runs", description="folder of the study")
     section: str = Field("", description="only runs of these sections, with commas; default: everything")
     table: str = Field("", description="only runs of these tables, section.table, with commas")

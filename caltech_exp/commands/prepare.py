@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from tabulate import tabulate
 
-from caltech_exp.cli import EXIT_USER_ERROR, read_options, usage
+from caltech_exp.cli import EXIT_USER_ERROR, Options, read_options, usage
 from caltech_exp.data.download import IMAGENET, Origin, parse_digest, read_origin
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.profiles.paths import packs_folder, use_torch_home
@@ -20,11 +20,7 @@ from caltech_exp.submission.assets import AssetSpec, AssetStatus, check_assets, 
 from caltech_exp.submission.preflight import data_folder
 
 
-class PrepareOptions(BaseModel):
-    """The options of `jobs/prepare.py`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class PrepareOptions(Options):
     data: str = Field(
         "",
         description="the Caltech-101 folder, made if missing; default: $CALTECH101_ROOT, otherwise the profile's",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 
-from caltech_exp.cli import EXIT_INTERRUPTED, UserError, read_options, usage
+from caltech_exp.cli import EXIT_INTERRUPTED, Options, UserError, read_options, usage
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import user_path
@@ -17,9 +17,7 @@ from caltech_exp.study.folder import StudyFolder
 MIN_SECONDS = 5.0
 
 
-class StatusOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class StatusOptions(Options):
     runs: str = Field("runs", description="folder of the study")
     watch: bool = Field(False, description="refresh the status in place until all runs have ended")
     seconds: float | None = Field(

@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -24,7 +22,8 @@ from caltech_exp.files import user_path
 from caltech_exp.machine import local_gpus
 from caltech_exp.profiles.sbatch_options import CPU_JOB_SETTINGS, SETTINGS, complaint, contradiction
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.strict_yaml import MAX_CHARACTERS, load_plain, read_yaml
+from caltech_exp.records import StrictRecord
+from caltech_exp.strict_yaml import load_plain, read_text, read_yaml
 
 IN_WHEEL = Path(__file__).resolve().parent / "shipped"  # where setup.py puts the profiles of slurm/profiles
 FOLDER = IN_WHEEL if IN_WHEEL.is_dir() else CHECKOUT / "slurm" / "profiles"
@@ -84,10 +83,8 @@ def is_gpu_resource(text: str | None) -> bool:
     return any(word in (text or "") for word in ("gpu", "shard", "mps"))
 
 
-class CpuJobs(BaseModel):
+class CpuJobs(StrictRecord):
     """Resources of the jobs that train nothing: making packs before the runs, writing the report after them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     partition: Name | None = Field(None, description="partition; default: the profile's")
     account: Name | None = Field(None, description="account to charge; default: the profile's")
@@ -106,9 +103,7 @@ class CpuJobs(BaseModel):
         return self
 
 
-class _Profile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Profile(StrictRecord):
     device: Literal["cuda", "cpu", "auto"] = Field(
         "cuda",
         description="cuda, cpu, or auto: cuda if the profile asks for a GPU (on this machine: if it has one), "
@@ -344,16 +339,9 @@ def load_profile(name: str, words: ProfileWords = NO_WORDS) -> Profile:
     known = profile_files()
     if name not in known and os.sep not in name and not name.endswith((".yaml", ".yml")):
         raise unknown("profile", name, [other for other in known if os.sep not in other])
-    try:
-        path = known.get(name) or user_path(name, "profile")
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_CHARACTERS + 1)
-    except FileNotFoundError:
-        names = ", ".join(other for other in known if os.sep not in other)
-        raise UserError(f"profile {shown(name)}: there is no such file; known: {names}") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"profile {shown(name)} cannot be read ({reason}); give a YAML file") from None
+    path = known.get(name) or user_path(name, "profile")
+    names = ", ".join(other for other in known if os.sep not in other)
+    text = read_text(path, f"profile {shown(name)}", f"give a YAML file, or one of {names}")
     return parse_profile(text, str(path), words)
 
 

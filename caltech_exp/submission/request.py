@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
-from caltech_exp.cli import VALUE, UserError, flags, parse, shown, split_arguments, usage
+from caltech_exp.cli import VALUE, Options, UserError, flags, parse, shown, split_arguments, usage
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.executors.slurm_queries import default_profile
@@ -21,7 +21,7 @@ from caltech_exp.models.custom import CustomNetwork, find_network, recorded_netw
 from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile, take_profile_words
 from caltech_exp.profiles.sbatch_options import SETTINGS
-from caltech_exp.strict_yaml import MAX_CHARACTERS
+from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import StudyFile, StudySettings
 
@@ -48,11 +48,7 @@ def _section_names(catalog: Catalog) -> str:
     return "|".join(["all", *(section.name for section in catalog.sections)])
 
 
-class SubmitOptions(BaseModel):
-    """The options of `jobs/submit.py` that are not run settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class SubmitOptions(Options):
     section: str = Field("", description=f"{_section_names(THE_REPORT)}, or several with commas")
     table: str = Field(
         "",
@@ -210,14 +206,7 @@ def _study_file(name: str, runs: Path) -> tuple[StudyFile | None, list[CustomNet
         models = {label: network.model for label, network in kept.items()}
         return study.file.model_copy(update={"networks": models}), list(kept.values())
     path = user_path(name, "study")
-    try:
-        with path.open(encoding="utf-8") as opened:
-            text = opened.read(MAX_CHARACTERS + 1)
-    except FileNotFoundError:
-        raise UserError(f"study={shown(name)}: there is no such file; name a YAML file") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"study={shown(name)} cannot be read ({reason}); give a YAML file") from None
+    text = read_text(path, f"study={shown(name)}", "give a YAML file")
     if path.stem == REPORT:
         raise UserError(f"study={shown(name)}: {REPORT} is the name of the report itself; rename the file")
     own = {

@@ -110,7 +110,7 @@ def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["study=none.yaml"], "study=none.yaml: there is no such file; name a YAML file"),
+        (["study=none.yaml"], "study=none.yaml: there is no such file; give a YAML file"),
         (["study=report.yaml"], "report is the name of the report itself; rename the file"),
         (["study=broken.yaml"], "broken.yaml: unknown entry 'sectoins'; did you mean 'sections'?"),
         (["study=."], "cannot be read (Is a directory); give a YAML file"),

@@ -17,9 +17,9 @@ from pathlib import Path
 if __name__ == "__main__":  # this checkout, whichever one is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from caltech_exp.cli import UserError, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
 from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.records import write_record
@@ -32,11 +32,7 @@ from tests.tools.simulate import main as simulate
 AGGREGATE = CHECKOUT / "reports" / "aggregate.py"
 
 
-class GrowthOptions(BaseModel):
-    """What `tests/tools/report_growth.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class GrowthOptions(Options):
     folder: str = Field("build/growth", description="where to keep the study and its report")
     seeds: int = Field(300, ge=1, le=100_000, description="seeds of the 40 configurations")
     rounds: int = Field(3, ge=1, description="how often to repeat the reports after the first; the median counts")

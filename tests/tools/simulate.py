@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 if __name__ == "__main__":  # this checkout, whichever one is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from caltech_exp.catalog import SPLIT_IMAGES, THE_REPORT, Row, row_key
 from caltech_exp.catalog.loader import parse_seeds
-from caltech_exp.cli import UserError, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
 from caltech_exp.data.splits import Sample, read_data_set
 from caltech_exp.files import user_path, utc_now
@@ -248,11 +248,7 @@ def _confusion(random: np.random.Generator, counts: Counts, correct: int) -> Mat
 SUBMISSION = "simulated"
 
 
-class SimulateOptions(BaseModel):
-    """What `tests/tools/simulate.py` takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class SimulateOptions(Options):
     out: str = Field("", description="folder of the new study; it must be new or empty")
     seeds: str = Field("3", description="how many seeds, or which, as jobs/submit.py takes them")
     data: str = Field("", description="a Caltech-101 folder whose classes and splits to take; else invented ones")
