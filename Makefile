@@ -27,7 +27,7 @@ DEMO_SECTION := all
 DEMO_DATA := build/demo/stand-in
 
 # Of make benchmark: words of jobs/benchmark.py. Without any it measures all, on the real data set.
-BENCHMARK ?= models=resnet18 parts=epoch max_images=64 batch_size=32 epochs=1 workers=0 precision=fp32 data=$(DEMO_DATA)
+BENCHMARK ?= models=resnet18 parts=epoch max_images=8 batch_size=4 epochs=1 workers=0 precision=fp32 data=$(DEMO_DATA)
 # What is quick to test. The slowest files are named in tests/conftest.py.
 QUICK := not slow and not slurm and not browser and not latex
 

@@ -21,7 +21,7 @@ def main(data: str) -> int:
         )  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         tries = [measured(words, environment) for _ in range(TRIES)]
-    best = min(tries, key=lambda one: one.processor_seconds)
+    best = min(tries, key=lambda attempt: attempt.processor_seconds)
     assert sum("-s" in line.split(" ")[0] for line in best.printed.splitlines()) == 120
     print(f"dry run of 120 runs: {best}; at most {MOST_SECONDS} s of processor")
     return int(best.processor_seconds > MOST_SECONDS)
