@@ -82,7 +82,7 @@ def first_losses(request: Request, device: torch.device) -> FirstLosses:
 
 def phase_costs(request: Request, device: torch.device) -> PhaseCosts:
     data, setup = prepare(request, device)
-    batch = next(setup.train.epoch(0))
+    batch = next(setup.train.epoch())
     images = len(batch[1])
     setup.net.train()
     with FlopCounterMode(display=False) as counter:
@@ -142,7 +142,7 @@ def _input_rate(request: Request, data: DataSet, device: torch.device, setup: Tr
     loader, _, _ = reference.loaders(config.but(workers=0, batch_size=images, max_images=images), data, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rate = images / fastest(lambda: next(loader.epoch(0)), device, rounds=2)
+    rate = images / fastest(lambda: next(loader.epoch()), device, rounds=2)
     torch.set_num_threads(threads)
     return rate
 

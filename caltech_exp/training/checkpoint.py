@@ -96,9 +96,9 @@ class TrainState:
         """The batches of the open epoch that have not been trained on."""
         if self.resume_random is None:
             self.epoch_random = random_states(self.device)
-            return self.setup.train.epoch(0)
+            return self.setup.train.epoch()
         restore_random_states(self.epoch_random, self.device)  # draws the same order again
-        batches = self.setup.train.epoch(len(self.losses))
+        batches = self.setup.train.epoch(skip=len(self.losses))
         restore_random_states(self.resume_random, self.device)
         self.resume_random = None
         return batches

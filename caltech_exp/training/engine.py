@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import RandomSampler, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler, WeightedRandomSampler
 
 from caltech_exp.config import RunConfig
 from caltech_exp.data.splits import Sample, evenly
@@ -19,18 +20,28 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Batches:
-    """The `images` images of a split as batches.
+    """A split as batches: what `loader` yields, as network inputs and labels."""
 
-    epoch(skip) starts a pass over them and leaves out its first `skip` batches. The order is the same for every
-    `skip`.
-    """
+    loader: DataLoader[Any]
+    to_batch: Callable[[Any], Batch]
 
-    images: int
-    epoch: Callable[[int], Iterator[Batch]]
+    @property
+    def images(self) -> int:
+        return len(self.loader.dataset)  # type: ignore[arg-type]
+
+    def epoch(self, skip: int = 0) -> Iterator[Batch]:
+        """Start a pass over the split and leave out its first `skip` batches.
+
+        The loader loads the skipped batches too, so that the random generators of its workers advance.
+        """
+        remaining = iter(self.loader)
+        for _ in range(skip):
+            next(remaining)
+        return map(self.to_batch, remaining)
 
     def forever(self) -> Iterator[Batch]:
         while True:
-            yield from self.epoch(0)
+            yield from self.epoch()
 
 
 @dataclass(frozen=True)

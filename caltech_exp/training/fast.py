@@ -4,7 +4,7 @@ Seed for seed it draws the same initial weights, batches and, on a CPU, dropout 
 fp32 the two differ only by rounding. Random augmentations have the same distribution but are drawn differently.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,7 +28,7 @@ from caltech_exp.models.networks import (
 from caltech_exp.training.augment.ops import PixelBuffer
 from caltech_exp.training.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.training.device import autocast, input_type, to_device_async
-from caltech_exp.training.engine import Batch, Batches, TrainingSetup, training_indices, training_sampler
+from caltech_exp.training.engine import Batches, TrainingSetup, training_indices, training_sampler
 
 CHUNK = {"cpu": 16, "cuda": 128}
 """Images normalized at a time. Their float32 form fits a CPU's cache (10 MB). On a GPU it takes 77 MB, where that
@@ -185,10 +185,4 @@ def index_loader(
 
 
 def make_batches(images: DeviceImages, inputs: Inputs, indices: DataLoader[int]) -> Batches:
-    def epoch(skip: int) -> Iterator[Batch]:
-        batches = iter(indices)
-        for _ in range(skip):
-            next(batches)
-        return ((inputs(index), images.labels_of(index)) for index in batches)
-
-    return Batches(len(indices.dataset), epoch)  # type: ignore[arg-type]
+    return Batches(indices, lambda index: (inputs(index), images.labels_of(index)))

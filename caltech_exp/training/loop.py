@@ -17,7 +17,7 @@ from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.models.networks import check_output_shape
-from caltech_exp.study.results import Epoch, Matrix
+from caltech_exp.study.results import DataRecord, Epoch, Matrix
 from caltech_exp.training import fast, reference
 from caltech_exp.training.checkpoint import StateDict, TrainState, random_states
 from caltech_exp.training.device import make_deterministic, require_fp32
@@ -38,9 +38,7 @@ class TrainingResult:
     test_accuracy: float | None
     val_confusion: "Matrix | None"
     test_confusion: "Matrix | None"
-    train_images: int
-    val_images: int
-    test_images: int
+    data: DataRecord
     images_per_second: float
     peak_memory_bytes: int
     weights_sha256: str | None = None
@@ -139,9 +137,13 @@ def train(
         test_accuracy=test.accuracy if test else None,
         val_confusion=state.confusion if test else None,
         test_confusion=test.confusion if test else None,
-        train_images=setup.train.images,
-        val_images=setup.val.images,
-        test_images=setup.test.images,
+        data=DataRecord(
+            fingerprint=data.fingerprint,
+            stand_in=data.stand_in,
+            train_images=setup.train.images,
+            val_images=setup.val.images,
+            test_images=setup.test.images,
+        ),
         images_per_second=state.images_per_second,
         peak_memory_bytes=peak_memory(device),
         weights_sha256=state.weights_sha256,
@@ -183,7 +185,7 @@ def evaluate(setup: TrainingSetup, batches: Batches, on_batch: Callable[[], None
     total: torch.Tensor | float = 0.0
     cells: list[torch.Tensor] = []
     with setup.autocast():
-        for inputs, labels in batches.epoch(0):
+        for inputs, labels in batches.epoch():
             outputs = check_output_shape(setup.net(inputs), labels, setup.network).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
             cells.append(labels * NUM_CLASSES + outputs.argmax(dim=1))

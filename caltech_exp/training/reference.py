@@ -1,7 +1,7 @@
 """The reference engine: the course template's transforms, DataLoaders and optimizer, in fp32."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import Caltech, eval_transform, train_transform
 from caltech_exp.data.splits import DataSet, Sample, evenly
 from caltech_exp.models.networks import build_with_weights, trained_parameters
-from caltech_exp.training.engine import Batch, Batches, TrainingSetup, training_indices, training_sampler
+from caltech_exp.training.engine import Batches, TrainingSetup, training_indices, training_sampler
 
 
 def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> TrainingSetup:
@@ -36,7 +36,7 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
         used = evenly(samples, config.max_images)
         if train:
             used = tuple(used[index] for index in training_indices(used, config))
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             Caltech(data, split, used, transform),
             config.batch_size,
             sampler=training_sampler([sample.label for sample in used], config) if train else None,
@@ -45,14 +45,7 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
             worker_init_fn=_ignore_task_signals,
             pin_memory=device.type == "cuda",
         )
-
-        def epoch(skip: int) -> Iterator[Batch]:
-            batches = iter(loader)
-            for _ in range(skip):  # read and transform them again, so that the workers' generators advance
-                next(batches)
-            return ((images.to(device), labels.to(device)) for images, labels in batches)
-
-        return Batches(len(used), epoch)
+        return Batches(loader, lambda batch: (batch[0].to(device), batch[1].to(device)))
 
     transform = eval_transform(config)
     return (

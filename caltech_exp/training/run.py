@@ -18,17 +18,7 @@ from caltech_exp.machine import host_name
 from caltech_exp.provenance import Origin, library_versions
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, acquire, hold, read_lease
-from caltech_exp.study.results import (
-    FAILURE,
-    RESULT,
-    DataRecord,
-    Epoch,
-    Matrix,
-    Progress,
-    Result,
-    encode,
-    read_finished,
-)
+from caltech_exp.study.results import FAILURE, RESULT, Epoch, Matrix, Progress, Result, encode, read_finished
 from caltech_exp.study.run_status import newer_record, remove_after_result, remove_half_written
 from caltech_exp.training.checkpoint import CheckpointManager, StateDict, earlier_code
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
@@ -193,13 +183,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         test_accuracy=trained.test_accuracy,
         val_confusion=_encoded(trained.val_confusion),
         test_confusion=_encoded(trained.test_confusion),
-        data=DataRecord(
-            fingerprint=data.fingerprint,
-            stand_in=data.stand_in,
-            train_images=trained.train_images,
-            val_images=trained.val_images,
-            test_images=trained.test_images,
-        ),
+        data=trained.data,
         device=describe_device(device),
         libraries={**library_versions(), **cuda_versions(device)},
         code=code,

@@ -219,7 +219,7 @@ def test_a_network_of_other_outputs_is_the_users_mistake(
     message = f"network .*my nets.py:{function}.* returns {returned} for 4 images; return one tensor of shape "
     setup.net.train()
     with pytest.raises(UserError, match=message + r"\[4, 102\]"):
-        train_step(setup, next(setup.train.epoch(0)))
+        train_step(setup, next(setup.train.epoch()))
     if evaluated:
         with pytest.raises(UserError, match=message):
             evaluate(setup, setup.val)

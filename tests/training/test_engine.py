@@ -57,9 +57,9 @@ def test_engines_show_the_same_images_in_the_same_order(
 ) -> None:
     config = RunConfig(model="resnet18", precision="fp32", batch_size=8, max_images=64, workers=0).but(**changes)
     ours = build_setup(config, real, packs).train
-    drawn = [batch for _ in range(2) for batch in ours.epoch(0)]
+    drawn = [batch for _ in range(2) for batch in ours.epoch()]
     theirs = build_setup(config.but(engine="reference"), real, packs).train
-    expected = [batch for _ in range(2) for batch in theirs.epoch(0)]
+    expected = [batch for _ in range(2) for batch in theirs.epoch()]
     assert ours.images == theirs.images
     assert len(drawn) == 2 * (ours.images // 8) > 0
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):

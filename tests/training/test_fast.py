@@ -42,9 +42,9 @@ def test_training_batches_equal_the_references(
     workers: int, config: RunConfig, real: DataSet, packs: PackStore
 ) -> None:
     ours = build_setup(config, real, packs)
-    drawn = [batch for _ in range(2) for batch in ours.train.epoch(0)]
+    drawn = [batch for _ in range(2) for batch in ours.train.epoch()]
     theirs = build_setup(config.but(engine="reference", workers=workers), real, packs)
-    expected = [batch for _ in range(2) for batch in theirs.train.epoch(0)]
+    expected = [batch for _ in range(2) for batch in theirs.train.epoch()]
     assert len(drawn) == 2 * 4
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):
         assert torch.equal(inputs, images)
@@ -59,7 +59,7 @@ def test_evaluation_images_equal_the_references(
     theirs = getattr(build_setup(config.but(engine="reference"), real, packs), split)
     assert ours.images == theirs.images == 64
     for part in (0, 1):
-        assert torch.equal(*(torch.cat([batch[part] for batch in batches.epoch(0)]) for batches in (ours, theirs)))
+        assert torch.equal(*(torch.cat([batch[part] for batch in batches.epoch()]) for batches in (ours, theirs)))
 
 
 def test_alexnet_in_fp32_has_the_references_losses(real: DataSet, packs: PackStore) -> None:
@@ -101,13 +101,13 @@ def test_augmented_run_depends_on_the_seed_alone(augment: str, generated: DataSe
 
 def test_epochs_are_augmented_differently(generated: DataSet, packs: PackStore) -> None:
     setup = build_setup(FP32.but(augment="crop", max_images=1, batch_size=1), generated, packs)
-    (first, _), (second, _) = next(setup.train.epoch(0)), next(setup.train.epoch(0))
+    (first, _), (second, _) = next(setup.train.epoch()), next(setup.train.epoch())
     assert not torch.equal(first, second)
 
 
 def test_evaluation_is_never_augmented(generated: DataSet, packs: PackStore) -> None:
     plain, augmented = (
-        next(build_setup(FP32.but(augment=augment), generated, packs).val.epoch(0))[0]
+        next(build_setup(FP32.but(augment=augment), generated, packs).val.epoch())[0]
         for augment in ("none", "combined")
     )
     assert torch.equal(plain, augmented)
@@ -118,13 +118,13 @@ def test_features_of_a_frozen_alexnet_are_cached(generated: DataSet, packs: Pack
     assert isinstance(setup.net, nn.Sequential)
     assert isinstance(setup.net[0], nn.Dropout)
     for batches in (setup.train, setup.val):
-        assert next(batches.epoch(0))[0].shape[1:] == (9216,)
+        assert next(batches.epoch())[0].shape[1:] == (9216,)
 
 
 @pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
 def test_features_that_change_are_not_cached(change: dict[str, str], generated: DataSet, packs: PackStore) -> None:
     setup = build_setup(FROZEN.but(**change), generated, packs)
-    assert next(setup.train.epoch(0))[0].shape[1:] == (3, 224, 224)
+    assert next(setup.train.epoch())[0].shape[1:] == (3, 224, 224)
 
 
 def test_cached_features_change_no_result(
@@ -134,7 +134,7 @@ def test_cached_features_change_no_result(
     found = losses(cached, 6)
     monkeypatch.setattr("caltech_exp.training.fast.can_cache_features", lambda _trunk, _config: False)
     uncached = build_setup(FROZEN, generated, packs)
-    assert next(uncached.train.epoch(0))[0].shape[1:] == (3, 224, 224)
+    assert next(uncached.train.epoch())[0].shape[1:] == (3, 224, 224)
     uncached = build_setup(FROZEN, generated, packs)
     assert found == pytest.approx(losses(uncached, 6), rel=1e-5)
     for ours, theirs in ((cached.val, uncached.val), (cached.test, uncached.test)):
@@ -197,13 +197,13 @@ def test_epoch_never_waits_for_the_gpu(
     augment: str, generated: DataSet, packs: PackStore, cuda: torch.device
 ) -> None:
     setup = build_setup(FP32.but(augment=augment, precision="bf16"), generated, packs, device=cuda)
-    epoch = len(list(setup.train.epoch(0)))
+    epoch = len(list(setup.train.epoch()))
     warm = losses(setup, epoch)
     assert len(warm) == epoch
     setup.net.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for batch in setup.train.epoch(0):
+        for batch in setup.train.epoch():
             train_step(setup, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")

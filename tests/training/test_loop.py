@@ -64,7 +64,7 @@ def test_epochs_record_the_rate_and_its_step_down(trained: TrainingResult) -> No
     assert [epoch.lr for epoch in trained.epochs] == pytest.approx([0.01, 0.01, 0.001])
     assert trained.first_loss == pytest.approx(math.log(102), abs=0.5)
     assert all(epoch.train_loss and epoch.val_loss and epoch.seconds > 0 for epoch in trained.epochs)
-    assert (trained.train_images, trained.val_images, trained.test_images) == (20, 20, 20)
+    assert (trained.data.train_images, trained.data.val_images, trained.data.test_images) == (20, 20, 20)
     assert trained.test_accuracy is not None
     assert trained.images_per_second > 0
     assert trained.peak_memory_bytes > 100 * 2**20
@@ -79,7 +79,7 @@ def images_by_class(samples: Sequence[Sample]) -> list[int]:
 def test_numbers_are_of_their_own_split(short: RunConfig, data: DataSet, packs: PackStore) -> None:
     few = replace(data, train_val=data.train_val[:27], test=data.test[20:31])  # tested on other classes
     trained = run(short.but(max_images=0), few, packs)
-    assert (trained.train_images, trained.val_images, trained.test_images) == (14, 13, 11)
+    assert (trained.data.train_images, trained.data.val_images, trained.data.test_images) == (14, 13, 11)
     assert trained.val_confusion is not None
     assert trained.test_confusion is not None
     assert trained.val_confusion.sum(axis=1).tolist() == images_by_class(few.val)
@@ -179,8 +179,8 @@ def test_evaluate_counts_every_image_once(
 ) -> None:
     monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
     setup = build_setup(short.but(precision="fp32", batch_size=7, max_images=10), data, packs)
-    images = torch.cat([images for images, _ in setup.test.epoch(0)])
-    labels = torch.cat([labels for _, labels in setup.test.epoch(0)])
+    images = torch.cat([images for images, _ in setup.test.epoch()])
+    labels = torch.cat([labels for _, labels in setup.test.epoch()])
     setup.net.eval()
     with torch.no_grad():
         outputs = setup.net(images)

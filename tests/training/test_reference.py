@@ -24,15 +24,15 @@ def data(stand_in: Path) -> DataSet:
 def test_training_shuffles_and_drops_the_incomplete_batch(data: DataSet) -> None:
     set_seed(0)
     train, val, _ = loaders(CONFIG, data, CPU)
-    first, second = (torch.cat([labels for _, labels in train.epoch(0)]) for _ in range(2))
+    first, second = (torch.cat([labels for _, labels in train.epoch()]) for _ in range(2))
     assert len(first) == 16
     assert not torch.equal(first, second)
-    assert sum(len(labels) for _, labels in val.epoch(0)) == 20
+    assert sum(len(labels) for _, labels in val.epoch()) == 20
 
 
 def test_batch_holds_the_transformed_files(data: DataSet) -> None:
     _, val, _ = loaders(CONFIG, data, CPU)
-    images, labels = next(val.epoch(0))
+    images, labels = next(val.epoch())
     sample = data.val[0]
     with Image.open(data.root / IMAGES / sample.path) as image:
         expected = eval_transform(RunConfig())(image.convert("RGB"))

@@ -37,19 +37,19 @@ def test_engines_see_the_same_pixels(changes: dict[str, object], real: DataSet, 
     config = SMALL.but(**changes)
     ours, theirs = build_setup(config, real, packs), build_setup(config.but(engine="reference"), real, packs)
     if "resize" in changes or "normalization" in changes:
-        (usual, _), *_ = build_setup(SMALL, real, packs).val.epoch(0)
-        assert not torch.equal(next(ours.val.epoch(0))[0][:8], usual[:8])
+        (usual, _), *_ = build_setup(SMALL, real, packs).val.epoch()
+        assert not torch.equal(next(ours.val.epoch())[0][:8], usual[:8])
     torch.manual_seed(0)
-    drawn = list(ours.train.epoch(0))
+    drawn = list(ours.train.epoch())
     torch.manual_seed(0)
-    expected = list(theirs.train.epoch(0))
+    expected = list(theirs.train.epoch())
     assert [len(labels) for _, labels in drawn] == ([8, 8, 4] if "last_batch" in changes else [8, 8])
     for (inputs, labels), (images, classes) in zip(drawn, expected, strict=True):
         assert torch.equal(inputs, images)
         assert torch.equal(labels, classes)
     for split in ("val", "test"):
         images, expected_images = (
-            torch.cat([inputs for inputs, _ in getattr(setup, split).epoch(0)]) for setup in (ours, theirs)
+            torch.cat([inputs for inputs, _ in getattr(setup, split).epoch()]) for setup in (ours, theirs)
         )
         assert torch.equal(images, expected_images)
 
@@ -78,4 +78,4 @@ def test_settings_added_later_leave_ids_unchanged() -> None:
 
 def test_batch_larger_than_the_training_set_is_kept(real: DataSet, packs: PackStore) -> None:
     setup = build_setup(SMALL.but(last_batch="keep", batch_size=64), real, packs)
-    assert [len(labels) for _, labels in setup.train.epoch(0)] == [20]
+    assert [len(labels) for _, labels in setup.train.epoch()] == [20]
