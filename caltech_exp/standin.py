@@ -1,9 +1,9 @@
-"""A generated stand-in for Caltech-101 and for the ImageNet weights, so that everything runs without them.
+"""Generated stand-ins for Caltech-101 and the ImageNet weights, so that everything runs without downloads.
 
-    python -m caltech_exp.standin FOLDER            data set into FOLDER
-    python -m caltech_exp.standin FOLDER weights    and untrained weights into FOLDER/weights
+    python -m caltech_exp.standin FOLDER            write a data set to FOLDER
+    python -m caltech_exp.standin FOLDER weights    and untrained weights to FOLDER/weights
 
-Neither is what it stands in for: pictures are coloured noise around one pattern per class, weights are random.
+The images are noise around one colour pattern per class; the weights are random.
 """
 
 from collections.abc import Sequence
@@ -30,19 +30,15 @@ CLASSES = (
     "strawberry", "sunflower", "tick", "trilobite", "umbrella", "watch", "water_lilly", "wheelchair", "wild_cat",
     "windsor_chair", "wrench", "yin_yang",
 )  # fmt: skip
-"""The 101 categories of Caltech-101, in label order."""
+"""The categories of Caltech-101, in label order."""
 
-COMMON = {"airplanes": 30, "Motorbikes": 30, "Faces": 18, "Faces_easy": 18}
-"""Images of the largest classes; every other class gets 4. As unbalanced as the original, in miniature."""
+LARGE_CLASSES = {"airplanes": 30, "Motorbikes": 30, "Faces": 18, "Faces_easy": 18}  # unbalanced, as the original
 IMAGES_OF_OTHERS = 4
 
 
 def write_stand_in(folder: Path) -> None:
-    """Write images and split files in the layout of Caltech-101 into `folder`, always the same.
-
-    The mark that says what it is comes first, the split files last: an interrupted folder is never taken
-    for a whole one, and is written again.
-    """
+    """Write the same images and split files, in the layout of Caltech-101, to `folder`."""
+    # The mark comes first and the split files last, so that an interrupted folder is written again.
     if (folder / STAND_IN_MARK).exists() and (folder / "test.txt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +47,7 @@ def write_stand_in(folder: Path) -> None:
     for label, name in enumerate((*CLASSES, BACKGROUND)):
         (folder / IMAGES / name).mkdir(parents=True, exist_ok=True)
         pattern = _pattern(label)
-        for number in range(1, COMMON.get(name, IMAGES_OF_OTHERS) + 1):
+        for number in range(1, LARGE_CLASSES.get(name, IMAGES_OF_OTHERS) + 1):
             path = f"{name}/image_{number:04d}.jpg"
             random = np.random.default_rng([label, number])
             _picture(pattern, random).save(folder / IMAGES / path, quality=85)
@@ -61,21 +57,21 @@ def write_stand_in(folder: Path) -> None:
 
 
 def _pattern(label: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """A coarse colour pattern of a class: 6 x 9 x 3 from 0 to 255."""
+    """The coarse colour pattern of a class: 6 x 9 x 3, from 0 to 255."""
     return np.random.default_rng(label).uniform(0, 255, (6, 9, 3))
 
 
 def _picture(
     pattern: np.ndarray[tuple[int, ...], np.dtype[np.float64]], random: np.random.Generator
 ) -> Image.Image:
-    """The pattern with noise, about 300 x 200 pixels as the original's average."""
+    """The pattern with noise, about 300 x 200 pixels, the original's average."""
     noisy = np.clip(pattern + random.normal(0, 25, pattern.shape), 0, 255).astype(np.uint8)
     size = (int(random.integers(260, 341)), int(random.integers(180, 241)))
     return Image.fromarray(noisy).resize(size, Image.Resampling.BICUBIC)
 
 
 def write_stand_in_weights(folder: Path) -> None:
-    """Write alexnet.pth and resnet18.pth, untrained, 1000-way, as torchvision's weight files are laid out."""
+    """Write untrained alexnet.pth and resnet18.pth with 1000 classes, in the format of torchvision's files."""
     import torch
 
     from caltech_exp.models.networks import NETWORKS
@@ -86,15 +82,15 @@ def write_stand_in_weights(folder: Path) -> None:
         if path.exists():
             continue
         torch.manual_seed(0)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(".tmp")  # torch writes this name into the file: its hash depends on it
         torch.save(network.build().state_dict(), temporary)
         temporary.replace(path)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write what is missing. Raises UserError for other words, or for a folder that cannot be written."""
+    """Write the data set, and the weights if asked for, unless they exist."""
     if len(argv) not in (1, 2) or list(argv[1:]) not in ([], ["weights"]):
-        raise UserError("python -m caltech_exp.standin takes FOLDER or FOLDER weights; give one of them")
+        raise UserError("python -m caltech_exp.standin takes FOLDER or FOLDER weights; give one of these")
     folder = user_path(argv[0], "FOLDER")
     try:
         write_stand_in(folder)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
+from caltech_exp.catalog import table_key
 from caltech_exp.cli import one_line
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
@@ -141,12 +142,12 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
     """
     states = shown_states(status)
     rows = [
-        [f"{section}.{table}", *(counts[state] or "" for state in states)]
+        [table_key(section, table), *(counts[state] or "" for state in states)]
         for (section, table), counts in status.tables.items()
         if not is_idle(counts)
     ]
     rows.append([ALL_RUNS, *(status.counts[state] for state in states)])
-    idle = [f"{section}.{table}" for (section, table), counts in status.tables.items() if is_idle(counts)]
+    idle = [table_key(section, table) for (section, table), counts in status.tables.items() if is_idle(counts)]
     running = [run_line(status, run) for run in status.in_state("running")]
     without_result = []
     for run in status.in_state(*LISTED):
@@ -379,7 +380,7 @@ def as_json(status: StudyStatus, *, failures: bool) -> str:
         "note": status.note or None,
         "counts": dict(status.counts),
         "sections": {section: dict(counts) for section, counts in status.sections.items()},
-        "tables": {f"{section}.{table}": dict(counts) for (section, table), counts in status.tables.items()},
+        "tables": {table_key(section, table): dict(counts) for (section, table), counts in status.tables.items()},
         "seconds_left": left,
         "expected_end": None if left is None else utc(status.when + timedelta(seconds=left)),
         "at_once": forecast.slots,

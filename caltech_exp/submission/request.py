@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from caltech_exp.bootstrap import look_again
-from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table
+from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, Options, UserError, flags, parse, shown, split_arguments, usage
@@ -34,7 +34,7 @@ def hints(catalog: Catalog) -> dict[str, str]:
     """Word that is not a key -> what to write instead, with VALUE in it if it takes a value."""
     sbatch_settings = {option: setting.replace(": ", "=", 1) for option, setting in SETTINGS.items()}
     settings = [name for name in SlurmProfile.model_fields if name not in SETTINGS_WITHOUT_HINT]
-    tables = [f"{section.name}.{table.name}" for section, table in catalog.tables]
+    tables = [table_key(section.name, table.name) for section, table in catalog.tables]
     return {
         **{name.replace("-", "_"): f"profile.sbatch.{name}={VALUE}" for name in SBATCH_OPTIONS},
         **{name: f"profile.{sbatch_settings[option]}" for name, option in SBATCH_NAMES.items()},

@@ -176,7 +176,7 @@ def test_a_file_without_end_is_no_profile() -> None:
 def test_an_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match=r"unknown profile 'testbd'; did you mean 'testbed'\?"):
         load_profile("testbd")
-    with pytest.raises(UserError, match=r"profile ./mine.yaml: there is no such file; give a YAML file, or one of "):
+    with pytest.raises(UserError, match=r"./mine.yaml: there is no such file; give a YAML file, or one of "):
         load_profile("./mine.yaml")
 
 
