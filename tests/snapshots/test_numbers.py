@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 LOSSES = HERE / "losses.json"
 CHECKPOINT = HERE / "checkpoint.pt"
 SMALL = f"{HERE / 'small_network.py'}:small"
-COMMON = (
+LARGE_CLASSES = (
     "weights=none", "seeds=1", "workers=0", "precision=fp32", "profile=local", "profile.device=cpu",
     "profile.cpus_per_task=1",
 )  # fmt: skip
@@ -54,7 +54,14 @@ def numbers(value: Any) -> Any:
 
 def train(words: tuple[str, ...], folder: Path, runs: Path) -> dict[str, Any]:
     """Train the one run that the words ask for; its result."""
-    given = (*words, *COMMON, f"data={folder / 'data'}", f"packs={folder / 'packs'}", f"runs={runs}", "wait=true")
+    given = (
+        *words,
+        *LARGE_CLASSES,
+        f"data={folder / 'data'}",
+        f"packs={folder / 'packs'}",
+        f"runs={runs}",
+        "wait=true",
+    )
     done = command_line("jobs/submit.py", folder)(*given)
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = runs.glob("*/result.json")

@@ -32,7 +32,7 @@ from caltech_exp.data.splits import Sample, read_data_set
 from caltech_exp.files import user_path, utc_now
 from caltech_exp.provenance import CodeVersion, code_version
 from caltech_exp.records import write_record
-from caltech_exp.standin import CLASSES, COMMON
+from caltech_exp.standin import CLASSES, LARGE_CLASSES
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.plan import PlannedRun, expand
@@ -84,7 +84,9 @@ def _spread(total: int) -> Counts:
     """`total` images over the classes: the large ones by their share, the others from 1 to 4 parts, rounded so
     that nothing is lost."""
     large = np.array([LARGE_SHARE.get(name, 0.0) for name in CLASSES])
-    parts = np.array([0.0 if name in COMMON else 1 + 3 * (label % 7) / 6 for label, name in enumerate(CLASSES)])
+    parts = np.array(
+        [0.0 if name in LARGE_CLASSES else 1 + 3 * (label % 7) / 6 for label, name in enumerate(CLASSES)]
+    )
     exact = total * (large + (1 - large.sum()) * parts / parts.sum())
     counts: Counts = np.floor(exact).astype(np.int64)
     most_lost = np.argsort(exact - counts)[::-1][: total - int(counts.sum())]
