@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 LOSSES = HERE / "losses.json"
 CHECKPOINT = HERE / "checkpoint.pt"
 SMALL = f"{HERE / 'small_network.py'}:small"
-LARGE_CLASSES = (
+COMMON = (
     "weights=none", "seeds=1", "workers=0", "precision=fp32", "profile=local", "profile.device=cpu",
     "profile.cpus_per_task=1",
 )  # fmt: skip
@@ -56,7 +56,7 @@ def train(words: tuple[str, ...], folder: Path, runs: Path) -> dict[str, Any]:
     """Train the one run that the words ask for; its result."""
     given = (
         *words,
-        *LARGE_CLASSES,
+        *COMMON,
         f"data={folder / 'data'}",
         f"packs={folder / 'packs'}",
         f"runs={runs}",
