@@ -54,14 +54,7 @@ def numbers(value: Any) -> Any:
 
 def train(words: tuple[str, ...], folder: Path, runs: Path) -> dict[str, Any]:
     """Train the one run that the words ask for; its result."""
-    given = (
-        *words,
-        *COMMON,
-        f"data={folder / 'data'}",
-        f"packs={folder / 'packs'}",
-        f"runs={runs}",
-        "wait=true",
-    )
+    given = (*words, *COMMON, f"data={folder / 'data'}", f"packs={folder / 'packs'}", f"runs={runs}", "wait=true")
     done = command_line("jobs/submit.py", folder)(*given)
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = runs.glob("*/result.json")
