@@ -1,1 +1,1 @@
-"""Where tasks run: Slurm, through submitit, and a queue on this machine."""
+"""Where tasks run: on Slurm through submitit, or in a queue on this machine."""

@@ -1,12 +1,11 @@
-"""A queue on this machine: start it, ask it, cancel its tasks, and find tasks whose queue has died.
+"""The executor of this machine: a queue process for each submission.
 
-submitit's local executor starts every job at once; this queue starts the next when a slot is free, the preparation
-before all others and the aggregation after them. Its process holds a lock on `queue.lock` for as long as it lives,
-so whoever reads the folder knows whether it does, and keeps in `queue.json` what waits and what runs. It starts
-nothing that `cancelled.json` names, and ends what of it runs already.
+submitit's local executor starts all jobs at once. The queue process starts a task when a slot is free, first the
+preparation and last the aggregation. While it lives it holds a lock on `queue.lock`, by which others know that it
+does. It records the waiting and running tasks in `queue.json` and cancels those that `cancelled.json` names.
 
-A process is known by its command line, which names the submission's folder, and not by a number that may have
-become another's: the number is pinned (pidfd), then looked at, then signalled.
+A process is identified by its command line, which names the submission's folder, since its number may be reused:
+the number is pinned by a pidfd before the command line is read and the process is signalled.
 """
 
 import fcntl
@@ -17,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ from pydantic import Field, RootModel
 
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError
-from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, open_tasks
+from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob
 from caltech_exp.files import closed_to_others, write_atomically
 from caltech_exp.machine import computes_bf16, host_name, local_gpus
@@ -39,22 +38,19 @@ from caltech_exp.study.manifest import Manifest, SingleJob, SinglePart, Submitte
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
 STATE = "queue.json"
-QUEUE_LOG = "queue.log"
-"""What the queue process itself has to say."""
+QUEUE_LOG = "queue.log"  # the output of the queue process itself
 CANCELLED = "cancelled.json"
 PREPARATION = "local-preparation"
 AGGREGATION = "local-aggregation"
-
-Task = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class LocalQueue:
     """What a queue process runs.
 
-    tasks        by name, in their order: `slots` at once, each slot on its own of `gpus` where there are any
-    preparation  before all of them, without a GPU
-    aggregation  after all of them and of the submissions in the folders `after`, without a GPU
+    tasks        by name, in order; `slots` run at a time, each slot on a GPU of its own if there are any
+    preparation  runs before all tasks, without a GPU
+    aggregation  runs after all tasks and after the submissions in the folders `after`, without a GPU
     """
 
     tasks: dict[str, Task]
@@ -66,33 +62,33 @@ class LocalQueue:
 
     @property
     def names(self) -> list[str]:
-        """Of everything it runs, in order."""
+        """The names of all that it runs, in order."""
         first = [PREPARATION] if self.preparation else []
         return [*first, *self.tasks, *([AGGREGATION] if self.aggregation else [])]
 
 
 def job_name(index: int) -> str:
-    """The id of task `index` in a local manifest."""
+    """The id of a task in the manifest."""
     return f"local-{index}"
 
 
 def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
-    """Start the queue process, which outlives this process and its terminal. All of it runs that snapshot.
+    """Start the queue process, which runs the snapshot and outlives this process and its terminal.
 
-    Raises OSError if `folder` cannot be written, UserError if it is on a file system without locks.
+    Raises OSError if `folder` cannot be written, UserError if its file system has no locks.
     """
     with closed_to_others():
         (folder / QUEUE).write_bytes(pickle.dumps(queue))
     write_state(folder, queue.names, {}, {})
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        # The lock goes with the open file, which the child inherits: there is no moment without an owner.
+        # The child inherits the open file and with it the lock, which is never without an owner.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             raise UserError(
-                f"{folder} is on a file system without locks ({error.strerror}), by which a queue on this machine "
-                "is known to live; use runs= on another disk"
+                f"{folder} is on a file system without locks ({error.strerror}), which a queue on this machine "
+                "needs; use runs= on another disk"
             ) from None
         with (folder / QUEUE_LOG).open("ab") as log:
             subprocess.Popen(
@@ -109,13 +105,13 @@ def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether the queue process of a submission still runs."""
+    """Whether the queue process of a submission runs."""
     try:
-        lock = os.open(folder / LOCK, os.O_RDONLY)  # others may only read what a user submitted
+        lock = os.open(folder / LOCK, os.O_RDONLY)  # other users may only read
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask must not see each other
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers do not see each other
     except BlockingIOError:
         return True
     finally:
@@ -124,7 +120,7 @@ def is_alive(folder: Path) -> bool:
 
 
 class _State(StrictRecord):
-    """What queue.json holds: names of tasks, and submitit's job ids by name of all that were started."""
+    """queue.json: names of tasks, and submitit's job id of each task that was started."""
 
     waiting: tuple[JobId, ...] = ()
     running: tuple[JobId, ...] = ()
@@ -132,22 +128,19 @@ class _State(StrictRecord):
 
 
 class _Cancelled(RootModel[frozenset[JobId]]):
-    """What cancelled.json holds: names of tasks."""
+    """cancelled.json: names of tasks."""
 
 
 def queued_tasks(folder: Path) -> dict[str, Literal["queued", "running"]]:
-    """Name -> `queued` or `running` of the open tasks of a local submission; empty once its process is gone.
-
-    Raises UserError if what the process keeps on record is damaged.
-    """
+    """Name -> state of the open tasks of a submission; empty once its queue process has ended."""
     if not is_alive(folder):
         return {}
     state = _read_state(folder)
     if isinstance(state, Corrupt):
         raise UserError(
             state.complaint(
-                "what this machine's queue holds is unknown until its process writes the file again, when a task "
-                "begins or ends: try again then"
+                "the tasks in this machine's queue are unknown until its process writes the file again, which it "
+                "does when a task begins or ends; try again then"
             )
         )
     waiting: dict[str, Literal["queued", "running"]] = dict.fromkeys(state.waiting, "queued")
@@ -155,13 +148,13 @@ def queued_tasks(folder: Path) -> dict[str, Literal["queued", "running"]]:
 
 
 def submitit_jobs(folder: Path) -> dict[str, str]:
-    """Name -> submitit's job id, by which its logs are named, of every task that was started, as far as known."""
+    """Name -> submitit's job id, which names the logs, of every task that is known to have started."""
     state = _read_state(folder)
     return {} if isinstance(state, Corrupt) else state.jobs
 
 
 def write_state(folder: Path, waiting: Collection[str], running: Collection[str], jobs: dict[str, str]) -> None:
-    """Leave on record what waits, what runs, and submitit's job ids. Raises OSError."""
+    """Write queue.json. Raises OSError."""
     state = _State(waiting=tuple(waiting), running=tuple(running), jobs=jobs)
     write_atomically(folder / STATE, state.model_dump_json())
 
@@ -171,12 +164,12 @@ def _read_state(folder: Path) -> _State | Corrupt:
 
 
 def cancel(folder: Path, names: Collection[str]) -> None:
-    """Have the queue process drop or end those tasks. Raises OSError."""
+    """Have the queue process cancel these tasks. Raises OSError."""
     write_atomically(folder / CANCELLED, json.dumps(sorted({*names, *cancelled(folder)})))
 
 
 def cancelled(folder: Path) -> frozenset[str]:
-    """Names of the tasks that are to end, or were; none if the file is damaged: `cancel` writes it anew."""
+    """The names of the tasks that were cancelled; none if the file is damaged, which `cancel` replaces."""
     names = read_record(folder / CANCELLED, _Cancelled)
     return names.root if isinstance(names, _Cancelled) else frozenset()
 
@@ -209,7 +202,7 @@ class LocalExecutor(Executor):
             aggregation=jobs.aggregation,
             after=tuple(record.folder.submission(submission) for submission in jobs.dependencies),
         )
-        record.planned = _with_names(record.planned)  # before the process starts: it needs no answer to know them
+        record.planned = _with_names(record.planned)  # the ids are known before the process starts
         with record.queueing(*range(len(jobs.arrays)), "preparation", "aggregation"):
             start_queue(record.path, queue, snapshot)
 
@@ -278,15 +271,15 @@ def _with_names(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"tasks": tasks, **singles})
 
 
-TASK = b"submitit.core._submit"
+TASK_MODULE = b"submitit.core._submit"
 
 
 def end_orphans(folder: Path) -> int:
-    """Tell the tasks of a submission to end (SIGTERM); how many processes were told."""
-    told = 0
+    """Send SIGTERM to the tasks of a submission; the number of processes that got it."""
+    count = 0
     if not hasattr(os, "pidfd_open"):  # not Linux, where these tasks run
-        return told
-    for pid in _numbers():
+        return count
+    for pid in _process_numbers():
         try:
             pinned = os.pidfd_open(pid)
         except OSError:  # it has ended, or an old kernel (before Linux 5.3)
@@ -294,17 +287,17 @@ def end_orphans(folder: Path) -> int:
         try:
             if _is_task(pid, folder):
                 signal.pidfd_send_signal(pinned, signal.SIGTERM)
-                told += 1
+                count += 1
         except (OSError, ProcessLookupError):  # it has ended, or is another user's
             continue
         finally:
             os.close(pinned)
-    return told
+    return count
 
 
 def has_orphans(folder: Path) -> bool:
     """Whether a task of the submission runs on this machine."""
-    return any(_is_task(pid, folder) for pid in _numbers())
+    return any(_is_task(pid, folder) for pid in _process_numbers())
 
 
 def is_orphaned(folder: StudyFolder, manifest: Manifest) -> bool:
@@ -315,8 +308,8 @@ def is_orphaned(folder: StudyFolder, manifest: Manifest) -> bool:
     return not is_alive(path) and has_orphans(path)
 
 
-def _numbers() -> Iterator[int]:
-    """Of the processes of this machine; none where /proc does not tell (macOS)."""
+def _process_numbers() -> Iterator[int]:
+    """The processes of this machine; none without /proc (macOS)."""
     try:
         names = os.listdir("/proc")  # noqa: PTH208
     except OSError:
@@ -325,12 +318,12 @@ def _numbers() -> Iterator[int]:
 
 
 def _is_task(pid: int, folder: Path) -> bool:
-    """`python -u -m submitit.core._submit FOLDER`, whatever path the folder was named by."""
+    """Whether the process is `python -u -m submitit.core._submit FOLDER`, by whatever path to the folder."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        if len(words) < 2 or words[-2] != TASK:
+        if len(words) < 2 or words[-2] != TASK_MODULE:
             return False
-        named = Path(os.fsdecode(words[-1]))
-        return named.name == folder.name and named.samefile(folder)
+        argument = Path(os.fsdecode(words[-1]))
+        return argument.name == folder.name and argument.samefile(folder)
     except OSError:
         return False

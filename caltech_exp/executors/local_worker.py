@@ -17,12 +17,12 @@ import submitit
 from submitit.core import utils
 
 from caltech_exp.bootstrap import UntrustedError, check_own_folder, own_command, read_own, refuse
+from caltech_exp.executors.executor import Task
 from caltech_exp.executors.local import (
     AGGREGATION,
     PREPARATION,
     QUEUE,
     LocalQueue,
-    Task,
     cancelled,
     is_alive,
     write_state,
@@ -31,103 +31,101 @@ from caltech_exp.executors.task_process import dump_own
 
 NO_TIME_LIMIT_MINUTES = 60 * 24 * 365
 POLL_SECONDS = 0.2
-KILL_SECONDS = 120.0
-"""What a task has to save where it is, when it was told to end; then it is killed."""
+KILL_SECONDS = 120.0  # a task that was told to end has this long to save a checkpoint
 
 
 @dataclass
-class _Running:
-    """A task that runs; `told` is when it was told to end (time.monotonic), `killed` whether it was killed."""
+class _RunningTask:
+    """A task that runs; `ended_at` is when it was told to end (time.monotonic)."""
 
     job: "submitit.Job[None]"
-    told: float | None = None
-    killed: bool = False
+    ended_at: float | None = None
+    is_killed: bool = False
 
     def end(self) -> None:
-        """Have it save where it is and end, or kill it if it does not.
-
-        Its controller is a child of this process that has not been waited for: nobody else can have its number.
-        """
-        if self.told is None:
-            os.kill(int(self.job.job_id), signal.SIGTERM)  # which the controller passes on
-            self.told = time.monotonic()
-        elif time.monotonic() - self.told > KILL_SECONDS and not self.killed:
+        """Tell the task to save a checkpoint and end; kill it if it has not done so in time."""
+        if self.ended_at is None:
+            # The controller passes the signal on. It is a child of this process that was not waited for, so its
+            # number cannot have become another process's.
+            os.kill(int(self.job.job_id), signal.SIGTERM)
+            self.ended_at = time.monotonic()
+        elif time.monotonic() - self.ended_at > KILL_SECONDS and not self.is_killed:
             self.job.cancel()  # the controller interrupts its task, and kills it a second later
-            self.killed = True
+            self.is_killed = True
 
 
 @dataclass
-class _Account:
-    """What waits, what runs and what was started, as queue.json tells it."""
+class _QueueState:
+    """What queue.json records: waiting and running tasks, and submitit's job id of each that was started."""
 
     folder: Path
     waiting: list[str]
-    running: dict[str, _Running] = field(default_factory=dict)
+    running: dict[str, _RunningTask] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> None:
-        """Tell it; on a full disk the next change will."""
+        """Write queue.json; if the disk is full, the next change does."""
         with contextlib.suppress(OSError):
             write_state(self.folder, self.waiting, self.running, self.jobs)
 
-    def look(self) -> None:
-        """Forget what has ended or was cancelled, end what is to end."""
+    def update(self) -> None:
+        """Remove the tasks that have ended, and end those that were cancelled."""
         before = (len(self.waiting), len(self.running))
-        ending = cancelled(self.folder)
-        self.waiting = [name for name in self.waiting if name not in ending]
-        for name, running in list(self.running.items()):
-            if running.job.done():
+        names = cancelled(self.folder)
+        self.waiting = [name for name in self.waiting if name not in names]
+        for name, task in list(self.running.items()):
+            if task.job.done():
                 del self.running[name]
-            elif name in ending:
-                running.end()
+            elif name in names:
+                task.end()
         if (len(self.waiting), len(self.running)) != before:
             self.write()
 
 
 def run_queue(folder: Path) -> None:
-    """Run all tasks of the queue file. Raises UntrustedError if others could have written it."""
+    """Run all tasks of the queue file. Raises UntrustedError if other users could have written it."""
     check_own_folder(folder)
     utils.cloudpickle_dump = dump_own
     queue: LocalQueue = pickle.loads(read_own(folder / QUEUE))
-    account = _Account(folder, queue.names)
+    state = _QueueState(folder, queue.names)
     if queue.preparation:
-        _run(account, {PREPARATION: queue.preparation}, 1, ())
-    _run(account, queue.tasks, queue.slots, queue.gpus)
+        _run(state, {PREPARATION: queue.preparation}, 1, ())
+    _run(state, queue.tasks, queue.slots, queue.gpus)
     if queue.aggregation:
-        while AGGREGATION in account.waiting and any(is_alive(other) for other in queue.after):
+        while AGGREGATION in state.waiting and any(is_alive(other) for other in queue.after):
             time.sleep(POLL_SECONDS)
-            account.look()
-        _run(account, {AGGREGATION: queue.aggregation}, 1, ())
+            state.update()
+        _run(state, {AGGREGATION: queue.aggregation}, 1, ())
 
 
-def _run(account: _Account, tasks: dict[str, Task], slots: int, gpus: tuple[str, ...]) -> None:
-    """Run the tasks, at most `slots` at once, each slot on its own GPU where there are any, to their ends."""
+def _run(state: _QueueState, tasks: dict[str, Task], slots: int, gpus: tuple[str, ...]) -> None:
+    """Run the tasks to their ends, at most `slots` at a time, each slot on a GPU of its own if there are any."""
     executor = submitit.LocalExecutor(
-        account.folder, python=shlex.join(own_command("caltech_exp.executors.task_process"))
+        state.folder, python=shlex.join(own_command("caltech_exp.executors.task_process"))
     )
-    of_slot: dict[int, str] = {}
+    task_in_slot: dict[int, str] = {}
     while True:
-        account.look()
-        of_slot = {slot: name for slot, name in of_slot.items() if name in account.running}
-        waiting = [name for name in account.waiting if name in tasks]
-        if not waiting and not of_slot:
+        state.update()
+        task_in_slot = {slot: name for slot, name in task_in_slot.items() if name in state.running}
+        waiting = [name for name in state.waiting if name in tasks]
+        if not waiting and not task_in_slot:
             return
-        free = [slot for slot in range(slots) if slot not in of_slot]
-        for slot, name in zip(free, waiting, strict=False):
+        free_slots = [slot for slot in range(slots) if slot not in task_in_slot]
+        for slot, name in zip(free_slots, waiting, strict=False):
             gpu = [gpus[slot % len(gpus)]] if gpus else []
             executor.update_parameters(timeout_min=NO_TIME_LIMIT_MINUTES, gpus_per_node=len(gpu))
             executor.parameters["visible_gpus"] = gpu  # update_parameters takes numbers only, no UUIDs
             job: submitit.Job[None] = executor.submit(tasks[name])
-            of_slot[slot] = name
-            account.waiting.remove(name)
-            account.running[name] = _Running(job)
-            account.jobs[name] = job.job_id
-            account.write()
+            task_in_slot[slot] = name
+            state.waiting.remove(name)
+            state.running[name] = _RunningTask(job)
+            state.jobs[name] = job.job_id
+            state.write()
         time.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":
-    # Whoever started it ignored these for that moment, and ignored signals are inherited.
+    # The process that started this one ignored these signals at that moment, and that is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -1,7 +1,7 @@
-"""Call sbatch on one job or array: read the id, and tell a refusal from an answer that did not come.
+"""Submit one job or array through sbatch.
 
-submitit writes the batch script and the file that holds a task. It waits for sbatch without end and understands
-one sentence of it, so sbatch is called here.
+submitit writes the batch script and the files of the tasks. It would wait for sbatch without a limit and
+understand only one of its answers, so sbatch is called here.
 """
 
 import contextlib
@@ -29,21 +29,20 @@ from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.profiles.sbatch_options import NEVER_FROM_ENVIRONMENT, REQUEUE, options_of, variables
 from caltech_exp.provenance import Snapshot
 
-QUEUE_AGAIN = 75
-"""Exit status of a task that cannot call scontrol, as in a container; then the batch script does (EX_TEMPFAIL)."""
-ENDED = 128 + signal.SIGTERM
-"""Exit status of a task that was told to end."""
-THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
-"""The job's own id, in shell: `1234_5` in an array. One of its tasks has the id of them all as SLURM_JOB_ID."""
-
-
 TASK_PROCESS = "caltech_exp.executors.task_process"
+QUEUE_AGAIN = 75  # exit status of a task that cannot call scontrol, so that the batch script requeues it
+ENDED = 128 + signal.SIGTERM  # exit status of a task that was told to end
+TIME_LIMITS = 1000  # how often a task may reach its time limit and be requeued
+KILL_SECONDS = 5.0
 
-TIME_LIMITS = 1000
-"""How often a task may reach its time limit and be queued again; each time it goes on from its checkpoint."""
-
-
-_AT_THE_END = (
+# The job's own id, in shell: `1234_5` in an array, where SLURM_JOB_ID may be the id of the whole array.
+THIS_JOB = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+# What the batch script does at its end: first it runs the trap on EXIT that `setup` has set, if any, since a
+# requeue ends the script. The trap runs in a subshell, so that its `exit` ends nothing else. Then the script
+# requeues the task if the task could not do so itself, in a container without scontrol
+# (submission/signal_handler.py). Only with a trap on TERM does a shell wait for the task: the user's trap must not
+# remove what a task uses while it saves.
+EXIT_TRAP = (
     "caltech_exp_keep() { caltech_exp_theirs=${3-}; }",
     'eval "caltech_exp_keep $(trap -p EXIT)"',
     "caltech_exp_end() {",
@@ -55,30 +54,17 @@ _AT_THE_END = (
     "trap 'caltech_exp_end $?' EXIT",
     '[ -z "$caltech_exp_theirs" ] || [ -n "$(trap -p TERM)" ] || trap : TERM',
 )
-"""What a batch script does at its end. It runs the trap on EXIT that `setup` has set, if any. Then it has the task
-queued again where the task could not do that itself, in a container without scontrol
-(submission/signal_handler.py).
-
-The user's trap comes first, since being queued again ends the batch script. It runs in a subshell, so that an
-`exit` in it ends nothing else. Only with a trap on TERM does a shell wait for the task before it ends: the user's
-trap must not remove what the task uses while it saves where it is.
-"""
-
-
-CPUS_OF_THE_STEP = (
+# From Slurm 22.05 on srun does not inherit the job's --cpus-per-task and binds a task to one core. The value of a
+# job that submitted this one must not stay.
+SRUN_CPUS = (
     'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; '
     "else unset SRUN_CPUS_PER_TASK; fi"
 )
-"""From Slurm 22.05 on srun does not ask for the job's --cpus-per-task by itself, and binds a task to one core. The
-value of a job that submitted this one must not stay."""
-
 
 SENTENCE = re.compile(r"\bSubmitted batch job ([0-9]+)\b")
-"""What sbatch prints; ` on cluster NAME` may follow."""
+# A line of `sbatch --parsable`, which some sites' wrappers print: the id, and perhaps the cluster.
 BARE_ID = re.compile(r"([0-9]+)(?:;\S+)?")
-"""A line of `sbatch --parsable`, which some sites' wrappers print: the id, and the cluster if it says one."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-SECONDS_TO_DIE = 5.0
 
 
 @dataclass(frozen=True)
@@ -91,20 +77,20 @@ class Answer:
 
     @property
     def job(self) -> str | None:
-        """The id of the job that is named, whatever else is printed; None if no job is, or several are.
+        """The id of the job, whatever else is printed; None without an id, or with several.
 
-        It counts whatever the status is: a wrapper may fail after sbatch took the job.
+        The exit status does not matter: a wrapper may fail after sbatch took the job.
         """
-        found = set(SENTENCE.findall(f"{self.output}\n{self.complaint}"))
-        if not found and not (self.status and is_refusal(self.complaint)):  # then a number is something else
+        ids = set(SENTENCE.findall(f"{self.output}\n{self.complaint}"))
+        if not ids and not (self.status and is_refusal(self.complaint)):  # in a refusal a number is no id
             lines = (BARE_ID.fullmatch(COLOURS.sub("", line).strip()) for line in self.output.splitlines())
-            found = {line[1] for line in lines if line}
-        return found.pop() if len(found) == 1 else None
+            ids = {line[1] for line in lines if line}
+        return ids.pop() if len(ids) == 1 else None
 
 
 def call_sbatch(script: Path, seconds: float, environment: Mapping[str, str]) -> Answer:
-    """Have sbatch queue the script, and kill it with all that it started after so many seconds. Raises OSError."""
-    # Into files: a process that outlives sbatch would keep a pipe open.
+    """Run sbatch; after so many seconds it is killed with all that it started. Raises OSError."""
+    # Its output goes into files: a process that outlives sbatch would keep a pipe open.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaint:
         process = subprocess.Popen(
             ["sbatch", str(script)],
@@ -122,7 +108,7 @@ def call_sbatch(script: Path, seconds: float, environment: Mapping[str, str]) ->
             if process.returncode is None:
                 with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # a wrapper may run as root
                     os.killpg(process.pid, signal.SIGKILL)
-                    process.wait(SECONDS_TO_DIE)
+                    process.wait(KILL_SECONDS)
         texts = []
         for file in (output, complaint):
             file.seek(0)
@@ -131,18 +117,15 @@ def call_sbatch(script: Path, seconds: float, environment: Mapping[str, str]) ->
 
 
 def task_file(folder: Path, part: int | str, index: int) -> Path:
-    """Where a task is kept until its job's id is known: by its array, or which single job it is, and its place.
-
-    So a job that is found in the queue gets its task without anybody reading the file.
-    """
+    """The file of a task until its job's id is known. Its name tells the place, so nobody has to unpickle it."""
     return folder / f"{part}-{index}.pkl"
 
 
 class BatchScript(submitit.SlurmExecutor):
-    """The batch script of one job or array, and the files of its tasks, as submitit writes and reads them."""
+    """The batch script of one job or array, and the files of its tasks, in submitit's formats."""
 
     def write(self, tasks: Sequence[Callable[[], None]], part: int | str) -> Path:
-        """Write the tasks and the script; the script's path. Raises OSError."""
+        """Write the tasks and the script, whose path is returned. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for index, task in enumerate(tasks):
             submission = DelayedSubmission(task)
@@ -155,7 +138,7 @@ class BatchScript(submitit.SlurmExecutor):
         return script
 
     def name_files(self, script: Path, part: int | str, job: str) -> list[str]:
-        """Give the files the names that the job looks for; the ids of its tasks, in order. Raises OSError."""
+        """Give the files the names that the job looks for, and return its tasks' ids in order. Raises OSError."""
         count = self.parameters.get("map_count")
         ids = [f"{job}_{index}" for index in range(count)] if count else [job]
         for index, task_id in enumerate(ids):
@@ -165,8 +148,8 @@ class BatchScript(submitit.SlurmExecutor):
 
 
 def _new_file(path: Path) -> Path:
-    """The path with an empty file there. A node runs what will be in it, so nobody else may ever write it."""
-    path.unlink(missing_ok=True)  # of an earlier job of the same folder that was not queued
+    """Create an empty file that only the user may write: a node executes what will be in it."""
+    path.unlink(missing_ok=True)  # left by an earlier job of the same folder that was not queued
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     return path
 
@@ -199,7 +182,7 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
     script = BatchScript(batch.folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
     parameters = sbatch_parameters(batch.name, profile, batch.after)
     script.update_parameters(**parameters, comment=batch.comment)
-    # sbatch puts a variable of the environment above what the script says.
+    # sbatch gives environment variables precedence over the script.
     options = {*NEVER_FROM_ENVIRONMENT, *batch.unset, *options_of(profile)}
     seconds = profile.command_timeout_seconds
     try:
@@ -207,7 +190,7 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
             path = script.write(batch.tasks, batch.part)
             answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
     except OSError as error:
-        raise UserError(f"sbatch could not be called for the array {batch.name}: {error}") from None
+        raise UserError(f"sbatch could not be started for the array {batch.name}: {error}") from None
     job = answer.job
     if job is None:
         failure = _why_not(batch.name, answer, seconds)
@@ -221,31 +204,31 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
 
 
 def _why_not(name: str, answer: Answer, seconds: float) -> UncertainError | RefusedError:
-    """What it means that sbatch named no job."""
+    """The error for an sbatch that printed no job id."""
     if answer.status is None:
         return UncertainError(
-            f"sbatch did not end within {seconds:g} s; it waits where the cluster has all the jobs it may have"
+            f"sbatch did not end within {seconds:g} s; it waits while the cluster's queue is full"
         )
     if answer.status == 0:
-        said = shown(" ".join(answer.output.split()) or "nothing", 300)
-        return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {said}")
+        output = shown(" ".join(answer.output.split()) or "nothing", 300)
+        return UncertainError(f"sbatch did not name the job of the array {name}; it printed: {output}")
     reason = " ".join(answer.complaint.split()).removeprefix("sbatch: error: ")
     if is_refusal(reason):
         return RefusedError(f"sbatch refused the array {name}: {reason}; {hint(reason)}")
     if NO_CONNECTION.search(reason):
         return UncertainError(f"Slurm does not answer (sbatch: {reason})")
-    said = shown(reason, 300) if reason else "and did not say why"
-    return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {said}")
+    reason = shown(reason, 300) if reason else "and did not say why"
+    return UncertainError(f"sbatch failed for the array {name} with exit status {answer.status}: {reason}")
 
 
 def _find_job(name: str, comment: str, slurm: Slurm) -> str | None:
-    """The id of the user's job or array with that name and comment in the queue; None if Slurm tells of none."""
+    """The id of the user's queued job or array with this name and comment; None if it is not found."""
     try:
         jobs = slurm.queued_jobs({name}, {os.geteuid()})
     except UserError:
         return None
-    found = {job.array for job in jobs if job.comment == comment}
-    return found.pop() if len(found) == 1 else None
+    ids = {job.array for job in jobs if job.comment == comment}
+    return ids.pop() if len(ids) == 1 else None
 
 
 def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
@@ -255,8 +238,8 @@ def task_python(profile: SlurmProfile, snapshot: Snapshot) -> str:
 
 
 def sbatch_parameters(name: str, profile: SlurmProfile, after: Sequence[str] = ()) -> dict[str, Any]:
-    """A profile in the terms of submitit's SlurmExecutor, which quotes every value as a shell would read it."""
-    given = {
+    """The profile as parameters of submitit's SlurmExecutor, which quotes every value for a shell."""
+    values = {
         "job_name": name,
         "time": profile.time_minutes,
         "array_parallelism": profile.max_parallel,
@@ -272,39 +255,39 @@ def sbatch_parameters(name: str, profile: SlurmProfile, after: Sequence[str] = (
         "dependency": f"afterany:{':'.join(after)}" if after else None,
         "signal_delay_s": profile.signal_delay_seconds,
         "srun_args": profile.srun_args or None,
-        "additional_parameters": _further_options(profile),
+        "additional_parameters": _additional_options(profile),
         "setup": [
-            # The user's own, by which a group may share results: sbatch is called with a umask that forbids that.
+            # The user's own umask, by which a group may share results: sbatch is called with a stricter one.
             f"umask {umask():04o}",
             f"export SLURM_UMASK={umask():04o}",
             *profile.setup,
-            "export PYTHONSAFEPATH=1",  # or the folder that the command was given in would come first
-            *_AT_THE_END,
-            CPUS_OF_THE_STEP,
-            "export SLURM_EXPORT_ENV=ALL",  # or with --export=NONE srun would pass on nothing of all this
+            "export PYTHONSAFEPATH=1",  # else modules in the current folder come first
+            *EXIT_TRAP,
+            SRUN_CPUS,
+            "export SLURM_EXPORT_ENV=ALL",  # else srun passes on no variable with --export=NONE
         ],
     }
     shell = ("setup", "srun_args")
     parameters = {
-        key: value if key in shell else _for_sbatch(value) for key, value in given.items() if value is not None
+        key: value if key in shell else _for_sbatch(value) for key, value in values.items() if value is not None
     }
     if profile.sbatch.get("wckey") is False:
-        parameters["wckey"] = None  # or submitit writes one
+        parameters["wckey"] = None  # else submitit writes one
     return parameters
 
 
 def _for_sbatch(value: Any) -> Any:
-    """The value with backslashes doubled: sbatch reads `\\` as an escape within single quotes too, unlike a shell.
+    """The value with doubled backslashes: unlike a shell, sbatch reads `\\` as an escape within single quotes too.
 
-    (Slurm's src/sbatch/opt.c, _get_argument.)
+    Source: Slurm's src/sbatch/opt.c, _get_argument.
     """
     if isinstance(value, dict):
         return {name: _for_sbatch(entry) for name, entry in value.items()}
     return value.replace("\\", "\\\\") if isinstance(value, str) else value
 
 
-def _further_options(profile: SlurmProfile) -> dict[str, Any]:
-    """The profile's own, and --requeue where the profile does not say otherwise and the site's default may."""
-    given = {name: value for name, value in profile.sbatch.items() if value is not False}
-    is_decided = any(name in given for name in REQUEUE) or profile.sbatch.get("requeue") is False
-    return given if is_decided else {**given, "requeue": True}
+def _additional_options(profile: SlurmProfile) -> dict[str, Any]:
+    """The profile's own options, and --requeue unless the profile decides that: sites differ in the default."""
+    options = {name: value for name, value in profile.sbatch.items() if value is not False}
+    is_decided = any(name in options for name in REQUEUE) or profile.sbatch.get("requeue") is False
+    return options if is_decided else {**options, "requeue": True}

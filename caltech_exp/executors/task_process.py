@@ -1,7 +1,7 @@
-"""The process of a task: submitit's, with pickles that nobody but the user can have written.
+"""The process of a task: submitit's, but it loads only pickles that no other user can have written.
 
-Started as `python ... caltech_exp.executors.task_process -u -m submitit.core._submit FOLDER`. The
-end of the command line is submitit's own: by it tasks are found among the processes of a machine.
+It is started as `python ... caltech_exp.executors.task_process -u -m submitit.core._submit FOLDER`. The end of the
+command line is submitit's own; tasks are found by it among the processes of a machine.
 """
 
 import io
@@ -19,19 +19,19 @@ _dump = utils.cloudpickle_dump
 
 
 def load_own(filename: str | Path) -> Any:
-    """What submitit's pickle_load returns. Raises UntrustedError for a file that others could have written."""
+    """Load a pickle as submitit does. Raises UntrustedError for a file that other users could have written."""
     check_own_folder(Path(filename).parent)
     return pickle.load(io.BytesIO(read_own(Path(filename))))
 
 
 def dump_own(obj: Any, filename: str | Path) -> None:
-    """As submitit's cloudpickle_dump, into a file that only the user may write, whatever the umask."""
+    """Dump a pickle as submitit does, into a file that only the user may write, whatever the umask."""
     with closed_to_others():
         _dump(obj, filename)
 
 
 def main() -> None:
-    """Run the task of this job. Ends with status 2 if its pickle is refused."""
+    """Run the task of this job; exit status 2 if its pickle is refused."""
     folder = Path(sys.argv[-1])
     utils.pickle_load, utils.cloudpickle_dump = load_own, dump_own
     try:

@@ -62,7 +62,7 @@ def test_a_folder_without_a_queue_is_not_alive(tmp_path: Path) -> None:
 
 
 WITHOUT_A_QUEUE = (
-    r"queue.json (is damaged \(.+\); what this machine's queue holds is unknown|was made by a newer version)"
+    r"queue.json (is damaged \(.+\); the tasks in this machine's queue are unknown|was made by a newer version)"
 )
 
 
