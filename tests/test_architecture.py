@@ -14,8 +14,8 @@ COMMANDS = ("submit", "status", "cancel", "prepare", "benchmark", "aggregate", "
 HEAVY = ("torch", "torchvision", "submitit", "pandas", "matplotlib")
 
 
-def test_arrows_go_down_the_ladder() -> None:
-    """The contracts of pyproject.toml, which `make check` holds too."""
+def test_imports_go_down_the_ladder() -> None:
+    """The contracts in pyproject.toml, which `make lint` checks too."""
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -23,7 +23,7 @@ def test_arrows_go_down_the_ladder() -> None:
 
 
 @pytest.mark.parametrize("folder", ["jobs", "reports"])
-def test_scripts_hold_nothing_but_the_call_of_their_command(folder: str) -> None:
+def test_scripts_only_call_their_command(folder: str) -> None:
     for file in (CHECKOUT / folder).glob("*.py"):
         assert file.stem in COMMANDS
         assert len(file.read_text().splitlines()) < 20, file
@@ -90,10 +90,10 @@ assert (read_lease(folder / "run").is_alive, lease.number) == (None, 1)
 lease.release()
 print("all ran")
 """
-"""Commands where Python has none of Linux's own calls, and there is no /proc: as on macOS."""
+"""Runs commands without Linux's own calls and without /proc, as on macOS."""
 
 
-def test_commands_that_only_read_need_no_linux(tmp_path: Path) -> None:
+def test_reading_commands_need_no_linux(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs none /proc && exec "$@"'
     words = [sys.executable, "-c", ELSEWHERE, str(CHECKOUT), str(tmp_path)]
     assert in_namespaces("-m", "sh", "-c", mount, "sh", *words).endswith("all ran\n")

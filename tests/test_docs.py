@@ -1,4 +1,4 @@
-"""Every command in the docs is run: as it stands, with more words that make it small, or by .ci/run itself."""
+"""Every command in the docs is run: as it is, with added words that make it small, or by .ci/run itself."""
 
 import os
 import re
@@ -35,7 +35,7 @@ SMALL = {
     "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
     "reports/publish.py": "",
 }  # fmt: skip
-"""Words that a command gets where it does not say otherwise: the rows of a whole section train in seconds."""
+"""Words that a command gets unless it has them: with these the rows of a whole section train in seconds."""
 
 IN_CI = {
     "make demo": "make demo",
@@ -56,7 +56,7 @@ IN_CI = {
     "bash .ci/run": "set -euo pipefail",
     "python -m venv .venv && . .venv/bin/activate && pip install -e .": "make setup",
 }
-"""Command -> the step of .ci/run that runs it or its short form."""
+"""Command -> the step of .ci/run that runs it, or its short form."""
 
 NETS = """
 from torch import nn
@@ -73,12 +73,12 @@ PLACES = {
     "out=reports/reproduction/runs": "out=published",
     "out=reports/reproduction": "out=reproduced",
 }
-"""What stands in the docs for a place of the reader's, and places of the checkout that tests leave alone."""
+"""Path in the docs -> path in the test: the reader's own, and those of the checkout that tests leave alone."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command and the file it stands in."""
+    """A command and the page that has it."""
 
     file: Path
     text: str
@@ -88,16 +88,16 @@ class Command:
 
 
 def commands() -> Iterator[Command]:
-    """Every line of a code block that is a command, and every command of a script within a sentence, once."""
-    seen = set()
+    """Every command in a code block, and every command of a script or make within a sentence, once."""
+    known = set()
     for file in DOCS:
         text = re.sub(r"```(yaml|python|json)\n.*?```", "", file.read_text(), flags=re.DOTALL)
         blocks = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         inline = re.findall(r"`(python (?:jobs|reports|tests)/[^`]*|make [^`]*)`", " ".join(text.split()))
         for line in [*blocks, *inline]:
             command = re.sub(r"\s+#.*", "", line).removeprefix("$ ")
-            if re.match(r"(python|make|bash|squeue|pip|sbatch|scancel) ?", command) and command not in seen:
-                seen.add(command)
+            if re.match(r"(python|make|bash|squeue|pip|sbatch|scancel) ?", command) and command not in known:
+                known.add(command)
                 yield Command(file, command)
 
 
@@ -106,7 +106,7 @@ COMMANDS = list(commands())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
-    """Where a reader gives the commands: with the files that the docs speak of."""
+    """A reader's folder, with the files that the docs mention."""
     place = tmp_path_factory.mktemp("reader")
     for name in ("jobs", "reports", "tests"):
         (place / name).symlink_to(CHECKOUT / name)
@@ -127,7 +127,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def made_small(text: str) -> list[str]:
-    """The command as it stands, and what makes it small."""
+    """The command and the words that make it small."""
     for place, ours in PLACES.items():
         text = text.replace(place, ours)
     words = shlex.split(text)
@@ -146,7 +146,7 @@ def slurm_answers() -> bool:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_a_command_of_the_docs(command: Command, folder: Path) -> None:
+def test_documented_command_succeeds(command: Command, folder: Path) -> None:
     target = " ".join(command.text.split()[:2]) if command.text.startswith("make ") else command.text
     if target in IN_CI:
         assert IN_CI[target] in (CHECKOUT / ".ci" / "run").read_text()
@@ -165,19 +165,19 @@ def test_a_command_of_the_docs(command: Command, folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_docs_hold_commands_of_every_script() -> None:
+def test_docs_have_a_command_of_every_script() -> None:
     scripts = {word for command in COMMANDS for word in command.text.split() if word in SMALL}
     assert scripts == set(SMALL)
 
 
-def test_every_link_in_the_docs_leads_somewhere() -> None:
+def test_links_in_the_docs_have_a_target() -> None:
     for file in DOCS:
         for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
             if "://" not in target:
                 assert (file.parent / target).exists(), f"{file.name}: {target}"
 
 
-def test_every_promise_about_faults_names_tests_that_exist() -> None:
+def test_promises_about_faults_name_existing_tests() -> None:
     files = {path.stem for path in (CHECKOUT / "tests").rglob("test_*.py")} | {"campaign"}
     lines = (CHECKOUT / "docs" / "faults.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("| ") and line.count(" | ") == 3]
@@ -188,7 +188,7 @@ def test_every_promise_about_faults_names_tests_that_exist() -> None:
         assert {first or second for first, second in named} <= files, line
 
 
-def test_the_main_path_of_the_architecture_page_exists() -> None:
+def test_main_path_of_the_architecture_page_exists() -> None:
     text = (CHECKOUT / "docs" / "architecture.md").read_text().partition("## The main path")[2]
     steps = re.findall(r"^\d+\. `([^`]+)`(?:, `(\w+)`)?:", text, re.MULTILINE)
     assert len(steps) == 10
@@ -198,20 +198,20 @@ def test_the_main_path_of_the_architecture_page_exists() -> None:
         assert not name or re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), f"{file}: {name}"
 
 
-def test_every_file_that_the_docs_name_exists() -> None:
+def test_files_that_the_docs_name_exist() -> None:
     folders = "caltech_exp|tests|slurm|jobs|reports|docs"
     for file in DOCS:
         for name in re.findall(rf"`((?:{folders})/[\w./-]*[\w/])`", file.read_text()):
             assert "NAME" in name or (CHECKOUT / name).exists(), f"{file.name}: {name}"
 
 
-def test_the_makefile_describes_each_of_its_targets() -> None:
+def test_makefile_describes_each_of_its_targets() -> None:
     text = (CHECKOUT / "Makefile").read_text()
     (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert set(re.findall(r"^# make ([a-z-]+) ", text, re.MULTILINE)) == set(targets.split())
 
 
-def test_the_architecture_page_has_a_line_for_every_folder() -> None:
+def test_architecture_page_has_a_line_for_every_folder() -> None:
     text = (CHECKOUT / "docs" / "architecture.md").read_text()
     folders = {path.parent.name for path in (CHECKOUT / "caltech_exp").glob("*/__init__.py")}
     assert set(re.findall(r"^      (\w+)/ ", text, re.MULTILINE)) == folders
