@@ -70,10 +70,10 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         backbone.eval()
         with torch.no_grad(), precision():
             train_inputs, val_inputs = (
-                cached_features(features(backbone, inputs(images)), len(images), eval_batch, device)
+                cached_features(backbone_features(backbone, inputs(images)), len(images), eval_batch, device)
                 for images in (train, val)
             )
-        test_inputs = features(backbone, inputs(test))  # used once
+        test_inputs = backbone_features(backbone, inputs(test))  # used once
 
     indices = training_indices(train.samples, config)
     sampler = training_sampler([train.samples[index].label for index in indices], config)
@@ -161,14 +161,14 @@ def normalization(
     return normalize
 
 
-def features(backbone: nn.Module, inputs: Inputs) -> Inputs:
+def backbone_features(backbone: nn.Module, inputs: Inputs) -> Inputs:
     return lambda index: backbone(inputs(index))
 
 
 def cached_features(inputs: Inputs, images: int, batch_size: int, device: torch.device) -> Inputs:
     """Compute the inputs of all images once and keep them on the device."""
-    features = torch.cat([inputs(index) for index in torch.split(torch.arange(images), batch_size)])
-    return lambda index: features[to_device_async(index, device)]
+    cached = torch.cat([inputs(index) for index in torch.split(torch.arange(images), batch_size)])
+    return lambda index: cached[to_device_async(index, device)]
 
 
 def evaluation_batch(config: RunConfig, device: torch.device) -> int:

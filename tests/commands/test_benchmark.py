@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.benchmark.records import Benchmark, EpochCosts, FirstLosses
+from caltech_exp.benchmark.records import Benchmark, Costs, EpochCosts, FirstLosses, MeasurementResult
+from caltech_exp.commands.benchmark import benchmark_tables
+from caltech_exp.config import RunConfig
+from caltech_exp.provenance import code_version
 from tests.commands.test_submit import one_line_error
 from tests.conftest import Command
 from tests.tools.testbed import profile, queue, until
@@ -57,6 +60,57 @@ def test_losses_that_diverge_are_told(benchmark: Command, stand_in: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "; the template diverges at step " in done.stdout
     assert "; fast diverges at step " in done.stdout
+
+
+def tables(costs: dict[str, tuple[Costs, ...]]) -> str:
+    """What is printed of these measurements, each of the reference first and of the fast engine last."""
+    results = [
+        MeasurementResult(name=name, config=RunConfig().but(engine=engine), costs=cost)
+        for name, both in costs.items()
+        for engine, cost in zip(("reference", "fast")[-len(both) :], both, strict=True)
+    ]
+    return benchmark_tables(
+        Benchmark(
+            device="EPYC",
+            cores=2,
+            host="node01",
+            images=1000,
+            libraries={"torch": "2.9.0"},
+            code=code_version(),
+            when="2026-01-01T00:00:00Z",
+            measurements=tuple(results),
+        )
+    )
+
+
+def epoch(seconds: float) -> EpochCosts:
+    return EpochCosts(epoch_seconds=seconds, images_per_second=1, start_seconds=1, peak_memory_bytes=2**30)
+
+
+def test_tables_compare_the_engines_and_show_growth() -> None:
+    text = tables(
+        {
+            "alexnet epoch": (epoch(30), epoch(12)),
+            "alexnet epoch of 1/1": (epoch(12),),
+            "alexnet epoch of 1/4": (epoch(3),),
+        }
+    )
+    lines = [line.split() for line in text.splitlines()]
+    assert text.startswith("EPYC, 2 cores; batch 256, template with 4 workers; torch 2.9.0; 2026-01-01")
+    assert ["epoch", "with", "validation,", "s", "30.0", "12.0", "2.5"] in lines
+    assert ["peak", "memory,", "GiB", "1.00", "1.00"] in lines
+    assert [line for line in lines if line[:1] in (["1,000"], ["500"], ["250"])] == [
+        ["1,000", "12.0"],
+        ["250", "3.0"],
+    ]
+
+
+def test_tables_of_losses_give_their_difference_and_divergence() -> None:
+    losses = FirstLosses(losses=(4.0, 2.0), steps=2), FirstLosses(losses=(4.02,), steps=2)
+    assert (
+        "alexnet in fp32: the losses of the first 1 steps (4.0000 to 4.0000) differ by at most 5.0e-03 of their "
+        "value; fast diverges at step 2"
+    ) in tables({"alexnet losses": losses})
 
 
 @pytest.mark.parametrize(
