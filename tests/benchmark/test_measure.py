@@ -85,6 +85,6 @@ def test_epoch_costs_leave_out_a_slow_first_epoch(
 
 
 def test_rate_after_first_leaves_out_the_first_epoch() -> None:
-    # 100 images an epoch in 20, 5, 10 and 10 seconds: what training tells after each.
+    # 100 images per epoch in 20, 5, 10 and 10 seconds: the rates that training reports after each.
     assert rate_after_first([100 / 20, 200 / 25, 300 / 35, 400 / 45]) == pytest.approx(300 / 25)
     assert rate_after_first([5.0]) == 5.0

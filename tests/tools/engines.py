@@ -15,9 +15,9 @@ from caltech_exp.training.loop import set_seed
 
 CPU = torch.device("cpu")
 PRECISION = "bf16" if computes_bf16() else "fp32"
-"""That of tests of what holds in either: bf16, unless this CPU emulates it, twenty times slower."""
+"""For tests that hold in either precision: bf16, unless this CPU emulates it, twenty times slower."""
 TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
-"""As `model`, where the network is not what is tested."""
+"""The `model` of tests that are not about the network."""
 
 
 def build_setup(

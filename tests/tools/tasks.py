@@ -1,4 +1,4 @@
-"""A task's context, and runs carried through in it."""
+"""The context of a task, and runs trained in it."""
 
 from pathlib import Path
 

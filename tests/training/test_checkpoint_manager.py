@@ -65,7 +65,7 @@ def test_stopped_run_saves_and_resumes_to_the_bit(
 
 
 def bits(result: Result) -> dict[str, Any]:
-    """What no disturbance may change."""
+    """The fields that an interruption may not change."""
     changing = {"job", "host", "started", "wall_seconds", "attempts", "images_per_second", "peak_memory_bytes"}
     fields = result.model_dump(exclude={*changing, "energy_joules", "code"})
     return {**fields, "epochs": [{**epoch, "seconds": 0} for epoch in fields["epochs"]]}
@@ -148,7 +148,7 @@ def test_incompatible_checkpoint_is_not_used_and_the_log_says_why(
             "of another device": {"device": {"type": "cuda", "name": "H200"}},
             "of other data": {"data": "f" * 16},
             "compiled": {"compiled": True},
-            "other layers frozen": {"own_freezing": None},  # as checkpoints of before have it
+            "other layers frozen": {"own_freezing": None},  # as in earlier checkpoints
         }
         write_checkpoint(path, {**state, "kin": {**state["kin"], **changed[what]}})
     stop_after(1000, stop_request, monkeypatch)

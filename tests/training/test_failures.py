@@ -104,7 +104,7 @@ except Exception as error:
 
 
 def import_in_a_process(folder: Path, before: str = "") -> list[str]:
-    """The kind and the line of what import_libraries raises; nothing where it does not."""
+    """Kind and message of the error of import_libraries in a new process; empty if it raises none."""
     done = subprocess.run(
         [sys.executable, "-c", before + IMPORTING],
         env={**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{folder}"},

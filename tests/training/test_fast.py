@@ -33,7 +33,7 @@ def generated(stand_in: Path) -> DataSet:
 
 @pytest.fixture(params=["none", "pretrained"])
 def config(request: pytest.FixtureRequest, stand_in_weights: Path) -> RunConfig:
-    """From scratch, with the template's statistics; and from weights, with ImageNet's."""
+    """From scratch with the template's statistics, and from weights with ImageNet's."""
     return FP32 if request.param == "none" else FP32.but(weights=str(stand_in_weights / "resnet18.pth"))
 
 
@@ -63,7 +63,7 @@ def test_evaluation_images_equal_the_references(
 
 
 def test_alexnet_in_fp32_has_the_references_losses(real: DataSet, packs: PackStore) -> None:
-    # At higher rates the loss climbs now and then, and with it what rounding makes of it.
+    # At higher learning rates the loss rises at times, which amplifies rounding.
     config = ALEXNET.but(lr=1e-2, batch_size=8)
     expected = losses(build_setup(config.but(engine="reference"), real, packs), 20)
     assert losses(build_setup(config, real, packs), 20) == pytest.approx(expected, rel=1e-4)
@@ -72,8 +72,8 @@ def test_alexnet_in_fp32_has_the_references_losses(real: DataSet, packs: PackSto
 
 @pytest.mark.parametrize("config", [FP32, ALEXNET], ids=["resnet18", "alexnet"])
 def test_losses_in_float64_equal_the_references(config: RunConfig, real: DataSet, packs: PackStore) -> None:
-    # In float64: batch normalisation amplifies rounding so much that in fp32 the reference is not even like itself
-    # on another number of threads.
+    # In float64, since batch normalization amplifies rounding: in fp32 the reference differs from itself on
+    # another number of threads.
     small = config.but(batch_size=4)
     expected = losses(build_setup(small.but(engine="reference"), real, packs), 6, torch.float64)
     assert losses(build_setup(small, real, packs), 6, torch.float64) == pytest.approx(expected, rel=1e-6)
@@ -84,7 +84,7 @@ def test_bf16_stays_near_fp32(config: RunConfig, generated: DataSet, packs: Pack
     short = config.but(lr=1e-3, batch_size=4)
     expected = losses(build_setup(short, generated, packs), 4)
     found = losses(build_setup(short.but(precision="bf16"), generated, packs), 4)
-    # Batch normalisation over four images amplifies what is rounded: 1.2 % after three steps with AMX.
+    # Batch normalization over four images amplifies rounding: 1.2 % after three steps with AMX.
     assert found[0] == pytest.approx(expected[0], rel=1e-2)
     assert found == pytest.approx(expected, rel=4e-2)
     assert found != expected

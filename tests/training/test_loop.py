@@ -34,7 +34,7 @@ def data(stand_in: Path) -> DataSet:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def short(request: pytest.FixtureRequest) -> RunConfig:
-    """A short run, with each engine as it comes: fast in bf16 where the CPU has it, reference in fp32."""
+    """A short run with each engine: fast in bf16 if the CPU has it, reference in fp32."""
     config: RunConfig = request.param
     return config
 

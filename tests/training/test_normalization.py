@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    """Every byte value in every channel; more images than are converted at a time, and not a multiple of it."""
+    """Every byte value in every channel, in more images than a chunk and no multiple of it."""
     values = torch.arange(256, dtype=torch.uint8).repeat(CHUNK["cuda"] + 3, 1)
     return torch.stack([values, values.flip(1), values.roll(100, 1)], dim=-1).view(-1, 16, 16, 3)
 

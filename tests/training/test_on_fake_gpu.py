@@ -31,20 +31,20 @@ from caltech_exp.training.fast import CHUNK, cached_features, normalization
 
 GPU = torch.device("cuda")
 COUNT = CUDA_IMAGES + 8
-"""More than are processed at a time."""
+"""More than a chunk."""
 
 FakeGpu = Callable[[], AbstractContextManager[object]]
 
 
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
-    """Within it tensors can be made on the GPU; those of the CPU made before keep their numbers."""
+    """A context in which tensors can be made on the GPU; CPU tensors made before it keep their numbers."""
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)  # the one operation that fake tensors lack
     return lambda: FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def pixels() -> Tensor:
-    """A batch on the GPU, to be made within the mode."""
+    """A batch on the GPU; call it within the context."""
     return torch.empty(COUNT, SIDE, SIDE, 3, dtype=torch.uint8, device=GPU)
 
 
@@ -80,7 +80,7 @@ def test_flip_and_grayscale_are_on_the_gpu(change: Callable[[Tensor, Tensor], Te
 
 def test_perspective_and_rotation_are_on_the_gpu(fake_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, corners, angles = torch.arange(COUNT), ops.draw_perspective_corners(COUNT), ops.draw_angles(COUNT)
-    solved = geometry.coefficients(corners)  # on the CPU, where a fake solver does not know its result's shape
+    solved = geometry.coefficients(corners)  # on the CPU: the fake solver does not know the shape of its result
     monkeypatch.setattr(geometry, "coefficients", lambda _corners: solved)
     with fake_gpu():
         images = pixels()
@@ -97,7 +97,7 @@ def test_inputs_are_on_the_gpu_in_layout_and_type(config: RunConfig, fake_gpu: F
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the most numbers that a float32 tensor had."""
+    """Records the size of the largest float32 tensor."""
 
     numbers = 0
 

@@ -48,7 +48,7 @@ def start(
 
 
 def numbers(trained: TrainingResult) -> dict[str, Any]:
-    """What must not differ: all but times and memory."""
+    """Everything but times and memory."""
     assert trained.val_confusion is not None
     assert trained.test_confusion is not None
     return {

@@ -250,7 +250,7 @@ def test_result_names_the_loaded_weights(stand_in: Path, tmp_path: Path, packs: 
     result = finish(config, 0, task(tmp_path, data, packs))
     assert result.weights_sha256 == sha256(file)
     assert finish(CONFIG, 0, task(tmp_path, data, packs)).weights_sha256 is None
-    before = result.model_dump(mode="json", exclude={"weights_sha256"})  # of a version without it
+    before = result.model_dump(mode="json", exclude={"weights_sha256"})  # as a version without it wrote it
     (tmp_path / result.run_id / RESULT).write_text(json.dumps(before))
     again = read_result(tmp_path / result.run_id)
     assert again == result.model_copy(update={"weights_sha256": None})
@@ -273,7 +273,7 @@ def test_resumed_run_names_the_weights_that_it_began_with(
 
 
 def taken_by_another(folder: Path) -> None:
-    """The run's lease becomes another process's, as after this one slept."""
+    """Give the run's lease to another process, as if this one had been suspended."""
     last = lease_files(folder)[-1]
     last.write_text(re.sub('"token": "[0-9a-f]+"', '"token": "another"', last.read_text()))
 

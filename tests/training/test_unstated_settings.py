@@ -1,4 +1,4 @@
-"""Choices that the report leaves unstated, each a setting: resize, normalisation, the last incomplete batch."""
+"""Settings for what the report does not state: resize, normalization, the last incomplete batch."""
 
 from pathlib import Path
 

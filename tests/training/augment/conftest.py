@@ -37,19 +37,19 @@ def generated() -> Pictures:
 
 @pytest.fixture(params=["generated", "photographs"])
 def squares(request: pytest.FixtureRequest) -> Pictures:
-    """224 x 224 images, once generated and once the middle of real ones."""
+    """224 x 224 images: generated ones, and the center of real ones."""
     return [CenterCrop(224)(image) for image in request.getfixturevalue(request.param)]
 
 
 @pytest.fixture(scope="session")
 def stack() -> Callable[[Pictures], Tensor]:
-    """Images of one size to uint8 [n, height, width, 3]."""
+    """Stack images of one size to uint8 [n, height, width, 3]."""
     return lambda images: torch.stack([torch.from_numpy(np.array(image)) for image in images])
 
 
 @pytest.fixture(scope="session")
 def pack() -> Callable[[Pictures], PixelBuffer]:
-    """Images of any sizes to a store."""
+    """Images of any sizes to a PixelBuffer."""
 
     def packed(images: Pictures) -> PixelBuffer:
         heights = torch.tensor([image.height for image in images])

@@ -1,4 +1,4 @@
-"""Crops out of a store against torchvision's RandomCrop on PIL images: equal to the last bit."""
+"""Crops out of a PixelBuffer against torchvision's RandomCrop on PIL images: equal to the last bit."""
 
 from collections.abc import Callable
 
@@ -47,7 +47,7 @@ def test_crop_pads_small_images_with_their_edge(
         ops.padding(packed.widths) * 2 + packed.widths - 224,
     )
     samples = torch.arange(len(images))
-    for part in (0, 1, 2):  # the first place a crop can have, the middle, the last
+    for part in (0, 1, 2):  # the first possible place of a crop, the middle, the last
         top, left = (side * part // 2 for side in span)
         parameters = zip(images, top.tolist(), left.tolist(), strict=True)
         assert torch.equal(crop(packed, samples, top, left), stack([reference(*p) for p in parameters]))

@@ -1,4 +1,4 @@
-"""The samplers against torchvision's own: distributions, ranges, independence, seeds."""
+"""The random parameters against torchvision's: distributions, ranges, independence, seeds."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from caltech_exp.training.augment import ops
 
 DRAWS = 4000
 SIGMAS = 4.9
-"""What chance exceeds once in a million, for a normal variable on either side."""
+"""Standard deviations that chance exceeds once in a million, on either side."""
 
 
 def same_distribution(ours: np.ndarray, theirs: np.ndarray) -> bool:

@@ -25,7 +25,7 @@ REFERENCE = {
 
 
 def crop_on_pil(images: Pictures) -> Pictures:
-    """Of images no smaller than the crop; padding is test_crop's."""
+    """For images no smaller than the crop; test_crop tests padding."""
     heights, widths = (torch.tensor([getattr(i, side) for i in images]) for side in ("height", "width"))
     top, left = (side.tolist() for side in ops.draw_crop_corners(heights, widths))
     return [functional.crop(i, t, j, 224, 224) for i, t, j in zip(images, top, left, strict=True)]
