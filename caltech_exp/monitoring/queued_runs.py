@@ -83,33 +83,39 @@ def release_held(folder: StudyFolder, jobs: Sequence[StudyJob], slurm: Slurm) ->
     """Release the user's jobs that Slurm holds and that were not released before; lines on what was done."""
     held = [study_job for study_job in jobs if study_job.manifest.is_own and REASON.search(study_job.job.reason)]
     released = {submission: _read_released(folder, submission) for submission in {job.manifest.id for job in held}}
-    again = [study_job for study_job in held if study_job.job.id in released[study_job.manifest.id]]
-    first = [study_job for study_job in held if study_job not in again]
+    held_again = [study_job for study_job in held if study_job.job.id in released[study_job.manifest.id]]
+    newly_held = [study_job for study_job in held if study_job not in held_again]
     lines = []
-    if first:
-        names, reason = ", ".join(grouped([study_job.job.id for study_job in first])), first[0].job.reason
+    if newly_held:
+        ids, reason = _job_ids(newly_held), newly_held[0].job.reason
+        names = ", ".join(grouped(ids))
         try:
-            slurm.release([study_job.job.id for study_job in first])
+            slurm.release(ids)
         except UserError as error:
             lines.append(f"Slurm holds {names} ({reason}), and they could not be released: {error}")
         else:
             lines.append(f"released {names}, which Slurm held: {reason}")
             for submission, before in released.items():
-                ids = before | {study_job.job.id for study_job in first if study_job.manifest.id == submission}
+                now_released = _job_ids(job for job in newly_held if job.manifest.id == submission)
+                record = _Released(before.union(now_released))
                 with contextlib.suppress(OSError):  # then they are released once more
-                    write_atomically(folder.submission(submission) / RELEASED, _Released(ids).model_dump_json())
-    return [*lines, *_describe_held_again(again, slurm)]
+                    write_atomically(folder.submission(submission) / RELEASED, record.model_dump_json())
+    return [*lines, *_describe_held_again(held_again, slurm)]
 
 
-def _describe_held_again(again: Sequence[StudyJob], slurm: Slurm) -> list[str]:
+def _job_ids(jobs: Iterable[StudyJob]) -> list[str]:
+    return [study_job.job.id for study_job in jobs]
+
+
+def _describe_held_again(held_again: Sequence[StudyJob], slurm: Slurm) -> list[str]:
     """A line for each node that such jobs were last on."""
-    nodes = slurm.last_nodes([study_job.job.id for study_job in again]) if again else {}
+    nodes = slurm.last_nodes(_job_ids(held_again)) if held_again else {}
     by_node: dict[str, list[StudyJob]] = {}
-    for study_job in again:
+    for study_job in held_again:
         by_node.setdefault(nodes.get(study_job.job.id, ""), []).append(study_job)
     lines = []
     for node, jobs in sorted(by_node.items()):
-        ids = grouped([study_job.job.id for study_job in jobs])
+        ids = grouped(_job_ids(jobs))
         where = f"on node {node}" if node else "on a node that `sinfo -R` may list"
         lines.append(
             f"not released again: {', '.join(ids)} failed {where} after being released "

@@ -373,7 +373,7 @@ def as_json(status: StudyStatus, *, failures: bool) -> str:
     `unprepared` says why the last one failed.
     """
     forecast = status.forecast
-    left = forecast.seconds_left
+    seconds_left = forecast.seconds_left
     whole = {
         "folder": str(status.folder),
         "when": utc(status.when),
@@ -381,8 +381,8 @@ def as_json(status: StudyStatus, *, failures: bool) -> str:
         "counts": dict(status.counts),
         "sections": {section: dict(counts) for section, counts in status.sections.items()},
         "tables": {table_key(section, table): dict(counts) for (section, table), counts in status.tables.items()},
-        "seconds_left": left,
-        "expected_end": None if left is None else utc(status.when + timedelta(seconds=left)),
+        "seconds_left": seconds_left,
+        "expected_end": None if seconds_left is None else utc(status.when + timedelta(seconds=seconds_left)),
         "at_once": forecast.slots,
         "pending_seconds": forecast.pending_seconds,
         "report": status.report or None,

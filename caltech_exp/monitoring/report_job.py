@@ -65,12 +65,12 @@ class ReportJob:
 def report_jobs(folder: StudyFolder, manifests: Sequence[Manifest], jobs: Sequence[StudyJob]) -> list[ReportJob]:
     """The report jobs of the manifests, oldest first; `jobs` are the study's in a queue."""
     queued = {study_job.manifest.id: study_job for study_job in jobs if study_job.part == "aggregation"}
-    found = []
+    jobs_of_reports = []
     for manifest in manifests:
         if manifest.aggregation is None:
             continue
         record = read_record(folder.submission(manifest.id) / REPORT_END, JobEnd)
-        found.append(
+        jobs_of_reports.append(
             ReportJob(
                 manifest=manifest,
                 aggregation=manifest.aggregation,
@@ -79,7 +79,7 @@ def report_jobs(folder: StudyFolder, manifests: Sequence[Manifest], jobs: Sequen
                 corrupt_end=record.complaint("see the log beside it") if isinstance(record, Corrupt) else "",
             )
         )
-    return found
+    return jobs_of_reports
 
 
 def _refused(folder: StudyFolder, manifest: Manifest, job: AggregationJob) -> JobEnd | None:

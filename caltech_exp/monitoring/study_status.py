@@ -133,10 +133,10 @@ def count_runs(
     by_section: dict[str, Counter[str]] = {section: Counter() for section, _ in keys.values()}
     for run in plan:
         state = runs[run.id].state
-        of_run = {keys[split_row_key(row)[0]] for row in run.rows}
-        for key in of_run:
+        table_keys = {keys[split_row_key(row)[0]] for row in run.rows}
+        for key in table_keys:
             by_table[key][state] += 1
-        for section_name in {section for section, _ in of_run}:
+        for section_name in {section for section, _ in table_keys}:
             by_section[section_name][state] += 1
     return by_table, by_section
 
@@ -189,10 +189,10 @@ def _possible_logs(folder: StudyFolder, manifest: Manifest, task: SubmittedTask,
     if status.failure:
         log = recorded_log(folder.path, status.failure.submission, status.failure.log)
         return [log] if log else []
-    of_owner = [job_log(folder, manifest.id, status.owner.job)] if status.owner else []
-    if status.state == "running" and of_owner:
-        return of_owner
-    of_task = log_path(folder, manifest, task)
-    paths = [of_task] if of_task else of_owner
+    owner_logs = [job_log(folder, manifest.id, status.owner.job)] if status.owner else []
+    if status.state == "running" and owner_logs:
+        return owner_logs
+    task_log = log_path(folder, manifest, task)
+    paths = [task_log] if task_log else owner_logs
     process = executor_named(manifest.executor).queue_process
     return [*paths, folder.submission(manifest.id) / f"{process}.log"] if process else paths

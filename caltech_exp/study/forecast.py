@@ -6,15 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean, median
-from typing import Literal
 
 from caltech_exp.config import RunConfig, split_run_id
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Progress
 from caltech_exp.study.results_cache import PastRun, network_name, run_kind
 from caltech_exp.study.run_status import RunStatus
-
-Source = Literal["the same settings", "the same network and images", "the profile's rate"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +20,6 @@ class Speed:
 
     image_seconds: float
     start_seconds: float
-
-
-@dataclass(frozen=True)
-class RunEstimate:
-    """How long a run takes, and what the estimate rests on."""
-
-    seconds: float
-    source: Source
 
 
 @dataclass(frozen=True)
@@ -50,29 +39,26 @@ class Throughput:
     kinds: Mapping[str, Speed] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
 
-    def estimate(self, config: RunConfig, images: int | None) -> RunEstimate | None:
-        """The time of a run with `images` training images per epoch (None if unknown); None without a basis."""
+    def estimate(self, config: RunConfig, images: int | None) -> float | None:
+        """Seconds of a run with `images` training images per epoch (None if unknown); None without a basis.
+
+        Runs of the same settings decide, otherwise runs of the same kind, otherwise the profile's rate.
+        """
         if config.id in self.configs:
-            return RunEstimate(self.configs[config.id], "the same settings")
+            return self.configs[config.id]
         speed, rate = self.kinds.get(run_kind(config)), self.rates.get(network_name(config)[0])
         if images and speed:
-            seconds = speed.start_seconds + config.epochs * images * speed.image_seconds
-            return RunEstimate(seconds, "the same network and images")
-        if images and rate:
-            return RunEstimate(config.epochs * images / rate, "the profile's rate")
-        return None
+            return speed.start_seconds + config.epochs * images * speed.image_seconds
+        return config.epochs * images / rate if images and rate else None
 
-    def estimate_runs(self, runs: Iterable[PlannedRun], train_val_images: int | None) -> list[RunEstimate | None]:
+    def estimate_runs(self, runs: Sequence[PlannedRun], train_val_images: int | None) -> list[float | None]:
         """`estimate` of each run; `train_val_images` are in train.txt, None if unknown."""
-        estimates: dict[str, RunEstimate | None] = {}  # by configuration: its seeds take the same time
-        of_runs = []
+        estimates: dict[str, float | None] = {}  # by configuration: its seeds take the same time
         for run in runs:
-            config_id, _ = split_run_id(run.id)
-            if config_id not in estimates:
+            if run.config.id not in estimates:
                 images = train_images(run.config, train_val_images) if train_val_images else None
-                estimates[config_id] = self.estimate(run.config, images)
-            of_runs.append(estimates[config_id])
-        return of_runs
+                estimates[run.config.id] = self.estimate(run.config, images)
+        return [estimates[run.config.id] for run in runs]
 
 
 def measure_throughput(
@@ -133,13 +119,13 @@ def seconds_until_done(tasks: Iterable[float], slots: int, busy: Sequence[float]
     return last
 
 
-def run_seconds_left(status: RunStatus, estimate: RunEstimate | None, now: datetime) -> float | None:
+def run_seconds_left(status: RunStatus, estimate: float | None, now: datetime) -> float | None:
     """Seconds that a run in training has left; the whole estimate before its first epoch has ended."""
     progress = status.progress
     if progress and progress.seconds_left is not None:
         age = now - datetime.fromisoformat(progress.when)
         return max(0.0, progress.seconds_left - age.total_seconds())
-    return estimate.seconds if estimate else None
+    return estimate
 
 
 @dataclass(frozen=True)
@@ -168,7 +154,7 @@ def forecast(
 ) -> Forecast:
     """When the plan's runs will have ended if as many run at a time as run now, or `slots` if none does."""
 
-    def estimate_state(state: str) -> tuple[list[PlannedRun], list[RunEstimate | None]]:
+    def estimate_state(state: str) -> tuple[list[PlannedRun], list[float | None]]:
         runs = [run for run in plan if statuses[run.id].state == state]
         return runs, throughput.estimate_runs(runs, train_val_images)
 
@@ -176,19 +162,19 @@ def forecast(
         run.id: run_seconds_left(statuses[run.id], estimate, now)
         for run, estimate in zip(*estimate_state("running"), strict=True)
     }
-    left = {run_id: seconds for run_id, seconds in running.items() if seconds is not None}
+    seconds_left = {run_id: seconds for run_id, seconds in running.items() if seconds is not None}
     queued, pending = (_all_seconds(estimate_state(state)[1]) for state in ("queued", "pending"))
     slots = len(running) or slots
-    is_known = queued is not None and len(left) == len(running) and bool(running or queued)
+    is_known = queued is not None and len(seconds_left) == len(running) and bool(running or queued)
     return Forecast(
-        eta={run_id: now + timedelta(seconds=seconds) for run_id, seconds in left.items()},
-        seconds_left=seconds_until_done(queued or (), slots, tuple(left.values())) if is_known else None,
+        eta={run_id: now + timedelta(seconds=seconds) for run_id, seconds in seconds_left.items()},
+        seconds_left=seconds_until_done(queued or (), slots, tuple(seconds_left.values())) if is_known else None,
         slots=slots,
         pending_seconds=sum(pending) if pending else None,
     )
 
 
-def _all_seconds(estimates: Sequence[RunEstimate | None]) -> list[float] | None:
+def _all_seconds(estimates: Sequence[float | None]) -> list[float] | None:
     """The seconds of all estimates, None if one is unknown."""
-    seconds = [estimate.seconds for estimate in estimates if estimate]
+    seconds = [estimate for estimate in estimates if estimate is not None]
     return seconds if len(seconds) == len(estimates) else None

@@ -1,22 +1,13 @@
-"""The lease of a run: at most one process trains it.
+"""The lease of a run: at most one process trains it. docs/faults.md describes the protocol and why it is safe.
 
 Leases are the files lease.000001.json, lease.000002.json, ... in the run's folder; the last one counts. A process
-acquires the run by creating the next file, which the file system lets only one process do (O_CREAT | O_EXCL: local
-disks, NFS from version 3, Lustre, GPFS, BeeGFS). Nothing else is relied on: no lock daemon, and no clock that two
-machines must agree on.
+acquires the run by creating the next file (O_CREAT | O_EXCL) and touches it every HEARTBEAT_SECONDS. Processes on
+other machines acquire the run once the file has not changed for TAKE_OVER_SECONDS by their own clock. An owner
+whose heartbeats stopped for EXPIRE_SECONDS must create the next file before it goes on. A released lease has the
+time stamp 0; a finished run has no leases. An owner recognizes its file by a random token.
 
-The owner touches its file every HEARTBEAT_SECONDS. A process on the same machine sees whether the owner is alive.
-Any other process watches the file by its own clock and acquires the run once the file has not changed for
-TAKE_OVER_SECONDS. An owner that could not touch its file for EXPIRE_SECONDS (suspended, or cut off from its file
-system) must create the next file itself before it goes on. If no other process has, it continues with a fresh
-lease; otherwise it stops at its next step. A released lease has the time stamp 0.
-
-A run with a result has no leases; if it is ever trained again, numbers start at 1. An owner therefore recognizes
-its file by a random token, and stops if the file is gone or belongs to another process.
-
-A job that Slurm started again may find that its former process, on a node that is cut off, still owns the run. It
-asks that process to release the run (the file REQUEST, with the token) and acquires the run once it is released or
-its heartbeats have stopped.
+A job that Slurm restarted asks its former process, which may still run on a node that is cut off, to release the
+run: the file REQUEST holds the token of the former process's lease.
 """
 
 import contextlib
@@ -280,21 +271,23 @@ def hold(lease: Lease) -> Iterator[Lease]:
 
 def lease_files(folder: Path) -> list[Path]:
     """The leases of the run in `folder`, the first one first."""
-    paths = {int(match[1]): folder / match[0] for match in map(_NAME.fullmatch, names_in(folder)) if match}
-    return [paths[number] for number in sorted(paths)]
+    return [_path(folder, number) for number in _numbers(folder)]
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"lease.{number:06}.json"
 
 
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(match[1]) for match in map(_NAME.fullmatch, names_in(folder)) if match)
+
+
 def _last_number(folder: Path) -> int:
     """The number of the last lease, 0 if there is none."""
     try:
-        names = names_in(folder)
+        return max(_numbers(folder), default=0)
     except (FileNotFoundError, NotADirectoryError):
         return 0
-    return max((int(match[1]) for match in map(_NAME.fullmatch, names) if match), default=0)
 
 
 def _read_bytes(path: Path) -> bytes | None:

@@ -71,15 +71,14 @@ def past_runs(runs: Path, fingerprint: str | None, *, keep: bool = True) -> dict
     current: _Cached = {}
     new: list[tuple[str, Stamp]] = []
     for name in run_names(runs):
-        now = stamp(f"{runs}/{name}/{RESULT}")
-        before = cached.get(name)
-        if before and before[0] == now:
-            current[name] = before
-        elif now:  # stamped before it is read: a file replaced since then will not match
-            new.append((name, now))
-    for (name, now), past in zip(new, in_processes(partial(_read, runs), [name for name, _ in new]), strict=True):
-        if past:
-            current[name] = (now, past)
+        file_stamp = stamp(f"{runs}/{name}/{RESULT}")
+        entry = cached.get(name)
+        if entry and entry[0] == file_stamp:
+            current[name] = entry
+        elif file_stamp:  # taken before the file is read: a file replaced since then will not match
+            new.append((name, file_stamp))
+    summaries = in_processes(partial(_read, runs), [name for name, _ in new])
+    current |= {name: (file_stamp, past) for (name, file_stamp), past in zip(new, summaries, strict=True) if past}
     if keep and current != cached:
         with contextlib.suppress(OSError):
             _save(runs / CACHE, current)

@@ -36,7 +36,7 @@ def cost(
     """The cost of the arrays if `at_once` tasks run at a time, of each array or of all together."""
     runs = [run for array in arrays for group in array.tasks for run in group]
     estimates = throughput.estimate_runs(runs, train_val_images)
-    seconds = {run.id: estimate.seconds for run, estimate in zip(runs, estimates, strict=True) if estimate}
+    seconds = {run.id: estimate for run, estimate in zip(runs, estimates, strict=True) if estimate is not None}
     pools = [[sum(seconds.get(run.id, 0.0) for run in group) for group in array.tasks] for array in arrays]
     tasks = [task for pool in pools for task in pool]
     return Cost(

@@ -67,7 +67,7 @@ def test_a_node_that_cannot_import_torch_is_told_and_left_out(
     assert f"prepare.runs failed: {reason}; the runs decode the images themselves (log: " in told
     assert told.count(f"failed: {reason}") == 1
     again = submit(*words, "retry=failed", "dry_run=true").stdout
-    assert f"2 failed: a node is to blame (avoid_nodes=false uses it again): {reason}" in again
+    assert f"2 failed because of a broken node (avoid_nodes=false would use it again): {reason}" in again
     assert ", not on gpu01\n" in again
 
 
