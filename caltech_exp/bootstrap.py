@@ -72,11 +72,11 @@ start.Finder(folder,files).install()
 
 
 class UntrustedError(Exception):
-    """A file that must not be executed: which one and why (`what`), and what to do."""
+    """A file that must not be executed: which one and why (`problem`), and what to do."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}; {remedy}")
-        self.what = what
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
 
 
 running: "Finder | None" = None
@@ -206,8 +206,8 @@ def job_id() -> str:
 def verified_files(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of a snapshot's files. Raises UntrustedError if they do not match its name."""
 
-    def refused(what: str, remedy: str = "submit again, which restores it") -> UntrustedError:
-        return UntrustedError(f"snapshot {folder}: {what}", remedy)
+    def refused(problem: str, remedy: str = "submit again, which restores it") -> UntrustedError:
+        return UntrustedError(f"snapshot {folder}: {problem}", remedy)
 
     try:
         for owned in (folder.parent, folder):
@@ -327,8 +327,8 @@ def own_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
     if running:
         digest = hashlib.sha256(running.files[THIS]).hexdigest()
         return [sys.executable, *command(running.folder, digest, module, arguments)]
-    here = str(Path(__file__).resolve().parent.parent)
-    return [sys.executable, "-c", ON_A_CHECKOUT, here, module, *arguments]
+    checkout = str(Path(__file__).resolve().parent.parent)
+    return [sys.executable, "-c", ON_A_CHECKOUT, checkout, module, *arguments]
 
 
 ON_A_CHECKOUT = (

@@ -198,7 +198,7 @@ def make_own_folder(folder: Path) -> None:
     try:
         check_own_folder(folder)
     except UntrustedError as error:
-        raise UserError(f"{error.what}; use another runs= folder") from None
+        raise UserError(f"{error.problem}; use another runs= folder") from None
 
 
 def close_to_others(path: Path) -> None:

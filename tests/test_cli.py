@@ -10,7 +10,7 @@ HINTS = {"partition": f"profile.partition={VALUE}", "time": "profile.time_minute
 KNOWN = ["section", "runs", "lr"]
 
 
-def test_values_are_taken_as_they_stand() -> None:
+def test_split_arguments_keeps_values_as_typed() -> None:
     words = ["runs=a b;c 'd' \"e\" ${HOME} ü=x", "section=[all]"]
     assert split_arguments(words, KNOWN) == {"runs": "a b;c 'd' \"e\" ${HOME} ü=x", "section": "[all]"}
 
@@ -36,7 +36,7 @@ def test_values_are_taken_as_they_stand() -> None:
         (["runs=a\udcff"], "runs=a\\udcff is not valid UTF-8 text; use another name"),
     ],
 )
-def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
+def test_split_arguments_names_the_wrong_word(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         split_arguments(words, [*KNOWN, "wait"], ["wait"], HINTS)
     assert str(caught.value) == message
@@ -56,7 +56,7 @@ def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
         ({"lr": "nan"}, ["lr=nan: "]),
     ],
 )
-def test_a_wrong_value_names_the_setting_and_what_it_takes(values: dict[str, str], parts: list[str]) -> None:
+def test_parse_names_the_setting_and_what_it_takes(values: dict[str, str], parts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         parse(RunConfig, values)
     assert "\n" not in str(caught.value)

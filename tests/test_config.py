@@ -11,7 +11,7 @@ DIGEST = "ab" * 32
 REFERENCE = RunConfig(engine="reference")
 
 
-def test_ids_are_stable() -> None:
+def test_run_id_is_stable() -> None:
     # A change here means that no result of an earlier version is found again: see the CHANGELOG's rule.
     other = {"model": "resnet18", "weights": "imagenet", "lr": 5e-2}
     assert REFERENCE.id == "d5ef5c5355"
@@ -20,7 +20,7 @@ def test_ids_are_stable() -> None:
     assert run_id(RunConfig().but(**other), 2) == "5ecc0bb5ec-s2"
 
 
-def test_an_id_names_configuration_and_seed() -> None:
+def test_run_id_names_configuration_and_seed() -> None:
     assert split_run_id(run_id(REFERENCE, 12)) == (REFERENCE.id, 12)
 
 
@@ -35,44 +35,44 @@ OTHER = {
 
 
 @pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "workers"])
-def test_every_setting_of_the_fast_engine_counts(name: str) -> None:
+def test_id_depends_on_every_setting_of_the_fast_engine(name: str) -> None:
     assert RunConfig().but(**{name: OTHER[name]}).id != RunConfig().id
 
 
 @pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name not in ("engine", "precision")])
-def test_every_setting_of_the_reference_engine_counts(name: str) -> None:
+def test_id_depends_on_every_setting_of_the_reference_engine(name: str) -> None:
     assert REFERENCE.but(**{name: OTHER[name]}).id != REFERENCE.id
 
 
-def test_workers_that_the_fast_engine_does_not_have_do_not_count() -> None:
+def test_id_of_the_fast_engine_ignores_workers() -> None:
     assert RunConfig(workers=0).id == RunConfig(workers=7).id
 
 
-def test_the_reference_engine_has_one_precision() -> None:
+def test_reference_engine_has_one_precision() -> None:
     assert REFERENCE.precision == "fp32"
     assert RunConfig(engine="reference", precision="fp32").id == REFERENCE.id
     with pytest.raises(ValidationError, match="engine=reference computes in fp32; leave precision out, or use"):
         RunConfig(engine="reference", precision="bf16")
 
 
-def test_another_engine_brings_its_own_precision_along() -> None:
+def test_new_engine_has_its_own_precision() -> None:
     there = RunConfig().but(engine="reference")
     assert there.precision == "fp32"
     assert there.but(engine="fast") == RunConfig()
     assert there.but(engine="fast", precision="fp32").precision == "fp32"
 
 
-def test_the_same_engine_named_again_leaves_the_precision_as_it_is() -> None:
+def test_same_engine_keeps_the_precision() -> None:
     fp32 = RunConfig(precision="fp32")
     assert fp32.but(engine="fast") == fp32
     assert REFERENCE.but(engine="reference") == REFERENCE
 
 
-def test_spelling_of_a_number_does_not_count() -> None:
+def test_id_ignores_the_spelling_of_a_number() -> None:
     assert RunConfig.model_validate({"lr": "5e-2", "epochs": "60"}).id == RunConfig(lr=0.05, epochs=60).id
 
 
-def test_a_pinned_file_counts_by_content_not_by_place() -> None:
+def test_id_depends_on_a_pinned_files_content_not_its_path() -> None:
     here, there = (RunConfig(weights=f"{place}/net.pth@sha256:{DIGEST}") for place in ("/a", "/b"))
     assert here.id == there.id
     assert here.id != RunConfig(weights=f"/a/net.pth@sha256:{'cd' * 32}").id
@@ -86,11 +86,11 @@ def test_a_pinned_file_counts_by_content_not_by_place() -> None:
         ("max_images", -1), ("workers", 65), ("colour", "red"),
     ],
 )  # fmt: skip
-def test_out_of_range_is_refused(setting: str, value: object) -> None:
+def test_value_out_of_range_is_refused(setting: str, value: object) -> None:
     with pytest.raises(ValidationError):
         RunConfig.model_validate({setting: value})
 
 
-def test_a_config_is_frozen() -> None:
+def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError):
         RunConfig().lr = 1.0  # type: ignore[misc]

@@ -13,7 +13,7 @@ from caltech_exp.records import write_record
 from caltech_exp.study.results import PROGRESS, Progress
 
 
-def test_replaces_the_whole_file_with_ordinary_permissions(tmp_path: Path) -> None:
+def test_write_atomically_replaces_the_file_with_ordinary_permissions(tmp_path: Path) -> None:
     path = tmp_path / "ü b.json"
     write_atomically(path, "long old text")
     write_atomically(path, "new ü")
@@ -24,7 +24,7 @@ def test_replaces_the_whole_file_with_ordinary_permissions(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == ["plain", path.name]  # noqa: PTH208
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_atomically_leaves_the_old_file_if_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
     write_atomically(path, "old")
 
@@ -38,7 +38,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_a_folder_goes_again_if_nothing_came_of_it(tmp_path: Path) -> None:
+def test_folder_if_it_succeeds_is_removed_after_an_error(tmp_path: Path) -> None:
     def fail_in(folder: Path, *, after_writing: bool) -> None:
         with folder_if_it_succeeds(folder):
             if after_writing:
@@ -54,7 +54,7 @@ def test_a_folder_goes_again_if_nothing_came_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o027])
-def test_a_folder_of_ones_own_is_closed_to_others_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+def test_make_own_folder_closes_it_to_others_whatever_the_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         make_own_folder(tmp_path / "shared" / "mine")
@@ -75,7 +75,7 @@ def test_a_folder_of_ones_own_is_closed_to_others_whatever_the_umask(mask: int, 
         ("another user's", "belongs to .*, not to .* who would execute it; use another runs= folder"),
     ],
 )
-def test_a_folder_that_others_can_write_is_refused(
+def test_make_own_folder_refuses_what_others_can_write(
     what: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
@@ -111,22 +111,20 @@ SAVE = "from caltech_exp import files; files.save_content(folder / 'a', b'new', 
 
 
 @pytest.mark.parametrize("fault", ["EINVAL", "EOPNOTSUPP", "EBADF", "EPERM"])
-def test_a_file_system_that_flushes_no_folders_is_written_on(fault: str, strace: str, tmp_path: Path) -> None:
+def test_write_atomically_needs_no_flush_of_folders(fault: str, strace: str, tmp_path: Path) -> None:
     done = with_fault(strace, f"fsync:error={fault}", WRITE, tmp_path, str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
 
 
-def test_a_disk_that_breaks_as_a_folder_is_flushed_is_told(strace: str, tmp_path: Path) -> None:
+def test_write_atomically_reports_a_disk_that_breaks_at_the_flush(strace: str, tmp_path: Path) -> None:
     done = with_fault(strace, "fsync:error=EIO", WRITE, tmp_path, str(tmp_path))
     assert "OSError: [Errno 5] Input/output error" in done.stderr
 
 
 @pytest.mark.parametrize("code", [WRITE, SAVE])
 @pytest.mark.parametrize("fault", ["EPERM", "EOPNOTSUPP"])
-def test_a_file_system_that_keeps_no_permissions_is_written_on(
-    fault: str, code: str, strace: str, tmp_path: Path
-) -> None:
+def test_new_files_need_no_chmod(fault: str, code: str, strace: str, tmp_path: Path) -> None:
     done = with_fault(strace, f"chmod,fchmod,fchmodat:error={fault}", code, tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
@@ -150,7 +148,7 @@ print(getattr(found, "epoch", None) or getattr(found, "reason", None))
 @pytest.mark.parametrize(
     ("when", "words"), [("1", "1"), ("1..3", "1"), ("1+", "Stale file handle")], ids=["once", "thrice", "for good"]
 )
-def test_a_stale_handle_is_looked_up_again(when: str, words: str, strace: str, tmp_path: Path) -> None:
+def test_read_record_tries_again_on_a_stale_handle(when: str, words: str, strace: str, tmp_path: Path) -> None:
     path = write_record(tmp_path, PROGRESS, RECORD)
     done = with_fault(strace, f"openat:error=ESTALE:when={when}", READ, tmp_path, str(path))
     assert (done.stdout, done.returncode) == (f"{words}\n", 0), done.stderr
@@ -164,14 +162,14 @@ print(read_lease(folder), list(StudyFolder(folder).run_folders()), read_manifest
 """
 
 
-def test_a_stale_folder_is_looked_up_again(strace: str, tmp_path: Path) -> None:
+def test_folders_are_read_again_on_a_stale_handle(strace: str, tmp_path: Path) -> None:
     (tmp_path / "submissions").mkdir()
     paths = str(tmp_path), str(tmp_path / "submissions")
     done = with_fault(strace, "openat:error=ESTALE:when=1..2", LIST, tmp_path, *paths)
     assert (done.stdout, done.returncode) == ("None [] []\n", 0), done.stderr
 
 
-def test_whether_a_file_system_creates_a_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_exclusive_creation_sees_a_file_created_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_exclusive_creation(tmp_path)
     create = os.open
     monkeypatch.setattr(os, "open", lambda path, flags, *mode: create(path, flags & ~os.O_EXCL, *mode))

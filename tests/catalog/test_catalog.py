@@ -17,13 +17,13 @@ from tests.conftest import CHECKOUT
 TABLES = THE_REPORT.select()
 
 
-def test_whole_report_is_40_configurations_and_120_runs() -> None:
+def test_report_has_40_configurations_and_120_runs() -> None:
     runs = expand(TABLES, (0, 1, 2), StudySettings())
     assert len({run.config.id for run in runs}) == 40
     assert len({run.id for run in runs}) == len(runs) == 120
 
 
-def test_rows_that_share_a_run_are_those_the_design_names() -> None:
+def test_report_rows_that_share_a_run() -> None:
     shared = [set(run.rows) for run in expand(TABLES, (0,), StudySettings()) if len(run.rows) > 1]
     assert shared == [
         {"scratch.template=template", "scratch.lr=1e-3"},
@@ -34,7 +34,7 @@ def test_rows_that_share_a_run_are_those_the_design_names() -> None:
     ]
 
 
-def test_sections_stand_in_the_reports_order() -> None:
+def test_report_sections_are_in_order() -> None:
     assert [section.name for section in THE_REPORT.sections] == [
         "data",
         "scratch",
@@ -44,7 +44,7 @@ def test_sections_stand_in_the_reports_order() -> None:
     ]
 
 
-def test_figures_1_to_20_are_all_there_once() -> None:
+def test_report_has_figures_1_to_20_once() -> None:
     numbers = [figure.number for section in THE_REPORT.sections for figure in section.dataset_figures]
     for _, table in TABLES:
         numbers += [figure.number for figure in table.figures]
@@ -52,7 +52,7 @@ def test_figures_1_to_20_are_all_there_once() -> None:
     assert Counter(numbers) == Counter(range(1, 21))
 
 
-def test_every_figure_draws_a_row_of_its_table() -> None:
+def test_report_figures_draw_a_row_of_their_table() -> None:
     for _, table in TABLES:
         for figure in table.figures:
             assert table.row(figure.row).config is not None
@@ -68,18 +68,18 @@ def test_template_is_figure_4() -> None:
     }  # fmt: skip
 
 
-def test_one_row_diverges() -> None:
+def test_report_has_one_row_that_diverges() -> None:
     assert [(s.name, t.name, r.label) for s, t in TABLES for r in t.rows if r.diverges] == [
         ("transfer", "diverging", "LR = 5e-2")
     ]
 
 
-def test_select_narrows_to_tables_in_the_reports_order() -> None:
+def test_select_keeps_the_reports_order() -> None:
     names = [f"{s.name}.{t.name}" for s, t in THE_REPORT.select([], ["transfer.lr", "scratch.lr"])]
     assert names == ["scratch.lr", "transfer.lr"]
 
 
-def test_a_single_row_is_selected_by_its_label() -> None:
+def test_select_takes_a_row_by_its_label() -> None:
     chosen = THE_REPORT.select([], ["scratch.lr=5e-2", "scratch.epochs", "scratch.lr=1e-3"])
     assert [(t.name, [row.label for row in t.rows]) for _, t in chosen] == [
         ("lr", ["1e-3", "5e-2"]),
@@ -126,7 +126,7 @@ def reported_tables(text: str) -> list[list[tuple[str, float, float]]]:
     return tables
 
 
-def test_every_reported_value_is_the_reports(report_text: str) -> None:
+def test_reported_values_are_the_reports(report_text: str) -> None:
     found = reported_tables(report_text)
     assert sum(map(len, found)) == 33
     ours = [
@@ -136,7 +136,7 @@ def test_every_reported_value_is_the_reports(report_text: str) -> None:
     assert [rows for rows in ours if rows] == found
 
 
-def test_every_caption_with_settings_is_the_reports(report_text: str) -> None:
+def test_captions_with_settings_are_the_reports(report_text: str) -> None:
     text = report_text.replace("$", "")
     for _, table in TABLES:
         for figure in table.figures:
@@ -147,7 +147,7 @@ def test_every_caption_with_settings_is_the_reports(report_text: str) -> None:
                 assert settings[0] in figure.caption, figure
 
 
-def test_the_captions_settings_are_the_rows(report_text: str) -> None:
+def test_captions_settings_are_the_rows(report_text: str) -> None:
     names = {"LR": "lr", "BATCH_SIZE": "batch_size", "NUM_EPOCHS": "epochs", "STEP_SIZE": "step_size"}
     text = report_text.replace("$", "")
     checked = 0
@@ -161,7 +161,7 @@ def test_the_captions_settings_are_the_rows(report_text: str) -> None:
     assert checked == 4 * 11
 
 
-def test_every_quoted_value_is_in_the_reports_text(report_text: str) -> None:
+def test_quoted_values_are_in_the_reports_text(report_text: str) -> None:
     for _, table in TABLES:
         for figure in table.figures:
             quoted = figure.quoted

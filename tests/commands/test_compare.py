@@ -18,7 +18,7 @@ def write(runs: Path, config: RunConfig, accuracies: list[float]) -> Path:
     return runs
 
 
-def test_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
+def test_compare_prints_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "the first", FAST.but(engine="reference"), [0.40, 0.42, 0.44])
     second = write(tmp_path / "second", FAST, [0.41, 0.43, 0.45])
     done = compare(f"first={first}", f"second={second}")
@@ -38,7 +38,7 @@ def test_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
     assert "iverged:" not in done.stdout
 
 
-def test_many_pairs_and_diverged_ones_are_explained(compare: Command, tmp_path: Path) -> None:
+def test_compare_explains_many_and_diverged_pairs(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40] * 23)
     second = write(tmp_path / "second", FAST, [0.41] * 22)
     write_record(second / run_id(FAST, 22), RESULT, make_diverged(FAST, 22, 1))
@@ -50,7 +50,7 @@ def test_many_pairs_and_diverged_ones_are_explained(compare: Command, tmp_path: 
     assert "Diverged: runs of first and of second; their pairs do not count elsewhere." in done.stdout
 
 
-def test_two_ways_in_one_folder_are_refused_in_one_line(compare: Command, tmp_path: Path) -> None:
+def test_compare_refuses_two_versions_of_a_run_in_one_line(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40, 0.42])
     write(first, FAST, [0.40, 0.42])
     done = compare(f"first={first}", f"second={write(tmp_path / 'second', FAST, [0.4])}")
@@ -58,7 +58,7 @@ def test_two_ways_in_one_folder_are_refused_in_one_line(compare: Command, tmp_pa
     assert done.stderr.startswith("error: first= holds 2 versions of one run")
 
 
-def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path) -> None:
+def test_compare_names_and_skips_damaged_results(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40, 0.42, 0.44])
     second = write(tmp_path / "second", FAST, [0.41, 0.43, 0.45])
     broken = second / run_id(FAST, 1) / RESULT
@@ -75,7 +75,7 @@ def test_damaged_results_are_named_and_left_out(compare: Command, tmp_path: Path
     assert line.split("|")[2].strip() == "1"
 
 
-def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path) -> None:
+def test_compare_without_a_common_run_is_refused(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "a", FAST, [0.4])
     second = write(tmp_path / "b", FAST.but(lr=0.1), [0.4])
     done = compare(f"first={first}", f"second={second}")
@@ -83,7 +83,7 @@ def test_nothing_in_common_is_said_in_one_line(compare: Command, tmp_path: Path)
     assert "share no completed run on the same data set" in done.stderr
 
 
-def test_a_missing_folder_is_named(compare: Command, tmp_path: Path) -> None:
+def test_compare_names_a_missing_folder(compare: Command, tmp_path: Path) -> None:
     done = compare(f"first={tmp_path / 'nowhere'}", f"second={tmp_path}")
     assert done.returncode == 2
     assert "there is no such folder" in done.stderr

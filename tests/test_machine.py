@@ -1,13 +1,17 @@
-"""Which GPUs of this machine are found, by the driver's folder or without it."""
+"""This machine: its GPUs, its processor, and freed memory that is kept."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml
 import pytest
+import torch
 
 from caltech_exp import machine as module
-from caltech_exp.machine import local_gpus
+from caltech_exp.machine import computes_bf16, local_gpus
+from tests.conftest import CHECKOUT
 
 
 def refuse() -> None:
@@ -27,7 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("visible", [None, "0,1"])
-def test_no_gpu_is_no_gpu(visible: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_gpus_without_a_gpu_are_none(
+    visible: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder.mkdir()
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -45,7 +51,7 @@ def test_no_gpu_is_no_gpu(visible: str | None, folder: Path, monkeypatch: pytest
         ("NoDevFiles", ()),
     ],
 )
-def test_visible_gpus_are_kept(
+def test_local_gpus_are_the_visible_ones(
     visible: str | None, found: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("0000:17:00.0", "0000:65:00.0", "0000:ca:00.0"):
@@ -57,7 +63,7 @@ def test_visible_gpus_are_kept(
 
 @pytest.mark.parametrize(("visible", "found"), [("1, GPU-8a1b", ("1", "GPU-8a1b")), ("-1", ()), ("", ())])
 @pytest.mark.usefixtures("folder")
-def test_without_the_drivers_folder_what_is_visible_is_trusted(
+def test_local_gpus_without_the_drivers_folder_trust_the_variable(
     visible: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -68,7 +74,7 @@ def test_without_the_drivers_folder_what_is_visible_is_trusted(
 
 
 @pytest.mark.usefixtures("folder")
-def test_without_the_drivers_folder_nvml_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_gpus_without_the_drivers_folder_ask_nvml_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: asked.append(True))
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
@@ -77,9 +83,52 @@ def test_without_the_drivers_folder_nvml_is_asked_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("folder")
-def test_without_an_answer_of_nvml_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_gpus_without_an_answer_of_nvml_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_gpus() == ()
     module._nvml_count.cache_clear()
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", refuse)
     assert local_gpus() == ()
+
+
+def test_bf16_of_the_processor_is_what_torch_finds() -> None:
+    assert computes_bf16() == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+FAULTS = """
+import resource
+{first}
+import torch
+{then}
+torch.ones(2**22)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**22)  # 16 MB, as the activations of a layer
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+KEEP = "from caltech_exp.machine import keep_freed_memory; keep_freed_memory()"
+
+
+def faults(first: str = "", then: str = "") -> int:
+    """Page faults of a new process that allocates the same memory again and again."""
+    code = FAULTS.format(first=first, then=then)
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def are_fewer(first: str = "", then: str = "") -> bool:
+    """Whether there are less than half as many as by default.
+
+    Asked up to three times: beside others, a kernel short of memory takes some back now and then.
+    """
+    default = faults()
+    assert default > 20 * 2**24 / 2**21  # a fault for each page, large ones at the most
+    return any(faults(first, then) < default / 2 for _ in range(3))
+
+
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    assert are_fewer(first=KEEP)
+
+
+def test_keeping_memory_twice_and_after_torch_does_no_harm() -> None:
+    assert are_fewer(then=f"{KEEP}; keep_freed_memory()")

@@ -21,7 +21,7 @@ def read(text: str) -> Catalog:
     return read_catalog(text, "mine", "mine.yaml")
 
 
-def test_every_example_of_the_docs_is_a_study() -> None:
+def test_examples_of_the_docs_are_studies() -> None:
     text = (CHECKOUT / "docs" / "studies.md").read_text()
     examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(examples) >= 2
@@ -29,14 +29,14 @@ def test_every_example_of_the_docs_is_a_study() -> None:
         assert read(study).tables
 
 
-def test_the_report_is_a_study_file_like_any_other() -> None:
+def test_report_is_a_study_file_like_any_other() -> None:
     again = read_catalog(REPORT.read_text(), THE_REPORT.name, "again.yaml")
     assert again == THE_REPORT
     assert THE_REPORT.is_report
     assert not read(REPORT.read_text()).is_report
 
 
-def test_settings_are_inherited_and_labels_stay_as_they_were_typed() -> None:
+def test_settings_are_inherited_and_labels_kept_as_typed() -> None:
     study = read("""
 title: Mine
 seeds: 0,5
@@ -63,7 +63,7 @@ sections:
     ]
 
 
-def test_a_sweep_of_two_settings_is_every_pair() -> None:
+def test_sweep_of_two_settings_is_every_pair() -> None:
     study = read(TABLE % "{sweep: {augment: [none, crop], lr: [1e-3, 1e-2]}}")
     ((_, table),) = study.tables
     assert table.heading == "Augment, LR"
@@ -76,7 +76,7 @@ def test_a_sweep_of_two_settings_is_every_pair() -> None:
 
 
 @pytest.mark.parametrize("outer", ["", "engine: fast", "engine: reference"])
-def test_a_precision_holds_for_every_engine_that_is_swept(outer: str) -> None:
+def test_precision_holds_for_every_swept_engine(outer: str) -> None:
     settings = f"{{precision: fp32, {outer}}}"
     ((_, swept),) = read(TABLE % f"{{settings: {settings}, sweep: {{engine: [fast, reference]}}}}").tables
     assert [(row.config.engine, row.config.precision) for row in swept.rows] == [
@@ -85,7 +85,7 @@ def test_a_precision_holds_for_every_engine_that_is_swept(outer: str) -> None:
     ]
 
 
-def test_figures_get_the_numbers_that_are_free() -> None:
+def test_figures_get_free_numbers() -> None:
     study = read("""
 sections:
   a:
@@ -134,13 +134,13 @@ sections:
         (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes a number of seeds"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_by_its_place(text: str, message: str) -> None:
+def test_mistake_is_named_by_its_place(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         read(text)
     assert message in str(caught.value)
 
 
-def test_whatever_the_text_it_is_understood_or_refused(tmp_path: Path) -> None:
+def test_any_text_is_understood_or_refused(tmp_path: Path) -> None:
     """300 study files: the report's, damaged, and texts of any kind."""
     reader = Reader(tmp_path)
     small = TABLE % "{sweep: {lr: [1e-3], augment: [crop]}, figures: [{row: 1e-3, number: 2}], title: 'é'}"

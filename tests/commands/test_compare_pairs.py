@@ -23,11 +23,11 @@ REFERENCE = FAST.but(engine="reference")
         ([0.1] * 8, 2 / 256),
     ],
 )
-def test_p_is_the_share_of_sign_flips_as_extreme(differences: list[float], p: float) -> None:
+def test_sign_flip_p_is_the_share_of_flips_as_extreme(differences: list[float], p: float) -> None:
     assert sign_flip_p(np.array(differences)) == p
 
 
-def test_p_of_equal_ways_is_uniform_enough() -> None:
+def test_sign_flip_p_of_equal_runs_is_uniform_enough() -> None:
     generator = np.random.default_rng(0)
     values = np.array([sign_flip_p(generator.normal(size=8)) for _ in range(2000)])
     # At most 5 % below 0.05: 100 of 2,000, plus five standard deviations.
@@ -35,7 +35,7 @@ def test_p_of_equal_ways_is_uniform_enough() -> None:
     assert 0.4 < values.mean() < 0.6
 
 
-def test_runs_are_paired_by_settings_and_seed_whatever_the_engine() -> None:
+def test_pairs_have_the_same_settings_and_seed_whatever_the_engine() -> None:
     first = [make_result(REFERENCE, seed, 0.4 + 0.01 * seed) for seed in range(3)]
     second = [make_result(FAST, seed, 0.41 + 0.01 * seed) for seed in (0, 2, 5)]
     second.append(make_result(FAST.but(lr=0.5), 1))
@@ -50,13 +50,13 @@ def test_runs_are_paired_by_settings_and_seed_whatever_the_engine() -> None:
     assert compared.p == pytest.approx(0.5)
 
 
-def test_runs_on_other_data_are_no_pair() -> None:
+def test_pairs_have_the_same_data_set() -> None:
     other = make_result(FAST, 0)
     other = other.model_copy(update={"data": other.data.model_copy(update={"fingerprint": "f" * 16})})
     assert pair_by_seed([make_result(REFERENCE, 0)], [other]) == {}
 
 
-def test_pairs_with_a_diverged_run_are_counted_and_nothing_else() -> None:
+def test_pairs_with_a_diverged_run_are_only_counted() -> None:
     first = [make_result(REFERENCE, 0, 0.4), make_result(REFERENCE, 1, 0.5), make_diverged(REFERENCE, 2, 1)]
     second = [make_result(FAST, 0, 0.41), make_diverged(FAST, 1, 1), make_diverged(FAST, 2, 1)]
     ((settings, pairs),) = pair_by_seed(first, second).items()
@@ -69,7 +69,7 @@ def test_pairs_with_a_diverged_run_are_counted_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("side", ["first", "second"])
-def test_a_folder_with_two_ways_of_one_run_is_refused(side: str) -> None:
+def test_pairs_refuse_two_versions_of_a_run(side: str) -> None:
     two = [make_result(FAST, 0, 0.4), make_result(FAST.but(precision="fp32"), 0, 0.5), make_result(REFERENCE, 1)]
     one = [make_result(REFERENCE, 0)]
     with pytest.raises(UserError, match=f"{side}= holds 2 versions of one run, {run_id(FAST, 0)}") as caught:
@@ -79,7 +79,7 @@ def test_a_folder_with_two_ways_of_one_run_is_refused(side: str) -> None:
     assert pair_by_seed(two, [make_result(FAST, 1)])  # where nothing is compared, two ways are in nobody's way
 
 
-def test_above_twenty_pairs_every_pair_counts() -> None:
+def test_sign_flip_p_of_many_pairs_uses_every_pair() -> None:
     # The first 20 cancel out, the other 20 all point one way: the exact p is far below 0.001.
     differences = np.array([1.0, -1.0] * 10 + [1.0] * 20)
     assert sign_flip_p(differences[:20]) == 1.0
@@ -91,7 +91,7 @@ def test_above_twenty_pairs_every_pair_counts() -> None:
     assert sign_flip_p(np.full(40, 0.1)) == 1 / (1 + FLIPS)
 
 
-def test_the_drawn_p_is_near_the_exact_one() -> None:
+def test_sign_flip_p_drawn_is_near_the_exact_one() -> None:
     differences = np.random.default_rng(1).normal(0.4, size=MOST_EXACT)
     exact = sign_flip_p(differences)
     drawn = sign_flip_p(np.concatenate((differences, [0.0])))  # a zero more changes no sum
