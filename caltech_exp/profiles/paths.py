@@ -11,31 +11,23 @@ from caltech_exp.files import user_path
 from caltech_exp.models.weights import imagenet_path
 from caltech_exp.profiles.profile import Profile
 
-WEIGHTS_VARIABLES = ("TORCH_HOME", "XDG_CACHE_HOME")
-"""By which torch.hub finds its cache of weights."""
-VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
-"""What os.path.expandvars replaces."""
+WEIGHTS_VARIABLES = ("TORCH_HOME", "XDG_CACHE_HOME")  # by which torch.hub finds its cache of weights
+VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)  # what os.path.expandvars replaces
 
 
 def expand_path(text: str, key: str) -> Path:
-    """A path that stands as `key` in a profile: absolute, with `~` and `$NAME` expanded.
-
-    Raises UserError for a variable that is not set here, and for a path that no file could have (user_path).
-    """
-    for name in (found[1] or found[2] for found in VARIABLE.finditer(text)):
+    """The absolute path of the setting `key` of a profile. A variable that is not set here is a UserError."""
+    for name in (match[1] or match[2] for match in VARIABLE.finditer(text)):
         if name not in os.environ:
             raise UserError(
-                f"{key}={text}: {name} is not set on {socket.gethostname()}; export it, on nodes by a line of "
-                "`setup`, or name another path in the profile"
+                f"{key}={text}: {name} is not set on {socket.gethostname()}; export it (on nodes in `setup`), or "
+                "name another path in the profile"
             )
     return user_path(os.path.expandvars(text), key)
 
 
 def packs_folder(given: str, profile: Profile) -> Path:
-    """Where tasks find decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`).
-
-    Raises UserError for a path that no folder could have.
-    """
+    """The folder of decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`)."""
     if given:
         return user_path(given, "packs")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -43,16 +35,16 @@ def packs_folder(given: str, profile: Profile) -> Path:
 
 
 def use_torch_home(profile: Profile) -> None:
-    """Look for ImageNet weights where the profile says, if it does, in this process and those it starts."""
+    """Look for ImageNet weights in the profile's torch_home, if it has one; child processes do so too."""
     if profile.torch_home:
         os.environ["TORCH_HOME"] = str(expand_path(profile.torch_home, "torch_home"))
 
 
 def torch_home_here() -> str | None:
-    """Where this process looks for ImageNet weights if a variable says so ($TORCH_HOME, $XDG_CACHE_HOME).
+    """Where this process looks for ImageNet weights if $TORCH_HOME or $XDG_CACHE_HOME is set; otherwise None.
 
-    For tasks that get neither, as where sbatch exports nothing. None where only the home folder says it, which may
-    be another in a task's container.
+    It is for tasks that get neither variable, as when sbatch exports nothing. The home folder is not passed on: in
+    a task's container it may be another one.
     """
     if not any(os.environ.get(name) for name in WEIGHTS_VARIABLES):
         return None
@@ -60,6 +52,6 @@ def torch_home_here() -> str | None:
 
 
 def use_torch_home_of_submission(home: str | None) -> None:
-    """Look for ImageNet weights there, unless variables of this node, or of the profile's setup, say where."""
+    """Look for ImageNet weights in `home` unless variables of the node or of the profile's setup say where."""
     if home and not any(os.environ.get(name) for name in WEIGHTS_VARIABLES):
         os.environ["TORCH_HOME"] = home

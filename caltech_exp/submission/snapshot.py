@@ -1,11 +1,11 @@
-"""What a submission runs and was made in: a copy of the source, and a record of the environment.
+"""What a submission leaves beside its manifest: a copy of the source, and a record of the environment.
 
 RUNS/sources/<user id>/<hash>/   the package, snapshot.json with its version, and files.sha256
 
-files.sha256 lists every other file with its SHA-256, and the snapshot's name is the start of its own. The name
-stands for every byte: a task runs the snapshot only if all of it is there (caltech_exp/bootstrap.py). Submissions
-of the same code share a snapshot. Users do not: what a task executes belongs to the user who submitted it. A
-snapshot may be removed once no job of its submissions is left.
+files.sha256 lists every other file with its SHA-256; the snapshot is named after the SHA-256 of files.sha256. So
+the name stands for every byte: a task runs the snapshot only if it is complete (caltech_exp/bootstrap.py).
+Submissions of the same code share a snapshot. Users do not: what a task executes belongs to the user who submitted
+it. A snapshot may be removed once no job of its submissions is left.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ VARIABLES = (
     "VIRTUAL_ENV",
     "XDG_CACHE_HOME",
 )
-"""The only variables that are kept: a user's environment holds passwords and tokens too."""
+"""The only variables that are recorded: an environment may also hold passwords and tokens."""
 
 
 class Environment(StrictRecord):
@@ -69,9 +69,9 @@ class Environment(StrictRecord):
 
     packages     name -> version of every installed distribution, as `pip freeze` lists them
     modules      loaded by environment modules or Lmod, in their order
-    conda        name of the conda environment; None outside of one
+    conda        name of the conda environment, if there is one
     cuda_driver  version of this machine's NVIDIA driver; None without one
-    variables    those of VARIABLES that are set
+    variables    the VARIABLES that are set
     """
 
     host: str
@@ -102,12 +102,12 @@ def describe_environment() -> Environment:
 
 
 def write_environment(folder: Path) -> None:
-    """Leave environment.json in the folder of a submission. Raises OSError."""
+    """Write environment.json into the folder of a submission. Raises OSError."""
     write_record(folder, ENVIRONMENT, describe_environment())
 
 
 def _packages() -> dict[str, str]:
-    """The first of a name on sys.path counts, as it does for `import`."""
+    """Name -> version; of several with one name the first on sys.path counts, as for `import`."""
     found: dict[str, str] = {}
     for distribution in distributions():
         name, version = distribution.metadata["Name"], distribution.version
@@ -117,7 +117,7 @@ def _packages() -> dict[str, str]:
 
 
 def _text(value: str) -> str:
-    """The value with bytes that are no text as escapes: a record is UTF-8."""
+    """The value with invalid bytes escaped: a record is UTF-8."""
     return value.encode(errors="backslashreplace").decode()
 
 
@@ -125,15 +125,15 @@ SOURCES = "sources"
 
 
 def snapshots_folder(runs: Path) -> Path:
-    """Where this user's snapshots in a study lie."""
+    """The folder of this user's snapshots in a study."""
     return runs / SOURCES / str(os.geteuid())
 
 
 def take_snapshot(runs: Path, code: CodeVersion, checkout: Path = CHECKOUT) -> Snapshot:
-    """A snapshot of the running code, made in one step unless it is there.
+    """A snapshot of the running code: a new one appears complete or not at all.
 
-    Of one that is there, files that are missing or were changed are restored: tasks that wait for it run again.
-    Raises OSError if it cannot be written, UserError if something lies in it that does not belong there.
+    In an existing one missing or changed files are restored, so that waiting tasks can run it. Raises OSError if
+    it cannot be written, UserError if it holds a file that does not belong to it.
     """
     files = _files(checkout)
     files[SNAPSHOT] = code.model_copy(update={"source": None}).model_dump_json(indent=1).encode() + b"\n"
@@ -151,7 +151,7 @@ def take_snapshot(runs: Path, code: CodeVersion, checkout: Path = CHECKOUT) -> S
         half = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
         try:
             with contextlib.suppress(OSError):
-                half.chmod(0o755 & ~umask())  # others of the group may read it
+                half.chmod(0o755 & ~umask())  # the group may read it
             for path, content in files.items():
                 _write(half, path, content)
             half.rename(folder)
@@ -162,7 +162,7 @@ def take_snapshot(runs: Path, code: CodeVersion, checkout: Path = CHECKOUT) -> S
 
 
 def _restore(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Bring back what is not as it was. Raises UserError for what does not belong there, and stays."""
+    """Restore missing and changed files. Raises UserError for a file that does not belong to the snapshot."""
     try:
         _close(folder)
         for path in sorted({*list_files(folder)} - files.keys()):
@@ -179,16 +179,16 @@ def _restore(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _close(folder: Path) -> None:
-    """Take other users' permission to write from the snapshot and the folders in it."""
-    check_own = [folder, *(Path(place) for place, _, _ in os.walk(folder) if Path(place) != folder)]
-    for place in check_own:
+    """Remove other users' permission to write from the snapshot and its folders."""
+    subfolders = (Path(path) for path, _, _ in os.walk(folder))
+    for path in (folder, *(path for path in subfolders if path != folder)):
         with contextlib.suppress(OSError):
-            close_to_others(place)
-        check_own_folder(place)
+            close_to_others(path)
+        check_own_folder(path)
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    """Relative path -> content of all files of the package, without hidden ones and what Python compiles."""
+    """Relative path -> content of the package's files, without hidden files and bytecode."""
     files = {}
     for path in sorted((root / PACKAGE).rglob("*")):
         parts = path.relative_to(root).parts
@@ -198,9 +198,9 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 def _write(folder: Path, path: str, content: bytes) -> None:
-    """A file that is not edited by mistake, in place of whatever has its name."""
-    place = folder / path
-    for parent in reversed(place.relative_to(folder).parents[:-1]):
+    """Write a read-only file, which nobody edits by mistake, in place of any other of its name."""
+    file_path = folder / path
+    for parent in reversed(file_path.relative_to(folder).parents[:-1]):
         make_own_folder(folder / parent)
-    with new_file(place, mode=0o444, flush=False) as file:
+    with new_file(file_path, mode=0o444, flush=False) as file:
         file.write(content)

@@ -1,16 +1,15 @@
-"""What runs on a node: train runs, decode images, write the report; each pickled by submitit.
+"""What runs on a node, pickled by submitit: train runs, decode images, write the report. Logs are limited too.
 
-submitit has Slurm (or its own controller, on this machine) open `<job>_0_log.out` and `.err` for appending, as
-the task's standard output and error themselves. So whatever is printed, by Python, by C++ or by a child, is in the
-file at once, and a SIGKILL loses nothing. A thread of the task looks at the size of both files every second and
-shortens one that is too long: its head stays, then a line says how much was left out, then its tail.
+Slurm (on this machine submitit's controller) opens `<job>_0_log.out` and `.err` for appending as the task's
+standard output and error. So whatever Python, C++ or a child process prints is in the file at once, and a SIGKILL
+loses nothing. A thread of the task checks the size of both files every second and shortens one that is too large:
+its head and tail stay, with a line between them that says how much was removed.
 
-A pipe to a process that writes the files would bound them to the byte, but costs every line a copy, loses what is
-in the pipe when the task's cgroup is killed, and stops the task when that process dies. Here a task that prints
-without end is above the limit for at most a second, and of lines that are written in the very moment of shortening
-some may be missing or stand before the line.
+A pipe to a process that writes the files would bound them exactly. But it would copy every line, lose its content
+when the task's cgroup is killed, and stop the task when that process dies. Here a log may exceed the limit for a
+second, and lines printed at the very moment of shortening may be missing or stand before the line.
 
-Reports are not imported here: their command line is called, that of the same snapshot.
+The report is not imported here: its command line is called, in the same snapshot.
 """
 
 import contextlib
@@ -23,14 +22,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import submitit
+from submitit.core.utils import UncompletedJobError
 
-from caltech_exp import cli
 from caltech_exp.bootstrap import own_command
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError, one_line, shown
@@ -57,16 +56,16 @@ if TYPE_CHECKING:
     from caltech_exp.training.run import TaskContext
 
 
-LOOK_SECONDS = 1.0
+LOG_CHECK_SECONDS = 1.0
 OMITTED = re.compile(rb"\n\.\.\. ([\d,]+) bytes of this log were left out here \.\.\.\n")
-LONGEST_LINE = 4096
-"""Where head and tail are cut at a line's end: within that many bytes."""
+MAX_LINE_BYTES = 4096  # head and tail are cut at the end of a line if there is one within so many bytes
+MAX_REASON_CHARACTERS = 500
 
 
 def limit_logs(megabytes: float) -> None:
-    """Keep standard output and error of this process below `megabytes` each, from now on to its end.
+    """Keep standard output and error of this process below `megabytes` each until it ends.
 
-    Each must be a regular file opened for appending; anything else is left as it is, with a line that says so.
+    A stream that is not a regular file opened for appending is not limited; a line says so.
     """
     limit = round(megabytes * 1e6)
     files = [fd for fd in (1, 2) if _can_be_shortened(fd)]
@@ -76,37 +75,36 @@ def limit_logs(megabytes: float) -> None:
 
 
 def shorten(fd: int, limit: int) -> None:
-    """Leave out the middle of the file if it is longer than `limit` bytes; about half as many are kept.
+    """Remove the middle of a file of more than `limit` bytes; about half the limit stays.
 
-    `fd` is opened for appending, and the file may be appended to meanwhile. Raises OSError.
+    `fd` is opened for appending, and the file may grow meanwhile. Raises OSError.
     """
     size = os.fstat(fd).st_size
     if size <= limit:
         return
     file = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     try:
-        head, before = _head(file, limit // 8)
+        head, removed_before = _head(file, limit // 8)
         start = size - 3 * limit // 8
         tail = os.pread(file, size - start, start)
-        tail = tail[tail.find(b"\n", 0, LONGEST_LINE) + 1 :]
-        left_out = before + size - len(tail) - head
-        more = os.pread(file, limit, size)  # what was printed meanwhile
-        tail += more
+        tail = tail[tail.find(b"\n", 0, MAX_LINE_BYTES) + 1 :]
+        removed = removed_before + size - len(tail) - head
+        tail += os.pread(file, limit, size)  # what was printed meanwhile
         os.ftruncate(file, head)
-        os.write(file, b"\n... %s bytes of this log were left out here ...\n" % f"{left_out:,}".encode() + tail)
+        os.write(file, b"\n... %s bytes of this log were left out here ...\n" % f"{removed:,}".encode() + tail)
     finally:
         os.close(file)
 
 
 def _head(file: int, length: int) -> tuple[int, int]:
-    """Bytes of the head that stay, and how many were left out after it before, less the line that says so."""
-    text = os.pread(file, length + LONGEST_LINE, 0)
+    """Bytes of the head that stay, and bytes that were removed after it before, less the line that says so."""
+    text = os.pread(file, length + MAX_LINE_BYTES, 0)
     earlier = OMITTED.search(text)
     if earlier:
         number = int(earlier[1].replace(b",", b""))
         return earlier.start(), number - len(earlier[0])
     end = text.rfind(b"\n", 0, length)
-    return (end if end >= length - LONGEST_LINE and end > 0 else length), 0
+    return (end if end >= length - MAX_LINE_BYTES and end > 0 else length), 0
 
 
 def _can_be_shortened(fd: int) -> bool:
@@ -118,26 +116,25 @@ def _can_be_shortened(fd: int) -> bool:
 
 def _watch(files: Collection[int], limit: int) -> None:
     while True:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOG_CHECK_SECONDS)
         for fd in files:
             try:
                 shorten(fd, limit)
-            except OSError:  # a disk that cannot be written, for now
+            except OSError:  # the disk cannot be written at the moment
                 continue
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """Runs of one task.
+    """Train the runs of one task, one after the other.
 
-    data, data_on_node    the data folder; where the second is given it is used, with `$NAME` expanded on the node
-    packs, packs_on_node  the folder of decoded images, and the node's own to copy them to, expanded there
-    threads               CPU threads of torch, None for torch's own choice
+    data, data_on_node    the data folder; the second, expanded on the node, is used instead if it is given
+    packs, packs_on_node  the folder of decoded images, and the node's own folder to copy them to
+    threads               CPU threads of torch; None for torch's own choice
     torch_home            the profile's, expanded on the node
-    torch_home_here       where submit found weights, for tasks that get no variable that says where
-    checkpoint_minutes    how often a run saves where it is
-    log_mb                longest log, MB
-    code                  of the snapshot that was submitted, which this must be run from
+    torch_home_here       where submit found weights, for tasks that get no variable for it
+    log_mb                largest log, MB
+    code                  of the snapshot that was submitted, which the task must run
     """
 
     submission: str
@@ -157,7 +154,7 @@ class TrainTask:
     code: CodeVersion
 
     def __call__(self) -> None:
-        """Train every run. One that fails is recorded and does not keep the next from training, if the GPU can."""
+        """Train every run. A run that fails is recorded, and the next one trains if the GPU still works."""
         stop_request = StopRequest()
         signal_handler = SignalHandler(stop_request)
         environment = submitit.JobEnvironment()
@@ -176,16 +173,16 @@ class TrainTask:
         self._train(context, signal_handler)
 
     def _train(self, context: "TaskContext", signal_handler: SignalHandler) -> None:
-        """Train one run after the other. Raises RuntimeError in the end if some failed.
+        """Train one run after the other. Raises RuntimeError at the end if some failed.
 
-        After some errors CUDA answers everything with that error until the process ends. Then the task ends: the
-        runs to come would be recorded as failed with it. Submitting again trains them.
+        After some errors CUDA repeats the error until the process ends. Then the task ends, since the remaining
+        runs would fail with it too. Submitting again trains them.
         """
         from caltech_exp.training.device import why_broken
         from caltech_exp.training.run import run_one
 
         failed = []
-        for left, (config, seed) in zip(reversed(range(len(self.runs))), self.runs, strict=True):
+        for runs_left, (config, seed) in zip(reversed(range(len(self.runs))), self.runs, strict=True):
             try:
                 run_one(config, seed, context)
             except Interrupted:
@@ -198,18 +195,18 @@ class TrainTask:
                     raise
                 print(f"run {run_id(config, seed)} failed: {type(error).__name__}: {error}", flush=True)
                 failed.append(run_id(config, seed))
-                if left and (reason := why_broken(context.device)):
+                if runs_left and (reason := why_broken(context.device)):
                     raise RuntimeError(
                         f"this process cannot use the GPU any more ({reason}) since run {failed[-1]} failed; "
-                        f"{left} of {len(self.runs)} runs were not tried, submit again"
+                        f"{runs_left} of {len(self.runs)} runs were not tried, submit again"
                     ) from error
-            if context.stop_request.requested and left:
+            if context.stop_request.requested and runs_left:
                 signal_handler.end_task()
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
 
     def _import_libraries(self) -> None:
-        """Import torch, on the node only: submitting stays fast. Raises LibraryError."""
+        """Import torch here, so that submitting need not. Raises LibraryError."""
         if any(config.engine == "fast" for config, _ in self.runs):
             keep_freed_memory()
         import_libraries()
@@ -219,15 +216,15 @@ class TrainTask:
             torch.set_num_threads(self.threads)
 
     def _check_code(self) -> None:
-        """Raises UserError if this is not the code that was submitted: its results would be another code's."""
-        here = code_version()
-        if here != self.code:
+        """Raises UserError if this is not the code that was submitted."""
+        code = code_version()
+        if code != self.code:
             raise UserError(
-                f"the task runs caltech_exp {here} from {CHECKOUT}, and {self.code} was submitted; submit again"
+                f"the task runs caltech_exp {code} from {CHECKOUT}, but {self.code} was submitted; submit again"
             )
 
     def _context(self, origin: Origin, stop_request: StopRequest) -> "TaskContext":
-        """What all runs of the task share. Raises UserError or NodeError if something of it is not there."""
+        """What all runs of the task share. Raises UserError or NodeError if something is missing."""
         from caltech_exp.data.packs import PackStore
         from caltech_exp.training.device import choose_device
         from caltech_exp.training.run import TaskContext
@@ -241,7 +238,7 @@ class TrainTask:
         if data.fingerprint != self.fingerprint:
             raise UserError(
                 f"the data in {data.root} is not what was submitted "
-                f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit anew"
+                f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit again"
             )
         on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
         packs = PackStore(Path(self.packs), on_node)
@@ -249,15 +246,15 @@ class TrainTask:
         return TaskContext(Path(self.folder), data, device, packs, origin, seconds, stop_request)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit has Slurm start in place of this task after preemption or at the time limit: the same."""
+        """What runs after a requeue: the same task, which resumes its runs."""
         return submitit.helpers.DelayedSubmission(self)
 
 
 @dataclass(frozen=True)
 class PackTask:
-    """Packs to make of the images in `data`, into the folder `packs` that all tasks share.
+    """Make packs of the images in `data`, in the folder `packs` that all tasks share.
 
-    submission  folder of the submission, where it leaves how that went
+    submission  folder of the submission, where the task records how it ended
     """
 
     data: str
@@ -267,33 +264,23 @@ class PackTask:
     submission: str
 
     def __call__(self) -> None:
-        """Make what is missing. Raises UserError for a damaged image or a folder that cannot be written."""
-        SignalHandler(StopRequest())
-        environment = submitit.JobEnvironment()
-        try:
-            limit_logs(self.log_mb)
-            self._make()
-        except Exception as error:
-            write_end(Path(self.submission), PREPARATION_END, reason_of(error), environment)
-            raise
-        write_end(Path(self.submission), PREPARATION_END, "", environment)
+        """Make the missing packs. Raises UserError for a damaged image or a folder that cannot be written."""
+        with _recorded_end(Path(self.submission), PREPARATION_END, self.log_mb):
+            import_libraries()
+            from caltech_exp.data.packs import shared_pack
 
-    def _make(self) -> None:
-        import_libraries()
-        from caltech_exp.data.packs import shared_pack  # torchvision is imported where it is needed
-
-        data = read_data_set(Path(self.data))
-        for item in self.items:
-            shared_pack(Path(self.packs), split_contents(data, *item))
+            data = read_data_set(Path(self.data))
+            for item in self.items:
+                shared_pack(Path(self.packs), split_contents(data, *item))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit has Slurm start after preemption or at the time limit: the same, for what is left."""
+        """What runs after a requeue: the same task, which makes the remaining packs."""
         return submitit.helpers.DelayedSubmission(self)
 
 
 @dataclass(frozen=True)
 class AggregateTask:
-    """Write the report on the study `runs` into `report`, and how that went into the folder `submission`."""
+    """Write the report on the study `runs` into `report`, and record in the folder `submission` how that ended."""
 
     runs: str
     report: str
@@ -301,64 +288,62 @@ class AggregateTask:
     log_mb: float
 
     def __call__(self) -> None:
-        """Raises RuntimeError if there is no report then."""
-        SignalHandler(StopRequest())
-        environment = submitit.JobEnvironment()
-        try:
-            limit_logs(self.log_mb)
-            reason = self._aggregate()
-        except Exception as error:  # of a node that cannot start a process, for example
-            reason = reason_of(error)
-        write_end(Path(self.submission), REPORT_END, reason, environment)
-        if reason:
-            raise RuntimeError(reason)
+        """Call the command. Raises RuntimeError if it fails."""
+        with _recorded_end(Path(self.submission), REPORT_END, self.log_mb):
+            command = own_command("caltech_exp.commands.aggregate", (f"runs={self.runs}", f"out={self.report}"))
+            # The data set is the study's, whatever the environment of the user who submitted names.
+            environment = python_environment()
+            environment.pop("CALTECH101_ROOT", None)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+                check=False,
+            )
+            print(done.stderr, file=sys.stderr, end="", flush=True)
+            if done.returncode < 0:
+                raise _ReportError(f"it was killed by {signal.Signals(-done.returncode).name}")
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+                raise _ReportError(lines[-1].removeprefix("error: "))
 
-    def _aggregate(self) -> str:
-        """Call reports/aggregate.py; why it failed, or nothing."""
-        command = own_command("caltech_exp.commands.aggregate", (f"runs={self.runs}", f"out={self.report}"))
-        # The data set is the study's, whatever the environment of who submitted names.
-        environment = {name: value for name, value in python_environment().items() if name != "CALTECH101_ROOT"}
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=environment,
-            check=False,
+
+class _ReportError(RuntimeError):
+    """The command that writes the report failed."""
+
+
+@contextlib.contextmanager
+def _recorded_end(folder: Path, name: str, log_mb: float) -> Iterator[None]:
+    """Handle signals, limit logs, and record how the job ends in the file `name`; the log says it too."""
+    SignalHandler(StopRequest())
+    environment = submitit.JobEnvironment()
+
+    def record(reason: str) -> None:
+        end = JobEnd(
+            status="failed" if reason else "finished",
+            reason=reason,
+            job=environment.job_id,
+            log=str(environment.paths.stdout),
+            when=utc_now(),
         )
-        print(done.stderr, file=sys.stderr, end="", flush=True)
-        if done.returncode == 0:
-            return ""
-        if done.returncode < 0:
-            return f"it was killed by {signal.Signals(-done.returncode).name}"
-        last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-        return one_line(shown(last.removeprefix("error: "), LONGEST_REASON))
+        with contextlib.suppress(OSError):
+            write_record(folder, name, end)
+
+    try:
+        limit_logs(log_mb)
+        yield
+    except Exception as error:
+        record(_reason(error))
+        raise
+    record("")
 
 
-LONGEST_REASON = 500
-
-
-def write_end(folder: Path, name: str, reason: str, environment: "submitit.JobEnvironment") -> None:
-    """Leave on record how the job of `environment` ended: with `reason`, or well where that is empty.
-
-    Where it cannot be written, the log still says it.
-    """
-    record = JobEnd(
-        status="failed" if reason else "finished",
-        reason=reason,
-        job=environment.job_id,
-        log=str(environment.paths.stdout),
-        when=utc_now(),
-    )
-    with contextlib.suppress(OSError):
-        write_record(folder, name, record)
-
-
-def reason_of(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why such a job failed, in one line."""
-    from submitit.core.utils import UncompletedJobError  # not needed to read the record
-
     if isinstance(error, UncompletedJobError):
         return "it reached its time limit; give cpu_jobs in the profile more time_minutes"
-    return cli.one_line(cli.shown(error_line(error), LONGEST_REASON))
+    text = str(error) if isinstance(error, _ReportError) else error_line(error)
+    return one_line(shown(text, MAX_REASON_CHARACTERS))

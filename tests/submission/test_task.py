@@ -160,7 +160,7 @@ def test_a_report_whose_process_cannot_be_started_says_why(
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(subprocess, "run", full)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match="Cannot allocate memory"):
         AggregateTask(str(local_job), str(local_job / "report"), str(local_job), 1.0)()
     record = json.loads((local_job / REPORT_END).read_text())
     assert (record["status"], record["job"]) == ("failed", "77")
