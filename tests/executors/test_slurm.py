@@ -1,5 +1,6 @@
 """The way through a real Slurm: arrays, GPU ids, names, and what is in the queue already."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
 
 
 def test_a_study_on_slurm(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    # `submit` runs in tmp_path; a task must not import these in place of Python's or of the snapshot's.
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    (tmp_path / "caltech_exp").mkdir()
+    (tmp_path / "caltech_exp" / "__init__.py").write_text("raise SystemExit('the wrong caltech_exp')")
     runs = tmp_path / "my 'odd'; \"stüdy\" $HOME"
     words = (*small, "seeds=3", "profile=testbed", f"runs={runs}")
     done = submit(*words, "wait=true")
@@ -88,16 +93,24 @@ def test_what_the_profile_says_is_above_the_users_variables_for_sbatch(
         assert ("gres:gpu" in told) == (name == "resnet.runs")
 
 
-def test_a_task_has_all_the_cores_of_its_job(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
-    told, inside = tmp_path / "told", tmp_path / "inside.sh"
+def test_a_task_has_the_cores_of_its_job_and_the_umask_of_who_submitted(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs, told, inside = tmp_path / "runs", tmp_path / "told", tmp_path / "inside.sh"
     inside.write_text(
         f'{{ scontrol show step "$SLURM_JOB_ID.$SLURM_STEP_ID"; env; }} >"{told}"\nexec {sys.executable} "$@"\n'
     )
     two = profile(tmp_path, cpus_per_task=2, python=f"sh {inside}")
-    done = submit(*small, "seeds=1", f"profile={two}", f"runs={tmp_path / 'runs'}", "wait=true")
+    before = os.umask(0o002)
+    try:
+        done = submit(*small, "seeds=1", f"profile={two}", f"runs={runs}", "wait=true")
+    finally:
+        os.umask(before)
     assert done.returncode == 0, done.stderr
     assert " CPUs=2 Tasks=1 " in told.read_text()
     assert "\nSRUN_CPUS_PER_TASK=2\n" in told.read_text()  # what srun was asked for: nothing binds tasks here
+    (result,) = runs.glob("*/result.json")
+    assert (result.stat().st_mode & 0o777, result.parent.stat().st_mode & 0o777) == (0o664, 0o775)
 
 
 def test_tasks_are_told_where_the_weights_are(
@@ -170,14 +183,3 @@ def test_the_users_squeue_and_sbatch_settings_hide_nothing(
     assert submit(*words, **theirs).returncode == 0
     assert [name for _, name in queue()] == ["resnet.runs"] * 2
     assert "nothing to submit" in submit(*words, **theirs).stdout
-
-
-def test_tasks_run_the_checkout_that_submitted_them_wherever_that_was_done(
-    submit: Command, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    # `submit` runs in tmp_path, which would be first on a task's sys.path.
-    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
-    (tmp_path / "caltech_exp").mkdir()
-    (tmp_path / "caltech_exp" / "__init__.py").write_text("raise SystemExit('the wrong caltech_exp')")
-    done = submit(*small, "seeds=1", "profile=testbed", f"runs={tmp_path / 'runs'}", "wait=true")
-    assert done.returncode == 0, done.stderr

@@ -47,16 +47,15 @@ def test_nothing_is_lost_queued_again_or_said_to_be_gone(
     assert len(list(runs.glob("submissions/*/"))) == 1
 
 
-def test_waiting_goes_on(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+def test_waiting_goes_on_whether_squeue_fails_or_only_complains(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
     asked = tmp_path / "asked"
-    path = path_with(
-        tmp_path,
-        "squeue",
-        f"echo >>'{asked}'; if [ $(($(wc -l <'{asked}') % 2)) = 1 ]; then {TIMED_OUT}; exit; fi\n"
-        f'exec {shutil.which("squeue")} "$@"',
+    script = (
+        f"echo >>'{asked}'; n=$(wc -l <'{asked}'); if [ $((n % 2)) = 1 ]; then {TIMED_OUT}; exit $((n == 3)); fi"
     )
-    impatient = profile(tmp_path, poll_seconds=1)
-    words = (*small, "seeds=1", f"profile={impatient}", f"runs={tmp_path / 'runs'}", "wait=true")
+    path = path_with(tmp_path, "squeue", f'{script}\nexec {shutil.which("squeue")} "$@"')
+    words = (*small, "seeds=1", f"profile={profile(tmp_path)}", f"runs={tmp_path / 'runs'}", "wait=true")
     done = submit(*words, "aggregate=true", f"out={tmp_path / 'report'}", PATH=path)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
