@@ -100,10 +100,7 @@ class PackContents:
 
     def status(self, sample: Sample) -> os.stat_result:
         """Size and times of the sample's image file."""
-        try:
-            return self.data.image_path(sample).stat()
-        except OSError as error:
-            raise self.data.image_error(sample, self.split_file, error.strerror) from None
+        return self.data.image_status(sample, self.split_file)
 
     def __str__(self) -> str:
         size = f", resize={self.resize}" if self.resize != RESIZE else ""

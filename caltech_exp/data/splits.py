@@ -56,15 +56,19 @@ class DataSet:
         for split, samples in (("train", self.train_val), ("test", self.test)):
             digest.update(f"{split}.txt\n".encode())
             for sample in samples:
-                try:
-                    size = self.image_path(sample).stat().st_size
-                except OSError as error:
-                    raise self.image_error(sample, split, error.strerror) from None
+                size = self.image_status(sample, split).st_size
                 digest.update(f"{sample.path} {sample.label} {size}\n".encode())
         return digest.hexdigest()[:16]
 
     def image_path(self, sample: Sample) -> Path:
         return self.root / IMAGES / sample.path
+
+    def image_status(self, sample: Sample, split: str) -> os.stat_result:
+        """Size and times of an image of `train` or `test`."""
+        try:
+            return os.stat(f"{self.root}/{IMAGES}/{sample.path}")  # noqa: PTH116 (three times as fast as Path.stat)
+        except OSError as error:
+            raise self.image_error(sample, split, error.strerror) from None
 
     def image_error(self, sample: Sample, split: str, problem: object) -> UserError:
         """An error that names the image and the line of its split file, `train` or `test`."""

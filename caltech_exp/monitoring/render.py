@@ -16,6 +16,7 @@ from caltech_exp.catalog import table_key
 from caltech_exp.cli import one_line
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
+from caltech_exp.study.forecast import duration
 from caltech_exp.study.plan import PlannedRun
 
 
@@ -112,19 +113,6 @@ def clock(status: StudyStatus, end: datetime) -> str:
     """`14:35` today, `2026-01-31 14:35` on another day, of this machine's clock."""
     end, today = end.astimezone(), status.when.astimezone().date()
     return f"{end:%H:%M}" if end.date() == today else f"{end:%Y-%m-%d %H:%M}"
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24:,} d {hours % 24} h"
 
 
 def time_of_day(moment: datetime) -> str:

@@ -178,3 +178,16 @@ def _all_seconds(estimates: Sequence[float | None]) -> list[float] | None:
     """The seconds of all estimates, None if one is unknown."""
     seconds = [estimate for estimate in estimates if estimate is not None]
     return seconds if len(seconds) == len(estimates) else None
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24:,} d {hours % 24} h"

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from caltech_exp.executors.executor import Executor, JobArray
-from caltech_exp.monitoring.render import duration
-from caltech_exp.study.forecast import Throughput, measure_throughput, seconds_until_done
+from caltech_exp.study.forecast import Throughput, duration, measure_throughput, seconds_until_done
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.submission.submission import count_of
 
