@@ -152,7 +152,7 @@ def test_a_study_of_an_earlier_version_keeps_its_ids(there: Path) -> None:
     assert ids(request)[:3] == before
     (line,) = unpinned(run.config for run in expand(request.tables, request.seeds, request.settings))
     assert line == (
-        "weights net.pth, other/net.pth: this study began before weights were pinned, and its runs keep their "
+        "weights net.pth, other/net.pth: this study began before weights were pinned, so its runs keep their "
         "ids; do not change the file, or start the study again with another runs= folder"
     )
     assert unpinned([RunConfig(weights="imagenet"), RunConfig(weights=request.file.weights["new.pth"])]) == []
