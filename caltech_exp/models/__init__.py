@@ -1,1 +1,1 @@
-"""Networks, their weights, and networks of the user."""
+"""The report's networks, custom networks, and the weights they start from."""

@@ -1,7 +1,7 @@
 """The folder of a study.
 
 RUNS/study.json                         settings, study file, data set, when it was started, by which code
-RUNS/networks/<user id>/                files of the users' own networks
+RUNS/networks/<user id>/                files of the users' custom networks
 RUNS/<run id>/                          what a run leaves (results.py, lease.py), and its checkpoint
 RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
 RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
