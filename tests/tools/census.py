@@ -37,7 +37,16 @@ class Bounds:
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
 
-BOUNDS = Bounds()
+# What holds today: lower the numbers as the package shrinks.
+BOUNDS = Bounds(
+    modules=76,
+    total_lines=15_650,
+    exceptions={
+        "caltech_exp/executors/task_process.py": "runs in a process of its own, before anything else is imported",
+        "caltech_exp/study/plan.py": "short by nature: tables x seeds to runs",
+        "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -163,10 +172,10 @@ def _names_bound(node: ast.AST) -> Iterator[str]:
             yield name
 
 
-def main(checkout: Path = CHECKOUT) -> int:
+def main(checkout: Path = CHECKOUT, bounds: Bounds = BOUNDS) -> int:
     modules = read_modules(checkout)
     print(table(modules))
-    broken = violations(modules)
+    broken = violations(modules, bounds)
     for line in broken:
         print(line, file=sys.stderr)
     return 1 if broken else 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.census import Bounds, main, read_modules, table, violations
+from tests.tools.census import CHECKOUT, Bounds, main, read_modules, table, violations
 
 BOUNDS = Bounds(modules=2, total_lines=20, shortest=2, longest=8)
 SOUND = '"""A module."""\n\nVALUE = 1\n'
@@ -104,7 +104,11 @@ def test_census_exceptions_are_few_and_true(tmp_path: Path) -> None:
 
 def test_census_command_fails_and_prints_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = '"""A module."""\n' + "VALUE = 1\n" * 60
-    assert main(tree(tmp_path, good=text)) == 0
+    assert main(tree(tmp_path, good=text), Bounds()) == 0
     (tmp_path / "caltech_exp" / "room" / "bad.py").write_text(f"{text}told = 1\n")
-    assert main(tmp_path) == 1
+    assert main(tmp_path, Bounds()) == 1
     assert capsys.readouterr().err == "caltech_exp/room/bad.py:62: the name told\n"
+
+
+def test_census_of_the_package_finds_no_broken_rule() -> None:
+    assert violations(read_modules(CHECKOUT)) == []
