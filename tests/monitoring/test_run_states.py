@@ -12,7 +12,7 @@ from caltech_exp.profiles.profile import SlurmProfile, parse_profile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Failure, FailureKind
 from caltech_exp.study.run_status import RunStatus
-from tests.monitoring.test_study_jobs import MANIFEST
+from tests.executors.test_job_index import MANIFEST
 
 
 def failed(kind: FailureKind, node: str = "") -> RunStatus:
