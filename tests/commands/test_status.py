@@ -1,4 +1,4 @@
-"""How a study stands, on one screen."""
+"""The status command."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.conftest import Command
 from tests.tools.testbed import until
 
 
-def test_a_study_from_its_start_to_its_end(
+def test_status_follows_a_study_to_its_end(
     submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     profile = tmp_path / "one.yaml"
@@ -20,20 +20,22 @@ def test_a_study_from_its_start_to_its_end(
     longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=6")
     assert submit(*longer, "seeds=2", f"profile={profile}", f"runs={runs}").returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
-    now = status(f"runs={runs}").stdout
-    assert "resnet.batch_256" in now
-    assert "epoch " in now
-    assert "heartbeat " in now
-    assert "expected end: " in now
-    assert "nothing submitted of scratch." in now
-    told = json.loads(status(f"runs={runs}", "json=true").stdout)
-    assert told["tables"]["resnet.batch_256"].keys() <= {"running", "queued", "finished"}
+    text = status(f"runs={runs}").stdout
+    assert "resnet.batch_256" in text
+    assert "epoch " in text
+    assert "heartbeat " in text
+    assert "expected end: " in text
+    assert "nothing submitted of scratch." in text
+    whole = json.loads(status(f"runs={runs}", "json=true").stdout)
+    assert whole["tables"]["resnet.batch_256"].keys() <= {"running", "queued", "finished"}
     done = status(f"runs={runs}", "watch=true", "seconds=5")  # ends with the last run
     assert done.returncode == 0, done.stderr
     assert json.loads(status(f"runs={runs}", "json=true").stdout)["tables"]["resnet.batch_256"] == {"finished": 2}
 
 
-def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+def test_status_shows_why_runs_failed(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
     runs = tmp_path / "runs"
     assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
     (queue,) = runs.glob("submissions/2*")
@@ -46,13 +48,13 @@ def test_why_runs_failed(submit: Command, status: Command, small: tuple[str, ...
     )  # fmt: skip
     write_record(folder, "failure.json", failure)
     assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
-    told = status(f"runs={runs}", "failed=true").stdout
+    text = status(f"runs={runs}", "failed=true").stdout
     log = runs / "submissions" / "s" / "1_0.out"
-    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: {log})" in told
-    assert "      line 1\n" in told
+    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: {log})" in text
+    assert "      line 1\n" in text
 
 
-def test_a_folder_without_a_study(status: Command, tmp_path: Path) -> None:
+def test_status_of_a_folder_without_a_study_is_an_error(status: Command, tmp_path: Path) -> None:
     done = status(f"runs={tmp_path}")
     assert done.returncode == 2
     assert (
@@ -68,7 +70,7 @@ def test_status_never_imports_torch(status: Command, tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_a_run_in_training_counts_as_running_whoever_started_it(
+def test_status_counts_a_run_as_running_whoever_started_it(
     submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
@@ -77,8 +79,8 @@ def test_a_run_in_training_counts_as_running_whoever_started_it(
     result.unlink()
     lease = acquire(result.parent, "77_0")
     assert lease is not None
-    told = json.loads(status(f"runs={runs}", "json=true").stdout)
+    whole = json.loads(status(f"runs={runs}", "json=true").stdout)
     lease.release()
-    (run,) = [run for run in told["runs"] if run["id"] == result.parent.name]
+    (run,) = [run for run in whole["runs"] if run["id"] == result.parent.name]
     assert run["state"] == "running"
     assert "job 77_0" in run["detail"]

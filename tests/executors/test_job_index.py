@@ -59,14 +59,12 @@ def job(number: str, name: str, comment: str) -> QueuedJob:
         ("99_1", "scratch.study", f"caltech_exp {ID}/0 ", False),
     ],
 )
-def test_a_task_is_known_by_its_comment_or_by_id_and_name(
-    number: str, name: str, comment: str, ours: bool
-) -> None:
+def test_task_is_found_by_comment_or_by_id_and_name(number: str, name: str, comment: str, ours: bool) -> None:
     found = JobIndex([job(number, name, comment)]).of_task(MANIFEST, TASK)
     assert (found is not None) == ours
 
 
-def test_a_job_of_another_user_is_no_task_of_the_manifest() -> None:
+def test_job_of_another_user_is_not_found() -> None:
     theirs = QueuedJob("12_1", "running", "None", "scratch.study", job_comment(ID, 0), os.geteuid() + 1)
     assert JobIndex([theirs]).of_task(MANIFEST, TASK) is None
     of_them = MANIFEST.model_copy(update={"uid": theirs.uid})
@@ -74,13 +72,13 @@ def test_a_job_of_another_user_is_no_task_of_the_manifest() -> None:
     assert not of_them.is_own
 
 
-def test_the_job_with_the_known_id_comes_before_one_with_a_copied_comment() -> None:
+def test_known_id_precedes_a_copied_comment() -> None:
     own, copy = (job(number, "scratch.study", job_comment(ID, 0)) for number in ("12_1", "99_1"))
     for order in ([own, copy], [copy, own]):
         assert JobIndex(order).of_task(MANIFEST, TASK) == own
 
 
-def test_a_manifest_without_a_user_is_its_files_owners(tmp_path: Path) -> None:
+def test_manifest_without_a_user_belongs_to_its_files_owner(tmp_path: Path) -> None:
     StudyFolder(tmp_path).write_manifest(MANIFEST)
     path = tmp_path / SUBMISSIONS / ID / "manifest.json"
     old = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("user", "uid")}
@@ -90,7 +88,7 @@ def test_a_manifest_without_a_user_is_its_files_owners(tmp_path: Path) -> None:
     assert (read.uid, read.is_own, read.user_name) == (os.geteuid(), True, getpass.getuser())
 
 
-def test_single_jobs_are_known_too() -> None:
+def test_single_jobs_are_found() -> None:
     index = JobIndex(
         [job("11", "prepare.study", "of the site"), job("14", "aggregate.study", job_comment(ID, "aggregation"))]
     )
@@ -103,13 +101,13 @@ def test_single_jobs_are_known_too() -> None:
     assert bare.all_names == {"scratch.study"}
 
 
-def test_manifests_of_before_there_were_single_jobs_are_read() -> None:
+def test_manifests_without_single_jobs_are_read() -> None:
     old = MANIFEST.model_dump(mode="json", exclude={"preparation", "aggregation"})
     old["code"].pop("source")
     read = Manifest.model_validate_json(Manifest.model_validate(old).model_dump_json())
     assert (read.preparation, read.aggregation, read.code.source) == (None, None, None)
 
 
-def test_ids_in_short() -> None:
+def test_grouped_shortens_ids() -> None:
     ids = ["12_0", "12_1", "14", "12_5", "12_3", "12_4", "13_7"]
     assert grouped(ids) == ["12_[0-1,3-5]", "14", "13_[7]"]

@@ -50,7 +50,7 @@ def written(runs: Path, **changes: object) -> Manifest | Corrupt:
     return found
 
 
-def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert written(tmp_path) == MANIFEST
 
 
@@ -72,15 +72,13 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"aggregation": {"name": "p", "job": "1", "report": "/" + "a" * 4096}},
     ],
 )
-def test_a_manifest_that_names_what_cannot_be_is_damaged_and_not_followed(
-    changes: dict[str, object], tmp_path: Path
-) -> None:
+def test_manifest_with_impossible_names_is_corrupt(changes: dict[str, object], tmp_path: Path) -> None:
     found = written(tmp_path, **changes)
     assert isinstance(found, Corrupt)
     assert found.complaint("").isprintable()
 
 
-def test_a_manifest_of_a_newer_version_is_told_as_that(tmp_path: Path) -> None:
+def test_manifest_of_a_newer_version_is_named_as_newer(tmp_path: Path) -> None:
     found = written(tmp_path, schema_version=2, tasks="of another form")
     assert isinstance(found, Corrupt)
     assert found.is_newer
@@ -98,14 +96,12 @@ def test_a_manifest_of_a_newer_version_is_told_as_that(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_a_recorded_log_lies_in_its_submission_or_is_not_opened(
-    log: str, name: str | None, tmp_path: Path
-) -> None:
+def test_recorded_log_is_in_its_submission_or_not_opened(log: str, name: str | None, tmp_path: Path) -> None:
     found = recorded_log(tmp_path, ID, log)
     assert found == (tmp_path / "submissions" / ID / name if name else None)
 
 
-def test_a_log_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
+def test_tail_does_not_read_links_or_pipes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("a secret\n")
     (tmp_path / "1_0_log.out").symlink_to(tmp_path / "secret")
     os.mkfifo(tmp_path / "2_0_log.out")
@@ -113,7 +109,7 @@ def test_a_log_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     assert tail(tmp_path / "secret") == ["a secret"]
 
 
-def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
+def test_local_queue_cannot_name_another_file(tmp_path: Path) -> None:
     StudyFolder(tmp_path).write_manifest(MANIFEST)
     folder = tmp_path / "submissions" / ID
     state = {"waiting": [], "running": ["local-0"], "jobs": {"local-0": "../../../secret"}}
@@ -124,7 +120,7 @@ def test_the_queue_of_this_machine_names_no_other_file(tmp_path: Path) -> None:
     assert log_path(StudyFolder(tmp_path), MANIFEST, MANIFEST.tasks[0]) == folder / "77_0_log.out"
 
 
-def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
+def test_lease_cannot_name_another_file(tmp_path: Path) -> None:
     holder = {"job": "../../secret", "host": "n", "machine": "m", "pid": 1, "started": 1, "since": "now"}
     (tmp_path / "lease.000001.json").write_text(json.dumps(holder))
     lease_info = read_lease(tmp_path)
@@ -133,7 +129,7 @@ def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "line"),
     [
         ({"log": "/etc/shadow"}, "report: failed: no room"),
         ({"log": f"/else/{ID}/5_0_log.out"}, "report: failed: no room (log: {folder}/5_0_log.out)"),
@@ -141,7 +137,9 @@ def test_a_lease_names_no_other_file(tmp_path: Path) -> None:
         ({"schema_version": 2}, "report: {folder}/aggregation.json was made by a newer version of caltech_exp ("),
     ],
 )
-def test_how_a_report_ended_is_told_without_trust(changes: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_report_job_is_described_without_trusting_its_record(
+    changes: dict[str, object], line: str, tmp_path: Path
+) -> None:
     manifest = written(tmp_path, aggregation={"name": "aggregate.study", "job": "12", "report": "/report"})
     assert isinstance(manifest, Manifest)
     folder = tmp_path / "submissions" / ID
@@ -149,6 +147,6 @@ def test_how_a_report_ended_is_told_without_trust(changes: dict[str, object], to
     (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
     report_job = last_report_job(StudyFolder(tmp_path), [manifest], Slurm(1))
     assert report_job is not None
-    line = describe_report_job(StudyFolder(tmp_path), report_job)
-    assert line.startswith(told.format(folder=folder))
-    assert "shadow" not in line
+    described = describe_report_job(StudyFolder(tmp_path), report_job)
+    assert described.startswith(line.format(folder=folder))
+    assert "shadow" not in described

@@ -20,19 +20,19 @@ from caltech_exp.study.study import StudySettings
         ("4294967295,", (2**32 - 1,)),
     ],
 )
-def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
+def test_parse_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize(
     "text", ["0", "-1", "a", "1.5", "", ",", "1,,2", "1,1", "4294967296,", "²", "99999999999999999999", "100001"]
 )
-def test_wrong_seeds_say_what_seeds_takes(text: str) -> None:
+def test_parse_seeds_rejects_anything_else(text: str) -> None:
     with pytest.raises(UserError, match="seeds takes a number of seeds"):
         parse_seeds(text)
 
 
-def test_an_override_makes_rows_one_run() -> None:
+def test_expand_merges_rows_of_one_configuration() -> None:
     tables = THE_REPORT.select([], ["scratch.epochs"])
     assert len(expand(tables, (0,), StudySettings())) == 5
     (only,) = expand(tables, (0,), StudySettings(overrides={"epochs": 1}))
@@ -40,20 +40,20 @@ def test_an_override_makes_rows_one_run() -> None:
     assert only.config.epochs == 1
 
 
-def test_imagenet_weights_are_replaced_only_where_a_row_asks_for_them() -> None:
+def test_expand_replaces_imagenet_weights_only_in_rows_that_use_them() -> None:
     settings = StudySettings(imagenet_weights={"resnet18": "/w/resnet18.pth@sha256:" + "0" * 64})
     runs = expand(THE_REPORT.select(["resnet", "transfer"]), (0,), settings)
     replaced = {(run.config.model, run.config.weights.partition("@")[0]) for run in runs}
     assert replaced == {("alexnet", "imagenet"), ("resnet18", "none"), ("resnet18", "/w/resnet18.pth")}
 
 
-def test_a_row_that_the_overrides_do_not_fit_is_named() -> None:
+def test_expand_names_a_row_that_the_overrides_do_not_fit() -> None:
     settings = StudySettings(overrides={"model": "/x/nets.py:tiny"})
     assert expand(THE_REPORT.select(["scratch"]), (0,), settings)
     with pytest.raises(UserError, match=r"^transfer\.lr=1e-4 with model=/x/nets\.py:tiny: .* give weights=none"):
         expand(THE_REPORT.select(["transfer"], ["transfer.lr"]), (0,), settings)
 
 
-def test_all_seeds_of_a_configuration_stand_together() -> None:
+def test_expand_keeps_seeds_of_a_configuration_together() -> None:
     runs = expand(THE_REPORT.select([], ["scratch.lr"]), (0, 1), StudySettings())
     assert [run.seed for run in runs] == [0, 1] * 5

@@ -36,7 +36,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_read_once_and_again_when_it_changes(runs: Path, read: list[str]) -> None:
+def test_results_are_read_again_only_when_they_change(runs: Path, read: list[str]) -> None:
     first = past_runs(runs, "f")
     assert first == {run.id: summarize(result_of(run.config, run.seed)) for run in RUNS}
     assert sorted(read) == sorted(run.id for run in RUNS)
@@ -57,9 +57,7 @@ def flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     "damage", [flipped, lambda content: content[:100], lambda _: b"", lambda _: b"\xff\n[]", lambda c: c + b" "]
 )
-def test_a_damaged_cache_is_as_if_there_were_none(
-    damage: Callable[[bytes], bytes], runs: Path, read: list[str]
-) -> None:
+def test_damaged_cache_is_ignored(damage: Callable[[bytes], bytes], runs: Path, read: list[str]) -> None:
     first = past_runs(runs, "f")
     read.clear()
     (runs / CACHE).write_bytes(damage((runs / CACHE).read_bytes()))
@@ -67,7 +65,7 @@ def test_a_damaged_cache_is_as_if_there_were_none(
     assert len(read) == 3
 
 
-def test_damaged_results_are_none_and_are_read_each_time(runs: Path, read: list[str]) -> None:
+def test_damaged_results_are_read_each_time(runs: Path, read: list[str]) -> None:
     (runs / RUNS[0].id / RESULT).write_text("{")
     for _ in range(2):
         assert RUNS[0].id not in past_runs(runs, "f")
@@ -79,19 +77,19 @@ def test_results_on_other_data_do_not_count(runs: Path) -> None:
     assert len(past_runs(runs, None)) == 3
 
 
-def test_nothing_is_written_where_it_must_not_be(runs: Path) -> None:
+def test_cache_is_not_written_if_it_must_not_or_cannot_be(runs: Path) -> None:
     assert len(past_runs(runs, "f", keep=False)) == 3
     assert not (runs / CACHE).parent.exists()
     (runs / CACHE.parent).write_text("a file in the way")
     assert len(past_runs(runs, "f")) == 3
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_folder_has_no_past_runs(tmp_path: Path) -> None:
     assert past_runs(tmp_path / "no", "f") == {}
     assert not (tmp_path / "no").exists()
 
 
-def test_others_of_the_group_can_read_it(runs: Path) -> None:
+def test_cache_is_readable_by_the_group(runs: Path) -> None:
     before = os.umask(0o027)
     try:
         past_runs(runs, "f")
@@ -100,7 +98,7 @@ def test_others_of_the_group_can_read_it(runs: Path) -> None:
     assert (runs / CACHE).stat().st_mode & 0o777 == 0o640
 
 
-def test_a_failure_is_no_result(runs: Path) -> None:
+def test_failure_is_no_past_run(runs: Path) -> None:
     other = PlannedRun(RunConfig(epochs=3), 0, "", ())
     write_failure(runs, other, "log")
     found = past_runs(runs, "f")

@@ -61,7 +61,7 @@ RUNS, WAITS = QueuedTask("s", is_running=True), QueuedTask("s", is_running=False
         ({NAME: RUNS}, True, "damaged", "queued"),
     ],
 )
-def test_states(
+def test_run_status_from_files_and_queue(
     queue: dict[str, QueuedTask] | None, submitted: bool, files: str, state: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / NAME
@@ -78,7 +78,7 @@ def test_states(
         lease.release()
 
 
-def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None:
+def test_running_detail_names_epoch_rate_heartbeat_and_job(tmp_path: Path) -> None:
     folder = tmp_path / NAME
     lease = acquire(folder, "12_3")
     assert lease is not None
@@ -89,14 +89,14 @@ def test_a_run_in_training_tells_how_far_it_is_and_where(tmp_path: Path) -> None
     assert run_status(folder, {}, True).state == "lost"
 
 
-def test_only_a_broken_node_is_to_blame(tmp_path: Path) -> None:
+def test_run_status_blames_only_a_broken_node(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
     assert run_status(tmp_path / NAME, {}, True).node == ""
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"kind": "node"}))
     assert run_status(tmp_path / NAME, {}, True).node == "n"
 
 
-def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
+def test_failed_detail_names_reason_and_log(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
     log = tmp_path / "submissions" / "s" / "1_0_0_log.out"
     assert run_status(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
@@ -104,7 +104,7 @@ def test_a_failure_gives_its_reason_and_log(tmp_path: Path) -> None:
     assert run_status(tmp_path / NAME, {}, True).detail == "no GPU"
 
 
-def test_a_run_that_failed_belongs_to_its_task_as_long_as_that_runs(tmp_path: Path) -> None:
+def test_failed_run_is_in_task_while_its_task_runs(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
     assert run_status(tmp_path / NAME, {NAME: RUNS}, True).in_task
     assert not run_status(tmp_path / NAME, {}, True).in_task
@@ -122,7 +122,7 @@ NEWER = {
 
 @pytest.mark.parametrize("name", NEWER)
 @pytest.mark.parametrize("queue", [None, {}, {NAME: RUNS}])
-def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
+def test_run_with_a_record_of_a_newer_version_is_left_alone(
     name: str, queue: dict[str, QueuedTask] | None, tmp_path: Path
 ) -> None:
     folder = tmp_path / NAME
@@ -137,13 +137,13 @@ def test_a_run_with_a_record_of_a_newer_version_is_that_versions(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: NEWER[name]}
 
 
-def test_a_run_that_a_newer_version_trains_now_is_running(tmp_path: Path) -> None:
+def test_run_that_a_newer_version_trains_is_running(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "lease.000001.json").write_bytes(NEWER["lease.000001.json"])
     assert run_status(tmp_path / NAME, {}, True).state == "running"
 
 
-def test_half_a_checkpoint_is_of_no_newer_version(tmp_path: Path) -> None:
+def test_half_a_checkpoint_does_not_count_as_newer(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / CHECKPOINT).write_bytes(NEWER[CHECKPOINT][:-1])
     assert run_status(tmp_path / NAME, {}, True).state == "lost"
