@@ -17,7 +17,7 @@ def host_name(name: str | None = None) -> str:
     return re.sub(r"[^\w.:()-]", "_", socket.gethostname() if name is None else name)[:255]
 
 
-def machine() -> str:
+def machine_id() -> str:
     """The boot of this machine and the namespace of its process ids; empty where Linux does not tell.
 
     Machines cloned while they ran share it, so compare the host's name too.
@@ -32,7 +32,7 @@ def machine() -> str:
 
 
 def is_alive(pid: int, started: int) -> bool | None:
-    """Whether the process `pid` that started at `started` (see `start_of`) still lives on this machine.
+    """Whether the process `pid` that started at `started` (see `process_start`) still lives on this machine.
 
     None if that cannot be known: with hidepid, /proc hides other users' processes, alive or not.
     """
@@ -48,7 +48,7 @@ def is_alive(pid: int, started: int) -> bool | None:
     return state not in "ZX" and start == started
 
 
-def start_of(pid: int) -> int | None:
+def process_start(pid: int) -> int | None:
     """When process `pid` started, in clock ticks since boot; None if it is hidden, gone or a zombie."""
     state, start = _stat(pid) or ("X", 0)
     return None if state in "ZX" else start

@@ -51,7 +51,7 @@ class CodeVersion(StrictRecord):
 
 
 @dataclass(frozen=True)
-class Origin:
+class TaskOrigin:
     """Where a run is executed from."""
 
     submission: str

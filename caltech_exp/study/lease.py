@@ -24,7 +24,7 @@ from pathlib import Path
 
 from caltech_exp.bootstrap import look_again
 from caltech_exp.files import boot_seconds, names_in, utc_now, write_atomically
-from caltech_exp.machine import host_name, is_alive, machine, start_of
+from caltech_exp.machine import host_name, is_alive, machine_id, process_start
 from caltech_exp.records import HostName, JobId, StrictRecord, read_record
 
 HEARTBEAT_SECONDS = 15.0
@@ -303,9 +303,9 @@ def _create(folder: Path, number: int, job: str, token: str) -> bool:
     owner = Owner(
         job=job,
         host=host_name(),
-        machine=machine(),
+        machine=machine_id(),
         pid=os.getpid(),
-        started=start_of(os.getpid()) or 0,
+        started=process_start(os.getpid()) or 0,
         since=utc_now(),
         token=token,
         restarts=_restarts(),
@@ -326,7 +326,7 @@ def _create(folder: Path, number: int, job: str, token: str) -> bool:
 
 def _is_owner_alive(owner: Owner) -> bool | None:
     """None if the owner is on another machine, or its process cannot be seen."""
-    if not owner.machine or (owner.machine, owner.host) != (machine(), host_name()):
+    if not owner.machine or (owner.machine, owner.host) != (machine_id(), host_name()):
         return None
     return is_alive(owner.pid, owner.started)
 

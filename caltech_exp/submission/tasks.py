@@ -40,7 +40,7 @@ from caltech_exp.files import utc_now
 from caltech_exp.machine import keep_freed_memory
 from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END, JobEnd
 from caltech_exp.profiles.paths import expand_path, use_torch_home_of_submission
-from caltech_exp.provenance import CHECKOUT, CodeVersion, Origin, code_version
+from caltech_exp.provenance import CHECKOUT, CodeVersion, TaskOrigin, code_version
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import ReplacedError
 from caltech_exp.submission.signal_handler import SignalHandler
@@ -158,7 +158,7 @@ class TrainTask:
         stop_request = StopRequest()
         signal_handler = SignalHandler(stop_request)
         environment = submitit.JobEnvironment()
-        origin = Origin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
+        origin = TaskOrigin(self.submission, environment.job_id, str(environment.paths.stdout), self.code)
         try:
             limit_logs(self.log_mb)
             print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
@@ -223,7 +223,7 @@ class TrainTask:
                 f"the task runs caltech_exp {code} from {CHECKOUT}, but {self.code} was submitted; submit again"
             )
 
-    def _context(self, origin: Origin, stop_request: StopRequest) -> "TaskContext":
+    def _context(self, origin: TaskOrigin, stop_request: StopRequest) -> "TaskContext":
         """What all runs of the task share. Raises UserError or NodeError if something is missing."""
         from caltech_exp.data.packs import PackStore
         from caltech_exp.training.device import choose_device

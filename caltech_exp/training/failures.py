@@ -13,7 +13,7 @@ from pathlib import Path
 from caltech_exp.cli import UserError
 from caltech_exp.files import utc_now
 from caltech_exp.machine import host_name
-from caltech_exp.provenance import Origin
+from caltech_exp.provenance import TaskOrigin
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import LeaseLostError, acquire, hold
 from caltech_exp.study.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished
@@ -157,7 +157,7 @@ def _gpu_is_almost_full() -> bool:
     return bool(free < ALMOST_FULL * total)
 
 
-def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> None:
+def record_failure(runs: Path, name: str, error: Exception, origin: TaskOrigin) -> None:
     """Replace the progress of run `name`, whose lease is held, by failure.json; on a full disk print the error."""
     failure = Failure(
         run_id=name,
@@ -179,7 +179,9 @@ def record_failure(runs: Path, name: str, error: Exception, origin: Origin) -> N
             print_unrecorded(name, error, reason)
 
 
-def record_failure_of_free_run(runs: Path, name: str, error: Exception, origin: Origin, fingerprint: str) -> None:
+def record_failure_of_free_run(
+    runs: Path, name: str, error: Exception, origin: TaskOrigin, fingerprint: str
+) -> None:
     """Record that a run failed before it was trained on the data of `fingerprint`.
 
     Nothing is recorded for a run that is finished, that another process trains, or that a newer version of

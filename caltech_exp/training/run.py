@@ -15,7 +15,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.files import remove, utc_now
 from caltech_exp.machine import host_name
-from caltech_exp.provenance import Origin, library_versions
+from caltech_exp.provenance import TaskOrigin, library_versions
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, acquire, hold, read_lease
 from caltech_exp.study.results import FAILURE, RESULT, Epoch, Matrix, Progress, Result, encode, read_finished
@@ -37,7 +37,7 @@ class TaskContext:
     data: DataSet
     device: torch.device
     packs: PackStore
-    origin: Origin
+    origin: TaskOrigin
     checkpoint_seconds: float = 600.0
     stop_request: StopRequest = field(default_factory=StopRequest)
 
@@ -218,7 +218,7 @@ def _compatibility(config: RunConfig, name: str, data: DataSet, device: torch.de
 
 
 def make_progress(
-    config: RunConfig, name: str, epochs: Sequence[Epoch], images_per_second: float | None, origin: Origin
+    config: RunConfig, name: str, epochs: Sequence[Epoch], images_per_second: float | None, origin: TaskOrigin
 ) -> Progress:
     seconds = [epoch.seconds for epoch in epochs]
     # The median, since the first epoch takes longer (cold caches).

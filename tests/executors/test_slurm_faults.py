@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.machine import start_of
+from caltech_exp.machine import process_start
 from caltech_exp.study.results import FAILURE, PROGRESS
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.submission.snapshot import snapshots_folder
@@ -192,7 +192,7 @@ def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
         assert "the former process of this job still trains it on" in log.read_text()
         until(lambda: "the new process continues the run" in (tmp_path / "former.log").read_text())
         former = int((tmp_path / "pid").read_text())
-        until(lambda: start_of(former) is None)
+        until(lambda: process_start(former) is None)
         assert slurm("scontrol", "show", "job", job).count("Restarts=1 ") == 1  # it was not queued again once more
         assert "JobState=RUNNING" in slurm("scontrol", "show", "job", job)
         assert "1 running" in submit(*given, "dry_run=true").stdout

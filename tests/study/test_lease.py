@@ -168,6 +168,6 @@ def test_owner_hidden_by_proc_does_not_count_as_dead() -> None:
 
 
 def test_process_numbers_count_only_with_the_matching_proc() -> None:
-    code = "from caltech_exp.machine import machine; print([machine()])"
+    code = "from caltech_exp.machine import machine_id; print([machine_id()])"
     assert in_namespaces("-pf", sys.executable, "-c", code) == "['']\n"
     assert in_namespaces("-pf", "--mount-proc", sys.executable, "-c", code) != "['']\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.provenance import Origin, code_version
+from caltech_exp.provenance import TaskOrigin, code_version
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import acquire, lease_files
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress
@@ -133,7 +133,7 @@ def test_run_with_a_record_of_a_newer_version_is_left_alone(
     assert state.state == "newer"
     assert state.detail.startswith(f"{name}: made by a newer version of caltech_exp (")
     assert state.detail.endswith("); this version reads 1; update")
-    record_failure_of_free_run(tmp_path, NAME, ValueError("bad"), Origin("s", "1_0", "l", code_version()), "0")
+    record_failure_of_free_run(tmp_path, NAME, ValueError("bad"), TaskOrigin("s", "1_0", "l", code_version()), "0")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: NEWER[name]}
 
 

@@ -180,9 +180,7 @@ def test_imagenet_weights_come_to_a_study_as_its_rows_need_them(stand_in_weights
             folder.require_same(other, DATA)
 
 
-def test_customs_with_weights_start_a_study(
-    there: Path, stand_in: Path, submit: Command, tmp_path: Path
-) -> None:
+def test_customs_with_weights_start_a_study(there: Path, stand_in: Path, submit: Command, tmp_path: Path) -> None:
     words = (f"study={there / 'mine.yaml'}", "section=all", f"data={stand_in}", "profile=demo", "runs=runs")
     queued = submit(*words, "runs_per_task=3")
     assert (queued.returncode, queued.stderr) == (0, "")

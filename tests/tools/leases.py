@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.machine import machine
+from caltech_exp.machine import machine_id
 from caltech_exp.study.lease import Owner
 
 HOLD = """
@@ -53,7 +53,7 @@ def pass_time(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def write_lease(folder: Path, **fields: object) -> None:
     """The first lease of the run, as a process that has ended left it; None leaves a field out."""
     ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
-    values = {"job": "1_0", "host": socket.gethostname(), "machine": machine(), "pid": int(ended.stdout),
+    values = {"job": "1_0", "host": socket.gethostname(), "machine": machine_id(), "pid": int(ended.stdout),
               "started": 1, "since": "noon", **fields}  # fmt: skip
     owner = Owner.model_validate({name: value for name, value in values.items() if value is not None})
     (folder / "lease.000001.json").write_text(owner.model_dump_json(exclude_unset=True))

@@ -5,12 +5,12 @@ from pathlib import Path
 from caltech_exp.config import RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
-from caltech_exp.provenance import Origin, code_version
+from caltech_exp.provenance import TaskOrigin, code_version
 from caltech_exp.study.results import Result
 from caltech_exp.training.run import TaskContext, run_one
 from tests.tools.engines import CPU, TINY
 
-ORIGIN = Origin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
+ORIGIN = TaskOrigin("20260101T000000-abcd", "12_3", "/logs/12_3.out", code_version())
 CONFIG = RunConfig(model=TINY, epochs=1, batch_size=4, max_images=4, workers=0, precision="fp32")
 
 

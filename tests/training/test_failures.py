@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from caltech_exp.cli import UserError
-from caltech_exp.provenance import Origin, code_version
+from caltech_exp.provenance import TaskOrigin, code_version
 from caltech_exp.training.failures import NodeError, kind_of, record_failure
 from tests.conftest import Disk
 
-ORIGIN = Origin("s", "12_3", "/logs/12_3.out", code_version())
+ORIGIN = TaskOrigin("s", "12_3", "/logs/12_3.out", code_version())
 
 
 @pytest.mark.parametrize(
