@@ -166,22 +166,14 @@ class DecodedImage:
 def write_pack(folder: Path, name: str, contents: PackContents) -> None:
     """Write the pixels, then the index that completes the pack. Raises OSError if the folder cannot be written."""
     start = time.perf_counter()
-    heights, widths, checksums, sources = [], [], [], []
+    entries = []
     with new_file(pixel_file(folder, name)) as file:
         for image in _decode(contents):
             file.write(image.pixels)
-            heights.append(image.height)
-            widths.append(image.width)
-            checksums.append(zlib.crc32(image.pixels))
-            sources.append(image.source)
+            entries.append((image.height, image.width, zlib.crc32(image.pixels), image.source))
         size = file.tell()
-    index = PackIndex(
-        layout=contents.layout,
-        heights=tuple(heights),
-        widths=tuple(widths),
-        checksums=tuple(checksums),
-        sources=tuple(sources),
-    )
+    heights, widths, checksums, sources = zip(*entries, strict=True)
+    index = PackIndex(layout=contents.layout, heights=heights, widths=widths, checksums=checksums, sources=sources)
     try:
         write_record(folder, index_file(folder, name).name, index)
     except OSError:
