@@ -1,4 +1,4 @@
-"""Downloads over real sockets: resumed where they broke off, whole and right or not there."""
+"""Downloads over real sockets: resumed where they stopped, and complete with the right hash, or absent."""
 
 import hashlib
 import os
@@ -64,27 +64,27 @@ def interrupted(server: FileServer, folder: Path, after: int) -> None:
     server.requests.clear()
 
 
-def test_a_file_is_fetched_into_a_new_folder(server: FileServer, tmp_path: Path) -> None:
+def test_download_makes_the_folder(server: FileServer, tmp_path: Path) -> None:
     get(server, tmp_path / "new folder" / "and another")
     assert whole(tmp_path / "new folder" / "and another")
     assert server.requests == [Request("/a.bin", None)]
 
 
-def test_a_broken_connection_is_resumed_where_it_broke(server: FileServer, tmp_path: Path) -> None:
+def test_download_resumes_where_the_connection_broke(server: FileServer, tmp_path: Path) -> None:
     server.breaks = [100_000, 0, 0, 0, 300_000]  # more breaks than attempts in a row
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == [None, *["bytes=100000-"] * 4, "bytes=400000-"]
 
 
-def test_the_next_command_goes_on(server: FileServer, tmp_path: Path) -> None:
+def test_download_resumes_in_the_next_command(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path, 700_000)
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == ["bytes=700000-"]
 
 
-def test_a_killed_process_is_succeeded(server: FileServer, tmp_path: Path) -> None:
+def test_download_resumes_after_a_kill(server: FileServer, tmp_path: Path) -> None:
     server.hold.clear()  # after half of it
     code = f"""
 from pathlib import Path
@@ -103,7 +103,7 @@ download({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("
     assert ranges(server) == [None, f"bytes={len(CONTENT) // 2}-"]
 
 
-def test_a_part_that_lacks_only_its_name_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+def test_complete_part_is_not_requested_again(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path, 700_000)
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
     get(server, tmp_path)
@@ -111,7 +111,7 @@ def test_a_part_that_lacks_only_its_name_is_not_asked_for_again(server: FileServ
     assert server.requests == []
 
 
-def test_a_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
+def test_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
     server.ranges = False
     server.breaks = [100_000]
     get(server, tmp_path)
@@ -119,9 +119,7 @@ def test_a_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_
     assert ranges(server) == [None, "bytes=100000-"]
 
 
-def test_a_server_without_ranges_that_breaks_off_every_time_is_given_up(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_server_without_ranges_that_always_breaks_is_given_up(server: FileServer, tmp_path: Path) -> None:
     server.ranges = False
     server.breaks = [100_000] * 20
     assert "the connection broke after 100,000 of 1,024,000 bytes" in refused(server, tmp_path)
@@ -129,9 +127,7 @@ def test_a_server_without_ranges_that_breaks_off_every_time_is_given_up(
 
 
 @pytest.mark.parametrize("old", [b"x" * len(CONTENT), b"x" * 900_000])
-def test_a_file_that_changed_on_the_server_is_downloaded_from_the_start(
-    old: bytes, server: FileServer, tmp_path: Path
-) -> None:
+def test_changed_file_is_downloaded_from_the_start(old: bytes, server: FileServer, tmp_path: Path) -> None:
     server.files["/a.bin"] = old
     server.breaks = [500_000, 0, 0, 0, 0]
     refused(server, tmp_path)
@@ -142,14 +138,14 @@ def test_a_file_that_changed_on_the_server_is_downloaded_from_the_start(
     assert ranges(server) == ["bytes=500000-", None]
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
+def test_part_longer_than_the_file_is_replaced(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
     get(server, tmp_path)
     assert whole(tmp_path)
     assert ranges(server) == [f"bytes={len(CONTENT) + 4}-", None]
 
 
-def test_a_part_of_unknown_origin_is_replaced(server: FileServer, tmp_path: Path) -> None:
+def test_part_of_unknown_origin_is_replaced(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "a.bin.part").write_bytes(b"what is this?")
     (tmp_path / "a.bin.part.json").write_text("")  # which version 0.1 kept beside a part
     get(server, tmp_path)
@@ -157,7 +153,7 @@ def test_a_part_of_unknown_origin_is_replaced(server: FileServer, tmp_path: Path
     assert ranges(server) == ["bytes=13-", None]
 
 
-def test_a_part_is_resumed_from_another_url(server: FileServer, tmp_path: Path) -> None:
+def test_part_is_resumed_from_another_url(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path, 500_000)
     server.files["/b.bin"] = CONTENT
     download(f"{server.url}/b.bin", tmp_path / "a.bin", (RIGHT,), ADVICE)
@@ -165,7 +161,7 @@ def test_a_part_is_resumed_from_another_url(server: FileServer, tmp_path: Path) 
     assert server.requests == [Request("/b.bin", "bytes=500000-")]
 
 
-def test_a_proxy_of_the_environment_is_used(
+def test_proxy_of_the_environment_is_used(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -176,7 +172,7 @@ def test_a_proxy_of_the_environment_is_used(
     assert whole(tmp_path)
 
 
-def test_a_wrong_file_is_told_and_removed(server: FileServer, tmp_path: Path) -> None:
+def test_wrong_file_is_reported_and_removed(server: FileServer, tmp_path: Path) -> None:
     wrong = Digest("md5", "0" * 32)
     message = refused(server, tmp_path / "new", wrong)
     assert f"md5:{hashlib.md5(CONTENT).hexdigest()}, not md5:{'0' * 32}; they are removed; {ADVICE}" in message
@@ -185,7 +181,7 @@ def test_a_wrong_file_is_told_and_removed(server: FileServer, tmp_path: Path) ->
     assert len(server.requests) == 1
 
 
-def test_a_file_without_a_known_length_is_judged_by_its_hash(server: FileServer, tmp_path: Path) -> None:
+def test_file_of_unknown_length_is_judged_by_its_hash(server: FileServer, tmp_path: Path) -> None:
     server.lengths = False
     server.breaks = [500_000]
     assert "the 500,000 bytes received are another file" in refused(server, tmp_path)
@@ -194,7 +190,7 @@ def test_a_file_without_a_known_length_is_judged_by_its_hash(server: FileServer,
 
 
 @pytest.mark.parametrize("status", [404, 403, 410, 204])
-def test_a_file_that_is_not_there_is_asked_for_once(status: int, server: FileServer, tmp_path: Path) -> None:
+def test_missing_file_is_requested_once(status: int, server: FileServer, tmp_path: Path) -> None:
     server.statuses = [status] * 9
     message = refused(server, tmp_path / "new")
     assert f"cannot be downloaded from {server.url}/a.bin: the server answers {status} " in message
@@ -204,7 +200,7 @@ def test_a_file_that_is_not_there_is_asked_for_once(status: int, server: FileSer
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_server_in_trouble_is_asked_again(status: int, server: FileServer, tmp_path: Path) -> None:
+def test_busy_server_is_asked_again(status: int, server: FileServer, tmp_path: Path) -> None:
     server.statuses = [status] * 4
     get(server, tmp_path)
     assert whole(tmp_path)
@@ -216,7 +212,7 @@ def test_a_server_in_trouble_is_asked_again(status: int, server: FileServer, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_server_says_when_to_come_again(
+def test_retry_after_is_respected_within_bounds(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("caltech_exp.data.download.MAX_RETRY_AFTER_SECONDS", 0.2)
@@ -225,7 +221,7 @@ def test_the_server_says_when_to_come_again(
     assert "the server answers 429 Too Many Requests; trying again in 0.2 s" in capsys.readouterr().out
 
 
-def test_a_silent_server_counts_as_broken_off(
+def test_silent_server_counts_as_broken(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caltech_exp.data.download.TIMEOUT_SECONDS", 0.3)
@@ -240,13 +236,13 @@ def test_a_silent_server_counts_as_broken_off(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a", "http://[/a", "http://host:port/a", "https://"])
-def test_a_server_that_cannot_be_reached_is_told_at_once(url: str, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported_at_once(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.bin cannot be downloaded from http.*bring it by hand"):
         download(url, tmp_path / "new" / "a.bin", (RIGHT,), ADVICE)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> None:
+def test_two_processes_download_a_file_once(server: FileServer, tmp_path: Path) -> None:
     server.hold.clear()
     code = f"""
 from pathlib import Path
@@ -266,7 +262,7 @@ download({server.url + "/a.bin"!r}, Path({str(tmp_path / "a.bin")!r}), (Digest("
     assert len(server.requests) == 1
 
 
-def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> None:
+def test_full_disk_keeps_the_part(server: FileServer, small_disk: Disk) -> None:
     content = os.urandom(3_000_000)
     server.files["/a.bin"] = content
     right = Digest("sha256", hashlib.sha256(content).hexdigest())
@@ -283,7 +279,7 @@ def test_a_full_disk_keeps_what_came(server: FileServer, small_disk: Disk) -> No
     assert (small_disk.path / "a.bin").read_bytes() == content
 
 
-def test_a_file_of_this_machine_is_copied(tmp_path: Path) -> None:
+def test_local_file_is_copied(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
     fetch(tmp_path / "source", tmp_path / "to" / "a.bin", (RIGHT,), ADVICE)
     assert whole(tmp_path / "to")
@@ -295,7 +291,7 @@ def test_a_file_of_this_machine_is_copied(tmp_path: Path) -> None:
     assert not (tmp_path / "b.bin").exists()
 
 
-def test_origins_are_paths_or_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origin_is_a_path_or_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_origin("a b.zip", "archive") == tmp_path / "a b.zip"
     assert read_origin("HTTPS://host/a b/é?c=%20", "archive") == "HTTPS://host/a%20b/%C3%A9?c=%20"
