@@ -202,26 +202,7 @@ def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
             os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
-def test_in_a_container_without_scontrol_the_batch_script_queues_the_task_again(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
-    words = [word for word in small if not word.startswith("epochs=")]
-    contained = profile(tmp_path, python=f"env PATH={tmp_path} {sys.executable}")
-    given = (*words, "epochs=30", "seeds=1", f"profile={contained}", f"runs={runs}")
-    assert submit(*given).returncode == 0
-    until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
-    ((job, _),) = queue()
-    slurm("scancel", "--signal=USR2", job)
-    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
-    done = submit(*given, "wait=true")
-    assert done.returncode == 0, done.stderr
-    assert len(list(runs.glob("*/result.json"))) == 1
-    (log,) = runs.glob("submissions/*/*_0_log.out")
-    assert "the batch script requeues the task" in log.read_text()
-
-
-def test_a_trap_in_setup_removes_its_scratch_each_time_the_task_ends(
+def test_task_in_a_container_is_queued_again_by_the_batch_script_after_the_trap_of_setup(
     small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
     runs, scratch, ends = tmp_path / "runs", tmp_path / "scratch", tmp_path / "ends"
