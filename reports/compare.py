@@ -6,6 +6,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.__main__ import run
+    from caltech_exp.commands.console import run
 
     run("compare")

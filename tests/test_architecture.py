@@ -40,7 +40,7 @@ def test_dry_run_imports_no_heavy_library(stand_in: Path, tmp_path: Path) -> Non
     words = ["submit", "section=all", "weights=none", "batch_size=4", "dry_run=true", "profile=local"]
     code = (
         f"import sys; sys.argv[1:] = {[*words, f'data={stand_in}']}\n"
-        "from caltech_exp.__main__ import main\n"
+        "from caltech_exp.commands.console import main\n"
         "try: main()\n"
         f"finally: print([m for m in {HEAVY} if m in sys.modules])"
     )

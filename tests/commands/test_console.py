@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp import __main__ as console
+from caltech_exp.commands import console
 from tests.conftest import CHECKOUT
 
 SCRIPTS = [*sorted((CHECKOUT / "jobs").glob("*.py")), *sorted((CHECKOUT / "reports").glob("*.py"))]
-BARE = [*SCRIPTS, CHECKOUT / "caltech_exp" / "__init__.py", CHECKOUT / "caltech_exp" / "__main__.py"]
+CONSOLE = CHECKOUT / "caltech_exp" / "commands" / "console.py"
+BARE = [*SCRIPTS, CHECKOUT / "caltech_exp" / "__init__.py", CONSOLE.with_name("__init__.py"), CONSOLE]
 """What runs before it is known whether the environment is there."""
 
 
@@ -65,7 +66,7 @@ def test_errors_name_the_console_command(
     assert "jobs/" not in errors
 
 
-@pytest.mark.parametrize("path", BARE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", BARE, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_runs_without_the_environment_is_readable_by_python_3_8(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 8))
 
@@ -99,7 +100,7 @@ def test_remedy_fits_the_installation(
         monkeypatch.setattr(console, "OLDEST_PYTHON", (99, 0))
         return call("submit", monkeypatch=monkeypatch, capsys=capsys)[2]
 
-    monkeypatch.setattr(console, "__file__", str(tmp_path / "caltech_exp" / "__main__.py"))
+    monkeypatch.setattr(console, "__file__", str(tmp_path / "caltech_exp" / "commands" / "console.py"))
     assert "install caltech_exp again" in remedy()
     (tmp_path / "pyproject.toml").write_text("")
     assert f"make one with `make setup` in {tmp_path}" in remedy()

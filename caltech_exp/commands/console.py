@@ -91,7 +91,7 @@ def _name_console(text: str) -> str:
 
 def _stop(problem: str) -> NoReturn:
     """Print what is missing and how to get it, and end with status 2."""
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parent.parent.parent
     activate = checkout / ".venv" / "bin" / "activate"
     if activate.is_file():
         remedy = f"activate the environment first: . {shlex.quote(str(activate))}"
@@ -101,7 +101,3 @@ def _stop(problem: str) -> NoReturn:
         remedy = "activate the environment that caltech_exp is installed in, or install caltech_exp again"
     print(f"error: {problem}; {remedy}", file=sys.stderr)
     raise SystemExit(2)
-
-
-if __name__ == "__main__":
-    main()
