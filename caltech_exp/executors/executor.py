@@ -84,8 +84,8 @@ class SubmissionRecord:
     def queueing(self, *parts: int | SinglePart) -> Iterator[None]:
         """Record these parts, an array by its number, while the block queues them and calls `set_jobs`.
 
-        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` is without the parts, but not
-        the file: jobs may be queued all the same.
+        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` loses the parts and the file
+        keeps them, since their jobs may be queued all the same.
         """
         before = self.manifest
         tasks = [task for task in self.planned.tasks if task.array in parts]
@@ -204,8 +204,9 @@ class Executor(ABC):
     def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
         """Queue the jobs and record them.
 
-        Raises UserError where that fails, for UncertainError after jobs that may be queued. Of what `record` has
-        then, runs and report are queued; a preparation without them is cancelled.
+        If a job cannot be queued, this raises UserError. The runs and the report that `record` has then are queued,
+        and a preparation without either is cancelled. After UncertainError, jobs that only the file records may be
+        queued too.
         """
 
     @abstractmethod
@@ -222,7 +223,7 @@ class Executor(ABC):
     def ended(
         self, folder: StudyFolder, tasks: Collection[tuple[Manifest, SubmittedTask]]
     ) -> dict[tuple[str, str], EndedJob]:
-        """(submission, job id) -> how the job ended, for the tasks of which that is known."""
+        """(submission, job id) -> how the job ended, for the tasks whose end is known."""
 
     @abstractmethod
     def submitit_id(self, folder: StudyFolder, manifest: Manifest, job: str) -> str:
@@ -230,17 +231,17 @@ class Executor(ABC):
 
     @abstractmethod
     def dependencies(self, jobs: Iterable[StudyJob]) -> tuple[str, ...]:
-        """What a new job has to wait for until those of the training jobs that are its own have ended."""
+        """What a new job has to wait for so that its own training jobs among these have ended."""
 
     @abstractmethod
     def locate(self, jobs: Sequence[StudyJob]) -> str:
-        """Where these jobs of its own are, in words: `on Slurm: 12_[0-3]`."""
+        """Where its jobs are, in words: `on Slurm: 12_[0-3]`."""
 
     @abstractmethod
     def cancel(self, folder: StudyFolder, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
-        """Cancel its own jobs among these; those that are still there after the wait.
+        """Cancel its own jobs among these, and return those that are still queued after the wait.
 
-        Raises UserError if Slurm does not do so, OSError if the study cannot be written.
+        Raises UserError if Slurm does not cancel them, OSError if the study cannot be written.
         """
 
 

@@ -219,14 +219,9 @@ class Slurm:
         return done.stdout
 
 
-def has_sbatch() -> bool:
-    """Whether this machine can submit to a Slurm cluster."""
-    return shutil.which("sbatch") is not None
-
-
 def default_profile() -> str:
-    """The profile to use where none is named: `slurm` on a machine with sbatch, else `local`."""
-    return "slurm" if has_sbatch() else "local"
+    """The profile to use if none is named: `slurm` on a machine with sbatch, otherwise `local`."""
+    return "slurm" if shutil.which("sbatch") else "local"
 
 
 def grouped(ids: Sequence[str]) -> list[str]:
