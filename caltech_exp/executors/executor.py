@@ -205,8 +205,8 @@ class Executor(ABC):
         """Queue the jobs and record them.
 
         If a job cannot be queued, this raises UserError. The runs and the report that `record` has then are
-        queued, and a preparation without either is cancelled. After UncertainError, jobs that only the file records
-        may be queued too.
+        queued, and a preparation without either is cancelled. After UncertainError, jobs that only the file
+        records may be queued too.
         """
 
     @abstractmethod
