@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
@@ -27,8 +27,7 @@ from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
 from caltech_exp.submission.request import Request
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,13 @@ def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], reque
 class Preflight:
     """What the checks found.
 
+    study_data None only in a dry run that cannot read the data set
     packs      packs that the open runs use and that nobody has made yet, each with its index file
     max_tasks  the most tasks of an array, None for no limit
     notes      advice and warnings
     problems   why the submission would be refused
     """
 
-    data: DataSet | None
     study_data: StudyData | None
     state: StudyState
     packs: Mapping[PackKey, Path]
@@ -113,67 +112,57 @@ class Preflight:
         return EXIT_USER_ERROR if self.problems else 0
 
 
-class _Problems:
-    """Runs checks; a dry run collects the problems that they raise."""
-
-    def __init__(self, *, collect: bool) -> None:
-        self.messages: list[str] = []
-        self._collect = collect
-
-    def check(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return function(*args, **kwargs)
-        except UserError as error:
-            if not self._collect:
-                raise
-            self.messages.append(str(error))
-            return None
-
-
 def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) -> Preflight:
     """Check the request, the checks that tell most in the least time first.
 
     A dry run collects all problems, writes nothing and downloads nothing. Otherwise the first problem is raised.
     """
     dry_run, folder = request.options.dry_run, StudyFolder(request.runs)
-    problems = _Problems(collect=dry_run)
+    problems = []
+
+    def check(function: Callable[..., Result], *args: object, **kwargs: object) -> Result | None:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            if not dry_run:
+                raise
+            problems.append(str(error))
+            return None
+
     if request.report:
-        problems.check(check_report_folder, request.report)
-    problems.check(executor.check, folder)
-    data = problems.check(find_data, request.options.data, request.profile)
-    study_data = describe_data(data) if data else None
+        check(check_report_folder, request.report)
+    check(executor.check, folder)
+    data = check(find_data, request.options.data, request.profile)
+    study_data = check(describe_data, data) if data else None
     if study_data:
-        problems.check(folder.require_same, request.settings, study_data, request.file)
+        check(folder.require_same, request.settings, study_data, request.file)
     fingerprint = study_data.fingerprint if study_data else None
-    state = problems.check(read_state, request, plan, executor, fingerprint, brief=not dry_run)
+    state = check(read_state, request, plan, executor, fingerprint, brief=not dry_run)
     if state is None:
         past = folder.past_runs(fingerprint, keep=False)
         state = StudyState(folder, (), past, {run.id: RunStatus("pending") for run in plan})
     configs = [run.config for run in open_runs(plan, state.states, request)]
     if data:
-        problems.check(check_data, configs, data, request.settings)
-    max_tasks = problems.check(executor.max_tasks)
-    downloads = problems.check(check_weights, configs, fetch=not dry_run) or []
+        check(check_data, configs, data, request.settings)
+    max_tasks = check(executor.max_tasks)
+    downloads = check(check_weights, configs, fetch=not dry_run) or []
     weights_notes = []
     if data and not dry_run:
         if folder.study() is None:
             print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
             check_images(data)
         weights_notes = check_weights_files(configs, request.networks)
-    packs = problems.check(_missing_packs, configs, data, request) if data else None
+    place = check(packs_folder, request.options.packs, request.profile)
+    packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [
-        *([executor.describe_environment()] if dry_run and executor.describe_environment() else []),
+        *filter(None, [executor.describe_environment() if dry_run else ""]),
         *weights_notes,
         *unpinned([run.config for run in plan]),
         *merged_rows(request),
         *slow_arithmetic(configs, executor),
         *downloads,
     ]
-    return Preflight(data, study_data, state, packs or {}, max_tasks, notes, problems.messages)
-
-
-def _missing_packs(configs: Sequence[RunConfig], data: DataSet, request: Request) -> dict[PackKey, Path]:
-    return missing_packs(configs, data, packs_folder(request.options.packs, request.profile))
+    return Preflight(study_data, state, packs or {}, max_tasks, notes, problems)
 
 
 def check_report_folder(report: Path) -> None:

@@ -17,7 +17,7 @@ def main(data: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         words = (
             str(CHECKOUT / "jobs/submit.py"), "section=all", "seeds=3", "dry_run=true", "profile=local",
-            "profile.device=cpu", "batch_size=4", f"data={Path(data).resolve()}", f"runs={folder}/runs",
+            "profile.device=cpu", "last_batch=keep", f"data={Path(data).resolve()}", f"runs={folder}/runs",
         )  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         tries = [measured(words, environment) for _ in range(TRIES)]
