@@ -17,7 +17,7 @@ from pathlib import Path
 from caltech_exp.study import lease
 lease.HEARTBEAT_SECONDS = 0.1
 if len(sys.argv) > 2:
-    lease.machine = lambda: sys.argv[2]
+    lease.machine_id = lambda: sys.argv[2]
 if len(sys.argv) > 3:
     lease.EXPIRE_SECONDS = float(sys.argv[3])
 own_lease = lease.acquire(Path(sys.argv[1]), "1_0")
