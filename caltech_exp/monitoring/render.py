@@ -219,9 +219,8 @@ class Screen:
         for section, counts in status.sections.items():
             lines.append((section, counts, "dim" if is_idle(counts) else "bold"))
             if not is_idle(counts):
-                lines += [
-                    (f"  {table}", each, "") for (name, table), each in status.tables.items() if name == section
-                ]
+                tables = [(table, counts) for (name, table), counts in status.tables.items() if name == section]
+                lines += [(f"  {table}", counts, "") for table, counts in tables]
         lines.append((ALL_RUNS, status.counts, "bold"))
         largest = max((status.counts[state] for state in states), default=0)
         columns = fit_columns(self.console.width, max(len(name) for name, _, _ in lines), largest, states)
@@ -258,24 +257,21 @@ class Screen:
         detail = ", ".join(words)
         row = Text(one_line(run.rows[0]), no_wrap=True)
         row.truncate(max(8, self.console.width - len(run.id) - len(detail) - 3), overflow="ellipsis")
-        first = Text.assemble((run.id, STYLES["running"].colour), " ", row, "  ", detail)
+        title = Text.assemble((run.id, STYLES["running"].colour), " ", row, "  ", detail)
         host = f"{one_line(run_status.owner.host)}, " if run_status.owner else ""
         heartbeat, log = f"{host}{run_status.seconds_since_heartbeat or 0:.0f} s ago", self._log(run)
         both = f"{heartbeat}, {log}" if log else heartbeat
-        return Text("\n").join(
-            [first, *_indented(both if len(both) < self.console.width - 2 else log or heartbeat)]
-        )
+        fits = len(both) < self.console.width - 2
+        return Text("\n").join([title, *_indented(both if fits else log or heartbeat)])
 
     def _without_result(self, run: PlannedRun) -> Text:
         """Why a run has no result, its log, and with `failures` its last lines."""
         run_status = self.status.runs[run.id]
         why = run_status.failure.error if run_status.failure else run_status.detail or "no epoch finished"
-        first = Text.assemble(
-            (f"{run_status.word} {run.id}", STYLES[run_status.state].colour),
-            f" {one_line(f'{run.rows[0]}: {why}')}",
-        )
-        more = [Text(f"    {line}") for line in log_lines(self.status, run)] if self.failures else []
-        return Text("\n").join([first, *_indented(self._log(run)), *more])
+        name = (f"{run_status.word} {run.id}", STYLES[run_status.state].colour)
+        title = Text.assemble(name, f" {one_line(f'{run.rows[0]}: {why}')}")
+        lines = [Text(f"    {line}") for line in log_lines(self.status, run)] if self.failures else []
+        return Text("\n").join([title, *_indented(self._log(run)), *lines])
 
     def _log(self, run: PlannedRun) -> str:
         path = self.status.logs.get(run.id)
