@@ -1,4 +1,4 @@
-"""Hashes as they are given on a command line, and of files."""
+"""Hashes given on a command line, and hashes of files."""
 
 import hashlib
 from pathlib import Path
@@ -10,16 +10,16 @@ from caltech_exp.data.download import Digest, file_digest, parse_digest
 
 
 @pytest.mark.parametrize("text", ["abc", "sha256:12", "sha1:" + "0" * 40, "md5:" + "g" * 32, "md5:" + "0" * 64])
-def test_hashes_that_cannot_be_are_refused(text: str) -> None:
+def test_malformed_hash_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="give sha256: and 64 hexadecimal digits, as sha256sum prints, or md5:"):
         parse_digest(text, "archive_hash")
 
 
-def test_hashes_are_read_in_either_case() -> None:
+def test_hash_may_be_upper_case() -> None:
     assert parse_digest(" MD5:" + "AB" * 16, "archive_hash") == Digest("md5", "ab" * 16)
 
 
-def test_the_first_digits_are_enough_where_no_more_are_known(tmp_path: Path) -> None:
+def test_digest_of_few_digits_matches_their_hash(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     found = file_digest(tmp_path / "file", "sha256")
     assert found.digits == hashlib.sha256(b"content").hexdigest()

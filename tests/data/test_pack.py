@@ -1,4 +1,4 @@
-"""The format of a pack: it holds the reference's pixels, and nothing but a whole one is opened."""
+"""The files of a pack: the reference's pixels, and only an undamaged pack is opened."""
 
 import re
 import shutil
@@ -43,7 +43,7 @@ def image(pack: Pack, number: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("layout", ["center", "resized"])
-def test_pixels_are_those_of_the_references_transforms(
+def test_pack_pixels_equal_the_reference_transforms(
     split: str, layout: Layout, caltech101: Path, tmp_path: Path
 ) -> None:
     contents = split_contents(read_data_set(caltech101), split, 16, layout)
@@ -60,9 +60,7 @@ def test_pixels_are_those_of_the_references_transforms(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_pack_that_is_not_whole_is_not_opened(
-    damage: str, packed: Path, contents: PackContents, tmp_path: Path
-) -> None:
+def test_damaged_pack_is_not_opened(damage: str, packed: Path, contents: PackContents, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(packed, tmp_path / "damaged"))
     harm, reason = DAMAGES[damage]
     harm(folder, "p")
@@ -71,17 +69,17 @@ def test_a_pack_that_is_not_whole_is_not_opened(
     assert re.search(reason, found)
 
 
-def test_a_pack_of_other_images_is_not_opened(packed: Path, data: DataSet) -> None:
+def test_pack_of_other_images_is_not_opened(packed: Path, data: DataSet) -> None:
     other = split_contents(data, "test", 6, "center")
     assert "has changed" in str(load_pack(packed, "p", other))
 
 
-def test_a_pack_of_another_layout_is_not_opened(packed: Path, data: DataSet) -> None:
+def test_pack_of_another_layout_is_not_opened(packed: Path, data: DataSet) -> None:
     other = split_contents(data, "val", 6, "resized")
     assert load_pack(packed, "p", other) == "its index is of other images"
 
 
-def test_the_file_of_a_pack_never_changes(packed: Path, contents: PackContents) -> None:
+def test_pack_file_never_changes(packed: Path, contents: PackContents) -> None:
     before = pixel_file(packed, "p").read_bytes()
     pack = load_pack(packed, "p", contents)
     assert isinstance(pack, Pack)
@@ -89,7 +87,7 @@ def test_the_file_of_a_pack_never_changes(packed: Path, contents: PackContents) 
     assert pixel_file(packed, "p").read_bytes() == before
 
 
-def test_the_name_follows_images_layout_and_decoder(
+def test_pack_name_depends_on_images_layout_and_decoder(
     data: DataSet, contents: PackContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {
@@ -104,12 +102,12 @@ def test_the_name_follows_images_layout_and_decoder(
     assert contents.name == split_contents(data, "val", 6, "center").name
 
 
-def test_the_name_does_not_follow_the_place_of_the_images(contents: PackContents, tmp_path: Path) -> None:
+def test_pack_name_does_not_depend_on_the_data_folder(contents: PackContents, tmp_path: Path) -> None:
     elsewhere = read_data_set(Path(shutil.copytree(contents.data.root, tmp_path / "data")))
     assert split_contents(elsewhere, "val", 6, "center").name == contents.name
 
 
-def test_other_readers_may_read_a_pack(packed: Path, tmp_path: Path) -> None:
+def test_pack_is_readable_by_others(packed: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("")
     for part in (pixel_file, index_file):

@@ -1,4 +1,4 @@
-"""Making a pack, or nothing."""
+"""Writing a pack, completely or not at all."""
 
 import shutil
 from pathlib import Path
@@ -12,9 +12,7 @@ from caltech_exp.data.splits import read_data_set
 
 
 @pytest.mark.parametrize(("split", "file"), [("train", "train"), ("val", "train"), ("test", "test")])
-def test_a_damaged_image_is_named_and_leaves_nothing(
-    split: str, file: str, stand_in: Path, tmp_path: Path
-) -> None:
+def test_damaged_image_is_named_and_leaves_no_pack(split: str, file: str, stand_in: Path, tmp_path: Path) -> None:
     contents = split_contents(
         read_data_set(Path(shutil.copytree(stand_in, tmp_path / "data"))), split, 0, "center"
     )
@@ -27,6 +25,8 @@ def test_a_damaged_image_is_named_and_leaves_nothing(
     assert list((tmp_path / "packs").iterdir()) == []
 
 
-def test_what_was_packed_is_told(stand_in: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_pack_reports_what_it_packed(
+    stand_in: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pack(tmp_path, "p", split_contents(read_data_set(stand_in), "test", 20, "center"))
     assert f"packed 20 images of test (center) as {tmp_path / 'p.u8'}: 3 MB, " in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Having a pack there: made once however many ask, never half, made anew when it is damaged."""
+"""Opening packs: each is made once, never half, and again when it is damaged."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def contents(data: DataSet) -> PackContents:
 
 @pytest.fixture(scope="module")
 def pixels(contents: PackContents, tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
-    """What an undamaged pack of the contents holds."""
+    """The pixels of an undamaged pack of the contents."""
     return shared_pack(tmp_path_factory.mktemp("whole"), contents).pixels
 
 
@@ -58,18 +58,18 @@ def identity(file: Path) -> tuple[int, int]:
     return file.stat().st_ino, file.stat().st_mtime_ns
 
 
-def packs_and_leftovers(folder: Path) -> list[str]:
+def files_but_locks(folder: Path) -> list[str]:
     """Every file in the folder but the locks."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
-def anew(place: PackStore, data: DataSet) -> Path:
+def reopened(store: PackStore, data: DataSet) -> Path:
     """The file of the pack that another process would open now."""
-    return open_pack(place, split_contents(data, "val", IMAGES, "center")).path
+    return open_pack(store, split_contents(data, "val", IMAGES, "center")).path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_pack_is_made_anew(
+def test_damaged_pack_is_made_again(
     damage: str, contents: PackContents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared_pack(tmp_path, contents)
@@ -77,10 +77,10 @@ def test_a_damaged_pack_is_made_anew(
     capsys.readouterr()
     assert torch.equal(shared_pack(tmp_path, contents).pixels, pixels)
     assert "packed 16 images of val" in capsys.readouterr().out
-    assert packs_and_leftovers(tmp_path) == [f"{contents.name}.json", f"{contents.name}.u8"]
+    assert files_but_locks(tmp_path) == [f"{contents.name}.json", f"{contents.name}.u8"]
 
 
-def test_a_pack_of_a_newer_version_stays_as_it_is(contents: PackContents, tmp_path: Path) -> None:
+def test_pack_of_a_newer_version_is_kept(contents: PackContents, tmp_path: Path) -> None:
     shared_pack(tmp_path, contents)
     index_file(tmp_path, contents.name).write_text('{"schema_version": 2}')
     with pytest.raises(UserError, match=r"made by a newer version of caltech_exp \(schema 2\); .* with packs=$"):
@@ -88,7 +88,7 @@ def test_a_pack_of_a_newer_version_stays_as_it_is(contents: PackContents, tmp_pa
     assert index_file(tmp_path, contents.name).read_text() == '{"schema_version": 2}'
 
 
-def test_a_whole_pack_is_opened_as_it_is(
+def test_sound_pack_is_opened_unchanged(
     contents: PackContents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = shared_pack(tmp_path, contents)
@@ -99,7 +99,7 @@ def test_a_whole_pack_is_opened_as_it_is(
     assert capsys.readouterr().out == ""
 
 
-def test_a_pack_of_an_image_replaced_by_another_of_its_size_is_made_anew(data: DataSet, tmp_path: Path) -> None:
+def test_pack_of_a_replaced_image_of_equal_size_is_made_again(data: DataSet, tmp_path: Path) -> None:
     contents = split_contents(copied(data, tmp_path / "data"), "val", IMAGES, "center")
     old = shared_pack(tmp_path / "packs", contents)
     ours, other = sorted(
@@ -114,7 +114,7 @@ def test_a_pack_of_an_image_replaced_by_another_of_its_size_is_made_anew(data: D
     assert not torch.equal(new.pixels, old.pixels)
 
 
-def test_the_same_images_elsewhere_have_the_same_pack(
+def test_copied_data_set_has_the_same_pack(
     data: DataSet, contents: PackContents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = shared_pack(tmp_path / "packs", contents)
@@ -152,7 +152,7 @@ shared_pack(Path(sys.argv[2]), contents)
 """Packs a data set up to its hundredth image."""
 
 
-def test_what_a_killed_process_leaves_is_no_pack_and_goes_with_the_next(data: DataSet, tmp_path: Path) -> None:
+def test_killed_process_leaves_no_pack_and_its_file_is_removed(data: DataSet, tmp_path: Path) -> None:
     contents = split_contents(data, "train", 0, "center")
     killed = subprocess.Popen([sys.executable, "-c", STOPS, str(data.root), str(tmp_path)], cwd=CHECKOUT)
     until(lambda: any(left.stat().st_size for left in tmp_path.glob(".*.u8.*")))
@@ -162,11 +162,11 @@ def test_what_a_killed_process_leaves_is_no_pack_and_goes_with_the_next(data: Da
     assert load_pack(tmp_path, contents.name, contents) == "missing"
     assert len(shared_pack(tmp_path, contents).heights) == len(data.train)
     whole = [f"{contents.name}.json", f"{contents.name}.u8"]
-    (left,) = (tmp_path / name for name in packs_and_leftovers(tmp_path) if name not in whole)
+    (left,) = (tmp_path / name for name in files_but_locks(tmp_path) if name not in whole)
     before = left.stat().st_mtime - ABANDONED_SECONDS - 1  # nobody can tell yet that it is not written any more
     os.utime(left, (before, before))
     shared_pack(tmp_path, contents)
-    assert packs_and_leftovers(tmp_path) == whole
+    assert files_but_locks(tmp_path) == whole
 
 
 OPENS = """
@@ -184,7 +184,7 @@ print("pixels", zlib.crc32(pack.pixels.numpy()), flush=True)
 """
 
 
-def test_four_processes_at_once_make_a_pack_once(data: DataSet, tmp_path: Path) -> None:
+def test_four_processes_make_a_pack_once(data: DataSet, tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPENS, str(data.root), str(tmp_path)]
     four = [
         subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -203,23 +203,23 @@ def test_four_processes_at_once_make_a_pack_once(data: DataSet, tmp_path: Path) 
     assert len({text.rpartition("pixels ")[2] for text in printed}) == 1
 
 
-def test_a_full_disk_is_told_with_what_to_do_and_leaves_nothing(contents: PackContents, small_disk: Disk) -> None:
+def test_full_disk_is_reported_and_leaves_nothing(contents: PackContents, small_disk: Disk) -> None:
     folder = small_disk.path / "packs"
     with pytest.raises(UserError) as caught:
         shared_pack(folder, contents)
     assert f"packs folder {folder}: No space left on device; make room there, choose another" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert packs_and_leftovers(folder) == []
+    assert files_but_locks(folder) == []
 
 
-def test_once_there_is_room_a_pack_is_made(contents: PackContents, pixels: torch.Tensor, small_disk: Disk) -> None:
+def test_pack_is_made_once_there_is_room(contents: PackContents, pixels: torch.Tensor, small_disk: Disk) -> None:
     with pytest.raises(UserError):
         shared_pack(small_disk.path, contents)
     small_disk.change("size=16m")
     assert torch.equal(shared_pack(small_disk.path, contents).pixels, pixels)
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: PackContents, tmp_path: Path) -> None:
+def test_impossible_folder_is_reported(contents: PackContents, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         UserError, match=r"packs folder .*file/packs: Not a directory; make room there, choose another"
@@ -227,72 +227,70 @@ def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(contents: PackCont
         shared_pack(tmp_path / "file" / "packs", contents)
 
 
-def test_a_disk_that_may_only_be_read_is_told_with_what_to_do(contents: PackContents, small_disk: Disk) -> None:
+def test_read_only_disk_is_reported(contents: PackContents, small_disk: Disk) -> None:
     small_disk.change("ro")
     with pytest.raises(UserError, match=r"Read-only file system; .* with python jobs/prepare.py"):
         shared_pack(small_disk.path, contents)
 
 
-def test_a_whole_pack_on_a_disk_that_may_only_be_read_is_used(contents: PackContents, small_disk: Disk) -> None:
+def test_sound_pack_on_a_read_only_disk_is_used(contents: PackContents, small_disk: Disk) -> None:
     small_disk.change("size=16m")
     write_pack(small_disk.path, contents.name, contents)  # by somebody else, perhaps: no lock file either
     small_disk.change("ro")
     assert shared_pack(small_disk.path, contents).path == pixel_file(small_disk.path, contents.name)
 
 
-def test_a_pack_is_copied_to_the_node_once(
+def test_pack_is_copied_to_the_node_once(
     data: DataSet, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackStore(tmp_path / "shared", tmp_path / "node")
-    file = anew(place, data)
+    store = PackStore(tmp_path / "shared", tmp_path / "node")
+    file = reopened(store, data)
     assert file.parent == tmp_path / "node"
-    assert packs_and_leftovers(tmp_path / "node") == packs_and_leftovers(tmp_path / "shared")
-    assert torch.equal(open_pack(place, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
+    assert files_but_locks(tmp_path / "node") == files_but_locks(tmp_path / "shared")
+    assert torch.equal(open_pack(store, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
     before = identity(file)
     capsys.readouterr()
-    assert identity(anew(place, data)) == before
+    assert identity(reopened(store, data)) == before
     assert capsys.readouterr().out == ""
 
 
-def test_a_damaged_copy_is_copied_again(
+def test_damaged_copy_on_the_node_is_copied_again(
     data: DataSet, contents: PackContents, pixels: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackStore(tmp_path / "shared", tmp_path / "node")
-    anew(place, data)
-    before = identity(pixel_file(place.shared, contents.name))
+    store = PackStore(tmp_path / "shared", tmp_path / "node")
+    reopened(store, data)
+    before = identity(pixel_file(store.shared, contents.name))
     flip_a_bit(tmp_path / "node", contents.name)
     capsys.readouterr()
-    assert anew(place, data).parent == tmp_path / "node"
-    assert torch.equal(open_pack(place, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
-    assert identity(pixel_file(place.shared, contents.name)) == before
+    assert reopened(store, data).parent == tmp_path / "node"
+    assert torch.equal(open_pack(store, split_contents(data, "val", IMAGES, "center")).pixels, pixels)
+    assert identity(pixel_file(store.shared, contents.name)) == before
     assert "packed " not in capsys.readouterr().out
 
 
-def test_a_full_disk_on_the_node_leaves_the_shared_pack(
+def test_full_disk_on_the_node_falls_back_to_the_shared_pack(
     data: DataSet, tmp_path: Path, small_disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = PackStore(tmp_path / "shared", small_disk.path)
-    assert anew(place, data).parent == tmp_path / "shared"
+    store = PackStore(tmp_path / "shared", small_disk.path)
+    assert reopened(store, data).parent == tmp_path / "shared"
     told = f"packs on the node, {small_disk.path}: No space left on device; using {tmp_path / 'shared'}\n"
     assert told in capsys.readouterr().out
-    assert packs_and_leftovers(small_disk.path) == []
+    assert files_but_locks(small_disk.path) == []
 
 
-def test_a_folder_on_the_node_that_cannot_be_made_leaves_the_shared_pack(
+def test_impossible_folder_on_the_node_falls_back_to_the_shared_pack(
     data: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    place = PackStore(tmp_path / "shared", tmp_path / "file" / "node")
-    assert anew(place, data).parent == tmp_path / "shared"
+    store = PackStore(tmp_path / "shared", tmp_path / "file" / "node")
+    assert reopened(store, data).parent == tmp_path / "shared"
     assert "Not a directory; using" in capsys.readouterr().out
 
 
-def test_a_shared_folder_that_cannot_be_written_is_told_of_whatever_the_node_has(
-    data: DataSet, tmp_path: Path
-) -> None:
+def test_unwritable_shared_folder_is_reported_despite_the_node(data: DataSet, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"packs folder .*file/shared: Not a directory"):
-        anew(PackStore(tmp_path / "file" / "shared", tmp_path / "node"), data)
+        reopened(PackStore(tmp_path / "file" / "shared", tmp_path / "node"), data)
 
 
 @pytest.fixture
@@ -306,12 +304,12 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_file_system_without_locks_will_do(contents: PackContents, pixels: torch.Tensor, tmp_path: Path) -> None:
+def test_pack_is_made_without_locks(contents: PackContents, pixels: torch.Tensor, tmp_path: Path) -> None:
     assert torch.equal(shared_pack(tmp_path, contents).pixels, pixels)
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_two_may_make_a_pack_at_once(
+def test_two_processes_without_locks_both_make_the_pack(
     contents: PackContents, pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, packs = write_pack, []
@@ -329,7 +327,7 @@ def test_without_locks_two_may_make_a_pack_at_once(
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_pack_can_be_used_while_another_process_still_makes_it(
+def test_pack_is_usable_while_another_process_makes_it(
     contents: PackContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared_pack(tmp_path, contents)

@@ -1,4 +1,4 @@
-"""The data folder: what is read, and what is refused by name."""
+"""The data folder: what is read, and which errors name what."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def folder(stand_in: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(stand_in, tmp_path / "data"))
 
 
-def test_real_splits_have_the_reports_numbers(caltech101: Path) -> None:
+def test_real_splits_have_the_sizes_in_the_report(caltech101: Path) -> None:
     data = read_data_set(caltech101)
     assert (len(data.train_val), len(data.test)) == (5784, 2893)
     assert (len(data.train), len(data.val)) == (2892, 2892)
@@ -27,27 +27,27 @@ def test_real_splits_have_the_reports_numbers(caltech101: Path) -> None:
     assert not data.stand_in
 
 
-def test_labels_number_the_sorted_classes_as_image_folder_does(caltech101: Path) -> None:
+def test_labels_number_the_sorted_classes(caltech101: Path) -> None:
     data = read_data_set(caltech101)
     folders = sorted(path.name for path in (caltech101 / IMAGES).iterdir() if path.name != "BACKGROUND_Google")
     assert list(data.classes) == folders
 
 
-def test_train_and_validation_are_the_even_and_odd_positions(stand_in: Path) -> None:
+def test_train_and_validation_are_even_and_odd_positions(stand_in: Path) -> None:
     data = read_data_set(stand_in)
     lines = [line for line in (stand_in / "train.txt").read_text().split() if "BACKGROUND" not in line]
     assert [sample.path for sample in data.train] == lines[::2]
     assert [sample.path for sample in data.val] == lines[1::2]
 
 
-def test_the_stand_in_says_so_and_decodes(stand_in: Path) -> None:
+def test_stand_in_is_marked_and_decodes(stand_in: Path) -> None:
     data = read_data_set(stand_in)
     assert data.stand_in
     assert len(data.classes) == 101
     check_images(data)
 
 
-def test_the_fingerprint_follows_splits_and_images(folder: Path) -> None:
+def test_fingerprint_depends_on_splits_and_images(folder: Path) -> None:
     before = read_data_set(folder).fingerprint
     assert read_data_set(folder).fingerprint == before
     image = next((folder / IMAGES / "ant").iterdir())
@@ -56,7 +56,7 @@ def test_the_fingerprint_follows_splits_and_images(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "labels"), [(0, list(range(10))), (5, [0, 2, 4, 6, 8]), (20, list(range(10)))])
-def test_evenly_spaced(most: int, labels: list[int]) -> None:
+def test_evenly_spaces_the_samples(most: int, labels: list[int]) -> None:
     samples = tuple(Sample(f"c/{i}.jpg", i, i) for i in range(10))
     assert [sample.label for sample in evenly(samples, most)] == labels
 
@@ -94,14 +94,14 @@ def append(text: str) -> Callable[[Path], None]:
         (append("x" * 300 + "/image.jpg\n"), r"names x{100}…, which is not in"),
     ],
 )
-def test_a_broken_folder_is_named(folder: Path, change: Callable[[Path], object], message: str) -> None:
+def test_broken_data_folder_is_reported(folder: Path, change: Callable[[Path], object], message: str) -> None:
     change(folder)
     with pytest.raises(UserError, match=message) as caught:
         read_data_set(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_folder_that_no_record_can_name_is_refused(folder: Path) -> None:
+def test_data_folder_not_in_utf_8_is_refused(folder: Path) -> None:
     renamed = folder.rename(folder.parent / os.fsdecode(b"data\xff"))
     with pytest.raises(UserError, match=r"data\\udcff is not UTF-8; rename it"):
         read_data_set(renamed)
@@ -110,7 +110,7 @@ def test_a_data_folder_that_no_record_can_name_is_refused(folder: Path) -> None:
         read_data_set(folder.parent / "link")
 
 
-def test_a_data_folder_that_links_to_itself_is_refused(tmp_path: Path) -> None:
+def test_data_folder_that_links_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UserError, match=r"data folder .*loop cannot be read \(its links form a loop\)"):
         read_data_set(tmp_path / "loop")
@@ -142,14 +142,14 @@ def test_links_within_the_data_folder_are_followed(folder: Path) -> None:
     assert read_data_set(folder) == before
 
 
-def test_the_image_folder_may_be_a_link_to_another_disk(folder: Path) -> None:
+def test_image_folder_may_be_a_link_to_another_disk(folder: Path) -> None:
     before = read_data_set(folder)
     lead_out(folder, "")
     assert read_data_set(folder) == before
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
-def test_what_is_no_file_is_no_image(folder: Path, make: Callable[[Path], object]) -> None:
+def test_image_that_is_not_a_file_is_refused(folder: Path, make: Callable[[Path], object]) -> None:
     image = folder / IMAGES / "ant" / "image_0001.jpg"
     image.unlink()
     make(image)
@@ -160,7 +160,7 @@ def test_what_is_no_file_is_no_image(folder: Path, make: Callable[[Path], object
 @pytest.mark.parametrize(
     "change", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n"), lambda t: t.rstrip()]
 )
-def test_editors_of_other_systems_change_nothing(folder: Path, change: Callable[[str], str]) -> None:
+def test_line_ends_and_byte_order_marks_change_nothing(folder: Path, change: Callable[[str], str]) -> None:
     before = read_data_set(folder)
     for name in ("train.txt", "test.txt"):
         (folder / name).write_text(change((folder / name).read_text()), encoding="utf-8", newline="")
@@ -168,7 +168,7 @@ def test_editors_of_other_systems_change_nothing(folder: Path, change: Callable[
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", None])
-def test_a_damaged_image_is_named_with_its_line(folder: Path, content: bytes | None) -> None:
+def test_damaged_image_is_named_with_its_line(folder: Path, content: bytes | None) -> None:
     data = read_data_set(folder)
     victim = data.train_val[17]
     path = folder / IMAGES / victim.path

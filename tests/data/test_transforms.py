@@ -1,4 +1,4 @@
-"""Pixels that enter the networks, on images that the transforms must handle."""
+"""The pixels that the networks get, for images of all shapes."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("augment", ["none", "crop", "perspective", "combined"])
 @pytest.mark.parametrize("size", [(300, 200), (80, 400), (224, 224), (20, 20)])
-def test_every_pipeline_gives_3_224_224(augment: str, size: tuple[int, int]) -> None:
+def test_every_transform_gives_3_224_224(augment: str, size: tuple[int, int]) -> None:
     tensor = train_transform(RunConfig(augment=augment))(picture(*size))
     assert tensor.shape == (3, 224, 224)
     assert tensor.dtype == torch.float32
@@ -23,7 +23,7 @@ def test_every_pipeline_gives_3_224_224(augment: str, size: tuple[int, int]) -> 
     assert tensor.max() <= 1
 
 
-def test_evaluation_is_resize_center_crop_and_normalisation_by_hand() -> None:
+def test_eval_transform_equals_crop_and_normalisation_by_hand() -> None:
     image = picture(320, 256)  # the shorter side is 256 already: nothing to resize
     pixels = np.asarray(image)[16:240, 48:272].astype(np.float32).transpose(2, 0, 1) / 255
     assert np.allclose(eval_transform(RunConfig())(image).numpy(), (pixels - 0.5) / 0.5, atol=1e-6)
@@ -33,14 +33,14 @@ def test_evaluation_is_resize_center_crop_and_normalisation_by_hand() -> None:
     )
 
 
-def test_imagenets_statistics_are_those_that_pretrained_weights_expect() -> None:
+def test_imagenet_statistics_are_those_of_pretrained_weights() -> None:
     black = eval_transform(RunConfig(weights="imagenet"))(Image.new("RGB", (256, 256)))
     assert black[:, 0, 0].tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     white = eval_transform(RunConfig(weights="imagenet"))(Image.new("RGB", (256, 256), "white"))
     assert white[:, 0, 0].tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
+def test_train_transform_without_augmentation_is_eval_transform() -> None:
     image = picture(300, 200)
     assert torch.equal(train_transform(RunConfig())(image), eval_transform(RunConfig())(image))
 
@@ -49,7 +49,7 @@ def names(augment: str) -> list[str]:
     return [type(step).__name__ for step in train_transform(RunConfig(augment=augment)).transforms]  # type: ignore[attr-defined]
 
 
-def test_the_augmentation_sets_are_the_reports() -> None:
+def test_augmentations_are_those_of_the_report() -> None:
     to_input = ["ToTensor", "Normalize"]
     crop = ["RandomCrop", "RandomHorizontalFlip", "RandomGrayscale"]
     distort = ["RandomPerspective", "RandomRotation"]
@@ -59,7 +59,7 @@ def test_the_augmentation_sets_are_the_reports() -> None:
     assert names("combined") == ["Resize", *crop, *distort, *to_input]
 
 
-def test_their_parameters_are_the_reports() -> None:
+def test_augmentation_parameters_are_those_of_the_report() -> None:
     steps = {
         type(s).__name__: s
         for a in ("perspective", "crop")

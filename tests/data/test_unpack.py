@@ -1,4 +1,4 @@
-"""Unpacking: all images in one step, nothing outside, and nothing where it fails."""
+"""Unpacking: all images in one step, nothing outside the folder, nothing after a failure."""
 
 import io
 import os
@@ -43,7 +43,7 @@ def visible(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_images_come_out_of_the_archive(kind: str, root: Path, tmp_path: Path) -> None:
+def test_unpack_takes_the_images(kind: str, root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(tar_of(SMALL) if kind == "tar" else zip_of(tar_of(SMALL)))
     unpack_images(archive, root)
@@ -75,7 +75,7 @@ def escaping(tar: tarfile.TarFile) -> None:
     tar.addfile(member, io.BytesIO(b"bad"))
 
 
-def test_nothing_leads_out_of_the_folder(root: Path, tmp_path: Path) -> None:
+def test_unpack_writes_nothing_outside_the_folder(root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar.gz"
     archive.write_bytes(tar_of(SMALL, escaping))
     unpack_images(archive, root)
@@ -104,7 +104,7 @@ def damaged(content: bytes) -> bytes:
         ),
     ],
 )
-def test_other_archives_leave_nothing(make: Callable[[], bytes], message: str, root: Path, tmp_path: Path) -> None:
+def test_wrong_archive_leaves_nothing(make: Callable[[], bytes], message: str, root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(make())
     with pytest.raises(UserError, match=message):
@@ -112,7 +112,7 @@ def test_other_archives_leave_nothing(make: Callable[[], bytes], message: str, r
     assert visible(root) == ["train.txt"]
 
 
-def test_a_damaged_zip_leaves_nothing(root: Path, tmp_path: Path) -> None:
+def test_damaged_zip_leaves_nothing(root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive.zip"
     content = bytearray(zip_of(tar_of({**SMALL, "x": os.urandom(200_000)})))
     content[100_000] ^= 1
@@ -123,7 +123,7 @@ def test_a_damaged_zip_leaves_nothing(root: Path, tmp_path: Path) -> None:
     assert visible(root) == ["train.txt"]
 
 
-def test_a_process_killed_meanwhile_is_succeeded(root: Path, tmp_path: Path) -> None:
+def test_unpack_starts_again_after_a_kill(root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     many = {**SMALL, **{f"{IMAGES}/crab/image_{number:04d}.jpg": os.urandom(20_000) for number in range(2000)}}
     archive.write_bytes(tar_of(many))
@@ -140,7 +140,7 @@ def test_a_process_killed_meanwhile_is_succeeded(root: Path, tmp_path: Path) -> 
     assert visible(root) == [IMAGES, "train.txt"]
 
 
-def test_a_full_disk_is_told(small_disk: Disk, tmp_path: Path) -> None:
+def test_full_disk_is_reported(small_disk: Disk, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(tar_of({f"{IMAGES}/ant/image_0001.jpg": os.urandom(3_000_000)}))
     with pytest.raises(UserError, match=r"No space left on device\); make room there and run the same command"):

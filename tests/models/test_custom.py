@@ -1,4 +1,4 @@
-"""Networks of the user's own: found without being run, kept with the study, loaded as they were."""
+"""Custom networks: found without being executed, copied into the study, loaded unchanged."""
 
 import hashlib
 import importlib
@@ -75,7 +75,7 @@ def network(folder: Path, function: str = "Tiny", content: str = TINY) -> Custom
     return found
 
 
-def test_a_network_is_kept_by_its_content(tmp_path: Path) -> None:
+def test_network_is_copied_into_the_study(tmp_path: Path) -> None:
     found = network(tmp_path)
     assert found.path.read_text() == TINY
     assert found.path.is_relative_to(tmp_path / "runs" / "networks")
@@ -83,7 +83,7 @@ def test_a_network_is_kept_by_its_content(tmp_path: Path) -> None:
     assert build(RunConfig(model=found.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
 
 
-def test_its_content_and_function_count_and_its_place_does_not(tmp_path: Path) -> None:
+def test_run_id_depends_on_content_and_function_not_on_the_path(tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("here", "there", "changed")]
     for place in places:
         place.mkdir()
@@ -93,7 +93,7 @@ def test_its_content_and_function_count_and_its_place_does_not(tmp_path: Path) -
     assert RunConfig(model=network(places[2], content=TINY + "# changed\n").model).id != here
 
 
-def test_nothing_of_the_file_runs_while_planning(tmp_path: Path) -> None:
+def test_planning_does_not_execute_the_file(tmp_path: Path) -> None:
     made = tmp_path / "made"
     network(tmp_path, "f", f"open({str(made)!r}, 'w')\ndef f(n): pass\n")
     assert not made.exists()
@@ -109,7 +109,7 @@ def test_nothing_of_the_file_runs_while_planning(tmp_path: Path) -> None:
         (f"my nets.py:Tiny@sha256:{'0' * 64}", "restore the right file"),
     ],
 )
-def test_what_is_no_network_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_wrong_network_is_reported(text: str, message: str, tmp_path: Path) -> None:
     network(tmp_path)
     (tmp_path / "broken.py").write_text("def f(:")
     with pytest.raises(UserError) as caught:
@@ -124,13 +124,13 @@ def test_what_is_no_network_is_named(text: str, message: str, tmp_path: Path) ->
         ("failing", "fails for 102 classes: RuntimeError: no such layer; correct it"),
     ],
 )
-def test_a_network_that_cannot_be_built_is_the_users_mistake(function: str, message: str, tmp_path: Path) -> None:
+def test_network_that_cannot_be_built_is_a_user_error(function: str, message: str, tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, function).model)
     with pytest.raises(UserError, match=message):
         build(config)
 
 
-def test_a_file_that_changed_after_submission_is_not_trained(tmp_path: Path) -> None:
+def test_file_changed_after_submission_is_not_trained(tmp_path: Path) -> None:
     found = network(tmp_path)
     found.path.write_text(TINY + "# later\n")
     with pytest.raises(UserError, match="restore the right file"):
@@ -140,7 +140,7 @@ def test_a_file_that_changed_after_submission_is_not_trained(tmp_path: Path) -> 
         build(RunConfig(model=found.model))
 
 
-def test_a_network_trained_here_is_gone_on_from(tmp_path: Path) -> None:
+def test_custom_network_starts_from_its_trained_weights(tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path).model)
     state = build(config).state_dict()
     torch.save(state, tmp_path / "net.pth")
@@ -152,7 +152,9 @@ def test_a_network_trained_here_is_gone_on_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("freeze", ["none", "conv", "fc"])
-def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path, packs: PackStore) -> None:
+def test_both_engines_train_a_custom_network_alike(
+    freeze: str, tmp_path: Path, stand_in: Path, packs: PackStore
+) -> None:
     config = RunConfig(
         model=network(tmp_path).model,
         freeze=freeze,
@@ -168,7 +170,7 @@ def test_both_engines_train_it_alike(freeze: str, tmp_path: Path, stand_in: Path
     assert len(set(expected)) == 8
 
 
-def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
+def test_layers_frozen_by_the_file_stay_frozen_in_both_engines(
     tmp_path: Path, stand_in: Path, packs: PackStore
 ) -> None:
     config = RunConfig(
@@ -187,13 +189,13 @@ def test_layers_that_its_file_froze_stay_frozen_in_both_engines(
 
 
 @pytest.mark.parametrize("freeze", ["none", "conv"])
-def test_a_network_whose_file_froze_everything_is_the_users_mistake(freeze: str, tmp_path: Path) -> None:
+def test_network_frozen_as_a_whole_is_a_user_error(freeze: str, tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, "frozen").model, freeze=freeze)
     with pytest.raises(UserError, match="has no parameter with requires_grad, so nothing to train; leave some"):
         build(config)
 
 
-def test_freezing_what_its_file_left_to_train_leaves_nothing(tmp_path: Path) -> None:
+def test_freezing_the_last_trained_layers_is_a_user_error(tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, "half_frozen").model, freeze="fc")
     with pytest.raises(UserError, match=r"freeze=fc leaves nothing of .* to train"):
         build(config)
@@ -208,7 +210,7 @@ def test_freezing_what_its_file_left_to_train_leaves_nothing(tmp_path: Path) -> 
         ("Pair", "a tuple", False),  # as GoogLeNet's in training
     ],
 )
-def test_a_network_of_other_outputs_is_the_users_mistake(
+def test_network_with_other_outputs_is_a_user_error(
     function: str, returned: str, evaluated: bool, engine: str, tmp_path: Path, stand_in: Path, packs: PackStore
 ) -> None:
     config = RunConfig(
@@ -225,7 +227,7 @@ def test_a_network_of_other_outputs_is_the_users_mistake(
             evaluate(setup, setup.val)
 
 
-def test_freezing_needs_to_know_the_classifier(tmp_path: Path) -> None:
+def test_freezing_needs_a_named_classifier(tmp_path: Path) -> None:
     config = RunConfig(model=network(tmp_path, "bare").model, freeze="conv")
     with pytest.raises(UserError, match=r"freeze=conv: .* has no child called classifier, fc, head; give its"):
         build(config)
@@ -240,12 +242,12 @@ def test_freezing_leaves_something_to_train(tmp_path: Path) -> None:
         build(config)
 
 
-def test_there_are_no_imagenet_weights_for_it(tmp_path: Path) -> None:
+def test_custom_network_has_no_imagenet_weights(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ImageNet weights exist for alexnet and resnet18 only"):
         RunConfig(model=network(tmp_path).model, weights="imagenet")
 
 
-def test_what_it_defines_is_found_where_it_says_it_is(tmp_path: Path) -> None:
+def test_classes_of_the_file_can_be_imported_and_pickled(tmp_path: Path) -> None:
     found = network(tmp_path)
     net = build(RunConfig(model=found.model))
     name = type(net).__module__
@@ -259,7 +261,7 @@ def test_what_it_defines_is_found_where_it_says_it_is(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], value) for name, value in state.items())
 
 
-def test_nothing_of_a_network_stays_for_the_next_run(tmp_path: Path) -> None:
+def test_file_is_executed_again_for_every_run(tmp_path: Path) -> None:
     layer = "from torch import nn\nhead = nn.Linear(3 * 224 * 224, 102)\n"
     content = f"{layer}def f(n):\n    return nn.Sequential(nn.Flatten(), head)\n"
     config = RunConfig(model=network(tmp_path, "f", content).model)
@@ -273,7 +275,7 @@ def test_nothing_of_a_network_stays_for_the_next_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o077])
-def test_nobody_else_may_write_a_kept_file_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+def test_study_copy_is_closed_to_others_for_any_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         kept = network(tmp_path).path
@@ -283,7 +285,7 @@ def test_nobody_else_may_write_a_kept_file_whatever_the_umask(mask: int, tmp_pat
     assert [path.stat().st_mode & 0o022 for path in (kept, kept.parent, kept.parent.parent)] == [0, 0, 0]
 
 
-def test_a_kept_file_that_was_changed_is_restored(tmp_path: Path) -> None:
+def test_changed_study_copy_is_restored(tmp_path: Path) -> None:
     kept = network(tmp_path).path
     kept.write_text("raise SystemExit('changed')\n")
     assert network(tmp_path).path.read_text() == TINY
@@ -292,7 +294,7 @@ def test_a_kept_file_that_was_changed_is_restored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["a group's", "a link"])
-def test_a_file_that_others_may_have_written_is_not_executed(what: str, tmp_path: Path) -> None:
+def test_file_writable_by_others_is_not_executed(what: str, tmp_path: Path) -> None:
     found = network(tmp_path)
     if what == "a link":
         found.path.rename(tmp_path / "elsewhere.py")
@@ -304,7 +306,7 @@ def test_a_file_that_others_may_have_written_is_not_executed(what: str, tmp_path
         load_network(found.model)
 
 
-def test_a_study_goes_on_with_the_file_that_an_earlier_version_kept(tmp_path: Path) -> None:
+def test_copy_of_an_earlier_version_is_used(tmp_path: Path) -> None:
     found = network(tmp_path)
     earlier = tmp_path / "runs" / "networks" / found.path.parent.name
     found.path.parent.rename(earlier)
@@ -316,7 +318,7 @@ def test_a_study_goes_on_with_the_file_that_an_earlier_version_kept(tmp_path: Pa
     assert build(RunConfig(model=again.model))(torch.zeros(2, 3, 224, 224)).shape == (2, 102)
 
 
-def test_a_file_that_is_gone_or_outside_of_the_study_is_asked_for(tmp_path: Path) -> None:
+def test_missing_study_copy_is_reported(tmp_path: Path) -> None:
     found = network(tmp_path)
     found.path.rename(tmp_path / found.path.name)
     for place in (found.path, tmp_path / found.path.name):

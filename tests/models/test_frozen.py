@@ -1,4 +1,4 @@
-"""What frozen layers save: gradients, and with them the features of a whole run."""
+"""Frozen layers save gradients, and the features of a whole run."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from caltech_exp.models.networks import (
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_trunk_and_classifier_together_are_the_network(model: str) -> None:
+def test_backbone_and_classifier_together_are_the_network(model: str) -> None:
     config = RunConfig.model_validate({"model": model})
     net = build(config).eval()
     trunk, classifier = split_backbone(net, config)
@@ -24,7 +24,7 @@ def test_trunk_and_classifier_together_are_the_network(model: str) -> None:
 
 
 @pytest.mark.parametrize("freeze", ["conv", "fc", "none"])
-def test_gradients_are_computed_for_what_trains_only(freeze: str) -> None:
+def test_gradients_are_computed_for_trained_parameters_only(freeze: str) -> None:
     config = RunConfig.model_validate({"model": "resnet18", "freeze": freeze})
     net = build(config)
     trained = {id(parameter) for parameter in trained_parameters(net, config)}
@@ -46,7 +46,7 @@ def test_gradients_are_computed_for_what_trains_only(freeze: str) -> None:
         ("resnet18", "conv", "none", False),  # batch normalisation goes by the batch
     ],
 )
-def test_features_are_fixed_where_nothing_before_them_changes(
+def test_features_are_cached_where_nothing_before_them_changes(
     model: str, freeze: str, augment: str, fixed: bool
 ) -> None:
     config = RunConfig.model_validate({"model": model, "freeze": freeze, "augment": augment})

@@ -1,4 +1,4 @@
-"""Weights files into networks: the head may be new, a wrapper's prefix may be there, all else must fit."""
+"""Loading weights files: the head may be new, a wrapper's prefix is ignored, everything else must fit."""
 
 import re
 from pathlib import Path
@@ -99,7 +99,7 @@ NO_HEAD, TEN, THOUSAND = (0, " has none"), (10, "'s has 10 classes"), (1000, "'s
         ("convolutions", "_orig_mod.", TEN),
     ],
 )
-def test_the_head_may_be_new(
+def test_head_may_be_new(
     model: str, prefix: str, head: tuple[int, str], models: dict[str, str], tmp_path: Path
 ) -> None:
     classes, why = head
@@ -123,7 +123,7 @@ def test_the_head_may_be_new(
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 @pytest.mark.parametrize("model", ["resnet18", "tiny", "Inside", "one_layer"])
-def test_a_head_that_fits_is_taken(model: str, prefix: str, models: dict[str, str], tmp_path: Path) -> None:
+def test_head_that_fits_is_loaded(model: str, prefix: str, models: dict[str, str], tmp_path: Path) -> None:
     config = RunConfig(model=models[model])
     state = trained(config)
     torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "net.pth")
@@ -133,7 +133,7 @@ def test_a_head_that_fits_is_taken(model: str, prefix: str, models: dict[str, st
     assert initial.note == (f"weights net.pth: the prefix {prefix} of its names is ignored" if prefix else "")
 
 
-def test_a_network_that_is_its_own_head(models: dict[str, str], tmp_path: Path) -> None:
+def test_network_of_a_single_layer_gets_a_new_head(models: dict[str, str], tmp_path: Path) -> None:
     config = RunConfig(model=models["one_layer"], weights=str(tmp_path / "net.pth"))
     torch.save(torch.nn.Linear(4, 10).state_dict(), tmp_path / "net.pth")
     _, initial = build_with_weights(config)
@@ -158,7 +158,7 @@ def test_a_network_that_is_its_own_head(models: dict[str, str], tmp_path: Path) 
         ),
     ],
 )
-def test_what_does_not_fit_is_named(
+def test_weights_that_do_not_fit_are_reported(
     model: str, change: str, message: str, models: dict[str, str], tmp_path: Path
 ) -> None:
     config = RunConfig(model=models[model])
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_named(
         assert len(said) < 2 * len(str(tmp_path)) + 400
 
 
-def test_another_networks_weights_are_refused_in_a_short_line(stand_in_weights: Path) -> None:
+def test_weights_of_another_network_are_refused_in_a_short_line(stand_in_weights: Path) -> None:
     file = stand_in_weights / "alexnet.pth"
     with pytest.raises(UserError) as caught:
         build(RunConfig(model="resnet18", weights=str(file)))
@@ -198,7 +198,7 @@ def test_another_networks_weights_are_refused_in_a_short_line(stand_in_weights: 
     )
 
 
-def test_half_precision_weights_become_single(models: dict[str, str], tmp_path: Path) -> None:
+def test_half_precision_weights_become_float32(models: dict[str, str], tmp_path: Path) -> None:
     config = RunConfig(model=models["tiny"], weights=str(tmp_path / "net.pth"))
     torch.save(
         {name: value.half() for name, value in trained(RunConfig(model=models["tiny"])).items()},
@@ -208,7 +208,7 @@ def test_half_precision_weights_become_single(models: dict[str, str], tmp_path: 
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_check_without_memory_is_silent(stand_in_weights: Path) -> None:
+def test_check_on_the_meta_device_prints_no_warning(stand_in_weights: Path) -> None:
     for model in ("alexnet", "resnet18"):
         config = RunConfig.model_validate({"model": model, "weights": str(stand_in_weights / f"{model}.pth")})
         assert check_weights_fit(config).note.endswith("since the file's has 1,000 classes")

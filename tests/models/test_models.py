@@ -1,4 +1,4 @@
-"""Networks, their heads, weights files and frozen parts."""
+"""The networks: heads, weights files and frozen parts."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from caltech_exp.models.networks import build, trained_parameters
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
-def test_the_head_has_102_outputs(model: str) -> None:
+def test_head_has_102_outputs(model: str) -> None:
     net = build(RunConfig.model_validate({"model": model})).eval()
     assert net(torch.zeros(1, 3, 224, 224)).shape == (1, 102)
 
@@ -24,9 +24,7 @@ def test_the_head_has_102_outputs(model: str) -> None:
         ("resnet18", "fc.weight", "layer4.1.conv2.weight"),
     ],
 )
-def test_weights_in_torchvisions_format_get_a_new_head(
-    model: str, head: str, inner: str, stand_in_weights: Path
-) -> None:
+def test_weights_of_torchvision_get_a_new_head(model: str, head: str, inner: str, stand_in_weights: Path) -> None:
     file = stand_in_weights / f"{model}.pth"
     state = torch.load(file, weights_only=True)
     net = build(RunConfig.model_validate({"model": model, "weights": str(file)}))
@@ -54,7 +52,7 @@ class Opener:
         return open, (str(self.path), "w")
 
 
-def test_weights_run_no_code(tmp_path: Path) -> None:
+def test_weights_execute_no_code(tmp_path: Path) -> None:
     file, opened = tmp_path / "net.pth", tmp_path / "opened"
     torch.save({"fc.weight": Opener(opened)}, file)
     with pytest.raises(UserError, match=r"hold a dict with the keys fc\.weight, not a state dict"):
@@ -69,7 +67,7 @@ def test_weights_run_no_code(tmp_path: Path) -> None:
         ({"fc.weight": torch.tensor(1.0)}, "do not fit resnet18"),
     ],
 )
-def test_what_is_no_state_dict_is_named(state: object, message: str, tmp_path: Path) -> None:
+def test_file_without_state_dict_is_reported(state: object, message: str, tmp_path: Path) -> None:
     file = tmp_path / "net.pth"
     torch.save(state, file)
     with pytest.raises(UserError, match=message):
@@ -77,7 +75,7 @@ def test_what_is_no_state_dict_is_named(state: object, message: str, tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", "list", "other network"])
-def test_wrong_weights_are_named(content: bytes | str, tmp_path: Path, stand_in_weights: Path) -> None:
+def test_wrong_weights_are_reported(content: bytes | str, tmp_path: Path, stand_in_weights: Path) -> None:
     file = tmp_path / "net.pth"
     if content == "other network":
         file = stand_in_weights / "alexnet.pth"
@@ -101,7 +99,7 @@ def test_wrong_weights_are_named(content: bytes | str, tmp_path: Path, stand_in_
         ("resnet18", "fc", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
     ],
 )
-def test_freezing(model: str, freeze: str, trained: set[str]) -> None:
+def test_freeze_selects_the_trained_layers(model: str, freeze: str, trained: set[str]) -> None:
     config = RunConfig.model_validate({"model": model, "freeze": freeze})
     net = build(config)
     chosen = {id(parameter) for parameter in trained_parameters(net, config)}

@@ -1,4 +1,4 @@
-"""Weights files: damaged however, they are refused in one line and run no code."""
+"""Damaged weights files are refused in one line and execute no code."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ SOUND = [saved(STATE, as_zip=True), saved(STATE, as_zip=False)]
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_damaged_weights_file_is_refused(tmp_path: Path) -> None:
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     """300 files, from both of torch's formats."""
     reader = Reader(tmp_path)
     file = tmp_path / "net.pth"

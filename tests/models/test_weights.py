@@ -22,7 +22,9 @@ from tests.conftest import NO_NETWORK
 from tests.tools.file_server import serving
 
 
-def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_imagenet_files_and_cache_are_those_of_torchvision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for model, enum in (("alexnet", AlexNet_Weights), ("resnet18", ResNet18_Weights)):
         assert IMAGENET[model].url == enum.IMAGENET1K_V1.url
@@ -32,7 +34,7 @@ def test_files_and_place_are_torchvisions(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def test_a_torch_home_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_torch_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", "~nobody_of_this_name/torch")
     assert weights.imagenet_path("alexnet").parent == Path(torch.hub.get_dir()) / "checkpoints"
     assert "is not in the offline cache" in str(weights.imagenet_problem("alexnet"))
@@ -61,7 +63,7 @@ def test_imagenet_weights_come_from_the_cache(cached: Path) -> None:
     assert net.state_dict()["fc.weight"].shape == (102, 512)
 
 
-def test_a_damaged_cache_is_refused(cached: Path) -> None:
+def test_damaged_cache_is_refused(cached: Path) -> None:
     content = bytearray(cached.read_bytes())
     content[1000] ^= 1
     cached.write_bytes(content)
@@ -72,7 +74,7 @@ def test_a_damaged_cache_is_refused(cached: Path) -> None:
         weights.fetch_imagenet("resnet18")
 
 
-def test_weights_come_from_a_mirror_that_breaks_off(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_downloaded_from_a_mirror_that_breaks(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = cached.read_bytes()
     cached.unlink()
     monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.0)
@@ -87,7 +89,7 @@ def test_weights_come_from_a_mirror_that_breaks_off(cached: Path, monkeypatch: p
     weights.fetch_imagenet("resnet18", "http://127.0.0.1:9")  # nobody is asked for what is there
 
 
-def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_network_is_reported_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for name, value in NO_NETWORK.items():
         monkeypatch.setenv(name, value)
@@ -98,7 +100,7 @@ def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pin_follows_the_content(tmp_path: Path) -> None:
+def test_pin_depends_on_the_content(tmp_path: Path) -> None:
     file = tmp_path / "my net.pth"
     torch.save({"weight": torch.zeros(1)}, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -120,13 +122,13 @@ def test_pin_follows_the_content(tmp_path: Path) -> None:
         ("~nobody_of_this_name/net.pth", "name another path"),
     ],
 )
-def test_a_missing_file_is_named(name: str, message: str) -> None:
+def test_missing_file_is_reported(name: str, message: str) -> None:
     with pytest.raises(UserError, match="weights=") as caught:
         weights.pin(name)
     assert message in str(caught.value)
 
 
-def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Path) -> None:
+def test_pinned_content_is_loaded_and_no_other(tmp_path: Path, stand_in_weights: Path) -> None:
     file = Path(shutil.copy(stand_in_weights / "resnet18.pth", tmp_path))
     config = RunConfig(model="resnet18", weights=weights.pin(str(file)))
     read = weights.read_weights(config)
@@ -139,9 +141,7 @@ def test_what_is_loaded_is_what_was_pinned(tmp_path: Path, stand_in_weights: Pat
         build(config)
 
 
-def test_a_disk_that_does_not_give_them_is_no_mistake(
-    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_failure_is_not_a_user_error(stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RunConfig(model="resnet18", weights=weights.pin(str(stand_in_weights / "resnet18.pth")))
 
     def broken(_path: Path) -> bytes:
@@ -155,7 +155,7 @@ def test_a_disk_that_does_not_give_them_is_no_mistake(
         check_weights_files([config], [])
 
 
-def test_of_torchvisions_weights_the_whole_hash_is_known(cached: Path) -> None:
+def test_complete_hash_of_imagenet_weights_is_recorded(cached: Path) -> None:
     _, initial = build_with_weights(RunConfig(model="resnet18", weights="imagenet"))
     assert initial is not None
     assert initial.sha256 == hashlib.sha256(cached.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What people save under .pth: each file that is no state dict is named as what it is, and none is executed."""
+"""Files that people save as .pth: those without a state dict are recognised, and none is executed."""
 
 import io
 import json
@@ -134,7 +134,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_is_named_as_what_it_is(kind: str, tmp_path: Path) -> None:
+def test_foreign_file_is_recognised(kind: str, tmp_path: Path) -> None:
     write, message = FILES[kind]
     file = tmp_path / "net.pth"
     file.write_bytes(write())
@@ -149,14 +149,14 @@ def test_a_file_is_named_as_what_it_is(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
-def test_a_state_dict_is_taken(as_zip: bool, tmp_path: Path) -> None:
+def test_state_dict_is_accepted(as_zip: bool, tmp_path: Path) -> None:
     file = tmp_path / "net.pth"
     for state in (STATE, dict(NET.named_parameters()), nn.BatchNorm1d(2).half().state_dict()):
         file.write_bytes(saved(state, as_zip=as_zip))
         assert pin(str(file)).startswith(str(file))
 
 
-def test_nothing_of_a_pickle_is_called(tmp_path: Path) -> None:
+def test_pickle_is_not_executed(tmp_path: Path) -> None:
     class Opener:
         def __reduce__(self) -> tuple[object, ...]:
             return open, (str(tmp_path / "opened"), "w")
