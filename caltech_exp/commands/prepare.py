@@ -57,7 +57,8 @@ class PrepareOptions(Options):
 USAGE = usage(
     "python jobs/prepare.py [option=value ...]\n\n"
     "Fetches the data set, its split files and the ImageNet weights, and decodes the images once for all runs.\n"
-    "What is present is verified and left alone. Run the same command again to continue after an interruption.",
+    "What is present is verified and left alone. Run the same command again to continue after an interruption.\n\n"
+    "  python jobs/prepare.py data=/path/to/caltech101",
     PrepareOptions,
 )
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from caltech_exp.cli import EXIT_INTERRUPTED, run_command_line
+from caltech_exp.cli import EXIT_INTERRUPTED, usage
+from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import Executor, make_executor
 from caltech_exp.monitoring.queued_runs import release_held
 from caltech_exp.monitoring.run_states import describe_failures
@@ -18,8 +19,17 @@ from caltech_exp.study.run_status import DONE, remove_after_result
 from caltech_exp.submission.cost import cost_lines
 from caltech_exp.submission.preflight import Preflight, StudyState, preflight, read_state
 from caltech_exp.submission.report_job import cancel_replaced, with_dependencies
-from caltech_exp.submission.request import USAGE, Request, parse_request
+from caltech_exp.submission.request import Request, SubmitOptions, parse_request
 from caltech_exp.submission.submission import NO_RUNS, Submission
+
+USAGE = usage(
+    "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
+    "Submits the runs behind the report's tables. Runs that are finished or queued are left alone.\n\n"
+    "  python jobs/submit.py section=transfer seeds=3\n\n"
+    "Options first, then the settings of a run, which override every row:",
+    SubmitOptions,
+    RunConfig,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -105,7 +115,3 @@ def wait(request: Request, plan: Sequence[PlannedRun], executor: Executor, check
     except KeyboardInterrupt:
         print("no longer waiting; the runs go on, and the same command waits for them again", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-if __name__ == "__main__":
-    run_command_line(main, USAGE)

@@ -12,7 +12,7 @@ from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
-from caltech_exp.cli import VALUE, Options, UserError, flags, parse, shown, split_arguments, usage
+from caltech_exp.cli import VALUE, Options, UserError, flags, parse, shown, split_arguments
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.executors.slurm_queries import default_profile
@@ -113,15 +113,6 @@ class Request:
     def report(self) -> Path | None:
         """The folder of the report, None if none is asked for."""
         return user_path(self.options.out or "report", "out") if self.options.aggregate else None
-
-
-USAGE = usage(
-    "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
-    "Submits the runs behind the report's tables. Runs that are finished or queued are left alone.\n"
-    "Options first, then the settings of a run, which override every row:",
-    SubmitOptions,
-    RunConfig,
-)
 
 
 def parse_request(argv: Sequence[str]) -> Request:

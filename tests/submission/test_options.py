@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.cli import UserError
-from caltech_exp.submission.request import USAGE, parse_request
+from caltech_exp.commands.submit import USAGE
+from caltech_exp.submission.request import parse_request
 
 
 def test_options_and_overrides_are_told_apart() -> None:
