@@ -9,6 +9,7 @@
 # make test-slurm    starts the Slurm of slurm/testbed (Debian, root) and runs the tests that need it
 # make campaign      there too: 40 faults during studies, compared bit by bit with an undisturbed one; n=1000 for more
 # make scale         there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
+# make upgrade       there too: studies that commit OLD began are carried on by this checkout, and not a bit differs
 # make benchmark     processor time of a dry run of the report, then both engines on a few generated images
 # make format        formats the code and corrects what can be corrected
 # make constraints   writes the installed versions to constraints.txt
@@ -36,7 +37,10 @@ n ?= 40
 seed ?= 0
 folder ?= build/campaign
 
-.PHONY: setup demo check lint census test test-browser test-latex test-slurm campaign scale benchmark format constraints clean
+# Of make upgrade: the commit that begins the studies; without it the last one before version 0.2.0.
+OLD ?=
+
+.PHONY: setup demo check lint census test test-browser test-latex test-slurm campaign scale upgrade benchmark format constraints clean
 
 setup: $(READY)
 
@@ -83,6 +87,10 @@ campaign: setup
 scale: setup
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m tests.tools.scale runs=10000 held_per_task=2 runs_per_task=20 max_array_size=101
+
+upgrade: setup
+	bash slurm/testbed/start.sh
+	$(BIN)/python -m tests.tools.upgrade folder=build/upgrade $(if $(OLD),old=$(OLD))
 
 benchmark: setup
 	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights
