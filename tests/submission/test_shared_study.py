@@ -209,7 +209,7 @@ def test_on_slurm_the_others_jobs_count_as_queued_and_are_left_to_them(
     assert f"left alone: 1 job, 1 run of user {ann.number}, who alone may cancel them: {hers}\n" in ended.stdout
     until(lambda: [job for job, _ in queue()] == [hers], 30)
 
-    assert f"found {hers} in the queue" in submitted(ann, "table=own.rates=0.1")
+    assert f"recovered {hers}: " in submitted(ann, "table=own.rates=0.1")
     assert (submission / f"{hers}_submitted.pkl").exists()
     ended = ann.command("jobs/cancel.py", f"runs={runs}")
     assert ended.stdout == f"cancelled 1 job, 1 run on Slurm: {hers}\n", ended.stderr
