@@ -1,11 +1,14 @@
-"""Submission ids sort in the order in which they were made."""
+"""Ids of submissions, and their arrays."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
-from caltech_exp.submission.submission import ID, submission_id
+from caltech_exp.catalog import THE_REPORT
+from caltech_exp.study.plan import PlannedRun, expand
+from caltech_exp.study.study import StudySettings
+from caltech_exp.submission.submission import ID, make_arrays, submission_id
 
 NOW = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -35,3 +38,27 @@ def test_submission_id_is_later_than_all_others(others: list[str], begins: str) 
 def test_submission_ids_of_two_studies_differ_within_a_second() -> None:
     times = [NOW + timedelta(microseconds=micros) for micros in range(0, 1_000_000, 20)]
     assert len({submission_id(time, []) for time in times}) == 50_000
+
+
+def plan(*sections: str) -> list[PlannedRun]:
+    return expand(THE_REPORT.select(sections), (0, 1, 2), StudySettings())
+
+
+def test_arrays_are_one_per_section_named_section_and_study() -> None:
+    arrays = make_arrays(plan("scratch", "augmentation"), "my study ü", 1, 1001)
+    assert [(array.name, len(array.tasks)) for array in arrays] == [
+        ("scratch.my-study-", 39),
+        ("augmentation.my-study-", 12),
+    ]
+
+
+def test_arrays_are_split_at_the_limit_of_the_cluster_and_lose_nothing() -> None:
+    runs = plan("scratch")
+    arrays = make_arrays(runs, "s", 1, 10)
+    assert [len(array.tasks) for array in arrays] == [10, 10, 10, 9]
+    assert [run for array in arrays for task in array.tasks for run in task] == runs
+
+
+def test_arrays_put_several_runs_into_a_task() -> None:
+    (array,) = make_arrays(plan("augmentation"), "s", 5, None)
+    assert [len(task) for task in array.tasks] == [5, 5, 2]
