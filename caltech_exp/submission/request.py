@@ -84,7 +84,7 @@ class SubmitOptions(Options):
     aggregate: bool = Field(False, description="also submit a job that writes the report after all runs")
     out: str = Field("", description="folder of that report; default: report")
     wait: bool = Field(False, description="show progress until the last run has ended and the report is written")
-    dry_run: bool = Field(False, description="show the plan and what prevents it; submit nothing")
+    dry_run: bool = Field(False, description="show the plan and what prevents it (exit status 2); submit nothing")
 
 
 @dataclass(frozen=True)
