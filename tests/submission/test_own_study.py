@@ -114,7 +114,7 @@ def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
         (["study=report.yaml"], "report is the name of the report itself; rename the file"),
         (["study=broken.yaml"], "broken.yaml: unknown entry 'sectoins'; did you mean 'sections'?"),
         (["study=."], "cannot be read (Is a directory); give a YAML file"),
-        (["study=lost.yaml"], "none.py cannot be read (No such file or directory); name its file"),
+        (["study=lost.yaml"], "none.py cannot be read (No such file or directory); correct the path"),
         (["model=nets.py:f"], "nets.py cannot be read"),
     ],
 )
