@@ -65,7 +65,8 @@ def read_state(
         folder, plan, executor.slurm, manifests=manifests, fingerprint=fingerprint, past=past, explain=not brief
     )
     state = StudyState(folder, manifests, past, states)
-    if brief or not (request.report or _has_queued(states) or _has_unmade_packs(manifests)):
+    may_wait_for_packs = executor.can_chain_jobs and _has_unmade_packs(manifests)
+    if brief or not (request.report or _has_queued(states) or may_wait_for_packs):
         return state
     return replace(state, jobs=study_jobs(folder, manifests, executor.slurm))
 
@@ -75,9 +76,9 @@ def _has_queued(states: Mapping[str, RunStatus]) -> bool:
 
 
 def _has_unmade_packs(manifests: Iterable[Manifest]) -> bool:
-    """Whether an earlier submission has a job for packs that are not there."""
+    """Whether an earlier submission has a job for packs that do not exist, or that this user may not see."""
     packs = {pack for manifest in manifests if manifest.preparation for pack in manifest.preparation.packs}
-    return not all(Path(pack).exists() for pack in packs)
+    return not all(os.access(pack, os.F_OK) for pack in packs)
 
 
 def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request) -> list[PlannedRun]:

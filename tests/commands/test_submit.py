@@ -193,6 +193,21 @@ def test_dry_run_lists_the_whole_report_and_what_prevents_it_and_writes_nothing(
     assert "cannot be submitted yet: no data set" in done.stdout
 
 
+def test_dry_run_collects_all_problems(submit: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "submissions" / "20260101T000000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{")
+    (tmp_path / "file").write_text("mine")
+    words = ("table=scratch.lr", "aggregate=true", f"out={tmp_path / 'file'}", f"runs={tmp_path / 'runs'}")
+    done = submit(*words, "dry_run=true", "profile=local")
+    assert (done.returncode, done.stderr) == (2, "")
+    start = "cannot be submitted yet: "
+    report, data, manifest = [line for line in done.stdout.splitlines() if line.startswith(start)]
+    assert f"{tmp_path / 'file'} is a file; give another folder" in report
+    assert data.startswith(f"{start}no data set: ")
+    assert "manifest.json is damaged" in manifest
+
+
 def test_section_data_has_nothing_to_run(submit: Command, untouched: Path) -> None:
     done = submit("section=data", "profile=local", f"runs={untouched}")
     assert done.returncode == 0
