@@ -39,8 +39,8 @@ class Bounds:
 
 # What holds today: lower the numbers as the package shrinks.
 BOUNDS = Bounds(
-    modules=76,
-    total_lines=15_650,
+    modules=75,
+    total_lines=15_600,
     exceptions={
         "caltech_exp/executors/task_process.py": "runs in a process of its own, before anything else is imported",
         "caltech_exp/study/plan.py": "short by nature: tables x seeds to runs",
