@@ -348,3 +348,13 @@ def here(
 def place(tmp_path: Path) -> Path:
     """Where `here` prepares."""
     return tmp_path / "my 'odd'; \"plåce\" $HOME %j"
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated study of all 120 runs; only to be read."""
+    from tests.tools.simulate import main  # few tests need it, and it loads numpy and the report
+
+    out = tmp_path_factory.mktemp("simulated") / "runs"
+    assert main([f"out={out}"]) == 0
+    return out

@@ -134,6 +134,8 @@ def made_small(text: str) -> list[str]:
     script = words[1]
     given = {word.partition("=")[0] for word in words[2:]}
     more = [word for word in SMALL[script].split() if word.partition("=")[0] not in given]
+    if script == "jobs/submit.py" and "dry_run" in given and "runs" not in given:
+        more.append("runs=planned")  # the study in runs= has other settings than the command of the docs
     if "study" in given or "dry_run" in given:
         more = [word for word in more if word.partition("=")[0] not in ("model", "weights", "wait")]
     return [sys.executable, *words[1:], *more]

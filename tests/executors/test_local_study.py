@@ -170,7 +170,7 @@ def command_line(number: int) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["out=x"], "out=x is the folder of a report; add aggregate=true, or leave it out"),
+        (["out=x"], "out=x is the report's folder, but no report is asked for; add aggregate=true"),
         (["aggregate=true", "out=FILE"], "is a file; give another folder"),
         (["aggregate=true", "out=FILE/x"], "is a file; give another folder"),
         (["aggregate=perhaps"], "aggregate=perhaps: "),

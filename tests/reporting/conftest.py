@@ -18,7 +18,6 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result
 from caltech_exp.study.study import Study, StudyData, StudySettings
-from tests.tools.simulate import main as simulate
 
 PRINT = "0123456789abcdef"
 CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=False)
@@ -148,14 +147,6 @@ class SampleStudy:
 def folder(tmp_path: Path) -> SampleStudy:
     """An empty runs folder without overrides."""
     return SampleStudy(tmp_path / "runs")
-
-
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A simulated study of all 120 runs; only to be read."""
-    out = tmp_path_factory.mktemp("simulated") / "runs"
-    assert simulate([f"out={out}"]) == 0
-    return out
 
 
 Page = Callable[..., str]

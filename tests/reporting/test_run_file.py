@@ -87,7 +87,7 @@ def test_strays_have_epochs_too(folder: SampleStudy) -> None:
 @pytest.mark.parametrize("module", ["recall", "outcome"])
 def test_other_code_writes_all_anew(module: str) -> None:
     assert any(Path(file).name == f"{module}.py" for file in WRITERS)
-    assert any(Path(file).name == "confusion.py" for file in WRITERS)
+    assert any(Path(file).name == "results.py" for file in WRITERS)
 
 
 def test_a_balanced_accuracy_that_is_computed_otherwise_is_shown(study: SampleStudy, tmp_path: Path) -> None:

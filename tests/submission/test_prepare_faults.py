@@ -31,7 +31,7 @@ def test_a_wrong_file_from_the_server_is_removed(here: Here, place: Path, publis
     assert done.err.count("\n") == 1
     assert "error: caltech-101.archive cannot be downloaded from http://127.0.0.1:" in done.err
     assert "the 26 bytes received are another file: its hash is md5:" in done.err
-    assert f"put it into {place}/data and give the same command again" in done.err
+    assert f"put it into {place}/data and run the same command again" in done.err
     assert sorted(path.name for path in (place / "data").iterdir()) == ["test.txt", "train.txt"]
 
 
@@ -43,7 +43,7 @@ def test_what_can_be_had_is_had_and_the_rest_later(
     kept = {path: files.pop(path) for path in list(files) if path.startswith(lost)}
     done = here()
     assert done.status == 2
-    assert "the same command goes on with what is missing" in done.out
+    assert "run the same command again to fetch the rest" in done.out
     assert done.err.count("\n") == len(kept)
     assert all("the server answers 404 Not Found" in line for line in done.err.splitlines())
     packs = ["made"] * 4 if lost == "/models/" else ["missing"]
