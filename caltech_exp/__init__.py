@@ -11,4 +11,18 @@ profile   where and how to run: partition, account, time limit, GPUs, tasks at o
 engine    how a run trains: `fast`, or `reference`, the course template's own training loop
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from caltech_exp.reporting.frames import StudyFrames as StudyFrames
+    from caltech_exp.reporting.frames import read_study as read_study
+
+
+def __getattr__(name: str) -> Any:
+    """Load what notebooks use, and pandas with it, when it is asked for."""
+    if name in ("StudyFrames", "read_study"):
+        return getattr(importlib.import_module("caltech_exp.reporting.frames"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
