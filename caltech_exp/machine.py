@@ -136,9 +136,9 @@ TOP_PAD_BYTES = 64 * 2**20
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, on Linux with glibc; elsewhere nothing changes.
 
-    Every step allocates the same hundreds of megabytes of activations. By default they are mapped anew each time,
-    and the page faults take longer than the smaller layers. Called before torch is imported, this also turns on
-    large pages. It changes no number of a run.
+    Every step allocates the same hundreds of megabytes of activations. By default each step
+    maps them again, and the page faults take longer than the smaller layers. Called before torch is imported, this
+    also turns on large pages. It changes no number of a run.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:

@@ -84,8 +84,8 @@ class SubmissionRecord:
     def queueing(self, *parts: int | SinglePart) -> Iterator[None]:
         """Record these parts, an array by its number, while the block queues them and calls `set_jobs`.
 
-        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` loses the parts and the file
-        keeps them, since their jobs may be queued all the same.
+        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` loses the parts. The file
+        keeps them, because their jobs may already be queued.
         """
         before = self.manifest
         tasks = [task for task in self.planned.tasks if task.array in parts]

@@ -177,7 +177,7 @@ class SlurmExecutor(Executor):
 
 
 def _is_of(manifest: Manifest, task: SubmittedTask, job: EndedJob) -> bool:
-    """Whether a record of accounting is of this task: a cluster that was set up anew counts from 1 again."""
+    """Whether an accounting record belongs to this task. A reinstalled cluster starts its job ids at 1 again."""
     if job.name not in (manifest.job_names[task.array], NOT_NAMED_YET):
         return False
     try:
@@ -191,7 +191,7 @@ class JobIndex:
 
     A job is found by its id and comment. Failing that by the comment, which no other submission has, and which is
     there too if the submitting process died before it knew the id. Failing that, at a site that replaces comments,
-    by id and name. An id alone proves nothing: a cluster that was set up anew counts from 1 again.
+    by id and name. An id alone proves nothing: a reinstalled cluster starts its job ids at 1 again.
     """
 
     def __init__(self, jobs: Iterable[QueuedJob]) -> None:

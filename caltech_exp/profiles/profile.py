@@ -250,7 +250,7 @@ class SlurmProfile(_Profile):
 Profile = LocalProfile | SlurmProfile
 _KINDS: dict[str, type[LocalProfile] | type[SlurmProfile]] = {"local": LocalProfile, "slurm": SlurmProfile}
 
-# Settings that have a default and may be null all the same.
+# Settings whose default is a number and for which null is valid too: it asks for none.
 NULL_IS_A_VALUE = ("cpu_jobs.cpus_per_task", "cpu_jobs.mem_gb")
 
 

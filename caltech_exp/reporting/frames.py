@@ -23,10 +23,9 @@ from caltech_exp.config import RunConfig, run_id, split_run_id
 from caltech_exp.reporting.collect import Collected, Run, collect
 from caltech_exp.reporting.outcome import COLUMNS as EPOCH_VALUES
 from caltech_exp.reporting.outcome import Outcome
+from caltech_exp.reporting.vocabulary import HOW_NOT_WHAT
 from caltech_exp.study.study import StudySettings
 
-# Settings that say how a run is computed, not what: the report's values hold for all of their values.
-COMPUTING = ("engine", "precision", "workers")
 # Missing values are NaN in float64 and <NA> in the other types.
 FLOAT, INTEGER, TEXT, FLAG = "float64", "Int64", "string", "boolean"
 SETTINGS = {
@@ -164,7 +163,7 @@ def _row_values(section: str, table: str, row: Row, config: RunConfig, settings:
 def is_overridden(config: RunConfig, settings: StudySettings) -> bool:
     """Whether the study trains something else than the row says, so that its reported value does not hold."""
     return any(
-        value != getattr(config, name) for name, value in settings.overrides.items() if name not in COMPUTING
+        value != getattr(config, name) for name, value in settings.overrides.items() if name not in HOW_NOT_WHAT
     )
 
 

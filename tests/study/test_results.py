@@ -106,6 +106,16 @@ def test_damage_is_named(damage: Callable[[str], str], reason: str, result: Resu
     assert reason.lower() in damaged.reason.lower()
 
 
+def read_changed(result: Result, change: dict[str, object], folder: Path) -> Corrupt:
+    """What is read of a result whose file holds these changes."""
+    run = folder / result.run_id
+    run.mkdir()
+    (run / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
+    corrupt = read_result(run)
+    assert isinstance(corrupt, Corrupt)
+    return corrupt
+
+
 @pytest.mark.parametrize(
     ("change", "sign"),
     [
@@ -119,14 +129,11 @@ def test_damage_is_named(damage: Callable[[str], str], reason: str, result: Resu
 def test_a_record_of_a_newer_version_is_told_as_that(
     change: dict[str, object], sign: str, result: Result, tmp_path: Path
 ) -> None:
-    folder = tmp_path / result.run_id
-    folder.mkdir()
-    (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
-    found = read_result(folder)
-    assert isinstance(found, Corrupt)
-    assert found.is_newer
-    assert found.complaint("restore it") == (
-        f"{folder / RESULT} was made by a newer version of caltech_exp ({sign}); this version reads 1; update"
+    corrupt = read_changed(result, change, tmp_path)
+    assert corrupt.is_newer
+    assert corrupt.complaint("restore it") == (
+        f"{tmp_path / result.run_id / RESULT} was made by a newer version of caltech_exp ({sign}); "
+        "this version reads 1; update"
     )
 
 
@@ -134,13 +141,9 @@ def test_a_record_of_a_newer_version_is_told_as_that(
 def test_a_damaged_record_is_of_no_newer_version(
     change: dict[str, object], result: Result, tmp_path: Path
 ) -> None:
-    folder = tmp_path / result.run_id
-    folder.mkdir()
-    (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
-    found = read_result(folder)
-    assert isinstance(found, Corrupt)
-    assert not found.is_newer
-    assert found.complaint("restore it").endswith("); restore it")
+    corrupt = read_changed(result, change, tmp_path)
+    assert not corrupt.is_newer
+    assert corrupt.complaint("restore it").endswith("); restore it")
 
 
 @pytest.mark.parametrize(
