@@ -1,0 +1,1 @@
+"""From blocks to files: Markdown, HTML, CSV and LaTeX."""

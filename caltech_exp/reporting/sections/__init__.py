@@ -1,0 +1,1 @@
+"""The page, part by part: a study in, blocks out."""
