@@ -1,8 +1,8 @@
 """`python reports/publish.py`: copy the results of a study to a folder that others may read.
 
 A result has some 10 KB and holds all that a report needs. published.json adds the study's seeds and the states of
-runs without a result. Logs, submissions, checkpoints, leases and the paths of data, weights and networks stay
-behind.
+runs without a result. Logs, submissions, checkpoints, leases and the paths of data, weights and networks are not
+copied.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from caltech_exp.reporting.published import add_record, record_of
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
 from caltech_exp.study.results import RESULT, Result, read_result
-from caltech_exp.study.study import Study, StudySettings
+from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 
 
 class PublishOptions(Options):
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Copy the results that `out` does not have yet and print what was done."""
     options = read_options(PublishOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
+    _require_other_folder(runs, out)
     study, published = StudyFolder(runs).study(), StudyFolder(out).study()
     if study is None:
         raise UserError(f"runs={options.runs} holds no study; give the folder that jobs/submit.py wrote into")
@@ -76,8 +77,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _require_other_folder(runs: Path, out: Path) -> None:
+    """Raises UserError if `out` is the study's own folder, or one of its runs, by whatever path."""
+    study, copy = runs.resolve(), out.resolve()
+    if copy == study:
+        raise UserError(f"out={out} is the study itself; give another folder")
+    if study in copy.parents and RUN_FOLDER.fullmatch(copy.relative_to(study).parts[0]):
+        raise UserError(f"out={out} is the folder of a run of the study; give another folder")
+
+
 def _publish(result: Result, out: Path) -> bool:
-    """Copy the result and return True, unless there is one: that stays as it is, since it may have been cited."""
+    """Copy the result and return True. One that `out` has already stays, since it may have been cited: False."""
     folder = out / result.run_id
     if (folder / RESULT).exists():
         return False
@@ -88,7 +98,7 @@ def _publish(result: Result, out: Path) -> bool:
 
 
 def _merged(published: Study | None, study: Study) -> Study:
-    """The published record with the rows and weights that the study has gained since."""
+    """The published record with the rows and weights that the study has gained since then."""
     if published is None:
         return study
     settings = published.settings.joined(study.settings)

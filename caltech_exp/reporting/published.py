@@ -1,7 +1,7 @@
-"""What a published study keeps of the runs that left no result, beside study.json: seeds, states and reasons.
+"""published.json: the seeds of a published study, and the states of its runs without a result.
 
-On the cluster, submissions and the runs' own files tell this. They stay behind, and a report of the published
-results must not forget what was asked for and what failed.
+In the study itself, submissions and the runs' own files tell this. They are not published, but a report of the
+published results must still say which runs were submitted and which failed.
 """
 
 import re
@@ -19,19 +19,19 @@ from caltech_exp.study.run_status import run_status
 
 PUBLISHED = "published.json"
 NOT_COUNTED = "not counted"
-"""The state of a run with a result of another data set."""
+"""The state of a run whose result is of another data set."""
 _FOLDERS = re.compile(r"(?<![\w./])/+(?:[^\s/'\":]+/)+")
 
 
 class Unfinished(StrictRecord):
-    """The state that a run without a result was in, and why in one line, without folders of the machine."""
+    """The state of a run without a result, and the reason in one line without folders of the machine."""
 
     state: Literal["pending", "queued", "running", "failed", "lost", "damaged", "newer", "not counted"]
     detail: str = ""
 
 
 class Published(StrictRecord):
-    """The seeds that the study's submissions named, and what became of every run without a result, by run id."""
+    """The seeds that the study's submissions named, and the runs without a result by their id."""
 
     schema_version: Literal[1] = 1
     seeds: tuple[int, ...] = ()
@@ -39,38 +39,41 @@ class Published(StrictRecord):
 
 
 def read_published(runs: Path) -> Published | Corrupt:
-    """The record in the folder of a study; an empty one where there is none."""
+    """The record in the folder of a study; an empty one if there is none."""
     return read_record(runs / PUBLISHED, Published) or Published()
 
 
 def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) -> Published:
-    """The record of the study in `runs`; `done` are the runs whose results count.
+    """The record of the study in `runs`; `done` are the ids of the runs whose results count.
 
-    Where `runs` is a published study itself, its own record says what its files do not.
+    If `runs` is a published study itself, its own record says what its files do not.
     """
-    manifests, before = list(manifests), _sound(runs)
+    manifests, earlier = list(manifests), _sound_record(runs)
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
-    names = {*submitted, *(folder.name for folder in StudyFolder(runs).run_folders()), *before.runs} - set(done)
-    found = {name: _state(runs / name, name in submitted) for name in sorted(names)}
+    names = {*submitted, *StudyFolder(runs).run_names(), *earlier.runs} - set(done)
+    states = {name: _unfinished(runs / name, name in submitted) for name in sorted(names)}
     return Published(
-        seeds=tuple(sorted({*before.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),
-        runs={name: before.runs.get(name, one) if one.state == "pending" else one for name, one in found.items()},
+        seeds=tuple(sorted({*earlier.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),
+        runs={
+            name: earlier.runs.get(name, run) if run.state == "pending" else run for name, run in states.items()
+        },
     )
 
 
-def add_record(out: Path, new: Published, done: Collection[str]) -> None:
-    """Add `new` to the record in `out`; the runs `done` have results there and need no state.
+def add_record(out: Path, record: Published, done: Collection[str]) -> None:
+    """Add the record to that in `out`; the runs `done` have results there and need no state.
 
-    Raises OSError, and UserError if a newer version of caltech_exp wrote the record that is there.
+    Raises OSError, and UserError if a newer version of caltech_exp wrote the record in `out`.
     """
-    there = read_published(out)
-    if isinstance(there, Corrupt) and there.is_newer:
-        raise UserError(there.complaint(""))
-    before = _sound(out)
-    runs = {name: one for name, one in {**before.runs, **new.runs}.items() if name not in done}
-    record = Published(seeds=tuple(sorted({*before.seeds, *new.seeds})), runs=dict(sorted(runs.items())))
-    if record != before:
-        write_record(out, PUBLISHED, record)
+    on_disk = read_published(out)
+    if isinstance(on_disk, Corrupt) and on_disk.is_newer:
+        raise UserError(on_disk.complaint(""))
+    earlier = _sound_record(out)
+    runs = {name: run for name, run in {**earlier.runs, **record.runs}.items() if name not in done}
+    seeds = tuple(sorted({*earlier.seeds, *record.seeds}))
+    merged = Published(seeds=seeds, runs=dict(sorted(runs.items())))
+    if merged != earlier:
+        write_record(out, PUBLISHED, merged)
 
 
 def other_data(fingerprint: str) -> str:
@@ -83,19 +86,20 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def _sound(runs: Path) -> Published:
+def _sound_record(runs: Path) -> Published:
     """The record in the folder, or an empty one in place of one that cannot be read."""
-    found = read_published(runs)
-    return found if isinstance(found, Published) else Published()
+    record = read_published(runs)
+    return record if isinstance(record, Published) else Published()
 
 
-def _state(folder: Path, submitted: bool) -> Unfinished:
-    found = run_status(folder, queue=None, submitted=submitted)
-    if found.result:
-        return Unfinished(state=NOT_COUNTED, detail=other_data(found.result.data.fingerprint))
-    detail = found.detail
-    if found.failure:  # without its log, which stays behind
-        detail = one_line(found.failure.error)
-    elif found.state in ("pending", "queued", "running"):  # how far it has come is not true for long
-        detail = ""
-    return Unfinished.model_validate({"state": found.state, "detail": without_folders(detail)})
+def _unfinished(folder: Path, submitted: bool) -> Unfinished:
+    """The state of the run in `folder`, which has no result that counts."""
+    status = run_status(folder, queue=None, submitted=submitted)
+    if status.result:
+        return Unfinished(state=NOT_COUNTED, detail=other_data(status.result.data.fingerprint))
+    detail = status.detail
+    if status.failure:
+        detail = one_line(status.failure.error)  # without its log, which is not published
+    elif status.state in ("pending", "queued", "running"):
+        detail = ""  # the progress of a run is soon out of date
+    return Unfinished.model_validate({"state": status.state, "detail": without_folders(detail)})

@@ -125,6 +125,38 @@ def test_a_folder_without_a_study(tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.parametrize("way", ["the same path", "a relative path", "a link"])
+def test_publish_refuses_the_study_itself(
+    way: str, folder: SampleStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0))
+    before = (folder.path / STUDY).read_bytes()
+    (tmp_path / "link").symlink_to(folder.path)
+    monkeypatch.chdir(folder.path)
+    out = {"the same path": folder.path, "a relative path": Path("../runs"), "a link": tmp_path / "link"}[way]
+    with pytest.raises(UserError, match=r"^out=.* is the study itself; give another folder$"):
+        publish(folder, out)
+    assert (folder.path / STUDY).read_bytes() == before
+    assert not (folder.path / PUBLISHED).exists()
+
+
+def test_publish_refuses_a_run_of_the_study_but_no_other_folder_below_it(
+    folder: SampleStudy,
+) -> None:
+    folder.start()
+    folder.add(make_result(CONFIG, 0))
+    for out in (folder.path / run_id(CONFIG, 0), folder.path / run_id(CONFIG, 7) / "copy"):
+        with pytest.raises(UserError, match="is the folder of a run of the study; give another folder"):
+            publish(folder, out)
+    assert not (folder.path / run_id(CONFIG, 7)).exists()
+    assert publish(folder, folder.path / "published") == 0
+    assert (
+        len(StudyFolder(folder.path).run_names()) == len(StudyFolder(folder.path / "published").run_names()) == 1
+    )
+    assert publish(folder, folder.path / "published") == 0
+
+
 def table(runs: Path, out: Path) -> list[str]:
     """The lines of a study's report on the table, its counts and what is said of runs that do not count."""
     aggregate([f"runs={runs}", f"out={out}"])
