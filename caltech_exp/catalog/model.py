@@ -102,6 +102,10 @@ class Table:
         """`1.1. Changing learning rate`; the title alone if the table has no number of its own."""
         return f"{self.number}. {self.title}" if self.number not in ("", section.number) else self.title
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(row.label for row in self.rows)
+
     def row(self, label: str) -> Row:
         """The row with that label. Raises KeyError if there is none."""
         for row in self.rows:
@@ -127,12 +131,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The rows that a study may run: the report (`name` is REPORT), or a study file with that name."""
+    """The rows that a study may run: the report (`name` is REPORT), or a study file with that name.
+
+    selection  what of it was selected (`restrict`), as it is typed: `section=scratch`; empty for all of it
+    """
 
     name: str
     title: str
     sections: tuple[Section, ...]
     seeds: tuple[int, ...]
+    selection: str = ""
 
     @property
     def is_report(self) -> bool:
@@ -169,12 +177,33 @@ class Catalog:
                     f"table {name!r} is not in section {','.join(sections)}; "
                     f"leave section= out, or use section={section.name}"
                 )
-            labels = [row.label for row in table.rows]
-            if label is not None and label not in labels:
-                raise unknown(f"row of {name}", label, labels)
-            rows.setdefault(name, []).extend(labels if label is None else [label])
+            if label is not None and label not in table.labels:
+                raise unknown(f"row of {name}", label, table.labels)
+            rows.setdefault(name, []).extend(table.labels if label is None else [label])
         return [
             (section, replace(table, rows=tuple(row for row in table.rows if row.label in rows[key])))
             for key, (section, table) in by_key.items()
             if key in rows
         ]
+
+    def restrict(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> "Catalog":
+        """This catalog with nothing but the tables and rows that `select` gives, and their figures.
+
+        A section that is selected without `tables` keeps the figures of the data set.
+        """
+        selected = self.select(sections, tables)
+        if not tables and (not sections or "all" in sections):
+            return self
+        kept = []
+        for section in self.sections:
+            own = tuple(
+                replace(table, figures=tuple(figure for figure in table.figures if figure.row in table.labels))
+                for owner, table in selected
+                if owner is section
+            )
+            is_whole = section.name in sections and not tables
+            if own or is_whole:
+                figures = section.dataset_figures if is_whole else ()
+                kept.append(replace(section, tables=own, dataset_figures=figures))
+        words = [f"{key}={','.join(names)}" for key, names in (("section", sections), ("table", tables)) if names]
+        return replace(self, sections=tuple(kept), selection=" ".join(words))

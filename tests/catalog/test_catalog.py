@@ -101,6 +101,32 @@ def test_select_names_what_is_wrong(sections: list[str], tables: list[str], mess
         THE_REPORT.select(sections, tables)
 
 
+@pytest.mark.parametrize(("sections", "tables"), [((), ()), (("all",), ()), (("all", "scratch"), ())])
+def test_restrict_to_everything_is_the_catalog_itself(sections: tuple[str, ...], tables: tuple[str, ...]) -> None:
+    assert THE_REPORT.restrict(sections, tables) is THE_REPORT
+
+
+def test_restrict_to_sections_keeps_them_as_they_are() -> None:
+    catalog = THE_REPORT.restrict(["transfer", "data"])
+    assert catalog.sections == tuple(s for s in THE_REPORT.sections if s.name in ("data", "transfer"))
+    assert (catalog.name, catalog.is_report, catalog.selection) == ("report", True, "section=transfer,data")
+
+
+def test_restrict_to_rows_keeps_their_figures_alone() -> None:
+    catalog = THE_REPORT.restrict(["scratch", "data"], ["scratch.lr=5e-2", "scratch.lr=1e-3"])
+    (section,) = catalog.sections
+    (table,) = section.tables
+    assert table.labels == ("1e-3", "5e-2")
+    assert [figure.row for figure in table.figures] == ["5e-2"]
+    assert THE_REPORT.restrict([], ["scratch.lr=1e-3"]).sections[0].tables[0].figures == ()
+    assert catalog.selection == "section=scratch,data table=scratch.lr=5e-2,scratch.lr=1e-3"
+
+
+def test_restrict_names_what_is_wrong_as_select_does() -> None:
+    with pytest.raises(UserError, match="unknown section 'trasnfer'; did you mean 'transfer'"):
+        THE_REPORT.restrict(["trasnfer"])
+
+
 @pytest.fixture(scope="module")
 def report_text() -> str:
     """The report, from beside the data of CALTECH101_ROOT or beside the checkout; CI fails without it."""
