@@ -36,6 +36,9 @@ DEFAULTS_ADDED_LATER = {
 """Settings added by later versions, with the value that computes what earlier versions computed. Run ids leave
 a setting with this value out, so that old ids stay."""
 
+SAME_RESULT_SETTINGS = ("workers", "engine", "precision")
+"""Settings that say how a run is computed, not what it trains: reported values hold whatever they are."""
+
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 

@@ -8,23 +8,29 @@ docs/notebooks.md lists the columns and has more examples.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from caltech_exp.catalog import Row, row_key
+from caltech_exp.catalog import THE_REPORT, Catalog, Row, row_key
 from caltech_exp.cli import UserError
-from caltech_exp.config import RunConfig, run_id, split_run_id
-from caltech_exp.reporting.collect import Collected, Run, collect
-from caltech_exp.reporting.outcome import COLUMNS as EPOCH_VALUES
-from caltech_exp.reporting.outcome import Outcome
-from caltech_exp.reporting.vocabulary import HOW_NOT_WHAT
-from caltech_exp.study.study import StudySettings
+from caltech_exp.config import SAME_RESULT_SETTINGS, RunConfig, split_run_id
+from caltech_exp.files import in_processes
+from caltech_exp.records import Corrupt
+from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, read_published
+from caltech_exp.reporting.stats import balanced_accuracy
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, read_manifests
+from caltech_exp.study.results import Result, decode
+from caltech_exp.study.run_status import run_status
+from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 
 # Missing values are NaN in float64 and <NA> in the other types.
 FLOAT, INTEGER, TEXT, FLAG = "float64", "Int64", "string", "boolean"
@@ -36,7 +42,6 @@ RESULTS = {
     "first_loss": FLOAT,
     "val_accuracy": FLOAT,
     "best_val_accuracy": FLOAT,
-    "balanced_accuracy": FLOAT,
     "test_loss": FLOAT,
     "test_accuracy": FLOAT,
     "wall_seconds": FLOAT,
@@ -53,8 +58,12 @@ ORIGIN = {
     "device": TEXT,
     "device_type": TEXT,
     "torch": TEXT,
+    "libraries": TEXT,
     "code": TEXT,
     "data": TEXT,
+    "train_images": INTEGER,
+    "val_images": INTEGER,
+    "test_images": INTEGER,
     "is_simulated": FLAG,
     "is_stand_in": FLAG,
 }
@@ -69,8 +78,10 @@ RUN_COLUMNS = {
     **SETTINGS,
     "epochs_done": INTEGER,
     **RESULTS,
+    "balanced_accuracy": FLOAT,
     **ORIGIN,
 }
+EPOCH_VALUES = ("lr", "train_loss", "val_loss", "val_accuracy", "seconds")
 EPOCH_COLUMNS = {"run_id": TEXT, "config_id": TEXT, "seed": INTEGER, "epoch": INTEGER} | dict.fromkeys(
     EPOCH_VALUES, FLOAT
 )
@@ -89,14 +100,19 @@ ROW_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyFrames:
     """A study as frames.
 
-    runs      one line a run that a row asks for, that was submitted, or that left a folder
-    epochs    one line an epoch of a run with a result
-    rows      one line a row of the study's tables, with the value that the report prints for it
-    problems  records of the study that cannot be read, in words: what they hold is missing in the frames
+    runs         one line a run that a row asks for, that was submitted, or that left a folder
+    epochs       one line an epoch of a run with a result
+    rows         one line a row of the study's tables, with the value that the report prints for it
+    problems     records of the study that cannot be read, in words: what they hold is missing in the frames
+    catalog      what the study asks; the report where there is no study record
+    study        the study record, None where there is none
+    fingerprint  of the data set whose results count
+    seeds        config id -> the seeds that were asked for
+    submissions  how many manifests there are; a published study left them behind
     """
 
     folder: Path
@@ -104,6 +120,11 @@ class StudyFrames:
     epochs: pd.DataFrame
     rows: pd.DataFrame
     problems: tuple[str, ...] = ()
+    catalog: Catalog = THE_REPORT
+    study: Study | None = None
+    fingerprint: str | None = None
+    seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    submissions: int = 0
 
     @cached_property
     def row_runs(self) -> pd.DataFrame:
@@ -111,42 +132,97 @@ class StudyFrames:
         columns = ["config_id", *(name for name in self.runs if name not in ROW_COLUMNS)]
         return self.rows.merge(self.runs[columns], on="config_id", how="left")
 
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The runs that count: finished or diverged ones that a row asks for."""
+        return self.runs[self.runs["state"].isin(["finished", "diverged"]) & (self.runs["rows"] != "")]
+
+    @cached_property
+    def runs_by_config(self) -> dict[str, pd.DataFrame]:
+        """Config id -> its lines of `runs`, by seed."""
+        return {str(config_id): runs for config_id, runs in self.runs.groupby("config_id", sort=False)}
+
+    @property
+    def settings(self) -> StudySettings:
+        return self.study.settings if self.study else StudySettings()
+
+    @cached_property
+    def is_simulated(self) -> bool:
+        """Whether the study, or any result of it, was drawn at random by tests/tools/simulate.py."""
+        return bool(self.study and self.study.data.simulated) or bool(self.results["is_simulated"].any())
+
+    @cached_property
+    def is_stand_in(self) -> bool:
+        """Whether the study, or any result of it, is of a generated stand-in for the data set."""
+        return bool(self.study and self.study.data.stand_in) or bool(self.results["is_stand_in"].any())
+
+
+class RunRecord(NamedTuple):
+    """What the files of a run say: its state, and the columns and epochs of its result if it has one."""
+
+    state: str
+    detail: str = ""
+    values: Mapping[str, Any] | None = None
+    epochs: NDArray[np.float64] | None = None
+
 
 def read_study(folder: str | os.PathLike[str]) -> StudyFrames:
     """Read the study in a folder that jobs/submit.py wrote, or reports/publish.py.
 
     Raises UserError if the folder holds neither a study nor runs.
     """
-    collected = collect(Path(folder).expanduser())
-    if collected.study is None and not any(run.result for run in (*collected.all_runs(), *collected.strays)):
-        raise UserError(f"{folder} holds no study; give the folder that jobs/submit.py wrote into")
-    return to_frames(collected)
-
-
-def to_frames(collected: Collected) -> StudyFrames:
-    """The frames of a study that has been read."""
+    path = Path(folder).expanduser()
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{folder} is a file; give the folder of a study")
+    study = StudyFolder(path).study()
+    catalog, settings = (study.catalog, study.settings) if study else (THE_REPORT, StudySettings())
+    manifest_records, published_record = read_manifests(path), read_published(path)
+    manifests = [record for record in manifest_records if isinstance(record, Manifest)]
+    published = published_record if isinstance(published_record, Published) else Published()
     rows = [
-        _row_values(section.name, table.name, runs.row, runs.config, collected.settings)
-        for section, table in collected.catalog.tables
-        for runs in collected.of(section, table)
+        _row_values(row_key(section.name, table.name, row.label), row, settings)
+        for section, table in catalog.tables
+        for row in table.rows
     ]
+    records = _read_runs(path, {row["config_id"] for row in rows}, manifests, published)
+    if study is None and not any(record.values for record in records.values()):
+        raise UserError(f"{folder} holds no study; give the folder that jobs/submit.py wrote into")
+    fingerprint = study.data.fingerprint if study else _commonest_data(records.values())
+    records = {name: _count(record, fingerprint) for name, record in records.items()}
+    asked = {*published.seeds, *(seed for manifest in manifests for seed in manifest.seeds)} or set(catalog.seeds)
+    seeds = dict.fromkeys((row["config_id"] for row in rows), tuple(sorted(asked)))
     return StudyFrames(
-        folder=collected.folder,
-        runs=_frame(_run_lines(collected, rows), RUN_COLUMNS),
-        epochs=_epochs(run.result for run in _every_run(collected) if run.result),
+        folder=path,
+        runs=_frame(_run_lines(records, rows, seeds), RUN_COLUMNS),
+        epochs=_epochs(records),
         rows=_frame(rows, ROW_COLUMNS),
-        problems=tuple(f"{record.path}: {record.reason}" for record in collected.damaged),
+        problems=tuple(
+            f"{record.path}: {record.reason}"
+            for record in (*manifest_records, published_record)
+            if isinstance(record, Corrupt)
+        ),
+        catalog=catalog,
+        study=study,
+        fingerprint=fingerprint,
+        seeds=seeds,
+        submissions=len(manifests),
     )
 
 
-def _frame(lines: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(lines, columns=list(columns)).astype(dict(columns))
+def is_overridden(config: RunConfig, settings: StudySettings) -> bool:
+    """Whether the study trains something else than the row says, so that its reported value does not hold."""
+    return any(
+        value != getattr(config, name)
+        for name, value in settings.overrides.items()
+        if name not in SAME_RESULT_SETTINGS
+    )
 
 
-def _row_values(section: str, table: str, row: Row, config: RunConfig, settings: StudySettings) -> dict[str, Any]:
-    reported = row.reported
+def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
+    config, reported = settings.apply(row.config), row.reported
+    section, table = key.partition("=")[0].split(".")
     return {
-        "key": row_key(section, table, row.label),
+        "key": key,
         "section": section,
         "table": table,
         "row": row.label,
@@ -160,66 +236,110 @@ def _row_values(section: str, table: str, row: Row, config: RunConfig, settings:
     }
 
 
-def is_overridden(config: RunConfig, settings: StudySettings) -> bool:
-    """Whether the study trains something else than the row says, so that its reported value does not hold."""
-    return any(
-        value != getattr(config, name) for name, value in settings.overrides.items() if name not in HOW_NOT_WHAT
-    )
+def _read_runs(
+    folder: Path, requested: set[str], manifests: Iterable[Manifest], published: Published
+) -> dict[str, RunRecord]:
+    """Run id -> its record, for every run that was submitted, left a folder, or is named by what was published."""
+    submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
+    submitted = set(filter(RUN_FOLDER.fullmatch, submitted))
+    left_behind = {name: run for name, run in published.runs.items() if RUN_FOLDER.fullmatch(name)}
+    names = sorted({*submitted, *StudyFolder(folder).run_names(), *left_behind})
+    read = partial(_read_run, folder, frozenset(requested))
+    records = dict(zip(names, in_processes(read, [(name, name in submitted) for name in names]), strict=True))
+    for name, run in left_behind.items():
+        if records[name].state == "pending":  # its own files stayed behind
+            records[name] = RunRecord(run.state, run.detail)
+    return records
 
 
-def _every_run(collected: Collected) -> tuple[Run, ...]:
-    return (*collected.all_runs(), *collected.strays)
-
-
-def _run_lines(collected: Collected, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs in the order of the tables, seed by seed, then those that no row asks for."""
-    rows_of: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        rows_of.setdefault(row["config_id"], []).append(row)
-    lines = {}
-    for table_row in collected.all_rows():
-        unsubmitted = [Run(run_id(table_row.config, seed), seed, "pending") for seed in table_row.missing]
-        for run in sorted([*table_row.runs, *unsubmitted], key=lambda run: run.seed):
-            lines[run.id] = _run_values(run, rows_of[table_row.config.id], table_row.config)
-    for run in collected.strays:
-        lines[run.id] = _run_values(run, [], run.result.config if run.result else None)
-    return list(lines.values())
-
-
-def _run_values(run: Run, rows: list[dict[str, Any]], config: RunConfig | None) -> dict[str, Any]:
-    values = {
-        "run_id": run.id,
-        "config_id": split_run_id(run.id)[0],
-        "seed": run.seed,
-        "state": run.state,
-        "detail": run.detail,
-        "rows": "; ".join(row["key"] for row in rows),
-        "is_overridden": any(row["is_overridden"] for row in rows),
-        **(config.model_dump() if config else {}),
-    }
-    result = run.result
+def _read_run(folder: Path, requested: frozenset[str], run: tuple[str, bool]) -> RunRecord:
+    name, is_submitted = run
+    status = run_status(folder / name, queue=None, submitted=is_submitted)
+    result = status.result
     if result is None:
-        return values
-    return values | {
+        return RunRecord(status.state, status.detail)
+    values = _result_values(result)
+    if split_run_id(name)[0] not in requested:  # the rows know the settings of the others
+        values |= result.config.model_dump()
+    epochs = [[getattr(epoch, column) for column in EPOCH_VALUES] for epoch in result.epochs]
+    table = np.array(epochs, dtype=np.float64).reshape(-1, len(EPOCH_VALUES))  # None becomes NaN
+    return RunRecord(status.state, status.detail, values, table)
+
+
+def _result_values(result: Result) -> dict[str, Any]:
+    return {
         "epochs_done": len(result.epochs),
         **{name: getattr(result, name) for name in RESULTS},
+        "balanced_accuracy": balanced_accuracy(decode(result.val_confusion)) if result.val_confusion else None,
         "device": result.device.name,
         "device_type": result.device.type,
         "torch": result.libraries.get("torch"),
-        "code": result.all_code,
+        "libraries": ", ".join(f"{name} {version}" for name, version in sorted(result.libraries.items())),
+        "code": ", ".join(str(code) for code in (*result.earlier_code, result.code)),
         "data": result.data.fingerprint,
+        "train_images": result.data.train_images,
+        "val_images": result.data.val_images,
+        "test_images": result.data.test_images,
         "is_simulated": result.data.simulated,
         "is_stand_in": result.data.stand_in,
     }
 
 
-def _epochs(results: Iterable[Outcome]) -> pd.DataFrame:
-    results = list(results)
-    lengths = [len(result.epochs) for result in results]
-    tables = [result.epochs.table for result in results] or [np.empty((0, len(EPOCH_VALUES)))]
-    frame = pd.DataFrame(np.concatenate(tables), columns=list(EPOCH_VALUES))
-    frame.insert(0, "run_id", np.repeat([result.run_id for result in results], lengths))
-    frame.insert(1, "config_id", np.repeat([result.config.id for result in results], lengths))
-    frame.insert(2, "seed", np.repeat([result.seed for result in results], lengths))
-    frame.insert(3, "epoch", [number for length in lengths for number in range(1, length + 1)])
+def _commonest_data(records: Iterable[RunRecord]) -> str | None:
+    """Without a study record, the data set of most results counts."""
+    fingerprints = Counter(record.values["data"] for record in records if record.values)
+    return fingerprints.most_common(1)[0][0] if fingerprints else None
+
+
+def _count(record: RunRecord, fingerprint: str | None) -> RunRecord:
+    """The record, or one without numbers for a result of another data set."""
+    if record.values is None or record.values["data"] == fingerprint:
+        return record
+    return RunRecord(NOT_COUNTED, other_data(record.values["data"]))
+
+
+def _run_lines(
+    records: Mapping[str, RunRecord], rows: list[dict[str, Any]], seeds: Mapping[str, tuple[int, ...]]
+) -> list[dict[str, Any]]:
+    """The runs in the order of the tables, seed by seed, then those that no row asks for."""
+    rows_of: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        rows_of.setdefault(row["config_id"], []).append(row)
+    names_of: dict[str, list[str]] = {}
+    for name in records:
+        names_of.setdefault(split_run_id(name)[0], []).append(name)
+    lines = []
+    for config_id, own_rows in rows_of.items():
+        names = {*names_of.pop(config_id, []), *(f"{config_id}-s{seed}" for seed in seeds[config_id])}
+        shared = {name: own_rows[0][name] for name in SETTINGS} | {
+            "rows": "; ".join(row["key"] for row in own_rows),
+            "is_overridden": any(row["is_overridden"] for row in own_rows),
+        }
+        for name in sorted(names, key=lambda name: split_run_id(name)[1]):
+            lines.append(shared | _run_values(name, records.get(name, RunRecord("pending"))))
+    for names_left in names_of.values():
+        lines += [{"rows": "", "is_overridden": False} | _run_values(name, records[name]) for name in names_left]
+    return lines
+
+
+def _run_values(name: str, record: RunRecord) -> dict[str, Any]:
+    config_id, seed = split_run_id(name)
+    values = {"run_id": name, "config_id": config_id, "seed": seed, "state": record.state, "detail": record.detail}
+    return values | dict(record.values or {})
+
+
+def _frame(lines: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=list(columns)).astype(dict(columns))
+
+
+def _epochs(records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    tables = {name: record.epochs for name, record in records.items() if record.epochs is not None}
+    lengths = [len(table) for table in tables.values()]
+    values = np.concatenate([np.empty((0, len(EPOCH_VALUES))), *tables.values()])
+    frame = pd.DataFrame(values, columns=list(EPOCH_VALUES))
+    config_ids, seeds = zip(*map(split_run_id, tables), strict=True) if tables else ((), ())
+    frame.insert(0, "run_id", np.repeat(np.array(list(tables), dtype=object), lengths))
+    frame.insert(1, "config_id", np.repeat(np.array(config_ids, dtype=object), lengths))
+    frame.insert(2, "seed", np.repeat(np.array(seeds, dtype=np.int64), lengths))
+    frame.insert(3, "epoch", np.concatenate([np.arange(0), *(np.arange(1, length + 1) for length in lengths)]))
     return frame.astype(EPOCH_COLUMNS)

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from caltech_exp.config import CUSTOM_NETWORK, DEFAULTS_ADDED_LATER, NUM_CLASSES, PIN, RunConfig
+from caltech_exp.config import (
+    CUSTOM_NETWORK,
+    DEFAULTS_ADDED_LATER,
+    NUM_CLASSES,
+    PIN,
+    SAME_RESULT_SETTINGS,
+    RunConfig,
+)
 from caltech_exp.reporting.markup import listing
 
 PARAMETERS = {
@@ -41,8 +48,7 @@ WORDS: dict[str, dict[Any, str]] = {
     },
     "sampling": {"shuffle": "each image once an epoch", "balanced": "all classes equally often"},
 }
-HOW_NOT_WHAT = ("workers", "engine", "precision")
-"""Settings that say how a run is computed, not what it trains."""
+HOW_NOT_WHAT = SAME_RESULT_SETTINGS
 
 
 def setting(name: str, value: Any) -> str:
