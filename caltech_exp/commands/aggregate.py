@@ -2,10 +2,11 @@
 
 import gc
 import os
+import sys
+import webbrowser
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 
 from pydantic import Field
@@ -21,6 +22,7 @@ from caltech_exp.reporting.page import CACHE, FIGURES, make_report, open_gallery
 from caltech_exp.reporting.run_file import every_outcome, write_runs
 from caltech_exp.reporting.table_files import write_if_changed, write_tables
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import STUDY
 
 
@@ -30,18 +32,22 @@ class AggregateOptions(Options):
     data: str = Field(
         "", description="the Caltech-101 folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's"
     )
+    open: bool = Field(False, description="open the report in the browser")
 
 
 USAGE = usage(
-    "python reports/aggregate.py [runs=DIR] [out=DIR] [data=DIR]\n\n"
+    "python reports/aggregate.py [option=value ...]\n\n"
     "Writes a report with measured beside reported numbers: OUT/report.md for GitHub, OUT/report.html for the\n"
     "browser (interactive curves and a list of all runs), OUT/tables/ as CSV and LaTeX, OUT/runs.csv with all\n"
     "runs and OUT/epochs.csv with all their epochs.\n\n"
-    "  python reports/aggregate.py runs=runs out=report",
+    "  python reports/aggregate.py runs=runs out=report open=true",
     AggregateOptions,
 )
 
 
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Environment variables, one of which is set where a browser has a window. Elsewhere Python would start a browser
+of text in the terminal and wait for it."""
 KILLED = (
     "a process that reads results or draws figures was killed, probably for lack of memory; run the command again "
     "on a machine with more"
@@ -54,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
     try:
-        _require_runs(runs, out)
+        _require_study(runs)
         collected = collect(runs, out / CACHE / "results")
     except BrokenProcessPool:
         raise UserError(KILLED) from None
@@ -85,26 +91,25 @@ def main(argv: Sequence[str]) -> int:
     for name in ("report.md", "report.html"):
         print(printable(f"report: {out / name}"))
     print(count_line(collected))
+    if options.open:
+        open_page(out / "report.html")
     return 0
 
 
-def _require_runs(runs: Path, out: Path) -> None:
-    """Raises UserError if `runs` is empty and `out` holds a report with runs, which would be overwritten."""
-    is_empty = not runs.is_file() and not (runs / STUDY).exists() and not any(StudyFolder(runs).run_folders())
-    if is_empty and _has_runs(out):
-        raise UserError(
-            f"no study in {runs}, and {out} already holds a report of another study; correct runs= or choose "
-            "another out="
-        )
+def _require_study(runs: Path) -> None:
+    """Raises UserError if the folder holds neither a study nor a result: nothing is written for such a folder."""
+    if not runs.exists():
+        raise UserError(f"{runs}: there is no such folder; give the folder that jobs/submit.py wrote into")
+    has_result = any((run / RESULT).exists() for run in StudyFolder(runs).run_folders())
+    if runs.is_dir() and not has_result and not (runs / STUDY).exists():
+        raise UserError(f"{runs} holds no study; give the folder that jobs/submit.py wrote into")
 
 
-def _has_runs(out: Path) -> bool:
-    """Whether `out` holds a report with at least one run."""
-    try:
-        with (out / "runs.csv").open("rb") as lines:
-            return len(list(islice(lines, 2))) > 1
-    except OSError:
-        return False
+def open_page(page: Path) -> None:
+    """Open the page in the user's browser; without one, a line says where the page is."""
+    has_display = sys.platform in ("darwin", "win32") or any(map(os.environ.get, DISPLAYS))
+    if not (has_display and webbrowser.open(page.as_uri())):
+        print(f"no browser can be opened here; the page is {page}")
 
 
 if __name__ == "__main__":

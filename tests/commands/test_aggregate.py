@@ -10,7 +10,7 @@ import pytest
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.cli import UserError
 from caltech_exp.commands.aggregate import main
-from caltech_exp.config import RunConfig
+from caltech_exp.config import RunConfig, run_id
 from caltech_exp.study.study import StudySettings
 from tests.conftest import Command
 from tests.reporting.conftest import SampleStudy, make_result, row_config
@@ -36,21 +36,64 @@ def test_writes_the_report_and_says_where(folder: SampleStudy, aggregate: Comman
     assert places == sorted(places)
 
 
-def test_a_report_with_runs_is_not_replaced_by_that_of_an_empty_folder(
-    folder: SampleStudy, aggregate: Command, tmp_path: Path
+@pytest.mark.parametrize("name", ["missing", "empty", "other"])
+def test_aggregate_without_a_study_is_refused_and_writes_nothing(
+    name: str, folder: SampleStudy, aggregate: Command, tmp_path: Path
 ) -> None:
     folder.start()
     folder.add(make_result(RunConfig(), 0))
     assert aggregate("out=mine").returncode == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
     (tmp_path / "empty").mkdir()
-    for name in ("typo", "empty"):
-        done = aggregate(f"runs={name}", "out=mine")
-        assert done.returncode == 2
-        place = f"no study in {tmp_path / name}, and {tmp_path / 'mine'} already holds a report of another study"
-        assert place in done.stderr
-        assert aggregate(f"runs={name}", "out=first").returncode == 0  # the report of a study that has not begun
-    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
+    (tmp_path / "other" / "a folder").mkdir(parents=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out in ("mine", "new"):
+        done = aggregate(f"runs={name}", f"out={out}")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {tmp_path / name}")
+        assert done.stderr.endswith("; give the folder that jobs/submit.py wrote into\n")
+        assert done.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_aggregate_of_a_study_without_results_writes_a_report_that_says_so(
+    folder: SampleStudy, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    folder.submit(run_id(RunConfig(), 0))
+    folder.submit(run_id(RunConfig(), 1), name="second")
+    folder.fail(run_id(RunConfig(), 1), "out of paper")
+    done = aggregate()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "0 of 120 runs finished; 1 failed, 1 queued, 118 not submitted"
+    assert "out of paper" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_aggregate_needs_no_study_record_where_there_is_a_result(folder: SampleStudy, aggregate: Command) -> None:
+    folder.add(make_result(RunConfig(), 0))
+    assert aggregate().returncode == 0
+
+
+def test_open_gives_the_page_to_the_browser(folder: SampleStudy, aggregate: Command, tmp_path: Path) -> None:
+    folder.start()
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{tmp_path}/opened"\n')
+    browser.chmod(0o755)
+    done = aggregate("open=true", "out=my report", BROWSER=f"{browser} %s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "opened").read_text().strip() == f"{(tmp_path / 'my report' / 'report.html').as_uri()}"
+    assert "browser" not in done.stdout
+
+
+@pytest.mark.parametrize("browser", [None, "false", "/no/such/program"])
+def test_open_without_a_browser_says_where_the_page_is(
+    browser: str | None, folder: SampleStudy, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    done = aggregate("open=true", BROWSER=browser, DISPLAY=None, WAYLAND_DISPLAY=None, PATH="/nowhere")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = tmp_path / "report" / "report.html"
+    assert done.stdout.splitlines()[-1] == f"no browser can be opened here; the page is {page}"
 
 
 def test_every_figure_of_the_report_is_there(folder: SampleStudy, aggregate: Command, tmp_path: Path) -> None:
@@ -136,9 +179,6 @@ def test_home_folders(aggregate: Command, stand_in: Path, tmp_path: Path) -> Non
         ("runs=\udcff", "runs=\\udcff is not valid UTF-8 text"),
         *((f"{key}=~nosuchuser/x", f"{key}=~nosuchuser/x: ") for key in ("runs", "out", "data")),
         *((f"{key}={'x' * 300}", "x: File name too long; name another path") for key in ("runs", "out", "data")),
-        ("out=a file", "out=a file cannot be written"),
-        ("out=a file/below", "out=a file/below cannot be written"),
-        ("out=/proc/nowhere", "out=/proc/nowhere cannot be written"),
     ],
 )
 def test_mistakes_are_told_in_one_line(word: str, message: str, aggregate: Command, tmp_path: Path) -> None:
@@ -150,6 +190,18 @@ def test_mistakes_are_told_in_one_line(word: str, message: str, aggregate: Comma
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+@pytest.mark.parametrize("out", ["a file", "a file/below", "/proc/nowhere"])
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    out: str, folder: SampleStudy, aggregate: Command, tmp_path: Path
+) -> None:
+    folder.start()
+    (tmp_path / "a file").write_text("kept")
+    done = aggregate(f"out={out}")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: out={out} cannot be written (")
+    assert {path.name for path in tmp_path.iterdir()} == {"a file", "runs"}
 
 
 def test_a_damaged_study_record(folder: SampleStudy, aggregate: Command) -> None:
@@ -172,7 +224,7 @@ def test_a_study_record_with_impossible_overrides(folder: SampleStudy, aggregate
 def test_help_names_every_option(aggregate: Command) -> None:
     done = aggregate("--help")
     assert done.returncode == 0
-    assert all(f"  {option}=" in done.stdout for option in ("runs", "out", "data"))
+    assert all(f"  {option}=" in done.stdout for option in ("runs", "out", "data", "open"))
 
 
 def test_a_whole_report_never_imports_torch(folder: SampleStudy, stand_in: Path, tmp_path: Path) -> None:
@@ -195,5 +247,6 @@ def test_a_killed_helper_process_is_told_in_one_line(
         raise BrokenProcessPool
 
     monkeypatch.setattr(f"caltech_exp.commands.aggregate.{step}", killed)
+    SampleStudy(tmp_path / "runs").start()
     with pytest.raises(UserError, match="was killed, probably for lack of memory"):
         main([f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}"])
