@@ -230,7 +230,7 @@ def _half_width(measured: tuple[float, int], reported: Reported, deviation: Devi
 class SeedAdvice:
     """How many seeds in all would decide an inconclusive row; None if none would.
 
-    hours  what the seeds that are missing cost, in hours of the device that the row's finished runs used; None if unknown
+    hours  what the missing seeds cost on the device of the row's finished runs; None if unknown
     """
 
     seeds: int | None
