@@ -20,18 +20,26 @@ Kind: TypeAlias = Literal["text", "count", "accuracy", "signed", "amount", "whol
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean with its population standard deviation, None for a single run: `0.460 ± 0.005`."""
+    """A mean with its population standard deviation, None for a single run: `0.460 ± 0.005`.
+
+    bounds  the smallest and the largest value, shown instead of so few runs' mean and deviation: `0.325 to 0.454`
+    """
 
     mean: float
     std: float | None = None
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference with half the width of its 95 % confidence interval, None where there is none."""
+    """A difference with half the width of its 95 % confidence interval, None where there is none.
+
+    reason  why there is none, shown in its place: `−0.121 (n = 2: too few)`
+    """
 
     value: float
     half_width: float | None = None
+    reason: str = ""
 
 
 Value: TypeAlias = str | int | float | Spread | Interval | None
@@ -122,11 +130,12 @@ class Badges:
 class Table:
     """Values under columns, every row as long as `columns`; a text in a column of numbers says why there is none.
 
-    name      of its files, tables/<name>.csv and .tex; empty for a table of the page alone
-    caption   one sentence for files, where nothing stands around the table
-    keys      a row key per row (`scratch.lr=5e-2`), or empty where rows are no rows of the catalog
-    best      indices of the rows that are set in bold
-    sortable  whether a reader may change the order: not where a row sums up the others
+    name        of its files, tables/<name>.csv and .tex; empty for a table of the page alone
+    caption     one sentence for files, where nothing stands around the table
+    keys        a row key per row (`scratch.lr=5e-2`), or empty where rows are no rows of the catalog
+    best        indices of the rows that are set in bold
+    best_cells  (row, column) of the cells that are set in bold, where whole rows are not
+    sortable    whether a reader may change the order: not where a row sums up the others
     """
 
     name: str
@@ -135,6 +144,7 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     keys: tuple[str, ...] = ()
     best: tuple[int, ...] = ()
+    best_cells: tuple[tuple[int, int], ...] = ()
     sortable: bool = True
 
 
@@ -185,10 +195,13 @@ def shown(column: Column, value: Value) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Spread):
+        if value.bounds:
+            return " to ".join(map(accuracy, value.bounds))
         return accuracy(value.mean) if value.std is None else f"{accuracy(value.mean)} ± {accuracy(value.std)}"
     if isinstance(value, Interval):
-        half_width = "" if value.half_width is None else f" ± {accuracy(value.half_width)}"
-        return signed(value.value) + half_width
+        if value.half_width is not None:
+            return f"{signed(value.value)} ± {accuracy(value.half_width)}"
+        return f"{signed(value.value)} ({value.reason})" if value.reason else signed(value.value)
     match column.kind:
         case "signed":
             return signed(value)

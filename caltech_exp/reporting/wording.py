@@ -1,0 +1,273 @@
+"""Settings, states, commands and cautions in the report's words: LR = 5e-2, BATCH_SIZE = 256, NUM_EPOCHS = 30."""
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from caltech_exp.catalog import SPLIT_IMAGES
+from caltech_exp.config import (
+    CUSTOM_NETWORK,
+    DEFAULTS_ADDED_LATER,
+    NUM_CLASSES,
+    PIN,
+    SAME_RESULT_SETTINGS,
+    RunConfig,
+)
+from caltech_exp.provenance import CHECKOUT
+from caltech_exp.reporting.comparison import has_report_images, image_counts
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.render.blocks import code, join_words, printable
+
+PARAMETERS = {
+    "batch_size": "BATCH_SIZE",
+    "lr": "LR",
+    "momentum": "MOMENTUM",
+    "weight_decay": "WEIGHT_DECAY",
+    "epochs": "NUM_EPOCHS",
+    "step_size": "STEP_SIZE",
+    "gamma": "GAMMA",
+}
+WORDS: dict[str, dict[Any, str]] = {
+    "model": {"alexnet": "AlexNet", "resnet18": "ResNet-18"},
+    "weights": {"none": "from scratch", "imagenet": "pretrained on ImageNet"},
+    "freeze": {
+        "none": "all layers trained",
+        "conv": "only the fully connected layers trained",
+        "fc": "only the convolutional layers trained",
+    },
+    "augment": {
+        "none": "no augmentation",
+        "crop": "RandomCrop, horizontal flip and grayscale",
+        "perspective": "RandomPerspective, rotation and vertical flip",
+        "combined": "all augmentations but the vertical flip",
+    },
+    "max_images": {0: "all images"},
+    "max_per_class": {0: "all images of each class"},
+    "last_batch": {"drop": "the last incomplete batch dropped", "keep": "the last incomplete batch kept"},
+    "resize": {0: "images not resized before the crop"},
+    "normalization": {
+        "weights": "inputs normalised as the weights expect",
+        "half": "inputs normalised with 0.5 and 0.5",
+        "imagenet": "inputs normalised with ImageNet's mean and std",
+    },
+    "sampling": {"shuffle": "every image once per epoch", "balanced": "every class equally often"},
+}
+STATES = {
+    "finished": "finished",
+    "diverged": "diverged",
+    "failed": "failed",
+    "damaged": "damaged",
+    "newer": "written by a newer version",
+    "lost": "lost",
+    "running": "running",
+    "queued": "queued",
+    "not counted": "not counted",
+    "pending": "not submitted",
+}
+"""State -> its words, most advanced first."""
+
+
+def setting(name: str, value: Any) -> str:
+    """One setting, as plain text: `LR = 5e-2`, `from scratch`."""
+    if name in PARAMETERS:
+        return f"{PARAMETERS[name]} = {number(name, value)}"
+    if value in WORDS.get(name, {}):
+        return WORDS[name][value]
+    match name:
+        case "model":
+            return network_name(value)
+        case "weights":
+            return f"starting from {weights_name(value)}"
+        case "resize":
+            return f"images resized to {value} pixels before the crop"
+        case "max_per_class":
+            return f"at most {value} training images of each class"
+        case "max_images":
+            return f"at most {value} images of each split"
+    return f"{name} = {value}"
+
+
+def number(name: str, value: float) -> str:
+    """Learning rate and weight decay as the report writes them, 5e-2; other numbers as short as they go."""
+    if name not in ("lr", "weight_decay") or value == 0:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    digits, _, exponent = f"{value:e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def weights_name(weights: str) -> str:
+    """`/path/net.pth@sha256:<64 hex>` -> `net.pth (sha256 0123456789ab)`"""
+    path, pinned, digest = weights.partition(PIN)
+    name = PurePath(path).name
+    return f"{name} (sha256 {digest[:12]})" if pinned else name
+
+
+def network_name(model: str) -> str:
+    """`AlexNet`; a custom network is `tiny of nets.py (sha256 0123456789ab)`."""
+    custom = CUSTOM_NETWORK.fullmatch(model)
+    if custom is None:
+        return WORDS["model"][model]
+    digest = f" (sha256 {custom['digest'][:12]})" if custom["digest"] else ""
+    return f"{custom['function']} of {PurePath(custom['path']).name}{digest}"
+
+
+def as_typed(overrides: Mapping[str, Any]) -> str:
+    """`lr=0.05 epochs=1`; a file is given by its name and hash."""
+    return " ".join(f"{name}={_typed(name, value)}" for name, value in overrides.items())
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "weights":
+        return weights_name(value)
+    return network_name(value) if name == "model" and value not in WORDS["model"] else value
+
+
+def shared_settings(configs: Sequence[RunConfig]) -> str:
+    """The settings that all configurations have in common: what is trained, then the parameters."""
+    order = [*WORDS, *PARAMETERS]
+    order += [name for name in RunConfig.model_fields if name not in (*order, *SAME_RESULT_SETTINGS)]
+    values = [config.settings for config in configs]
+    shared = [
+        setting(name, values[0][name])
+        for name in order
+        if all(name in config and config[name] == values[0][name] for config in values)
+        and DEFAULTS_ADDED_LATER.get(name) != values[0][name]  # named only where a study makes use of it
+    ]
+    return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
+
+
+def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
+    """The settings in which a row of this study differs from the report's row, with the study's values."""
+    before, after = reported.model_dump(), measured.settings
+    return [
+        setting(name, after[name])
+        for name in after
+        if after[name] != before[name] and name not in SAME_RESULT_SETTINGS
+    ]
+
+
+def computed_with(configs: Iterable[RunConfig]) -> str:
+    """`the fast engine in fp32`: how runs are computed, which the report's settings do not include."""
+    return join_words(sorted({_engine(config) for config in configs}))
+
+
+def _engine(config: RunConfig) -> str:
+    workers = f" with {config.workers} workers" if config.engine == "reference" else ""
+    return f"the {config.engine} engine in {config.precision}{workers}"
+
+
+def display_path(folder: Path) -> str:
+    """A folder of the checkout relative to it, `reports/reproduction/runs`; any other in full."""
+    return str(folder.relative_to(CHECKOUT) if folder.is_relative_to(CHECKOUT) else folder)
+
+
+def state_words(states: Iterable[str]) -> list[str]:
+    """How many runs are in each state, most advanced first: `["2 finished", "1 failed"]`."""
+    counts = Counter(states)
+    return [f"{counts[state]:,} {words}" for state, words in STATES.items() if counts[state]]
+
+
+def count_line(states: Iterable[str]) -> str:
+    """`27 of 120 runs finished; 1 failed, 92 not submitted`"""
+    states = list(states)
+    others = [state for state in states if state != "finished"]
+    head = f"{len(states) - len(others):,} of {len(states):,} runs finished"
+    return f"{head}; {', '.join(state_words(others))}" if others else head
+
+
+def submit_command(study: StudyFrames, selection: str, seeds: int | None = None) -> str:
+    """The command that submits a selection (`table=scratch.lr=6e-2`) into this study, as a user types it.
+
+    seeds  how many seeds the selection gets; None: those that all rows of the study have
+    """
+    words = [selection]
+    if os.path.realpath(study.folder) != os.path.realpath("runs"):
+        words.append(f"runs={display_path(study.folder)}")
+    if seeds is not None:
+        words.append(f"seeds={seeds}")
+    elif study.seeds:
+        shared = sorted(set.intersection(*map(set, study.seeds.values())))
+        if shared and shared != sorted(study.catalog.seeds):
+            words.append(f"seeds={','.join(map(str, shared))}" + ("," if len(shared) == 1 else ""))
+    if study.study and study.study.data.root:
+        words.append(f"data={study.study.data.root}")
+    words += [f"{name}={str(value).partition(PIN)[0]}" for name, value in study.settings.overrides.items()]
+    files = (PurePath(file.partition(PIN)[0]) for file in study.settings.imagenet_weights.values())
+    words += [f"imagenet_weights={folder}" for folder in sorted({str(file.parent) for file in files})[:1]]
+    return printable(shlex.join(["python", "jobs/submit.py", *words]))
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing that a reader has to know before comparing numbers.
+
+    page     one sentence, as inline Markdown
+    picture  a few plain words
+    weights  where only runs that start from these files are concerned
+    """
+
+    page: str
+    picture: str
+    weights: tuple[str, ...] = ()
+
+
+def cautions(study: StudyFrames) -> list[Caution]:
+    """Everything that keeps measured and reported numbers from being compared; empty for the real thing."""
+    candidates = (_simulated(study), _data(study), _overrides(study), _weights(study))
+    return [caution for caution in candidates if caution]
+
+
+def picture_caution(study: StudyFrames, configs: Iterable[RunConfig] = ()) -> str:
+    """The lines to write into a picture of runs of these configurations; empty where there is nothing to say."""
+    starts = {config.weights for config in configs}
+    return "\n".join(
+        caution.picture
+        for caution in cautions(study)
+        if not caution.weights or starts.intersection(caution.weights)
+    )
+
+
+def _simulated(study: StudyFrames) -> Caution | None:
+    if not study.is_simulated:
+        return None
+    return Caution(
+        "**Simulated:** these numbers were drawn at random around the reported values; nothing was trained.",
+        "Simulated: drawn at random around the reported values, nothing was trained",
+    )
+
+
+def _data(study: StudyFrames) -> Caution | None:
+    if study.is_stand_in:
+        return Caution(
+            "**Not Caltech-101:** these numbers were measured on a generated stand-in for the data set.",
+            "Not Caltech-101: generated stand-in data",
+        )
+    if has_report_images(study):
+        return None
+    images, reported = (f"{train:,} + {test:,}" for train, test in (image_counts(study) or (0, 0), SPLIT_IMAGES))
+    return Caution(
+        f"**Another selection of images:** {images} (training and validation + test), the report has {reported}.",
+        f"Other images than the report: {images}, not {reported}",
+    )
+
+
+def _overrides(study: StudyFrames) -> Caution | None:
+    overrides = study.settings.overrides
+    changes = as_typed({name: overrides[name] for name in overrides if name not in SAME_RESULT_SETTINGS})
+    if not changes:
+        return None
+    page = f"**Overridden in every run:** {code(changes)}. Rows that this changes have no reported value."
+    return Caution(page, f"Overridden: {changes}")
+
+
+def _weights(study: StudyFrames) -> Caution | None:
+    replaced = study.settings.imagenet_weights
+    if not replaced:
+        return None
+    files = ", ".join(f"{network}: {weights_name(file)}" for network, file in replaced.items())
+    page = f"**Not ImageNet weights:** {code(files)}. Rows that start from these files have no reported value."
+    return Caution(page, f"Not from ImageNet weights: {files}", tuple(replaced.values()))
