@@ -5,7 +5,10 @@ from pathlib import Path
 from caltech_exp.catalog.loader import read_catalog
 from caltech_exp.catalog.model import (
     REPORT,
+    Architecture,
     Catalog,
+    Claim,
+    Comparison,
     DatasetFigure,
     Figure,
     Quoted,
@@ -31,7 +34,10 @@ __all__ = [
     "SPLIT_IMAGES",
     "TEMPLATE",
     "THE_REPORT",
+    "Architecture",
     "Catalog",
+    "Claim",
+    "Comparison",
     "DatasetFigure",
     "Figure",
     "Quoted",

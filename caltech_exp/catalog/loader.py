@@ -21,8 +21,10 @@ from pydantic import (
     model_validator,
 )
 
+from caltech_exp.catalog.claims import ClaimEntry, read_claims
 from caltech_exp.catalog.model import (
     REPORTED_RUNS,
+    Architecture,
     Catalog,
     DatasetFigure,
     Figure,
@@ -32,7 +34,7 @@ from caltech_exp.catalog.model import (
     Section,
     Table,
 )
-from caltech_exp.cli import UserError, did_you_mean, explain, reason, shown
+from caltech_exp.cli import UserError, did_you_mean, explain, reason, shown, unknown
 from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.strict_yaml import load_words, read_yaml
 
@@ -151,6 +153,11 @@ class SectionEntry(_Entry):
         return self
 
 
+class ArchitectureEntry(_Entry):
+    title: Label
+    parameters: int = Field(ge=1, description="weights and biases, with the last layer of a run")
+
+
 class StudyEntry(_Entry):
     """A whole study file."""
 
@@ -161,6 +168,8 @@ class StudyEntry(_Entry):
     )
     settings: dict[str, Any] = {}
     networks: dict[Name, str] = {}
+    architectures: dict[Name, ArchitectureEntry] = {}
+    claims: list[ClaimEntry] = []
     sections: dict[Annotated[Name, AfterValidator(_not_reserved)], SectionEntry] = Field(min_length=1)
 
 
@@ -215,6 +224,9 @@ def _misplaced(error: ValidationError, where: str) -> UserError:
 
 def _entries(path: list[str]) -> list[str]:
     """The names that may stand at a place of the file."""
+    lists: dict[str, type[BaseModel]] = {"claims": ClaimEntry, "architectures": ArchitectureEntry}
+    if path[:1] and path[0] in lists:
+        return list(lists[path[0]].model_fields)
     kinds: dict[str, type[BaseModel]] = {"tables": TableEntry, "sections": SectionEntry, "figures": FigureEntry}
     return list(next((kinds[part] for part in reversed(path) if part in kinds), StudyEntry).model_fields)
 
@@ -249,7 +261,21 @@ class _Reader:
             raise UserError(f"{self.where}: {error}") from None
         sections = tuple(self._section(key, entry) for key, entry in self.study.sections.items())
         _require_distinct_figures(sections, self.where)
-        return Catalog(name, self.study.title or name, sections, seeds)
+        return Catalog(
+            name=name,
+            title=self.study.title or name,
+            sections=sections,
+            seeds=seeds,
+            claims=read_claims(self.study.claims, sections, self.where),
+            architectures=tuple(self._architectures()),
+        )
+
+    def _architectures(self) -> Iterator[Architecture]:
+        known = {name: name for name in NETWORK_NAMES} | dict(self.networks)
+        for name, entry in self.study.architectures.items():
+            if name not in known:
+                raise UserError(f"{self.where}: architectures: {unknown('network', name, known)}")
+            yield Architecture(known[name], entry.title, entry.parameters)
 
     def _section(self, key: str, entry: SectionEntry) -> Section:
         place = f"{self.where}: section {key}"

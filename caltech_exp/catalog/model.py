@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
+from typing import Literal
 
 from caltech_exp.cli import UserError, unknown
 from caltech_exp.config import RunConfig
@@ -130,6 +132,68 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """A network and its title in the report; `parameters` counts weights and biases, last layer included."""
+
+    name: str
+    title: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference that a row makes: its validation accuracy after the last epoch minus another value.
+
+    baseline  key of the row whose validation accuracy is subtracted, run by run of the same seed
+    epoch     with the row itself as baseline: its validation accuracy after that epoch is subtracted
+    is_test   with the row itself as baseline: its test accuracy is subtracted
+    """
+
+    row: str
+    baseline: str
+    epoch: int | None = None
+    is_test: bool = False
+
+
+Direction = Literal["higher", "lower", "similar", "not higher", "diverges"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the report that measured numbers can support or contradict.
+
+    text         the sentence in plain words
+    stated_in    number of the report's section, "" for a study file that names none
+    direction    of every difference
+    comparisons  the differences that the sentence is about; none if `direction` is diverges
+    diverging    key of the row that is said to diverge, "" otherwise
+    size         of the difference, without sign, if the sentence gives one
+    margin       how far a difference may be from `size`, from zero (similar) or above zero (not higher)
+    finding      what the first screen calls it, "" if it is not shown there
+    subject      what makes the difference, as the subject of a sentence: `Pretraining AlexNet`
+    """
+
+    text: str
+    stated_in: str
+    direction: Direction
+    comparisons: tuple[Comparison, ...] = ()
+    diverging: str = ""
+    size: float | None = None
+    margin: float = 0.0
+    finding: str = ""
+    subject: str = ""
+
+    @property
+    def expected(self) -> tuple[float, float]:
+        """The range in which the claim puts every difference."""
+        if self.size is not None:
+            size = -self.size if self.direction == "lower" else self.size
+            return size - self.margin, size + self.margin
+        ranges = {"higher": (0.0, inf), "lower": (-inf, 0.0), "not higher": (-inf, self.margin)}
+        return ranges.get(self.direction, (-self.margin, self.margin))
+
+
+@dataclass(frozen=True)
 class Catalog:
     """The rows that a study may run: the report (`name` is REPORT), or a study file with that name.
 
@@ -140,6 +204,8 @@ class Catalog:
     title: str
     sections: tuple[Section, ...]
     seeds: tuple[int, ...]
+    claims: tuple[Claim, ...] = ()
+    architectures: tuple[Architecture, ...] = ()
     selection: str = ""
 
     @property
@@ -150,6 +216,16 @@ class Catalog:
     def tables(self) -> tuple[tuple[Section, Table], ...]:
         """Every table with its section, in order."""
         return tuple((section, table) for section in self.sections for table in section.tables)
+
+    @property
+    def findings(self) -> tuple[Claim, ...]:
+        """The claims that the first screen shows."""
+        return tuple(claim for claim in self.claims if claim.finding)
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Every comparison of the claims, each once."""
+        return tuple(dict.fromkeys(comparison for claim in self.claims for comparison in claim.comparisons))
 
     def select(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> list[tuple[Section, Table]]:
         """The tables of the named sections, by default of all; with `tables`, only these.

@@ -1,18 +1,18 @@
 """The catalog against the report's own text, and the numbers that follow from it."""
 
-import os
 import re
 from collections import Counter
 from dataclasses import astuple
-from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
-from caltech_exp.catalog import TEMPLATE, THE_REPORT, row_key, split_row_key
+from caltech_exp.catalog import TEMPLATE, THE_REPORT, Architecture, row_key, split_row_key
 from caltech_exp.cli import UserError
+from caltech_exp.config import NUM_CLASSES
 from caltech_exp.study.plan import expand
 from caltech_exp.study.study import StudySettings
-from tests.conftest import CHECKOUT
 
 TABLES = THE_REPORT.select()
 
@@ -74,6 +74,13 @@ def test_report_has_one_row_that_diverges() -> None:
     ]
 
 
+@pytest.mark.parametrize("architecture", THE_REPORT.architectures, ids=lambda architecture: architecture.name)
+def test_report_parameters_are_those_of_torchvisions_networks(architecture: Architecture) -> None:
+    with torch.device("meta"):
+        network = getattr(torchvision.models, architecture.name)(num_classes=NUM_CLASSES)
+    assert sum(parameter.numel() for parameter in network.parameters()) == architecture.parameters
+
+
 def test_select_keeps_the_reports_order() -> None:
     names = [f"{s.name}.{t.name}" for s, t in THE_REPORT.select([], ["transfer.lr", "scratch.lr"])]
     assert names == ["scratch.lr", "transfer.lr"]
@@ -125,19 +132,6 @@ def test_restrict_to_rows_keeps_their_figures_alone() -> None:
 def test_restrict_names_what_is_wrong_as_select_does() -> None:
     with pytest.raises(UserError, match="unknown section 'trasnfer'; did you mean 'transfer'"):
         THE_REPORT.restrict(["trasnfer"])
-
-
-@pytest.fixture(scope="module")
-def report_text() -> str:
-    """The report, from beside the data of CALTECH101_ROOT or beside the checkout; CI fails without it."""
-    data = os.environ.get("CALTECH101_ROOT")
-    places = [Path(data).parent / "report"] if data else []
-    for place in (*places, CHECKOUT.parent / "shared" / "report"):
-        if files := sorted(place.glob("*.txt")):
-            return "\n".join(file.read_text() for file in files)
-    if os.environ.get("CI"):
-        pytest.fail("CI needs the report's text: beside the data of CALTECH101_ROOT, or in ../shared/report")
-    pytest.skip("the report's text is neither beside this checkout nor beside the data of CALTECH101_ROOT")
 
 
 def reported_tables(text: str) -> list[list[tuple[str, float, float]]]:

@@ -131,6 +131,9 @@ sections:
         (TABLE % "{settings: {colour: red}, rows: {x: {}}}", "section a, table b: unknown setting 'colour'"),
         (TABLE % "{rows: {x: {model: alexnte}}}", "there is no such network; did you mean 'alexnet'?"),
         ("networks: {tiny: n.py:f}\n" + TABLE % "{rows: {x: {model: tinny}}}", "unknown network 'tinny'"),
+        ("claims: [{clam: x}]\n" + TABLE % "{rows: {x: {}}}", "unknown entry 'clam'; did you mean 'claim'?"),
+        ("architectures: {alexnet: {titel: x}}\n" + TABLE % "{rows: {x: {}}}", "did you mean 'title'?"),
+        ("architectures: {a: {title: x, parameters: 0}}\n" + TABLE % "{rows: {x: {}}}", "parameters=0: input"),
         (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes a number of seeds"),
     ],
 )  # fmt: skip
