@@ -1,0 +1,220 @@
+"""Agreement with the report in detail: by table and over all rows, and validation against test."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from caltech_exp.catalog import table_key
+from caltech_exp.reporting.comparison import (
+    MAX_HALF_WIDTH,
+    VERDICTS,
+    TableRow,
+    all_rows,
+    compare_row,
+    distinct_rows,
+)
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.plots.data import RowPlot, RowPoint
+from caltech_exp.reporting.plots.figure_cache import FigureCache
+from caltech_exp.reporting.render.blocks import Block, Column, Picture, Prose, Table, Value, escape, join_words
+from caltech_exp.reporting.stats import MIN_RUNS, rank_agreement
+from caltech_exp.reporting.wording import picture_caution
+
+NEAR = 0.02
+"""A difference that is called small in the sentence on distances."""
+COLUMNS = (
+    Column("table", "text"),
+    Column("rows", "count"),
+    Column("agree", "count"),
+    Column("inconclusive", "count"),
+    Column("differ", "count"),
+    Column("mean difference", "signed"),
+    Column("largest difference", "signed"),
+    Column("of row", "text"),
+    Column("Kendall's tau-b", is_detail=True),
+    Column("rows in the report", "count", is_detail=True),
+    Column("pairs in the same order", "count", is_detail=True),
+    Column("pairs", "count", is_detail=True),
+    Column("test - validation", "signed"),
+)
+NOTE = (
+    'Rows that have a result here and a value (or "diverges") in the report. A row agrees if the 95 % confidence '
+    f"interval of its difference contains zero and is narrower than ±{MAX_HALF_WIDTH:g}. If the interval contains "
+    f"zero but is ±{MAX_HALF_WIDTH:g} or wider, or if fewer than {MIN_RUNS} runs finished, the comparison is "
+    "inconclusive. A row with a diverged run agrees only if the report says that it diverges; it has no difference. "
+    "Kendall's tau-b compares the order of the rows with the report's: 1 is the same order, -1 the reverse. The "
+    "last line counts each configuration once, with the first value that the report prints for it."
+)
+
+
+def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
+    """Two sentences, the table by table and two plots; one sentence without a result to compare."""
+    rows = all_rows(study)
+    comparisons = compare_rows(rows)
+    if comparisons["verdict"].isna().all():
+        return [Prose("No row with a reported value has a finished run yet.")]
+    sentences = (verdict_sentence(comparisons), distance_sentence(comparisons))
+    notes = (NOTE, chance_sentence(comparisons))
+    return [
+        Prose(escape(" ".join(filter(None, sentences)))),
+        agreement_table(rows),
+        Prose(escape(" ".join(filter(None, notes))), is_quiet=True),
+        *_pictures(study, figures, rows),
+    ]
+
+
+def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
+    """One line for each configuration.
+
+    verdict is missing without a result or a reported value; measured and reported means without a value on both
+    sides, and where runs diverged: the mean would be that of the lucky ones.
+    """
+    lines = []
+    for row in distinct_rows(rows):
+        comparison = compare_row(row)
+        has_means = row.reported is not None and row.measured.mean is not None and row.diverged.empty
+        lines.append(
+            {
+                "key": row.key,
+                "label": row.label,
+                "is_reported": row.is_reported,
+                "verdict": comparison.verdict if comparison else None,
+                "n": row.measured.n,
+                "has_diverged": not row.diverged.empty,
+                "measured": row.measured.mean if has_means else None,
+                "reported": row.reported.mean if has_means and row.reported else None,
+                "validation": row.measured.mean,
+                "test": row.summary("test_accuracy").mean,
+            }
+        )
+    frame = pd.DataFrame(lines).astype(dict.fromkeys(("measured", "reported", "validation", "test"), "float64"))
+    return frame.assign(
+        difference=frame["measured"] - frame["reported"], test_gap=frame["test"] - frame["validation"]
+    )
+
+
+def agreement_table(rows: Iterable[TableRow]) -> Table:
+    """A line for every table with a verdict, and one for all rows."""
+    by_table: dict[str, list[TableRow]] = {}
+    for row in rows:
+        by_table.setdefault(table_key(row.section.name, row.table.name), []).append(row)
+    lines = {name: compare_rows(own) for name, own in by_table.items()}
+    return Table(
+        "agreement",
+        f"Agreement with the report. {NOTE}",
+        COLUMNS,
+        (
+            *((name, *_values(frame, "label")) for name, frame in lines.items() if frame["verdict"].notna().any()),
+            ("all", *_values(compare_rows(rows), "key")),
+        ),
+        sortable=False,
+    )
+
+
+def _values(comparisons: pd.DataFrame, name: str) -> tuple[Value, ...]:
+    """Values of COLUMNS after the first; `name` is the column that names the row of the largest difference."""
+    counts = comparisons["verdict"].value_counts()
+    both = comparisons.dropna(subset="difference")
+    mean = largest = row = None
+    if len(both):
+        place = both["difference"].abs().idxmax()
+        mean, largest, row = both["difference"].mean(), both.loc[place, "difference"], both.loc[place, name]
+    order = rank_agreement(both["measured"].to_numpy(), both["reported"].to_numpy())
+    test_gap = comparisons["test_gap"].mean()
+    return (
+        int(counts.sum()),
+        *(int(counts.get(verdict, 0)) for verdict in VERDICTS),
+        mean,
+        largest,
+        row,
+        order.tau,
+        int(comparisons["is_reported"].sum()),
+        order.same,
+        order.pairs,
+        None if pd.isna(test_gap) else test_gap,
+    )
+
+
+def verdict_sentence(comparisons: pd.DataFrame) -> str:
+    """`26 of 29 rows agree with the report, 2 are inconclusive and 1 differs.`, in plain text."""
+    counts = comparisons["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
+    agree, inconclusive, differ = counts
+    rows = "row" if counts.sum() == 1 else "rows"
+    words = [f"{agree} of {counts.sum()} {rows} {'agrees' if agree == 1 else 'agree'} with the report"]
+    words += [f"{inconclusive} {'is' if inconclusive == 1 else 'are'} inconclusive"] if inconclusive else []
+    words += [f"{differ} {'differs' if differ == 1 else 'differ'}"] if differ else []
+    diverged = int((comparisons["has_diverged"] & (comparisons["verdict"] == "differs")).sum())
+    reason = f" Runs diverged in {diverged} of the rows that differ." if diverged else ""
+    return f"{join_words(words)}.{reason}"
+
+
+def distance_sentence(comparisons: pd.DataFrame) -> str:
+    """How far the measured means are from the reported ones, in plain text; empty without any."""
+    both = comparisons.dropna(subset="difference")
+    if both.empty:
+        return ""
+    sizes = both["difference"].abs()
+    place, near = sizes.idxmax(), int((sizes <= NEAR).sum())
+    largest = f"{sizes[place]:.3f} ({both.loc[place, 'key']})"
+    if len(sizes) == 1:
+        return f"The measured mean is {largest} away from the reported one."
+    return (
+        f"{near} of {len(sizes)} measured means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the reported ones; "
+        f"the median difference is {sizes.median():.3f} and the largest {largest}."
+    )
+
+
+def chance_sentence(comparisons: pd.DataFrame) -> str:
+    """How many rows differ by chance alone, in plain text; empty where no row has an interval."""
+    n = int(((comparisons["n"] >= MIN_RUNS) & comparisons["difference"].notna()).sum())
+    if not n:
+        return ""
+    return (
+        f"Even if every row agreed, about one interval in twenty would miss zero by chance: {n / 20:.1f} of {n}."
+    )
+
+
+def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]) -> list[Picture]:
+    """The differences with the intervals that decide, and measured against reported means; none for one row."""
+    points = tuple(point for row in distinct_rows(rows) if (point := _point(row)))
+    if not 1 < len(points) <= MAX_PLOTTED:
+        return []
+    caution = picture_caution(study)
+    return [
+        figures.add(
+            "plot-differences",
+            "comparisons:draw_differences",
+            RowPlot("Measured minus reported validation accuracy", points, caution=caution),
+            alternative="Measured minus reported validation accuracy of every row, with 95 % confidence intervals",
+            caption="Bars are 95 % confidence intervals. A row differs if its interval misses zero, or if a run diverged.",
+        ),
+        figures.add(
+            "plot-agreement",
+            "comparisons:draw_scatter",
+            RowPlot("Measured against reported validation accuracy", points, caution=caution),
+            alternative="Measured against reported validation accuracy of every row",
+            caption="On the diagonal both are equal. Bars: 95 % confidence interval of the measured mean, standard "
+            "deviation of the reported one.",
+        ),
+    ]
+
+
+def _point(row: TableRow) -> RowPoint | None:
+    """A row with a verdict and a reported accuracy; what its runs reach does not count if any diverged."""
+    comparison = compare_row(row)
+    if comparison is None or row.reported is None:
+        return None
+    diverged = len(row.diverged)
+    measured = row.measured if not diverged else Summary(0)
+    return RowPoint(
+        label=row_words(row),
+        group=row.section.full_title,
+        mean=measured.mean,
+        half_width=measured.half_width,
+        reported=row.reported.mean,
+        reported_std=row.reported.std,
+        difference=None if diverged else comparison.value,
+        difference_half_width=comparison.half_width,
+        verdict=comparison.verdict,
+        diverged=diverged,
+    )

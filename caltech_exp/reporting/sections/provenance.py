@@ -1,0 +1,135 @@
+"""Which runs, code, libraries and machines the numbers come from."""
+
+from pathlib import PurePath
+
+import pandas as pd
+
+from caltech_exp.config import PIN
+from caltech_exp.files import utc_now
+from caltech_exp.provenance import code_version
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.render.blocks import Block, Column, Listing, Prose, Table, code, escape
+from caltech_exp.reporting.wording import STATES, display_path, network_name
+
+MAX_LISTED = 20
+"""Runs or files of one kind that are listed; of more only the number."""
+
+
+def provenance_blocks(study: StudyFrames) -> list[Block]:
+    """Counts by state, then versions, devices and dates; what differs between runs is marked as mixed."""
+    return [
+        *_states(study),
+        _facts(study),
+        *_unreadable(study),
+        *_unrequested(study),
+        Prose(f"Written {utc_now()} by caltech_exp {escape(code_version())}."),
+    ]
+
+
+def _states(study: StudyFrames) -> list[Block]:
+    """The runs that a row asks for, by state."""
+    states = study.runs.loc[study.runs["rows"] != "", "state"]
+    counts = states.value_counts()
+    rows = [(words, int(counts[state])) for state, words in STATES.items() if state in counts]
+    table = Table(
+        name="",
+        caption="Runs by state.",
+        columns=(Column("state", "text"), Column("runs", "count")),
+        rows=(*rows, ("all", len(states))),
+        sortable=False,
+    )
+    if not states.isin(["queued", "running"]).any():
+        return [table]
+    command = f"python jobs/status.py runs={display_path(study.folder)}"
+    return [
+        table,
+        Prose(f"Queued and running runs are counted by their files; {code(command)} also asks the queue."),
+    ]
+
+
+def _facts(study: StudyFrames) -> Listing:
+    results = study.results
+    lines = [*_study_facts(study), f"Results: {len(results):,}"]
+    if len(results):
+        lines += [
+            f"First run started: {escape(results['started'].min())}",
+            f"Last run started: {escape(results['started'].max())}",
+            f"Total wall time: {results['wall_seconds'].sum() / 3600:,.1f} h",
+            _values("Code", results["code"]),
+            *_library_facts(results),
+            *_weights_facts(results),
+            _values("Device", results["device"] + " (" + results["device_type"] + ")"),
+            _values("Host", results["host"], must_match=False),
+        ]
+    return Listing(tuple(lines))
+
+
+def _study_facts(study: StudyFrames) -> list[str]:
+    folder, record = code(display_path(study.folder)), study.study
+    if record is None:
+        return [f"Study: {folder}, which has no study.json"]
+    return [
+        f"Study: {folder}, created {escape(record.created)} by {escape(record.code)}",
+        f"Settings: {escape(record.settings)}",
+        f"Data: {escape(record.data)}",
+        # A published study left its manifests behind.
+        *([f"Submissions: {study.submissions:,}"] if study.submissions else []),
+    ]
+
+
+def _library_facts(results: pd.DataFrame) -> list[str]:
+    """A line for each library, with its versions."""
+    libraries = results["libraries"].str.split(", ").explode().str.split(" ", n=1, expand=True)
+    libraries = libraries.reindex(columns=[0, 1]).dropna()
+    return [_values(str(name), versions) for name, versions in libraries.groupby(0)[1]]
+
+
+def _weights_facts(results: pd.DataFrame) -> list[str]:
+    """A line for each network and file of initial weights, with the hashes that its runs loaded."""
+    loaded = results.dropna(subset="weights_sha256")
+    return [
+        _values(
+            f"Initial weights of {network_name(model)}, {PurePath(weights.partition(PIN)[0]).name}",
+            "SHA-256 " + runs["weights_sha256"],
+        )
+        for (model, weights), runs in loaded.groupby(["model", "weights"])
+    ]
+
+
+def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str:
+    """`Device: H100 (cuda)`, or every value with its number of runs, marked as mixed if they must match."""
+    counts = values.value_counts()
+    if len(counts) == 1:
+        return f"{escape(name)}: {escape(counts.index[0])}"
+    words = [f"{escape(value)} ({count:,} run{'s' if count > 1 else ''})" for value, count in counts.items()]
+    return f"{escape(name)}: {'**mixed:** ' if must_match else ''}{', '.join(words)}"
+
+
+def _unreadable(study: StudyFrames) -> list[Block]:
+    """Records that are damaged, and those that a newer version wrote."""
+    heads = {
+        "damaged": "Damaged results, which count as missing:",
+        "newer": "Results of a newer version of caltech_exp, which are not counted:",
+    }
+    lists = [
+        _listing("Records of the study that cannot be read:", [escape(problem) for problem in study.problems])
+    ]
+    for state, head in heads.items():
+        runs = study.runs[study.runs["state"] == state]
+        lists.append(_listing(head, [f"{code(run.run_id)}: {escape(run.detail)}" for run in runs.itertuples()]))
+    return [listing for listing in lists if listing.items]
+
+
+def _unrequested(study: StudyFrames) -> list[Block]:
+    """Runs that no row shows: of other settings than this study's, or of an older catalog."""
+    runs = study.runs[study.runs["rows"] == ""]
+    listing = _listing(
+        "Runs in the folder that no row of the report asks for with this study's settings:",
+        [f"{code(run.run_id)}: {escape(STATES[run.state])}" for run in runs.itertuples()],
+    )
+    return [listing] if listing.items else []
+
+
+def _listing(head: str, items: list[str]) -> Listing:
+    more = len(items) - MAX_LISTED
+    return Listing((*items[:MAX_LISTED], *([f"and {more:,} more"] if more > 0 else [])), head)
