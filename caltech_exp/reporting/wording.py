@@ -18,7 +18,7 @@ from caltech_exp.config import (
     RunConfig,
 )
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.reporting.comparison import has_report_images, image_counts
+from caltech_exp.reporting.comparison import NetworkStart, TableRow, has_report_images, image_counts
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import code, join_words, printable
 
@@ -113,6 +113,18 @@ def network_name(model: str) -> str:
         return WORDS["model"][model]
     digest = f" (sha256 {custom['digest'][:12]})" if custom["digest"] else ""
     return f"{custom['function']} of {PurePath(custom['path']).name}{digest}"
+
+
+def start_words(start: NetworkStart) -> str:
+    """`AlexNet from scratch`, `ResNet-18 pretrained`"""
+    return f"{network_name(start.model)} {'pretrained' if start.is_pretrained else 'from scratch'}"
+
+
+def row_words(row: TableRow) -> str:
+    """A row where its table is not named: `learning rate 5e-2`; the only row of a table goes by the table's title."""
+    if len(row.table.rows) == 1:
+        return row.table.title
+    return f"{row.table.heading[:1].lower()}{row.table.heading[1:]} {row.label}"
 
 
 def as_typed(overrides: Mapping[str, Any]) -> str:

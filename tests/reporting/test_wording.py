@@ -7,6 +7,7 @@ import pytest
 
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.provenance import CHECKOUT
+from caltech_exp.reporting.comparison import NetworkStart, find_row
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.wording import (
     as_typed,
@@ -17,8 +18,10 @@ from caltech_exp.reporting.wording import (
     display_path,
     network_name,
     picture_caution,
+    row_words,
     setting,
     shared_settings,
+    start_words,
     state_words,
     submit_command,
 )
@@ -162,3 +165,15 @@ def test_replaced_weights_concern_only_runs_that_start_from_them(folder: SampleS
     assert picture_caution(study, [RunConfig()]) == ""
     pretrained = sample.settings.apply(RunConfig(weights="imagenet"))
     assert picture_caution(study, [RunConfig(), pretrained]) == caution.picture
+
+
+def test_rows_are_named_without_their_table(folder: SampleStudy) -> None:
+    folder.start()
+    study = read_study(folder.path)
+    keys = ("scratch.lr=5e-2", "transfer.freezing=convolutional", "resnet.batch_256=256")
+    assert [row_words(find_row(study, key)) for key in keys] == [
+        "learning rate 5e-2",
+        "layers trained convolutional",
+        "A larger batch",
+    ]
+    assert start_words(NetworkStart("resnet18", True)) == "ResNet-18 pretrained"
