@@ -1,0 +1,197 @@
+"""The page's live data: the curves of every row as one JSON text, and the list of all runs."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from caltech_exp.catalog import split_row_key
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.render.blocks import Column, Kind, printable, shown
+
+QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
+DIGITS = 4
+"""Significant digits of an embedded value: more than a plot can show."""
+MOST_SINGLE_RUNS = 10
+"""Runs of a configuration whose own curves are embedded, the first finished and the first diverged ones. Mean and
+range are over all."""
+MOST_LISTED = 20
+"""Runs of a configuration that are listed, those without a result first; of more only the number."""
+
+
+def curve_json(study: StudyFrames) -> str:
+    """What web/live_curves.js draws, safe inside a script element:
+
+    {"rows": {"scratch.lr=5e-2": {"label", "config", "reported"}},
+     "configs": {"<config id>": {"n", "mean", "low", "high", "steps", "runs", "left_out"}},
+     "runs": {"<run id>": {"seed", "state", "train_loss", "val_loss", "val_accuracy"}}}
+
+    mean, low and high hold a list per quantity, one value an epoch, null where there is none. Rows whose runs have
+    no epoch yet are left out.
+    """
+    ended = study.runs[study.runs["state"].isin(["finished", "diverged"]) & (study.runs["rows"] != "")]
+    ended = ended[ended["run_id"].isin(study.epochs["run_id"])]
+    finished = study.epochs["run_id"].isin(ended.loc[ended["state"] == "finished", "run_id"])
+    by_epoch = (
+        study.epochs[finished].replace([np.inf, -np.inf], np.nan).groupby(["config_id", "epoch"])[QUANTITIES]
+    )
+    # Mean, low and high of a configuration, one line an epoch.
+    parts = {
+        part: _by_name(_rounded(frame), "config_id")
+        for part, frame in (("mean", by_epoch.mean()), ("low", by_epoch.min()), ("high", by_epoch.max()))
+    }
+    single = ended.groupby(["config_id", "state"], sort=False).head(MOST_SINGLE_RUNS)
+    epochs = study.epochs[study.epochs["run_id"].isin(single["run_id"])].set_index("run_id")
+    curves = _by_name(epochs.assign(**_rounded(epochs[QUANTITIES])), "run_id")
+    configs = {}
+    for config, runs in ended.groupby("config_id"):
+        chosen = single[single["config_id"] == config].sort_values("state", ascending=False, kind="stable")
+        names = chosen["run_id"].tolist()
+        configs[config] = {
+            "n": int((runs["state"] == "finished").sum()),
+            **{part: _lists(frames[config]) if config in frames else {} for part, frames in parts.items()},
+            "steps": _step_downs([curves[name] for name in names]),
+            "runs": names,
+            "left_out": len(runs) - len(names),
+        }
+    data = {
+        "rows": {
+            key: {"label": label, "config": config, "reported": None if math.isnan(reported) else reported}
+            for key, label, config, reported in zip(
+                *(study.rows[name] for name in ("key", "row", "config_id", "reported_mean")), strict=True
+            )
+            if config in configs
+        },
+        "configs": configs,
+        "runs": {
+            name: {"seed": seed, "state": state, **_lists(curves[name])}
+            for name, seed, state in zip(
+                *(single[name].tolist() for name in ("run_id", "seed", "state")), strict=True
+            )
+        },
+    }
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")  # no text of a file can end the script element
+
+
+def _by_name(frame: pd.DataFrame, level: str) -> dict[str, pd.DataFrame]:
+    return {str(name): part for name, part in frame.groupby(level=level, sort=False)}
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with DIGITS significant digits."""
+    values = frame.to_numpy(dtype=float)
+    is_known = np.isfinite(values) & (values != 0)
+    size = np.floor(np.log10(np.abs(values), where=is_known, out=np.zeros(values.shape)))
+    scale = 10.0 ** (DIGITS - 1 - size)
+    return pd.DataFrame(np.round(values * scale) / scale, frame.index, frame.columns)
+
+
+def _lists(frame: pd.DataFrame) -> dict[str, list[float | None]]:
+    """A list per quantity; None for values that are not finite."""
+    return {
+        name: [value if math.isfinite(value) else None for value in frame[name].tolist()] for name in QUANTITIES
+    }
+
+
+def _step_downs(curves: list[pd.DataFrame]) -> list[float]:
+    """Where the learning rate steps down: between epochs 20 and 21 is 20.5."""
+    rates = max(curves, key=len)["lr"].tolist()
+    return [number + 0.5 for number, (before, after) in enumerate(pairwise(rates), start=1) if after < before]
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run as plain text: accuracies after the last epoch, `minutes` of wall time, and device, host and job."""
+
+    id: str
+    seed: int
+    state: str
+    validation: str
+    test: str
+    minutes: str
+    place: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """The runs of one configuration as plain text.
+
+    anchor    the id that rows of tables link to
+    rows      keys of the catalog's rows that ask for it
+    missing   seeds of the study that were not submitted
+    left_out  runs that are not listed
+    """
+
+    anchor: str
+    settings: str
+    rows: tuple[str, ...]
+    lines: tuple[RunLine, ...]
+    missing: tuple[int, ...]
+    left_out: int
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables of its rows, `scratch.lr`, each once."""
+        return tuple(dict.fromkeys(split_row_key(key)[0] for key in self.rows))
+
+    @property
+    def has_details(self) -> bool:
+        return any(line.detail for line in self.lines)
+
+
+def row_anchors(study: StudyFrames) -> dict[str, str]:
+    """The place of a row's runs in the list: `scratch.lr=5e-2` -> `runs-0123456789`."""
+    return {key: f"runs-{config}" for key, config in zip(study.rows["key"], study.rows["config_id"], strict=True)}
+
+
+def run_groups(study: StudyFrames) -> list[RunGroup]:
+    """A group per configuration, in the report's order, and one of the runs that no row asks for."""
+    runs = dict(iter(study.runs[study.runs["rows"] != ""].groupby("config_id", sort=False)))
+    groups = [
+        _group(f"runs-{config}", runs[config], tuple(rows["key"]))
+        for config, rows in study.rows.groupby("config_id", sort=False)
+    ]
+    unrequested = study.runs[study.runs["rows"] == ""]
+    return groups if unrequested.empty else [*groups, _group("runs-unrequested", unrequested, ())]
+
+
+def _group(anchor: str, runs: pd.DataFrame, rows: tuple[str, ...]) -> RunGroup:
+    submitted = runs[runs["state"] != "pending"]
+    without_result_first = submitted.sort_values("val_accuracy", na_position="first", kind="stable")
+    listed = submitted.loc[sorted(without_result_first.index[:MOST_LISTED])]
+    return RunGroup(
+        anchor=anchor,
+        settings="",
+        rows=rows,
+        lines=tuple(_lines(listed)),
+        missing=tuple(int(seed) for seed in runs.loc[runs["state"] == "pending", "seed"]),
+        left_out=len(submitted) - len(listed),
+    )
+
+
+def _lines(runs: pd.DataFrame) -> Iterator[RunLine]:
+    known = runs.astype(object).where(runs.notna(), None)
+    for run in known.to_dict("records"):
+        seconds = run["wall_seconds"]
+        yield RunLine(
+            id=run["run_id"],
+            seed=run["seed"],
+            state=run["state"],
+            validation=_text(run["val_accuracy"]),
+            test=_text(run["test_accuracy"]),
+            minutes=_text(None if seconds is None else seconds / 60, "amount"),
+            place=printable(f"{run['device']} ({run['device_type']}), {run['host']}, job {run['job']}")
+            if run["device"]
+            else "",
+            detail=printable(run["detail"] or ""),
+        )
+
+
+def _text(value: float | None, kind: Kind = "accuracy") -> str:
+    return shown(Column("", kind), None if value is None or math.isnan(value) else value)

@@ -1,0 +1,93 @@
+"""The report as Markdown that GitHub renders as it is."""
+
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from caltech_exp.reporting.render.blocks import (
+    Badges,
+    Block,
+    Details,
+    Heading,
+    Listing,
+    Note,
+    Panel,
+    Picture,
+    Prose,
+    Table,
+    escape,
+    shown,
+)
+
+
+def to_markdown(blocks: Sequence[Block]) -> str:
+    """The report, an empty line between blocks; the contents stand before the first section."""
+    first = next((number for number, block in enumerate(blocks) if _is_section(block)), len(blocks))
+    contents = _contents([block for block in blocks if isinstance(block, Heading) and block.level > 1])
+    texts = [*_texts(blocks[:first]), *([contents] if contents else []), *_texts(blocks[first:])]
+    return "\n\n".join(texts) + "\n"
+
+
+def _is_section(block: Block) -> bool:
+    return isinstance(block, Heading) and block.level == 2
+
+
+def _texts(blocks: Iterable[Block]) -> list[str]:
+    return [_text(block) for block in blocks]
+
+
+def _text(block: Block) -> str:
+    match block:
+        case Heading(level):
+            # GitHub makes anchors of its own from the words, which change with them.
+            return f'<a id="{block.anchor}"></a>\n\n{"#" * level} {_title(block)}'
+        case Prose(text):
+            return text
+        case Note(paragraphs):
+            return "> [!CAUTION]\n" + "\n>\n".join(f"> {paragraph}" for paragraph in paragraphs)
+        case Listing(items, head):
+            lines = "\n".join(f"- {item}" for item in items)
+            return f"{head}\n\n{lines}" if head else lines
+        case Badges(badges):
+            return " · ".join(
+                f"**{badge.count} {escape(badge.verdict)}**" + (f" ({badge.detail})" if badge.detail else "")
+                for badge in badges
+            )
+        case Table():
+            return _table(block)
+        case Picture():
+            return f"![{block.alternative}]({block.path('png')})\n\n*{block.caption}* ([SVG]({block.path('svg')}))"
+        case Panel(left, right):
+            return "\n\n".join(_texts((*left, *right)))
+        case Details(summary, content):
+            inner = "\n\n".join(_texts(content))
+            return f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
+
+
+def _title(heading: Heading) -> str:
+    return f"{heading.number}. {heading.text}" if heading.number else heading.text
+
+
+def _contents(headings: Sequence[Heading]) -> str:
+    """A list with links to the sections and tables."""
+    return "\n".join(
+        f"{'  ' * (heading.level - 2)}- [{_title(heading)}](#{heading.anchor})"
+        for heading in headings
+        if heading.is_listed
+    )
+
+
+def _table(table: Table) -> str:
+    """A table for GitHub without the columns behind the details switch; the best rows are bold."""
+    places = [place for place, column in enumerate(table.columns) if not column.is_detail]
+    rows = []
+    for number, row in enumerate(table.rows):
+        cells = [escape(shown(table.columns[place], row[place])) for place in places]
+        rows.append([f"**{cell}**" if cell else "" for cell in cells] if number in table.best else cells)
+    return tabulate(
+        rows,
+        [escape(table.columns[place].heading) for place in places],
+        tablefmt="github",
+        colalign=["right" if table.columns[place].is_number else "left" for place in places] if rows else None,
+        disable_numparse=True,
+    )
