@@ -49,6 +49,7 @@ RESERVED = (
 )
 """Names that no section may have: `section=all`, and the chapters that every report has."""
 MAX_ROWS = 10_000
+MAX_SEEDS = 100_000
 MAX_DEFAULT_FIGURES = 6
 """A table that names no figures gets one a row, up to this many rows."""
 ACRONYMS = {"lr": "LR"}
@@ -68,6 +69,38 @@ def _reported(value: Any) -> Any:
     if match is None or not (0 <= mean <= 1 and 0 <= std <= 1):
         raise ValueError("a reported value is mean ± std, both from 0 to 1, as in 0.446 ± 0.016")
     return Reported(mean, std, _rounding(match[1]), _rounding(match[2]))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,)."""
+    try:
+        return _seeds(text)
+    except ValueError as error:
+        raise UserError(f"seeds={text}: {error}") from None
+
+
+def _seeds(text: Any) -> tuple[int, ...]:
+    takes = "seeds takes a number of seeds, from 1 (seeds=3), or a list (seeds=0,1,2; seeds=7, for one seed)"
+    parts = [part.strip() for part in str(text).split(",")]
+    is_list = len(parts) > 1
+    if is_list and not parts[-1]:
+        parts.pop()
+    if not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
+        raise ValueError(takes)
+    numbers = tuple(int(part) for part in parts)
+    if is_list:
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(f"a seed appears twice; {takes}")
+        if max(numbers) >= 2**32:
+            raise ValueError(f"a seed must be below 2**32; {takes}")
+        return numbers
+    if not 1 <= numbers[0] <= MAX_SEEDS:
+        raise ValueError(f"{takes}, at most {MAX_SEEDS}")
+    return tuple(range(numbers[0]))
+
+
+Seeds = Annotated[tuple[int, ...] | None, BeforeValidator(_seeds)]
+"""Of all rows below, unless one farther in says otherwise."""
 
 
 def _rounding(number: str) -> float:
@@ -101,10 +134,11 @@ class DatasetFigureEntry(_Entry):
 
 
 class RowEntry(BaseModel):
-    """A row: run settings by name beside `reported` and `diverges`."""
+    """A row: run settings by name beside `seeds`, `reported` and `diverges`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    seeds: Seeds = None
     reported: Annotated[Reported | None, BeforeValidator(_reported)] = None
     diverges: bool = False
 
@@ -120,6 +154,7 @@ class TableEntry(_Entry):
     title: Line = ""
     question: Line = ""
     heading: Line = ""
+    seeds: Seeds = None
     settings: dict[str, Any] = {}
     settings_figure: int | None = None
     sweep: str | dict[str, list[Label]] = ""
@@ -142,6 +177,7 @@ class SectionEntry(_Entry):
     number: Line = ""
     title: Line = ""
     question: Line = ""
+    seeds: Seeds = None
     settings: dict[str, Any] = {}
     tables: dict[Name, TableEntry] = {}
     dataset_figures: list[DatasetFigureEntry] = []
@@ -162,7 +198,7 @@ class StudyEntry(_Entry):
     """A whole study file."""
 
     title: Line = ""
-    seeds: str = "3"
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0, 1, 2)
     reported_runs: int = Field(
         REPORTED_RUNS, ge=2, le=1_000_000, description="number of runs behind the reported values"
     )
@@ -233,12 +269,13 @@ def _entries(path: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Base:
-    """The configuration that rows inherit, and the precision that the file gives for it, "" for none.
+    """The configuration and the seeds that rows inherit, and the precision that the file gives, "" for none.
 
     engine=reference has no precision, but one given farther out still holds for engine=fast farther in.
     """
 
     config: RunConfig
+    seeds: tuple[int, ...]
     precision: str = ""
 
 
@@ -255,17 +292,13 @@ class _Reader:
         self.figure_numbers = _free_numbers(study)
 
     def catalog(self, name: str) -> Catalog:
-        try:
-            seeds = parse_seeds(self.study.seeds)
-        except UserError as error:
-            raise UserError(f"{self.where}: {error}") from None
         sections = tuple(self._section(key, entry) for key, entry in self.study.sections.items())
         _require_distinct_figures(sections, self.where)
         return Catalog(
             name=name,
             title=self.study.title or name,
             sections=sections,
-            seeds=seeds,
+            seeds=self.study.seeds,
             claims=read_claims(self.study.claims, sections, self.where),
             architectures=tuple(self._architectures()),
         )
@@ -279,7 +312,8 @@ class _Reader:
 
     def _section(self, key: str, entry: SectionEntry) -> Section:
         place = f"{self.where}: section {key}"
-        base = self._inherit(_Base(RunConfig()), {**self.study.settings, **entry.settings}, place)
+        study = _Base(RunConfig(), entry.seeds or self.study.seeds)
+        base = self._inherit(study, {**self.study.settings, **entry.settings}, place)
         tables = tuple(
             self._table(name, table, base, f"{place}, table {name}") for name, table in entry.tables.items()
         )
@@ -287,7 +321,8 @@ class _Reader:
         return Section(key, entry.number, entry.title or _words(key), entry.question, tables, figures)
 
     def _table(self, key: str, entry: TableEntry, base: _Base, place: str) -> Table:
-        rows = tuple(self._rows(entry, self._inherit(base, entry.settings, place), place))
+        base = self._inherit(replace(base, seeds=entry.seeds or base.seeds), entry.settings, place)
+        rows = tuple(self._rows(entry, base, place))
         if len(rows) > MAX_ROWS:
             raise UserError(f"{place}: {len(rows):,} rows are more than {MAX_ROWS:,}; sweep fewer values")
         labels: dict[str, str] = {}
@@ -312,7 +347,7 @@ class _Reader:
             for values in product(*entry.sweep.values()):
                 label = ", ".join(values)
                 settings = dict(zip(entry.sweep, values, strict=True))
-                yield Row(label, self._inherit(base, settings, f"{place}, row {label}").config)
+                yield Row(label, self._inherit(base, settings, f"{place}, row {label}").config, base.seeds)
             return
         for label, value in entry.rows.items():
             row_place = f"{place}, row {label}"
@@ -325,10 +360,13 @@ class _Reader:
             if entry.sweep:
                 settings[entry.sweep] = label
             reported = replace(row.reported, runs=self.study.reported_runs) if row.reported else None
-            yield Row(label, self._inherit(base, settings, row_place).config, reported, row.diverges)
+            config = self._inherit(base, settings, row_place, RowEntry.model_fields).config
+            yield Row(label, config, row.seeds or base.seeds, reported, row.diverges)
 
-    def _inherit(self, base: _Base, settings: Mapping[str, Any], place: str) -> _Base:
-        """The base with some settings changed."""
+    def _inherit(
+        self, base: _Base, settings: Mapping[str, Any], place: str, others: Mapping[str, Any] | None = None
+    ) -> _Base:
+        """The base with some settings changed; `others` may stand beside them in the file."""
         changes = dict(settings)
         precision = changes.get("precision", base.precision)
         if precision and changes.get("engine") == "fast":
@@ -338,9 +376,9 @@ class _Reader:
         if isinstance(changes.get("weights"), str):
             changes["weights"] = self.weights.get(changes["weights"], changes["weights"])
         try:
-            return _Base(base.config.but(**changes), precision) if changes else base
+            return replace(base, config=base.config.but(**changes), precision=precision) if changes else base
         except ValidationError as error:
-            raise explain(error, RunConfig.model_fields, place) from None
+            raise explain(error, {**RunConfig.model_fields, **(others or {})}, place) from None
 
     def _network(self, name: str, place: str) -> str:
         network = self.networks.get(name, name)
@@ -383,27 +421,3 @@ def _free_numbers(study: StudyEntry) -> Iterator[int]:
 def _words(key: str) -> str:
     """`batch_size` -> `Batch size`"""
     return ACRONYMS.get(key, key.replace("_", " ").capitalize())
-
-
-MAX_SEEDS = 100_000
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,)."""
-    takes = "seeds takes a number of seeds, from 1 (seeds=3), or a list (seeds=0,1,2; seeds=7, for one seed)"
-    parts = [part.strip() for part in text.split(",")]
-    is_list = len(parts) > 1
-    if is_list and not parts[-1]:
-        parts.pop()
-    if not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
-        raise UserError(f"seeds={text}: {takes}")
-    numbers = tuple(int(part) for part in parts)
-    if is_list:
-        if len(set(numbers)) != len(numbers):
-            raise UserError(f"seeds={text}: a seed appears twice; {takes}")
-        if max(numbers) >= 2**32:
-            raise UserError(f"seeds={text}: a seed must be below 2**32; {takes}")
-        return numbers
-    if not 1 <= numbers[0] <= MAX_SEEDS:
-        raise UserError(f"seeds={text}: {takes}, at most {MAX_SEEDS}")
-    return tuple(range(numbers[0]))

@@ -58,8 +58,11 @@ class Quoted:
 
 @dataclass(frozen=True)
 class Row:
+    """`seeds` are those that the study file gives it, unless a submission asks for others."""
+
     label: str
     config: RunConfig
+    seeds: tuple[int, ...]
     reported: Reported | None = None
     diverges: bool = False  # the report says that the training loss diverges
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from caltech_exp.catalog import Section, Table, split_row_key, table_key
-from caltech_exp.config import split_run_id
 from caltech_exp.executors.executor import executor_named
 from caltech_exp.executors.slurm_queries import NoAnswerError, Slurm
 from caltech_exp.monitoring.logs import job_log, log_path
@@ -18,8 +17,8 @@ from caltech_exp.monitoring.run_states import EndedJobs, explain_lost, statuses_
 from caltech_exp.profiles.profile import Profile, recorded_profile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.forecast import Forecast, Throughput, forecast, measure_throughput, train_images
-from caltech_exp.study.manifest import Manifest, SubmittedTask, recorded_log
-from caltech_exp.study.plan import PlannedRun, expand
+from caltech_exp.study.manifest import Manifest, SubmittedTask, read_published_seeds, recorded_log
+from caltech_exp.study.plan import PlannedRun, expand, requested_seeds
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import RunStatus
 
@@ -80,10 +79,10 @@ def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None 
     study = folder.require_study()
     manifests = folder.manifests()
     past = folder.past_runs(study.data.fingerprint)
-    seeds = {seed for manifest in manifests for seed in manifest.seeds}
-    if not manifests:  # published, or copied from elsewhere: only its results tell the seeds
-        seeds = {split_run_id(run_id)[1] for run_id in past}
-    plan = expand(study.catalog.tables, sorted(seeds), study.settings)
+    published = read_published_seeds(folder.path)
+    results = () if manifests else past  # of a study copied from elsewhere: they tell what was asked for
+    seeds = requested_seeds(study.catalog, study.settings, manifests, published, results)
+    plan = expand(study.catalog.tables, seeds, study.settings)
     note, report, queue = "", "", None
     try:
         queue = read_queue(folder, manifests, slurm, past)

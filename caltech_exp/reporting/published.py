@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, SeedRequest, config_ids
+from caltech_exp.study.plan import group_requests, merge_requests
 from caltech_exp.study.run_status import run_status
 
-PUBLISHED = "published.json"
 NOT_COUNTED = "not counted"
 """The state of a run whose result is of another data set."""
 _FOLDERS = re.compile(r"(?<![\w./])/+(?:[^\s/'\":]+/)+")
@@ -30,11 +30,14 @@ class Unfinished(StrictRecord):
     detail: str = ""
 
 
-class Published(StrictRecord):
-    """The seeds that the study's submissions named, and the runs without a result by their id."""
+class Published(PublishedSeeds):
+    """The seeds that the study's submissions asked for, and the runs without a result by their id.
 
-    schema_version: Literal[1] = 1
-    seeds: tuple[int, ...] = ()
+    requests  records of older versions lack them
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
     runs: dict[FileName, Unfinished] = Field(default_factory=dict)
 
 
@@ -50,10 +53,12 @@ def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) 
     """
     manifests, earlier = list(manifests), _sound_record(runs)
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
-    names = {*submitted, *StudyFolder(runs).run_names(), *earlier.runs} - set(done)
-    states = {name: _unfinished(runs / name, name in submitted) for name in sorted(names)}
+    known = {*submitted, *StudyFolder(runs).run_names(), *earlier.runs}
+    states = {name: _unfinished(runs / name, name in submitted) for name in sorted(known - set(done))}
+    requests = [*_requests(earlier, known), *(part for manifest in manifests for part in manifest.asked)]
     return Published(
         seeds=tuple(sorted({*earlier.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),
+        requests=group_requests(merge_requests(requests)),
         runs={
             name: earlier.runs.get(name, run) if run.state == "pending" else run for name, run in states.items()
         },
@@ -70,8 +75,12 @@ def add_record(out: Path, record: Published, done: Collection[str]) -> None:
         raise UserError(on_disk.complaint(""))
     earlier = _sound_record(out)
     runs = {name: run for name, run in {**earlier.runs, **record.runs}.items() if name not in done}
-    seeds = tuple(sorted({*earlier.seeds, *record.seeds}))
-    merged = Published(seeds=seeds, runs=dict(sorted(runs.items())))
+    known = {*done, *earlier.runs, *record.runs}
+    merged = Published(
+        seeds=tuple(sorted({*earlier.seeds, *record.seeds})),
+        requests=group_requests(merge_requests([*_requests(earlier, known), *_requests(record, known)])),
+        runs=dict(sorted(runs.items())),
+    )
     if merged != earlier:
         write_record(out, PUBLISHED, merged)
 
@@ -84,6 +93,11 @@ def other_data(fingerprint: str) -> str:
 def without_folders(text: str) -> str:
     """`no such file: /home/me/data/x.jpg` -> `no such file: x.jpg`"""
     return _FOLDERS.sub("", text)
+
+
+def _requests(record: Published, runs: Iterable[str]) -> tuple[SeedRequest, ...]:
+    """What the record asks for; one of an older version asks for its seeds of every configuration of the runs."""
+    return record.requests or (SeedRequest(seeds=record.seeds, configs=config_ids(runs)),)
 
 
 def _sound_record(runs: Path) -> Published:

@@ -1,13 +1,15 @@
-"""The manifest of a submission: which job trains which runs, by which command and code."""
+"""The manifest of a submission: which seeds it asks for, and which job trains which runs, by which code."""
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from caltech_exp.bootstrap import look_again, user_name
+from caltech_exp.config import split_run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
     Corrupt,
@@ -19,13 +21,39 @@ from caltech_exp.records import (
     StrictRecord,
     read_record,
 )
-from caltech_exp.study.study import StudySettings
+from caltech_exp.study.study import RUN_FOLDER, StudySettings
 
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
+PUBLISHED = "published.json"
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
 # squeue takes several, separated by commas.
 JobName = Annotated[str, StringConstraints(pattern=r"^[^,\x00-\x1f\x7f]+$", max_length=1024)]
+
+
+class SeedRequest(StrictRecord):
+    """The seeds that were asked for each of some configurations, named by RunConfig.id."""
+
+    seeds: tuple[int, ...]
+    configs: tuple[FileName, ...]
+
+
+def config_ids(runs: Iterable[str]) -> tuple[str, ...]:
+    """The configurations of runs, by the runs' ids; other names are skipped."""
+    return tuple(dict.fromkeys(split_run_id(run)[0] for run in runs if RUN_FOLDER.fullmatch(run)))
+
+
+class PublishedSeeds(BaseModel):
+    """The seeds in published.json: `requests`, or in one of an older version `seeds` of every row.
+
+    The other fields are those of reporting.published.Published.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = 1
+    seeds: tuple[int, ...] = ()
+    requests: tuple[SeedRequest, ...] = ()
 
 
 class SubmittedTask(StrictRecord):
@@ -68,6 +96,8 @@ class Manifest(StrictRecord):
 
     id         the name of its folder
     tasks      recorded just before sbatch is called for their array; a task that is not here was never submitted
+    seeds      of all its requests together
+    requests   manifests of older versions lack them (`asked`)
     user, uid  who submitted; manifests of older versions lack them and belong to their file's owner
     """
 
@@ -80,6 +110,7 @@ class Manifest(StrictRecord):
     aggregation: AggregationJob | None = None
     settings: StudySettings
     seeds: tuple[int, ...]
+    requests: tuple[SeedRequest, ...] = ()
     profile: dict[str, Any]
     command: tuple[str, ...]
     code: CodeVersion
@@ -87,6 +118,12 @@ class Manifest(StrictRecord):
     created: str
     user: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)] = ""
     uid: int | None = Field(default=None, ge=0, lt=2**32)
+
+    @property
+    def asked(self) -> tuple[SeedRequest, ...]:
+        """Its requests; in a manifest without, all its seeds for the configurations whose runs it trains."""
+        runs = (run for task in self.tasks for run in task.runs)
+        return self.requests or (SeedRequest(seeds=self.seeds, configs=config_ids(runs)),)
 
     @property
     def owner(self) -> int:
@@ -146,6 +183,12 @@ def _read_manifest(path: Path) -> Manifest | Corrupt | None:
     except OSError as error:
         return Corrupt(path, error.strerror or str(error))
     return manifest.model_copy(update={"uid": uid, "user": user_name(uid)})
+
+
+def read_published_seeds(runs: Path) -> PublishedSeeds:
+    """What the record of a published study in the folder says; nothing if there is none that can be read."""
+    record = read_record(runs / PUBLISHED, PublishedSeeds)
+    return record if isinstance(record, PublishedSeeds) else PublishedSeeds()
 
 
 def recorded_log(runs: Path, submission: str, log: str) -> Path | None:

@@ -335,7 +335,7 @@ def merged_rows(request: Request) -> list[str]:
     return [
         f"warning: {cause} {'make' if ' ' in cause else 'makes'} "
         f"{f'the {count}' if count == whole else f'{count} of the {whole}'} rows of {names} {runs}"
-        f"{' per seed' if len(request.seeds) > 1 else ''}"
+        f"{' per seed' if len(max(request.seeds.values(), key=len)) > 1 else ''}"
     ]
 
 

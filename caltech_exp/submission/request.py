@@ -23,6 +23,8 @@ from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile, ta
 from caltech_exp.profiles.sbatch_options import SETTINGS
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
+from caltech_exp.study.plan import seeds_to_submit
 from caltech_exp.study.study import StudyFile, StudySettings
 
 SBATCH_OPTIONS = ("hold", "licenses", "mail-type", "mail-user", "nice", "reservation")  # that people type
@@ -59,7 +61,9 @@ class SubmitOptions(Options):
         description="study file of your own (docs/studies.md); default: the study in runs=, otherwise the report",
     )
     seeds: str = Field(
-        "", description="how many seeds, or a list as in 0,1,2; default: the study's, 3 for the report"
+        "",
+        description="how many seeds, or a list as in 0,1,2; default: the study's, 3 for the report, and all that "
+        "these rows were submitted with before",
     )
     profile: str = Field(
         "",
@@ -91,7 +95,7 @@ class SubmitOptions(Options):
 class Request:
     """A checked command line.
 
-    seeds         of every row of the tables
+    seeds         of every row of the tables, by the id of its configuration
     settings      what the command overrides in every row
     runs          the folder of the study
     profile_name  the profile as the command line gives it, with the settings that it changes
@@ -100,7 +104,7 @@ class Request:
     """
 
     tables: tuple[tuple[Section, Table], ...]
-    seeds: tuple[int, ...]
+    seeds: Mapping[str, tuple[int, ...]]
     settings: StudySettings
     options: SubmitOptions
     runs: Path
@@ -131,7 +135,6 @@ def parse_request(argv: Sequence[str]) -> Request:
             f"out={options.out} is the report's folder, but no report is asked for; add aggregate=true"
         )
     tables = catalog.select(split_names("section", options.section), split_table_names(options.table))
-    seeds = parse_seeds(options.seeds) if options.seeds else catalog.seeds
     overrides, network = _overrides({key: values[key] for key in RunConfig.model_fields if key in values}, runs)
     settings = StudySettings(overrides=overrides)
     settings.require_fit(tables)
@@ -144,12 +147,13 @@ def parse_request(argv: Sequence[str]) -> Request:
         settings.require_fit(catalog.tables)
     except UserError as error:
         raise UserError(f"{error}; settings apply to all rows of the study, submitted or not") from None
+    given = parse_seeds(options.seeds) if options.seeds else ()
     profile = load_profile(options.profile or default_profile(), profile_words)
     if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; choose another")
     return Request(
         tables=tuple(tables),
-        seeds=seeds,
+        seeds=_seeds(given, tables, settings, runs),
         settings=settings,
         options=options,
         runs=runs,
@@ -158,6 +162,17 @@ def parse_request(argv: Sequence[str]) -> Request:
         file=file,
         networks=(*networks, *([network] if network else [])),
     )
+
+
+def _seeds(
+    given: tuple[int, ...], tables: Sequence[tuple[Section, Table]], settings: StudySettings, runs: Path
+) -> dict[str, tuple[int, ...]]:
+    """The seeds of the rows' configurations."""
+    if given:
+        return {settings.apply(row.config).id: given for _, table in tables for row in table.rows}
+    # A manifest that cannot be read is a problem of the checks that follow.
+    manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
+    return seeds_to_submit(tables, settings, manifests, read_published_seeds(runs))
 
 
 def split_names(key: str, text: str) -> list[str]:

@@ -11,8 +11,9 @@ from caltech_exp.commands.publish import without_folders as study_without_folder
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.reporting.collect import collect
 from caltech_exp.reporting.counts import count_line
-from caltech_exp.reporting.published import PUBLISHED, Published, read_published, without_folders
+from caltech_exp.reporting.published import Published, read_published, without_folders
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import PUBLISHED
 from caltech_exp.study.results import RESULT, Result, read_result
 from caltech_exp.study.study import STUDY, StudySettings
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config

@@ -15,7 +15,7 @@ def test_options_and_overrides_are_told_apart() -> None:
         ["section=scratch,resnet", "seeds=0,4", "epochs=1", "lr=5e-2", "wait=true", "runs=a b"]
     )
     assert {section.name for section, _ in request.tables} == {"scratch", "resnet"}
-    assert request.seeds == (0, 4)
+    assert set(request.seeds.values()) == {(0, 4)}
     assert request.settings.overrides == {"epochs": 1, "lr": 0.05}
     assert (request.options.wait, request.options.runs) == (True, "a b")
 

@@ -142,7 +142,7 @@ def test_a_study_of_an_earlier_version_keeps_its_ids(there: Path) -> None:
     assert request.file is not None
     old = StudyFile(name="mine", text=STUDY, networks=request.file.networks)  # no weights are on record
     before = [row.config.id for _, table in old.catalog.tables for row in table.rows]
-    begin(there, replace(request, seeds=(0,), file=old, networks=()))
+    begin(there, replace(request, file=old, networks=()))
 
     save(there / "new.pth", 102, 5.0)
     (there / "mine.yaml").write_text(STUDY.replace("other/net.pth: }", "other/net.pth: , new.pth: }"))
