@@ -82,8 +82,10 @@ def _table(table: Table) -> str:
     places = [place for place, column in enumerate(table.columns) if not column.is_detail]
     rows = []
     for number, row in enumerate(table.rows):
-        cells = [escape(shown(table.columns[place], row[place])) for place in places]
-        rows.append([f"**{cell}**" if cell else "" for cell in cells] if number in table.best else cells)
+        cells = {place: escape(shown(table.columns[place], row[place])) for place in places}
+        best = [place for place in places if number in table.best or (number, place) in table.best_cells]
+        cells |= {place: f"**{cells[place]}**" for place in best if cells[place]}
+        rows.append(list(cells.values()))
     return tabulate(
         rows,
         [escape(table.columns[place].heading) for place in places],
