@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -26,6 +25,7 @@ from caltech_exp.reporting.plots.style import (
     entry,
     legend_above,
     new_figure,
+    shades,
     spread,
 )
 from caltech_exp.reporting.render.blocks import accuracy, signed
@@ -46,8 +46,7 @@ CELL = (0.62, 0.3)
 """Inches of a cell of a map."""
 MOST_CELLS = 12
 """Up to which in a line of a map each shows its number."""
-SHADES = ListedColormap([(*to_rgb("#1f83cc"), alpha) for alpha in np.linspace(0.04, 0.62, 256)])
-"""From nothing to blue, so that a cell and the text in it are seen on light and on dark paper."""
+SHADES = shades(0.62)
 
 
 def draw_sweep(plot: RowPlot) -> Figure:
@@ -200,7 +199,7 @@ def _name(axes: Axes, rows: Sequence[RowPoint]) -> None:
                 ha="right" if side else "left",
                 va="center",
                 size=7,
-                arrowprops={"arrowstyle": "-", "color": RULE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2},
+                arrowprops={"arrowstyle": "-", "color": RULE, "relpos": (1 if side else 0, 0.5), "shrinkB": 2},
             )
 
 

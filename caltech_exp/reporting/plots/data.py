@@ -4,13 +4,15 @@ Accuracies are shares from 0 to 1. Texts are plain, and may hold anything.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from caltech_exp.data.splits import DataSet
+from caltech_exp.reporting.comparison import Verdict
+
 Array: TypeAlias = NDArray[np.float64]
-Verdict: TypeAlias = Literal["agrees", "differs", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,11 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class AverageImages:
-    """The data set (a DataSet, known by its fingerprint) of whose classes average images are drawn."""
+    """The data set, known by its fingerprint, whose classes' average images are drawn."""
 
     title: str
     fingerprint: str
-    classes: tuple[str, ...]
-    data: Any = field(compare=False, repr=False)
+    data: DataSet = field(compare=False, repr=False)
     caution: str = ""
 
 
