@@ -121,7 +121,7 @@ def start_words(start: NetworkStart) -> str:
 
 
 def row_words(row: TableRow) -> str:
-    """A row where its table is not named: `learning rate 5e-2`; the only row of a table goes by the table's title."""
+    """A row where its table is not named: `learning rate 5e-2`; a table with one row gives its title."""
     if len(row.table.rows) == 1:
         return row.table.title
     return f"{row.table.heading[:1].lower()}{row.table.heading[1:]} {row.label}"

@@ -18,7 +18,7 @@ from caltech_exp.reporting.comparison import (
     judge,
 )
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import Block, Column, Interval, Prose, Table, Value, escape, join_words
+from caltech_exp.reporting.render.blocks import Block, Column, Interval, Prose, Table, Value, escape
 
 INTERPRETATIONS: dict[str, tuple[str, Deviation]] = {
     "last epoch": ("val_accuracy", "population"),
@@ -26,7 +26,7 @@ INTERPRETATIONS: dict[str, tuple[str, Deviation]] = {
     "test set": ("test_accuracy", "population"),
     "sample deviation": ("val_accuracy", "sample"),
 }
-"""Name -> the column of StudyFrames.runs that the report's mean is taken for, and what its standard deviation is."""
+"""Name -> the column of StudyFrames.runs that the report's mean is of, and what its standard deviation is."""
 COLUMNS = (
     Column("row", "text"),
     Column("reported"),
@@ -39,9 +39,9 @@ OPEN = (
     "deviation it gives. This page assumes the last epoch and the population's."
 )
 NOTE = (
-    "Measured - reported with its 95 % confidence interval, if the report's values are validation accuracies after "
-    "the last epoch, those of the best epoch, or test accuracies. Sample deviation: as last epoch, if the report's "
-    "standard deviation is a sample's."
+    "Measured - reported with its 95 % confidence interval, if the report's values are validation accuracies "
+    "after the last epoch, those of the best epoch, or test accuracies. Sample deviation: as last epoch, if the "
+    "report's standard deviation is a sample's."
 )
 DIVERGED = "A row with a diverged run does not agree under any interpretation: none diverged in the report."
 
@@ -93,20 +93,20 @@ def _verdict(value: float | None, half_width: float | None, *, has_diverged: boo
 
 
 def agreement_sentence(verdicts: pd.DataFrame) -> str:
-    """`Rows that agree (of 29): last epoch 26, best epoch 23, ...; 3 are inconclusive each time.`, in plain text."""
+    """`Rows that agree (of 29): last epoch 26, best epoch 23; 3 are inconclusive each time.`, in plain text."""
     counts = pd.crosstab(verdicts["interpretation"], verdicts["verdict"])
     counts = counts.reindex(index=list(INTERPRETATIONS), columns=["agrees", "inconclusive"], fill_value=0)
-    rows, inconclusive = verdicts["key"].nunique(), counts["inconclusive"]
-    if counts["agrees"].nunique() == 1:
-        agree = counts["agrees"].iloc[0]
-        head = f"{agree} of {rows} row{'s' if rows > 1 else ''} {'agrees' if agree == 1 else 'agree'} under each interpretation"
+    rows, agree, inconclusive = verdicts["key"].nunique(), counts["agrees"], counts["inconclusive"]
+    if agree.nunique() == 1:
+        verb = "agrees" if agree.iloc[0] == 1 else "agree"
+        head = f"{agree.iloc[0]} of {rows} row{'s' if rows > 1 else ''} {verb} under each interpretation"
     else:
-        head = f"Rows that agree (of {rows}): {_named(counts['agrees'])}"
+        head = f"Rows that agree (of {rows}): {_named(agree)}"
     if not inconclusive.any():
         return f"{head}."
-    if inconclusive.nunique() == 1:
-        return f"{head}; {inconclusive.iloc[0]} {'is' if inconclusive.iloc[0] == 1 else 'are'} inconclusive each time."
-    return f"{head}. Inconclusive: {_named(inconclusive)}."
+    if inconclusive.nunique() > 1:
+        return f"{head}. Inconclusive: {_named(inconclusive)}."
+    return f"{head}; {inconclusive.iloc[0]} {'is' if inconclusive.iloc[0] == 1 else 'are'} inconclusive each time."
 
 
 def _named(counts: "pd.Series[int]") -> str:
@@ -142,5 +142,5 @@ def _agreeing(own: pd.DataFrame) -> str:
     agree, inconclusive = names.get("agrees", []), names.get("inconclusive", [])
     if len(inconclusive) == len(own):
         return "inconclusive"
-    words = ", ".join(agree) or "no"
+    words = "all" if len(agree) == len(own) else ", ".join(agree) or "no"
     return f"{words}; inconclusive: {', '.join(inconclusive)}" if inconclusive else words

@@ -87,13 +87,11 @@ def _library_facts(results: pd.DataFrame) -> list[str]:
 def _weights_facts(results: pd.DataFrame) -> list[str]:
     """A line for each network and file of initial weights, with the hashes that its runs loaded."""
     loaded = results.dropna(subset="weights_sha256")
-    return [
-        _values(
-            f"Initial weights of {network_name(model)}, {PurePath(weights.partition(PIN)[0]).name}",
-            "SHA-256 " + runs["weights_sha256"],
-        )
-        for (model, weights), runs in loaded.groupby(["model", "weights"])
+    files = [
+        f"Initial weights of {network_name(model)}, {PurePath(weights.partition(PIN)[0]).name}"
+        for model, weights in zip(loaded["model"], loaded["weights"], strict=True)
     ]
+    return [_values(str(name), "SHA-256 " + digests) for name, digests in loaded.groupby(files)["weights_sha256"]]
 
 
 def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str:
@@ -125,7 +123,10 @@ def _unrequested(study: StudyFrames) -> list[Block]:
     runs = study.runs[study.runs["rows"] == ""]
     listing = _listing(
         "Runs in the folder that no row of the report asks for with this study's settings:",
-        [f"{code(run.run_id)}: {escape(STATES[run.state])}" for run in runs.itertuples()],
+        [
+            f"{code(run)}: {escape(state)}"
+            for run, state in zip(runs["run_id"], runs["state"].map(STATES), strict=True)
+        ],
     )
     return [listing] if listing.items else []
 
