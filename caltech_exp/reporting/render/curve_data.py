@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from caltech_exp.catalog import split_row_key
+from caltech_exp.reporting.comparison import TableRow, all_rows
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Column, Kind, printable, shown
+from caltech_exp.reporting.wording import computed_with, shared_settings
 
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
 DIGITS = 4
@@ -33,53 +35,53 @@ def curve_json(study: StudyFrames) -> str:
     mean, low and high hold a list per quantity, one value an epoch, null where there is none. Rows whose runs have
     no epoch yet are left out.
     """
-    ended = study.runs[study.runs["state"].isin(["finished", "diverged"]) & (study.runs["rows"] != "")]
-    ended = ended[ended["run_id"].isin(study.epochs["run_id"])]
-    finished = study.epochs["run_id"].isin(ended.loc[ended["state"] == "finished", "run_id"])
-    by_epoch = (
-        study.epochs[finished].replace([np.inf, -np.inf], np.nan).groupby(["config_id", "epoch"])[QUANTITIES]
-    )
+    ended = study.results[study.results["run_id"].isin(study.epochs["run_id"])]
+    is_finished = study.epochs["run_id"].isin(ended.loc[ended["state"] == "finished", "run_id"])
+    finished = study.epochs[is_finished].replace([np.inf, -np.inf], np.nan)
+    by_epoch = finished.groupby(["config_id", "epoch"])[QUANTITIES]
     # Mean, low and high of a configuration, one line an epoch.
     parts = {
-        part: _by_name(_rounded(frame), "config_id")
+        part: _groups(_rounded(frame), "config_id")
         for part, frame in (("mean", by_epoch.mean()), ("low", by_epoch.min()), ("high", by_epoch.max()))
     }
     single = ended.groupby(["config_id", "state"], sort=False).head(MOST_SINGLE_RUNS)
-    epochs = study.epochs[study.epochs["run_id"].isin(single["run_id"])].set_index("run_id")
-    curves = _by_name(epochs.assign(**_rounded(epochs[QUANTITIES])), "run_id")
-    configs = {}
-    for config, runs in ended.groupby("config_id"):
-        chosen = single[single["config_id"] == config].sort_values("state", ascending=False, kind="stable")
-        names = chosen["run_id"].tolist()
-        configs[config] = {
+    single = single.sort_values("state", ascending=False, kind="stable")  # finished runs before diverged ones
+    epochs = study.epochs[study.epochs["run_id"].isin(single["run_id"])]
+    curves = _groups(epochs.assign(**_rounded(epochs[QUANTITIES])), "run_id")
+    runs_of, single_of = _groups(ended, "config_id"), _groups(single, "config_id")
+    configs = {
+        config: {
             "n": int((runs["state"] == "finished").sum()),
             **{part: _lists(frames[config]) if config in frames else {} for part, frames in parts.items()},
-            "steps": _step_downs([curves[name] for name in names]),
-            "runs": names,
-            "left_out": len(runs) - len(names),
+            "steps": _step_downs([curves[name] for name in single_of[config]["run_id"]]),
+            "runs": single_of[config]["run_id"].tolist(),
+            "left_out": len(runs) - len(single_of[config]),
         }
+        for config, runs in runs_of.items()
+    }
     data = {
         "rows": {
-            key: {"label": label, "config": config, "reported": None if math.isnan(reported) else reported}
-            for key, label, config, reported in zip(
-                *(study.rows[name] for name in ("key", "row", "config_id", "reported_mean")), strict=True
-            )
-            if config in configs
+            row.key: {
+                "label": row.label,
+                "config": row.config.id,
+                "reported": row.reported.mean if row.reported else None,
+            }
+            for row in all_rows(study)
+            if row.config.id in configs
         },
         "configs": configs,
         "runs": {
-            name: {"seed": seed, "state": state, **_lists(curves[name])}
-            for name, seed, state in zip(
-                *(single[name].tolist() for name in ("run_id", "seed", "state")), strict=True
-            )
+            run["run_id"]: {"seed": run["seed"], "state": run["state"], **_lists(curves[run["run_id"]])}
+            for run in single[["run_id", "seed", "state"]].to_dict("records")
         },
     }
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")  # no text of a file can end the script element
 
 
-def _by_name(frame: pd.DataFrame, level: str) -> dict[str, pd.DataFrame]:
-    return {str(name): part for name, part in frame.groupby(level=level, sort=False)}
+def _groups(frame: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """The lines of each value of a column or level."""
+    return {str(value): lines for value, lines in frame.groupby(name, sort=False)}
 
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
@@ -147,28 +149,28 @@ class RunGroup:
 
 def row_anchors(study: StudyFrames) -> dict[str, str]:
     """The place of a row's runs in the list: `scratch.lr=5e-2` -> `runs-0123456789`."""
-    return {key: f"runs-{config}" for key, config in zip(study.rows["key"], study.rows["config_id"], strict=True)}
+    return {row.key: f"runs-{row.config.id}" for row in all_rows(study)}
 
 
 def run_groups(study: StudyFrames) -> list[RunGroup]:
     """A group per configuration, in the report's order, and one of the runs that no row asks for."""
-    runs = dict(iter(study.runs[study.runs["rows"] != ""].groupby("config_id", sort=False)))
-    groups = [
-        _group(f"runs-{config}", runs[config], tuple(rows["key"]))
-        for config, rows in study.rows.groupby("config_id", sort=False)
-    ]
+    rows_of: dict[str, list[TableRow]] = {}
+    for row in all_rows(study):
+        rows_of.setdefault(row.config.id, []).append(row)
+    groups = [_group(f"runs-{config}", rows[0].runs, rows) for config, rows in rows_of.items()]
     unrequested = study.runs[study.runs["rows"] == ""]
-    return groups if unrequested.empty else [*groups, _group("runs-unrequested", unrequested, ())]
+    return groups if unrequested.empty else [*groups, _group("runs-unrequested", unrequested, [])]
 
 
-def _group(anchor: str, runs: pd.DataFrame, rows: tuple[str, ...]) -> RunGroup:
+def _group(anchor: str, runs: pd.DataFrame, rows: Sequence[TableRow]) -> RunGroup:
+    configs = [row.config for row in rows]
     submitted = runs[runs["state"] != "pending"]
     without_result_first = submitted.sort_values("val_accuracy", na_position="first", kind="stable")
     listed = submitted.loc[sorted(without_result_first.index[:MOST_LISTED])]
     return RunGroup(
         anchor=anchor,
-        settings="",
-        rows=rows,
+        settings=f"{shared_settings(configs)}; computed with {computed_with(configs)}" if configs else "",
+        rows=tuple(row.key for row in rows),
         lines=tuple(_lines(listed)),
         missing=tuple(int(seed) for seed in runs.loc[runs["state"] == "pending", "seed"]),
         left_out=len(submitted) - len(listed),

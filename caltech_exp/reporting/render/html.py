@@ -18,7 +18,16 @@ from markupsafe import Markup
 
 from caltech_exp.cli import UserError
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import Block, Column, Heading, Interval, Picture, Spread, Value, shown
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Column,
+    Heading,
+    Interval,
+    Picture,
+    Spread,
+    Value,
+    shown,
+)
 from caltech_exp.reporting.render.curve_data import curve_json, row_anchors, run_groups
 
 WEB = Path(__file__).parent.parent / "web"
@@ -42,9 +51,9 @@ class Chapter:
     blocks: tuple[Block, ...]
 
     @property
-    def listed_parts(self) -> tuple[Heading, ...]:
+    def parts(self) -> list[Heading]:
         """The headings below its own that the contents list."""
-        return tuple(block for block in self.blocks if isinstance(block, Heading) and block.is_listed)
+        return [block for block in self.blocks if isinstance(block, Heading) and block.is_listed]
 
 
 def to_html(blocks: Sequence[Block], study: StudyFrames, folder: Path) -> str:
@@ -123,11 +132,16 @@ def inline_text(text: str) -> str:
 
 
 def cell(value: Value, column: Column) -> Markup:
-    """A table's cell; what follows ± may go to a line of its own but stays together."""
-    mean, sign, spread = shown(column, value).partition(" ± ")
-    if not sign or isinstance(value, str):
-        return Markup.escape(shown(column, value))
-    return Markup('{} <span class="spread">± {}</span>').format(mean, spread)
+    """A table's cell; what follows a number, such as its ±, may go to a line of its own."""
+    first, _, rest = shown(column, value).partition(" ")
+    match value:
+        case Interval(half_width=None):
+            style = "reason"
+        case Interval() | Spread():
+            style = "spread"
+        case _:
+            return Markup.escape(shown(column, value))
+    return Markup('{} <span class="{}">{}</span>').format(first, style, rest) if rest else Markup.escape(first)
 
 
 def sort_number(value: Value) -> float | None:

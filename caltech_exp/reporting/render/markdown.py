@@ -18,18 +18,22 @@ from caltech_exp.reporting.render.blocks import (
     escape,
     shown,
 )
+from caltech_exp.reporting.render.html import inline_html
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
     """The report, an empty line between blocks; the contents stand before the first section."""
-    first = next((number for number, block in enumerate(blocks) if _is_section(block)), len(blocks))
-    contents = _contents([block for block in blocks if isinstance(block, Heading) and block.level > 1])
+    first = next(
+        (number for number, block in enumerate(blocks) if isinstance(block, Heading) and block.level > 1),
+        len(blocks),
+    )
+    contents = "\n".join(
+        f"{'  ' * (block.level - 2)}- [{_title(block)}](#{block.anchor})"
+        for block in blocks[first:]
+        if isinstance(block, Heading) and block.is_listed
+    )
     texts = [*_texts(blocks[:first]), *([contents] if contents else []), *_texts(blocks[first:])]
     return "\n\n".join(texts) + "\n"
-
-
-def _is_section(block: Block) -> bool:
-    return isinstance(block, Heading) and block.level == 2
 
 
 def _texts(blocks: Iterable[Block]) -> list[str]:
@@ -39,8 +43,9 @@ def _texts(blocks: Iterable[Block]) -> list[str]:
 def _text(block: Block) -> str:
     match block:
         case Heading(level):
-            # GitHub makes anchors of its own from the words, which change with them.
-            return f'<a id="{block.anchor}"></a>\n\n{"#" * level} {_title(block)}'
+            # GitHub's own anchors are made of the words, and change with them.
+            anchor = f'<a id="{block.anchor}"></a>\n' if level > 1 else ""
+            return f"{anchor}{'#' * level} {_title(block)}"
         case Prose(text):
             return text
         case Note(paragraphs):
@@ -61,20 +66,11 @@ def _text(block: Block) -> str:
             return "\n\n".join(_texts((*left, *right)))
         case Details(summary, content):
             inner = "\n\n".join(_texts(content))
-            return f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
+            return f"<details><summary>{inline_html(summary)}</summary>\n\n{inner}\n\n</details>"
 
 
 def _title(heading: Heading) -> str:
     return f"{heading.number}. {heading.text}" if heading.number else heading.text
-
-
-def _contents(headings: Sequence[Heading]) -> str:
-    """A list with links to the sections and tables."""
-    return "\n".join(
-        f"{'  ' * (heading.level - 2)}- [{_title(heading)}](#{heading.anchor})"
-        for heading in headings
-        if heading.is_listed
-    )
 
 
 def _table(table: Table) -> str:
