@@ -194,17 +194,13 @@ def count_line(states: Iterable[str]) -> str:
 def submit_command(study: StudyFrames, selection: str, seeds: int | None = None) -> str:
     """The command that submits a selection (`table=scratch.lr=6e-2`) into this study, as a user types it.
 
-    seeds  how many seeds the selection gets; None: those that all rows of the study have
+    seeds  how many seeds the selection gets; None: the study's
     """
     words = [selection]
     if os.path.realpath(study.folder) != os.path.realpath("runs"):
         words.append(f"runs={display_path(study.folder)}")
     if seeds is not None:
         words.append(f"seeds={seeds}")
-    elif study.seeds:
-        shared = sorted(set.intersection(*map(set, study.seeds.values())))
-        if shared and shared != sorted(study.catalog.seeds):
-            words.append(f"seeds={','.join(map(str, shared))}" + ("," if len(shared) == 1 else ""))
     if study.study and study.study.data.root:
         words.append(f"data={study.study.data.root}")
     words += [f"{name}={str(value).partition(PIN)[0]}" for name, value in study.settings.overrides.items()]

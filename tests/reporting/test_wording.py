@@ -102,8 +102,6 @@ def test_command_names_folder_seeds_data_and_overrides(folder: SampleStudy) -> N
     end = "'data=/data/caltech 101' epochs=1 imagenet_weights=/weights"
     assert submit_command(study, "table=scratch.lr=6e-2") == f"{start} {end}"
     assert submit_command(study, "table=scratch.lr=6e-2", seeds=10) == f"{start} seeds=10 {end}"
-    sample.submit(seeds=(4,))
-    assert submit_command(read_study(sample.path), "table=scratch.lr=6e-2") == f"{start} seeds=4, {end}"
 
 
 def test_command_leaves_out_the_usual_folder(folder: SampleStudy, monkeypatch: pytest.MonkeyPatch) -> None:

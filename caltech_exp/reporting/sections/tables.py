@@ -11,7 +11,6 @@ from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import (
     Block,
     Column,
-    Details,
     Heading,
     Interval,
     Listing,
@@ -86,23 +85,28 @@ class TableSection:
 def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> TableSection:
     """The table without its pictures."""
     rows = table_rows(study, section, table)
-    numbers, matrix = results_table(rows), results_matrix(rows)
-    shown: list[Block] = [matrix] if matrix else []
-    if matrix is None or any(row.is_reported for row in rows):
-        shown.append(numbers)
-    sentence = table_sentence(table, rows)
-    computed = f"Computed with {computed_with([row.config for row in rows])}."
     key = table_key(section.name, table.name)
-    folded: list[Block] = [] if numbers in shown else [Details("The same numbers as a list", (numbers,))]
+    numbers, matrix = results_table(rows), results_matrix(rows)
+    results: list[Block]
+    if not any(row.is_measured for row in rows):
+        results = [Prose(f"No results yet. To get them: {code(submit_command(study, f'table={key}'))}")]
+    elif matrix and not any(row.is_reported for row in rows):
+        results = [matrix]
+    else:
+        results = [*([matrix] if matrix else []), numbers]
+    if sentence := table_sentence(table, rows):
+        results.append(Prose(sentence))
     return TableSection(
         head=(_heading(section, table), *_introduction(table, rows)),
-        results=(*shown, *([Prose(sentence)] if sentence else [])),
+        results=tuple(results),
         details=(
-            *folded,
+            *([] if numbers in results else [numbers]),
             *_seed_advice(study, rows),
             *_same_runs(study, rows),
             *_uncounted_runs(rows),
-            Prose(f"{computed} {code(f'table={key}')} selects this table alone.", is_quiet=True),
+            Prose(
+                f"Computed with {computed_with([row.config for row in rows])}. Key: {code(key)}.", is_quiet=True
+            ),
         ),
     )
 
