@@ -17,7 +17,7 @@ from caltech_exp.cli import one_line
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
 from caltech_exp.study.forecast import duration
-from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.plan import PlannedRun, describe_seeds
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ def end_lines(status: StudyStatus) -> list[str]:
                 "the runs then decode the images themselves"
             )
         lines.append(one_line(f"{job.name} (job {job.id}) {does}"))
+    submitted = {run.config.id for run in status.plan if status.runs[run.id].state != "pending"}
+    if seeds := describe_seeds(run for run in status.plan if run.config.id in submitted):
+        lines.append(one_line(seeds))
     if status.counts["pending"]:
         seconds = forecast.pending_seconds
         cost = f", {duration(seconds)} of computing in all" if seconds is not None else ""

@@ -14,8 +14,8 @@ from pydantic import ConfigDict, Field
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, SeedRequest, config_ids
-from caltech_exp.study.plan import group_requests, merge_requests
+from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, config_ids
+from caltech_exp.study.plan import merge_seeds
 from caltech_exp.study.run_status import run_status
 
 NOT_COUNTED = "not counted"
@@ -31,10 +31,7 @@ class Unfinished(StrictRecord):
 
 
 class Published(PublishedSeeds):
-    """The seeds that the study's submissions asked for, and the runs without a result by their id.
-
-    requests  records of older versions lack them
-    """
+    """The seeds that the study's submissions asked for, and the runs without a result by their id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,10 +52,10 @@ def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) 
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
     known = {*submitted, *StudyFolder(runs).run_names(), *earlier.runs}
     states = {name: _unfinished(runs / name, name in submitted) for name in sorted(known - set(done))}
-    requests = [*_requests(earlier, known), *(part for manifest in manifests for part in manifest.asked)]
+    requests = [earlier.asked(config_ids(known)), *(manifest.asked for manifest in manifests)]
     return Published(
         seeds=tuple(sorted({*earlier.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),
-        requests=group_requests(merge_requests(requests)),
+        requests=merge_seeds(requests),
         runs={
             name: earlier.runs.get(name, run) if run.state == "pending" else run for name, run in states.items()
         },
@@ -75,10 +72,11 @@ def add_record(out: Path, record: Published, done: Collection[str]) -> None:
         raise UserError(on_disk.complaint(""))
     earlier = _sound_record(out)
     runs = {name: run for name, run in {**earlier.runs, **record.runs}.items() if name not in done}
-    known = {*done, *earlier.runs, *record.runs}
+    configs = config_ids({*done, *earlier.runs, *record.runs})
+    requests = merge_seeds([earlier.asked(configs), record.asked(configs)])
     merged = Published(
         seeds=tuple(sorted({*earlier.seeds, *record.seeds})),
-        requests=group_requests(merge_requests([*_requests(earlier, known), *_requests(record, known)])),
+        requests=dict(sorted(requests.items())),
         runs=dict(sorted(runs.items())),
     )
     if merged != earlier:
@@ -93,11 +91,6 @@ def other_data(fingerprint: str) -> str:
 def without_folders(text: str) -> str:
     """`no such file: /home/me/data/x.jpg` -> `no such file: x.jpg`"""
     return _FOLDERS.sub("", text)
-
-
-def _requests(record: Published, runs: Iterable[str]) -> tuple[SeedRequest, ...]:
-    """What the record asks for; one of an older version asks for its seeds of every configuration of the runs."""
-    return record.requests or (SeedRequest(seeds=record.seeds, configs=config_ids(runs)),)
 
 
 def _sound_record(runs: Path) -> Published:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -31,29 +31,27 @@ LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
 JobName = Annotated[str, StringConstraints(pattern=r"^[^,\x00-\x1f\x7f]+$", max_length=1024)]
 
 
-class SeedRequest(StrictRecord):
-    """The seeds that were asked for each of some configurations, named by RunConfig.id."""
-
-    seeds: tuple[int, ...]
-    configs: tuple[FileName, ...]
-
-
-def config_ids(runs: Iterable[str]) -> tuple[str, ...]:
+def config_ids(runs: Iterable[str]) -> set[str]:
     """The configurations of runs, by the runs' ids; other names are skipped."""
-    return tuple(dict.fromkeys(split_run_id(run)[0] for run in runs if RUN_FOLDER.fullmatch(run)))
+    return {split_run_id(run)[0] for run in runs if RUN_FOLDER.fullmatch(run)}
 
 
 class PublishedSeeds(BaseModel):
-    """The seeds in published.json: `requests`, or in one of an older version `seeds` of every row.
+    """The seeds in published.json, whose other fields are those of reporting.published.Published.
 
-    The other fields are those of reporting.published.Published.
+    seeds     all seeds of the study
+    requests  configuration id -> the seeds that were asked for; records of older versions lack them
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = 1
     seeds: tuple[int, ...] = ()
-    requests: tuple[SeedRequest, ...] = ()
+    requests: dict[FileName, tuple[int, ...]] = Field(default_factory=dict)
+
+    def asked(self, configs: Iterable[str]) -> Mapping[str, tuple[int, ...]]:
+        """Its requests; in a record without, all its seeds for these configurations."""
+        return self.requests or dict.fromkeys(configs if self.seeds else (), self.seeds)
 
 
 class SubmittedTask(StrictRecord):
@@ -97,7 +95,7 @@ class Manifest(StrictRecord):
     id         the name of its folder
     tasks      recorded just before sbatch is called for their array; a task that is not here was never submitted
     seeds      of all its requests together
-    requests   manifests of older versions lack them (`asked`)
+    requests   configuration id -> the seeds that it asks for; manifests of older versions lack them
     user, uid  who submitted; manifests of older versions lack them and belong to their file's owner
     """
 
@@ -110,7 +108,7 @@ class Manifest(StrictRecord):
     aggregation: AggregationJob | None = None
     settings: StudySettings
     seeds: tuple[int, ...]
-    requests: tuple[SeedRequest, ...] = ()
+    requests: dict[FileName, tuple[int, ...]] = Field(default_factory=dict)
     profile: dict[str, Any]
     command: tuple[str, ...]
     code: CodeVersion
@@ -120,10 +118,10 @@ class Manifest(StrictRecord):
     uid: int | None = Field(default=None, ge=0, lt=2**32)
 
     @property
-    def asked(self) -> tuple[SeedRequest, ...]:
+    def asked(self) -> Mapping[str, tuple[int, ...]]:
         """Its requests; in a manifest without, all its seeds for the configurations whose runs it trains."""
         runs = (run for task in self.tasks for run in task.runs)
-        return self.requests or (SeedRequest(seeds=self.seeds, configs=config_ids(runs)),)
+        return self.requests or dict.fromkeys(config_ids(runs), self.seeds)
 
     @property
     def owner(self) -> int:

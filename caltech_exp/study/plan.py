@@ -1,14 +1,17 @@
 """From tables, seeds and a study's settings to the runs they ask for, each once."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from caltech_exp.catalog import Catalog, Section, Table, row_key
+from caltech_exp.catalog import Catalog, Section, Table, row_key, split_row_key
 from caltech_exp.config import RunConfig, run_id, split_run_id
-from caltech_exp.study.manifest import Manifest, PublishedSeeds, SeedRequest
+from caltech_exp.study.manifest import Manifest, PublishedSeeds
 from caltech_exp.study.study import StudySettings
 
+MAX_NAMES = 4
+"""So many rows or tables are named in a line."""
 Tables = Iterable[tuple[Section, Table]]
 
 
@@ -51,6 +54,29 @@ def expand(
     ]
 
 
+def describe_seeds(plan: Iterable[PlannedRun]) -> str:
+    """`scratch.lr=6e-2: 10 seeds, other rows 3`; empty if all rows have the same number.
+
+    A table whose rows have the same number goes by its own name.
+    """
+    counts = Counter(row for run in plan for row in run.rows)
+    by_table: dict[str, list[int]] = {}
+    for row, count in counts.items():
+        by_table.setdefault(split_row_key(row)[0], []).append(count)
+    names: dict[int, list[str]] = {}
+    for row, count in counts.items():
+        in_table = by_table[table := split_row_key(row)[0]]
+        is_whole = len(in_table) > 1 and len(set(in_table)) == 1
+        names.setdefault(count, []).append(table if is_whole else row)
+    *exceptions, most = sorted(names, key=lambda count: (len(names[count]), -count)) or [0]
+    parts = []
+    for count in exceptions:
+        distinct = list(dict.fromkeys(names[count]))
+        more = f" and {len(distinct) - MAX_NAMES} more" if len(distinct) > MAX_NAMES else ""
+        parts.append(f"{', '.join(distinct[:MAX_NAMES])}{more}: {count} seed{'s' if count > 1 else ''}")
+    return ", ".join([*parts, f"other rows {most}"]) if parts else ""
+
+
 def requested_seeds(
     catalog: Catalog,
     settings: StudySettings,
@@ -60,59 +86,31 @@ def requested_seeds(
 ) -> dict[str, tuple[int, ...]]:
     """Configuration id -> the seeds of its runs, for every row of the catalog.
 
-    They are all seeds that submissions asked for, here or where the study was published from. Where none did, they
-    are the catalog's, of all rows of the configuration together.
+    They are all seeds that submissions asked for, here or where the study was published from; the catalog's where
+    none did.
 
     results  ids of runs that count as asked for, because they have a result
     """
-    seeds = _catalog_seeds(catalog.tables, settings)
-    asked = _asked_seeds(seeds, manifests, published, results)
-    return {config_id: tuple(sorted(asked[config_id] or seeds[config_id])) for config_id in seeds}
+    named = catalog_seeds(catalog.tables, settings)
+    asked = merge_seeds(
+        [
+            published.asked(named) if published else {},
+            *(manifest.asked for manifest in manifests),
+            *({config_id: (seed,)} for config_id, seed in map(split_run_id, results)),
+        ]
+    )
+    return {config_id: asked.get(config_id) or seeds for config_id, seeds in named.items()}
 
 
-def seeds_to_submit(
-    tables: Tables, settings: StudySettings, manifests: Iterable[Manifest], published: PublishedSeeds
-) -> dict[str, tuple[int, ...]]:
-    """Configuration id -> the seeds that a user who names none submits: the catalog's and all asked for before."""
-    seeds = _catalog_seeds(tables, settings)
-    asked = _asked_seeds(seeds, manifests, published)
-    return {config_id: tuple(sorted(asked[config_id] | seeds[config_id])) for config_id in seeds}
+def catalog_seeds(tables: Tables, settings: StudySettings) -> dict[str, tuple[int, ...]]:
+    """Configuration id -> the seeds of all its rows in the tables."""
+    return merge_seeds({settings.apply(row.config).id: row.seeds} for _, table in tables for row in table.rows)
 
 
-def _asked_seeds(
-    config_ids: Iterable[str],
-    manifests: Iterable[Manifest],
-    published: PublishedSeeds | None,
-    results: Iterable[str] = (),
-) -> dict[str, set[int]]:
-    published = published or PublishedSeeds()
-    asked = merge_requests([*published.requests, *(part for manifest in manifests for part in manifest.asked)])
-    for config_id, seed in map(split_run_id, results):
-        asked.setdefault(config_id, set()).add(seed)
-    of_every_row = set(() if published.requests else published.seeds)
-    return {config_id: of_every_row | asked.get(config_id, set()) for config_id in config_ids}
-
-
-def _catalog_seeds(tables: Tables, settings: StudySettings) -> dict[str, set[int]]:
-    seeds: dict[str, set[int]] = {}
-    for _, table in tables:
-        for row in table.rows:
-            seeds.setdefault(settings.apply(row.config).id, set()).update(row.seeds)
-    return seeds
-
-
-def merge_requests(requests: Iterable[SeedRequest]) -> dict[str, set[int]]:
-    """Configuration id -> all seeds that were asked for it."""
-    seeds: dict[str, set[int]] = {}
+def merge_seeds(requests: Iterable[Mapping[str, Iterable[int]]]) -> dict[str, tuple[int, ...]]:
+    """Configuration id -> all its seeds in the requests, sorted."""
+    merged: dict[str, set[int]] = {}
     for request in requests:
-        for config_id in request.configs if request.seeds else ():
-            seeds.setdefault(config_id, set()).update(request.seeds)
-    return seeds
-
-
-def group_requests(seeds: Mapping[str, Iterable[int]]) -> tuple[SeedRequest, ...]:
-    """The same seeds by configuration id as requests, each for all configurations with the same seeds."""
-    configs: dict[tuple[int, ...], list[str]] = {}
-    for config_id in sorted(seeds):
-        configs.setdefault(tuple(sorted(seeds[config_id])), []).append(config_id)
-    return tuple(SeedRequest(seeds=own, configs=tuple(configs[own])) for own in sorted(configs))
+        for config_id, seeds in request.items():
+            merged.setdefault(config_id, set()).update(seeds)
+    return {config_id: tuple(sorted(seeds)) for config_id, seeds in merged.items()}

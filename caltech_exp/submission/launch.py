@@ -18,7 +18,6 @@ from caltech_exp.profiles.paths import packs_folder, torch_home_here
 from caltech_exp.provenance import CodeVersion, code_version
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, AggregationJob, Manifest, PreparationJob, SubmittedTask
-from caltech_exp.study.plan import group_requests
 from caltech_exp.study.study import STUDY, Study
 from caltech_exp.submission.snapshot import take_snapshot, write_environment
 from caltech_exp.submission.submission import Submission, submission_id
@@ -148,7 +147,7 @@ def _manifest(number: str, submission: Submission, executor: Executor, code: Cod
         aggregation=aggregation,
         settings=submission.request.settings,
         seeds=tuple(sorted(set().union(*submission.request.seeds.values()))),
-        requests=group_requests(submission.request.seeds),
+        requests=dict(submission.request.seeds),
         profile=executor.excluding(submission.excluded_nodes).profile.model_dump(mode="json"),
         command=tuple(sys.argv),
         code=code,

@@ -24,7 +24,7 @@ from caltech_exp.profiles.sbatch_options import SETTINGS
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
-from caltech_exp.study.plan import seeds_to_submit
+from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
 from caltech_exp.study.study import StudyFile, StudySettings
 
 SBATCH_OPTIONS = ("hold", "licenses", "mail-type", "mail-user", "nice", "reservation")  # that people type
@@ -147,13 +147,12 @@ def parse_request(argv: Sequence[str]) -> Request:
         settings.require_fit(catalog.tables)
     except UserError as error:
         raise UserError(f"{error}; settings apply to all rows of the study, submitted or not") from None
-    given = parse_seeds(options.seeds) if options.seeds else ()
     profile = load_profile(options.profile or default_profile(), profile_words)
     if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; choose another")
     return Request(
         tables=tuple(tables),
-        seeds=_seeds(given, tables, settings, runs),
+        seeds=_seeds(options.seeds, catalog, tables, settings, runs),
         settings=settings,
         options=options,
         runs=runs,
@@ -165,14 +164,16 @@ def parse_request(argv: Sequence[str]) -> Request:
 
 
 def _seeds(
-    given: tuple[int, ...], tables: Sequence[tuple[Section, Table]], settings: StudySettings, runs: Path
+    text: str, catalog: Catalog, tables: Sequence[tuple[Section, Table]], settings: StudySettings, runs: Path
 ) -> dict[str, tuple[int, ...]]:
-    """The seeds of the rows' configurations."""
-    if given:
-        return {settings.apply(row.config).id: given for _, table in tables for row in table.rows}
-    # A manifest that cannot be read is a problem of the checks that follow.
+    """Configuration id -> the seeds of `seeds=text`; by default the catalog's, and all asked for before."""
+    named = catalog_seeds(tables, settings)
+    if text:
+        return dict.fromkeys(named, parse_seeds(text))
+    # The checks before submission name the manifests that cannot be read.
     manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
-    return seeds_to_submit(tables, settings, manifests, read_published_seeds(runs))
+    requested = requested_seeds(catalog, settings, manifests, read_published_seeds(runs))
+    return merge_seeds([named, {config_id: requested[config_id] for config_id in named}])
 
 
 def split_names(key: str, text: str) -> list[str]:

@@ -15,7 +15,7 @@ from caltech_exp.data.pack_format import PackKey
 from caltech_exp.executors.executor import Executor, JobArray, StudyJob
 from caltech_exp.monitoring.queued_runs import packs_in_preparation
 from caltech_exp.monitoring.run_states import bad_nodes
-from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.plan import PlannedRun, describe_seeds
 from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudyData
 from caltech_exp.submission.preflight import Preflight, open_runs, pack_keys
@@ -89,7 +89,7 @@ class Submission:
         dry_run = self.request.options.dry_run
         verb = "would queue" if dry_run else "queued"
         lines = [plan_table(plan, states, self.arrays), ""] if dry_run and plan else []
-        lines.append(summary(plan, states))
+        lines += filter(None, [summary(plan, states), describe_seeds(plan)])
         if plan and not self.arrays:
             lines.append(nothing_to_submit(plan, states))
         excluded = executor.excluding(self.excluded_nodes).excluded_nodes

@@ -43,7 +43,6 @@ BOUNDS = Bounds(
     total_lines=15_600,
     exceptions={
         "caltech_exp/executors/task_process.py": "runs in a process of its own, before anything else is imported",
-        "caltech_exp/study/plan.py": "short by nature: tables x seeds to runs",
         "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
     },
 )
