@@ -208,7 +208,7 @@ def shown(column: Column, value: Value) -> str:
         case "accuracy":
             return accuracy(value)
         case "amount":
-            return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+            return f"{value:,.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
         case "whole":
             return f"{value:,.0f}"
         case _:

@@ -1,0 +1,224 @@
+"""Tables for a paper: nothing that LaTeX stumbles over, nothing wider than a column of a journal.
+
+The tests marked `latex` compile them. The others check what LaTeX demands of them where there is no LaTeX.
+"""
+
+import os
+import re
+import shutil
+import string
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caltech_exp.reporting.render.blocks import Column, Interval, Spread, Table, Value
+from caltech_exp.reporting.render.latex import ACCENTS, LETTERS, LONG, MARK, to_latex
+from caltech_exp.reporting.render.latex import latex as escape
+
+PRINTABLE = "".join(letter for letter in string.printable if letter.isprintable())
+HOSTILE = '=HYPERLINK("x"), a "b" & 50 % $c_d$ #{e} ~^\\ <f> | g'
+FOREIGN = "Zürich Ørsted naïve Łódź façade Šibenik ±1 2×3 σ – — … “a” 日本 Ωμέγα 😀 \u202e"
+CAPTION = "Validation accuracy after the last epoch; ± is the population standard deviation"
+COLUMNS = (
+    Column("row", "text"),
+    Column("measured", "spread"),
+    Column("hours", "amount"),
+    Column("of it", "signed"),
+)
+STARTS = ("[", "[4em]", "*x", "[x", "a---b", "*")
+"""What LaTeX would take for an argument of the line before."""
+
+
+def five_columns(name: str, heading: str, labels: tuple[str, ...], best: int) -> Table:
+    """A table of a section as the report has it."""
+    columns = (
+        Column(heading, "text"),
+        Column("measured", "spread"),
+        Column("reported", "spread"),
+        Column("difference", "difference"),
+        Column("verdict", "text"),
+        Column("n", "count", is_detail=True),
+    )
+    verdicts = ("agrees", "inconclusive", "differs")
+    rows = tuple(
+        (label, Spread(0.46, 0.005), Spread(0.446, 0.016), Interval(-0.0144, 0.025), verdicts[place % 3], 31)
+        for place, label in enumerate(labels)
+    )
+    few: tuple[Value, ...] = (
+        "few",
+        Spread(0.325, 0.1, bounds=(0.2, 0.4)),
+        None,
+        Interval(-0.121, None, "n = 2: too few"),
+        "agrees",
+        2,
+    )
+    return Table(name, CAPTION, columns, (*rows, few), best=(best,))
+
+
+FIVE = (
+    five_columns("lr", "Learning rate", ("1e-3", "5e-2", "1e-1"), 1),
+    five_columns("augment", "Augmentation", ("none", "crop, horizontal flip, grayscale", "all but the flip"), 1),
+    five_columns("steps", "Number of epochs", ("20", "STEP_SIZE=30", "weights=long/path_of/net"), 0),
+)
+ODD = Table(
+    "a_b", "50 % & more", COLUMNS, ((HOSTILE, Spread(0.123456789), 0.01234, -0.25), ("-1", "diverged", None, 0.5))
+)
+TABLES = (
+    *FIVE,
+    ODD,
+    Table("long", FOREIGN, COLUMNS, ((FOREIGN, Spread(0.5, 0.25), 12345.6, -0.125),) * (3 * LONG)),
+    Table("wide", PRINTABLE, (Column("accuracy"),) * 9, ((0.5,) * 9,)),
+    Table(
+        "starts",
+        "[a] *b",
+        (Column("[4em] of", "text"), Column("*mean")),
+        tuple((f"{start} start{number}", 0.5) for number, start in enumerate(STARTS)),
+    ),
+    Table("wraps", "", (Column("a", "text"), Column("b", "text")), (("word " * 30, "another " * 30),), best=(0,)),
+    Table("letters", "", (Column("letters", "text"),), ((HOSTILE,), (FOREIGN[:60],))),
+    Table("empty", "", COLUMNS, ()),
+)
+
+COMMAND = "|".join(map(re.escape, sorted({*LETTERS.values()} - {"`", "'", "``", "''"}, key=len, reverse=True)))
+ACCENTED = rf"(?:{'|'.join(map(re.escape, ACCENTS.values()))})\{{[A-Za-z]\}}"
+TEXT = rf"(?:{COMMAND}|{ACCENTED}|-\{{\}}(?=-)|[^\\&%$#_^{{}}~<>|])*"
+"""Text that LaTeX takes for letters: known commands, and letters that mean nothing to it."""
+NUMBER = r"[+-]?(?:\d|\{,\})+(?:\.\d+)?"
+MATH = rf"\$(?:\\mathbf\{{{NUMBER}\}}|{NUMBER})(?: \\pm \d\.\d+|\\phantom\{{\{{\}} \\pm 0\.000\}})?\$"
+CELL = re.compile(rf"(?:\\bfseries )?(?:\\raggedright\\hspace\{{0pt\}})?(?:{MATH}|(?:{TEXT}|\\allowbreak\{{\}})*)")
+STACKED = re.compile(r"\\begin\{tabular\}\[[bt]\]\{@\{\}[lr]@\{\}\}(.*?)\\end\{tabular\}")
+ENDS = (r" \\", r" \tabularnewline")
+
+
+def test_numbers_are_formulas_and_best_ones_bold() -> None:
+    text = to_latex(replace(FIVE[0], rows=FIVE[0].rows[:-1]))
+    assert r"\bfseries 5e-2 & $\mathbf{0.460} \pm 0.005$ & $0.446 \pm 0.016$ & $-0.014 \pm 0.025$ & inc" in text
+    assert r"\caption{Validation accuracy after the last epoch; $\pm$ is the" in text
+    assert r"deviation}\label{tab:lr}" in text
+    assert "31" not in text  # a detail
+
+
+def test_few_runs_show_their_range_and_why_there_is_no_interval() -> None:
+    text = to_latex(FIVE[0])
+    assert r"0.200 to 0.400 & \textendash{}" in text
+    assert r"{@{}r@{}}$-0.121\phantom{{} \pm 0.000}$\\(n = 2: too few)\end{tabular} & " in text
+
+
+def test_numbers_without_a_deviation_need_no_room_for_one() -> None:
+    text = to_latex(replace(ODD, rows=(("a", *ODD.rows[0][1:]), *ODD.rows[1:])))
+    assert r"$0.123$ & $0.0123$ & $-0.250$ \\" in text
+    assert r"-1 & diverged & \textendash{} & $+0.500$ \\" in text
+    assert r"\caption{50 \% \& more}\label{tab:a-b}" in text
+
+
+def test_cells_alone_can_be_bold() -> None:
+    table = Table("x", "", COLUMNS[:2], (("a", Spread(0.5, 0.1)), ("b", Spread(0.25, 0.1))), best_cells=((1, 1),))
+    assert "a & $0.500 \\pm 0.100$ \\\\\nb & $\\mathbf{0.250} \\pm 0.100$ \\\\\n" in to_latex(table)
+
+
+def test_every_letter_is_shown() -> None:
+    text = escape(HOSTILE)
+    for special in (
+        r"\&",
+        r"\%",
+        r"\$c\_d\$",
+        r"\#\{e\}",
+        r"\textasciitilde{}\^{}\textbackslash{}",
+        r"\textbar{}",
+    ):
+        assert special in text
+    assert escape("--") == "-{}-"
+    assert escape("a---b") == "a-{}-{}-b"
+    assert escape("[4em] *x") == "{[}4em] {*}x"  # after \\ or \toprule they would be arguments
+    assert escape("é日±") == r"\'{e}?$\pm$"
+
+
+@given(st.text(max_size=40) | st.text(PRINTABLE + FOREIGN, max_size=40))
+def test_any_text_is_letters_to_latex(text: str) -> None:
+    written = escape(text)
+    assert written.isascii()
+    assert re.fullmatch(TEXT, written)
+
+
+def test_the_first_line_says_what_the_file_needs() -> None:
+    for table in TABLES:
+        first, begin, *_ = to_latex(table).splitlines()
+        assert first.startswith(MARK + r"\usepackage{booktabs")
+        assert ("longtable" in first) == (len(table.rows) > LONG)
+        assert begin.startswith((r"\begin{table}", r"\begin{table*}", r"{\footnotesize"))
+        assert not re.search("resizebox|landscape", to_latex(table))
+
+
+def test_only_tables_that_cannot_be_narrow_go_across_both_columns() -> None:
+    assert {table.name for table in TABLES if r"\begin{table*}" in to_latex(table)} == {"wide"}
+
+
+def test_every_row_has_its_cells_and_every_environment_its_end() -> None:
+    for table in TABLES:
+        text = STACKED.sub(lambda match: match[1].replace(r"\\", " "), to_latex(table))
+        text = re.sub(r"\\parbox\[b\]\{\d+pt\}\{(.*?)\}(?= & | \\)", r"\1", text)
+        assert re.findall(r"\\begin\{([\w*]+)\}", text) == re.findall(r"\\end\{([\w*]+)\}", text)[::-1], table.name
+        (sides,) = re.findall(r"\\begin\{(?:tabular|longtable)\}\{@\{\}((?:l|r|p\{\d+pt\})+)@\{\}\}", text)
+        columns = re.findall(r"[lr]|p\{\d+pt\}", sides)
+        lines = [line for line in text.splitlines() if line.endswith(ENDS)]
+        rows = [line for line in lines if not line.startswith((r"\caption", r"\multicolumn"))]
+        assert len(rows) >= len(table.rows) + 1
+        for row in rows:
+            cells = re.split(r"(?<!\\) & ", row.removesuffix(ENDS[0]).removesuffix(ENDS[1]))
+            assert len(cells) == len(columns), row
+            assert [cell for cell in cells if not CELL.fullmatch(cell) and r"\phantom" not in cell] == []
+
+
+DOCUMENT = r"""\documentclass[twocolumn]{article}
+\usepackage{booktabs,longtable}
+\setlength{\textwidth}{502pt}\setlength{\columnsep}{18pt}\setlength{\oddsidemargin}{-16pt}
+\begin{document}
+%s
+\clearpage\onecolumn\setlength{\textwidth}{345pt}\hsize345pt\linewidth345pt\columnwidth345pt
+%s
+\end{document}
+"""
+"""Columns of 242 pt, 8.5 cm; then a page of one column, for the long tables."""
+
+
+def compile_tables(tables: dict[str, str], folder: Path) -> tuple[str, str]:
+    """What LaTeX says of a document with these files, and the text on its pages."""
+    if not all(map(shutil.which, ("pdflatex", "pdftotext"))):
+        reason = "no LaTeX here: make test-latex installs it on Debian"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    is_long = {name: "longtable" in text for name, text in tables.items()}
+    parts = ("\n".join(text for name, text in tables.items() if is_long[name] is long) for long in (False, True))
+    (folder / "all.tex").write_text(DOCUMENT % tuple(parts), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    for _ in range(2):  # the second time with the widths that the first one measured
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    subprocess.run(["pdftotext", "-layout", "all.pdf"], cwd=folder, check=True, timeout=60)
+    log = (folder / "all.log").read_text(encoding="utf-8", errors="replace")
+    return log, (folder / "all.txt").read_text(encoding="utf-8")
+
+
+def complaints(log: str) -> list[str]:
+    """Lines that say that something is lost or more than 5 pt (1.8 mm) too wide."""
+    lines = [line for line in log.splitlines() if re.match(r"Overfull|Missing character|.*Warning", line)]
+    widths = [re.match(r"Overfull \\hbox \(([\d.]+)pt", line) for line in lines]
+    return [line for line, width in zip(lines, widths, strict=True) if not (width and float(width[1]) <= 5)]
+
+
+@pytest.mark.latex
+def test_odd_tables_compile_fit_and_show_what_they_hold(tmp_path: Path) -> None:
+    log, text = compile_tables({table.name: to_latex(table) for table in TABLES}, tmp_path)
+    assert "\n".join(complaints(log)) == ""
+    words = " ".join(text.split())
+    for number in range(1, len(TABLES) + 1):
+        assert f"Table {number}:" in words
+    assert "50 % $c d$ #{e}" in words  # an underscore is drawn as a line
+    assert "−0.250" in words
+    assert "0.460±0.005" in words
+    assert "Ørsted" in words
+    for number, start in enumerate(STARTS):
+        assert f"{start} start{number}" in words
