@@ -85,7 +85,7 @@ def _table(table: Table) -> str:
     return tabulate(
         rows,
         [escape(table.columns[place].heading) for place in places],
-        tablefmt="github",
+        tablefmt="pipe",
         colalign=["right" if table.columns[place].is_number else "left" for place in places] if rows else None,
         disable_numparse=True,
     )
