@@ -12,14 +12,16 @@ from caltech_exp.reporting.comparison import (
     all_rows,
     compare_row,
     distinct_rows,
+    has_comparison,
 )
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import RowPlot, RowPoint
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Picture, Prose, Table, Value, escape, join_words
-from caltech_exp.reporting.stats import MIN_RUNS, rank_agreement
-from caltech_exp.reporting.wording import picture_caution
+from caltech_exp.reporting.stats import MIN_RUNS, Summary, rank_agreement
+from caltech_exp.reporting.wording import picture_caution, row_words
 
+FEWEST_PLOTTED, MOST_PLOTTED = 3, 200
 NEAR = 0.02
 """A difference that is called small in the sentence on distances."""
 COLUMNS = (
@@ -33,26 +35,42 @@ COLUMNS = (
     Column("of row", "text"),
     Column("Kendall's tau-b", is_detail=True),
     Column("rows in the report", "count", is_detail=True),
-    Column("pairs in the same order", "count", is_detail=True),
-    Column("pairs", "count", is_detail=True),
     Column("test - validation", "signed"),
 )
 NOTE = (
     'Rows that have a result here and a value (or "diverges") in the report. A row agrees if the 95 % confidence '
     f"interval of its difference contains zero and is narrower than ±{MAX_HALF_WIDTH:g}. If the interval contains "
     f"zero but is ±{MAX_HALF_WIDTH:g} or wider, or if fewer than {MIN_RUNS} runs finished, the comparison is "
-    "inconclusive. A row with a diverged run agrees only if the report says that it diverges; it has no difference. "
+    "inconclusive. A row with a diverged run has no difference; it agrees if the report says that it diverges. "
     "Kendall's tau-b compares the order of the rows with the report's: 1 is the same order, -1 the reverse. The "
     "last line counts each configuration once, with the first value that the report prints for it."
 )
+PICTURES = (
+    (
+        "plot-differences",
+        "comparisons.draw_differences",
+        "Measured minus reported",
+        "Bars: 95 % confidence intervals. A row differs if its interval misses zero, or if a run diverged.",
+    ),
+    (
+        "plot-agreement",
+        "comparisons.draw_agreement",
+        "Measured against reported",
+        "Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean, and standard "
+        "deviation of the reported one.",
+    ),
+)
+"""Name, function that draws it, what it shows, and caption."""
 
 
 def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
-    """Two sentences, the table by table and two plots; one sentence without a result to compare."""
+    """Two sentences, the table and two plots; nothing where the reported values do not hold for the study."""
+    if not has_comparison(study):
+        return []
     rows = all_rows(study)
     comparisons = compare_rows(rows)
     if comparisons["verdict"].isna().all():
-        return [Prose("No row with a reported value has a finished run yet.")]
+        return [Prose("No row with a reported value has a result yet.")]
     sentences = (verdict_sentence(comparisons), distance_sentence(comparisons))
     notes = (NOTE, chance_sentence(comparisons))
     return [
@@ -114,23 +132,18 @@ def agreement_table(rows: Iterable[TableRow]) -> Table:
 def _values(comparisons: pd.DataFrame, name: str) -> tuple[Value, ...]:
     """Values of COLUMNS after the first; `name` is the column that names the row of the largest difference."""
     counts = comparisons["verdict"].value_counts()
-    both = comparisons.dropna(subset="difference")
-    mean = largest = row = None
-    if len(both):
-        place = both["difference"].abs().idxmax()
-        mean, largest, row = both["difference"].mean(), both.loc[place, "difference"], both.loc[place, name]
-    order = rank_agreement(both["measured"].to_numpy(), both["reported"].to_numpy())
+    both = comparisons.dropna(subset="difference").sort_values("difference", key=abs)
+    tau = rank_agreement(both["measured"].tolist(), both["reported"].tolist()).tau
+    largest = (
+        (both["difference"].mean(), *both[["difference", name]].iloc[-1]) if len(both) else (None, None, None)
+    )
     test_gap = comparisons["test_gap"].mean()
     return (
         int(counts.sum()),
         *(int(counts.get(verdict, 0)) for verdict in VERDICTS),
-        mean,
-        largest,
-        row,
-        order.tau,
+        *largest,
+        tau,
         int(comparisons["is_reported"].sum()),
-        order.same,
-        order.pairs,
         None if pd.isna(test_gap) else test_gap,
     )
 
@@ -139,7 +152,7 @@ def verdict_sentence(comparisons: pd.DataFrame) -> str:
     """`26 of 29 rows agree with the report, 2 are inconclusive and 1 differs.`, in plain text."""
     counts = comparisons["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
     agree, inconclusive, differ = counts
-    rows = "row" if counts.sum() == 1 else "rows"
+    rows = "row" if counts.sum() == agree == 1 else "rows"
     words = [f"{agree} of {counts.sum()} {rows} {'agrees' if agree == 1 else 'agree'} with the report"]
     words += [f"{inconclusive} {'is' if inconclusive == 1 else 'are'} inconclusive"] if inconclusive else []
     words += [f"{differ} {'differs' if differ == 1 else 'differ'}"] if differ else []
@@ -153,68 +166,60 @@ def distance_sentence(comparisons: pd.DataFrame) -> str:
     both = comparisons.dropna(subset="difference")
     if both.empty:
         return ""
-    sizes = both["difference"].abs()
-    place, near = sizes.idxmax(), int((sizes <= NEAR).sum())
-    largest = f"{sizes[place]:.3f} ({both.loc[place, 'key']})"
+    sizes = both.set_index("key")["difference"].abs().sort_values()
+    near, largest, row = int((sizes <= NEAR).sum()), f"{sizes.iloc[-1]:.3f}", sizes.index[-1]
     if len(sizes) == 1:
-        return f"The measured mean is {largest} away from the reported one."
+        return f"The measured mean is {largest} away from the reported one ({row})."
     return (
-        f"{near} of {len(sizes)} measured means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the reported ones; "
-        f"the median difference is {sizes.median():.3f} and the largest {largest}."
+        f"{near} of {len(sizes)} measured means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the reported "
+        f"ones; the median difference is {sizes.median():.3f} and the largest {largest} ({row})."
     )
 
 
 def chance_sentence(comparisons: pd.DataFrame) -> str:
-    """How many rows differ by chance alone, in plain text; empty where no row has an interval."""
-    n = int(((comparisons["n"] >= MIN_RUNS) & comparisons["difference"].notna()).sum())
-    if not n:
+    """How many rows differ by chance alone, in plain text; empty where that is less than half a row."""
+    intervals = int(((comparisons["n"] >= MIN_RUNS) & comparisons["difference"].notna()).sum())
+    if intervals < 10:
         return ""
     return (
-        f"Even if every row agreed, about one interval in twenty would miss zero by chance: {n / 20:.1f} of {n}."
+        "Even if the report holds for every row, one interval in twenty misses zero by chance: "
+        f"{intervals / 20:.1f} of these {intervals}."
     )
 
 
 def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]) -> list[Picture]:
-    """The differences with the intervals that decide, and measured against reported means; none for one row."""
+    """The differences with the intervals that decide, and measured against reported means."""
     points = tuple(point for row in distinct_rows(rows) if (point := _point(row)))
-    if not 1 < len(points) <= MAX_PLOTTED:
+    if not FEWEST_PLOTTED <= len(points) <= MOST_PLOTTED:
         return []
-    caution = picture_caution(study)
     return [
         figures.add(
-            "plot-differences",
-            "comparisons:draw_differences",
-            RowPlot("Measured minus reported validation accuracy", points, caution=caution),
-            alternative="Measured minus reported validation accuracy of every row, with 95 % confidence intervals",
-            caption="Bars are 95 % confidence intervals. A row differs if its interval misses zero, or if a run diverged.",
-        ),
-        figures.add(
-            "plot-agreement",
-            "comparisons:draw_scatter",
-            RowPlot("Measured against reported validation accuracy", points, caution=caution),
-            alternative="Measured against reported validation accuracy of every row",
-            caption="On the diagonal both are equal. Bars: 95 % confidence interval of the measured mean, standard "
-            "deviation of the reported one.",
-        ),
+            name=name,
+            draw=draw,
+            data=RowPlot(f"{words} validation accuracy", points, caution=picture_caution(study)),
+            alternative=f"{words} validation accuracy of every row",
+            caption=caption,
+        )
+        for name, draw, words, caption in PICTURES
     ]
 
 
 def _point(row: TableRow) -> RowPoint | None:
-    """A row with a verdict and a reported accuracy; what its runs reach does not count if any diverged."""
+    """A row with a verdict beside its reported accuracy, without a mean if any run diverged."""
     comparison = compare_row(row)
     if comparison is None or row.reported is None:
         return None
-    diverged = len(row.diverged)
-    measured = row.measured if not diverged else Summary(0)
+    measured = row.measured if row.diverged.empty else Summary(0)
     return RowPoint(
         label=row_words(row),
         group=row.section.full_title,
+        accuracies=tuple(row.accuracies),
         mean=measured.mean,
         half_width=measured.half_width,
         reported=row.reported.mean,
         reported_std=row.reported.std,
-        difference=None if diverged else comparison.value,
+        difference=None if measured.mean is None else comparison.value,
         difference_half_width=comparison.half_width,
         verdict=comparison.verdict,
-        diverged=diverged,
+        diverged=len(row.diverged),
     )

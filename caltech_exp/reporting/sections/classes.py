@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from caltech_exp.reporting.comparison import TableRow, best_rows
+from caltech_exp.reporting.comparison import TableRow, best_row, rows_by_start
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import Confusion, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Details, Picture, Prose, Table, Value, code, escape
 from caltech_exp.reporting.stats import balanced_accuracy, class_recalls
-from caltech_exp.reporting.wording import picture_caution
+from caltech_exp.reporting.wording import picture_caution, start_words
 from caltech_exp.study.results import Matrix, Result, decode, read_result
 
 PAIR_COLUMNS = (
@@ -35,8 +36,8 @@ always are, a little."""
 NEARLY_ALL = 0.95
 """Share of predictions from which it is almost every image."""
 NOTE = (
-    "The best row of each network, over its first finished runs (n). Balanced accuracy is the mean of the classes' "
-    "recalls, so every class counts the same. Recall is the share of a class's images that is recognised. The "
+    "The best row of each network, over its first finished runs (n). Recall is the share of a class's images that "
+    "is recognised. Balanced accuracy is the mean recall of all classes, so every class counts the same. The "
     "largest class has most validation images; the most predicted class has most predictions."
 )
 COLUMNS = (
@@ -59,7 +60,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ClassResults:
-    """A best row with its confusion matrices summed over `runs` runs, each [classes, classes], true by predicted."""
+    """A best row with confusion matrices summed over `runs` runs, each [classes, classes], true by predicted."""
 
     row: TableRow
     network: str
@@ -71,9 +72,11 @@ class ClassResults:
 def read_class_results(study: StudyFrames) -> list[ClassResults]:
     """The best rows whose runs recorded confusion matrices; reads the result files of these runs again."""
     results = []
-    for network, row in best_rows(study):
-        run_ids = row.runs.loc[row.runs["state"] == "finished", "run_id"].head(MAX_RUNS)
-        records = [read_result(study.folder / run_id) for run_id in run_ids]
+    for start, rows in rows_by_start(study).items():
+        row = best_row(rows)
+        if row is None:
+            continue
+        records = [read_result(study.folder / run_id) for run_id in row.finished["run_id"].head(MAX_RUNS)]
         matrices = [
             (decode(record.val_confusion), decode(record.test_confusion))
             for record in records
@@ -81,7 +84,7 @@ def read_class_results(study: StudyFrames) -> list[ClassResults]:
         ]
         if matrices:
             val, test = (np.sum(split, axis=0) for split in zip(*matrices, strict=True))
-            results.append(ClassResults(row, network, len(matrices), val, test))
+            results.append(ClassResults(row, start_words(start), len(matrices), val, test))
     return results
 
 
@@ -131,12 +134,13 @@ def class_sentence(result: ClassResults, names: Sequence[str]) -> str:
 def _share_sentence(name: str, images: float, predictions: float) -> str:
     """`Airplanes make up 9.2 % of validation images but 11.0 % of predictions (1.19 times too many).`"""
     is_plural = name.endswith("s") and not name.endswith(("ss", "us"))
-    head = f"{name[:1].upper()}{name[1:]} {'make' if is_plural else 'makes'} up {_percent(images)} of validation images"
+    subject = f"{name[:1].upper()}{name[1:]} {'make' if is_plural else 'makes'} up"
+    head = f"{subject} {_percent(images)} of validation images"
     if _percent(images) == _percent(predictions):
         return f"{head} and of predictions."
     if predictions > NEARLY_ALL:
         comment = " (almost every image)"
-    elif not images:
+    elif not images or not predictions:
         comment = ""
     else:
         comment = f" ({predictions / images:.2f} times {'too' if predictions > images else 'as'} many)"
@@ -147,7 +151,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def shares(matrix: Matrix) -> tuple[Array, Array]:
+def shares(matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The share of images that are of each class, and the share of predictions, each [classes]."""
     return matrix.sum(axis=1) / matrix.sum(), matrix.sum(axis=0) / matrix.sum()
 
@@ -249,9 +253,9 @@ def _confusion_picture(
     )
     return figures.add(
         "plot-confusion",
-        "dataset:draw_confusions",
+        "dataset.draw_confusions",
         plot,
         alternative="Confusion matrices of the best rows on the validation images",
-        caption="Each line is the share of a true class's images. Classes are ordered by their number of images, so a "
-        "network that prefers large classes has dark columns on the left.",
+        caption="Each line is the share of a true class's images. Classes are ordered by their number of images: "
+        "a network that prefers large classes has dark columns on the left.",
     )
