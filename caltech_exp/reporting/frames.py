@@ -142,6 +142,11 @@ class StudyFrames:
         """Config id -> its lines of `runs`, by seed."""
         return {str(config_id): runs for config_id, runs in self.runs.groupby("config_id", sort=False)}
 
+    @cached_property
+    def epochs_by_config(self) -> dict[str, pd.DataFrame]:
+        """Config id -> its lines of `epochs`; nothing for a configuration without a result."""
+        return {str(config_id): epochs for config_id, epochs in self.epochs.groupby("config_id", sort=False)}
+
     @property
     def settings(self) -> StudySettings:
         return self.study.settings if self.study else StudySettings()

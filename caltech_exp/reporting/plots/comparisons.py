@@ -143,7 +143,7 @@ def _difference(axes: Axes, row: RowPoint, place: float, limit: float) -> None:
     axes.text(1.02, place, number, transform=axes.get_yaxis_transform(), va="center_baseline", size=7, color=QUIET)
 
 
-def draw_agreement(plot: RowPlot) -> Figure:
+def draw_scatter(plot: RowPlot) -> Figure:
     """Measured against reported accuracy, a point a row, with both intervals; the diagonal is agreement.
 
     The rows that do not agree are named, the farthest first.
@@ -258,6 +258,7 @@ def _point(axes: Axes, value: float, place: float, half: float | None, colour: s
 
 
 def _say_diverged(axes: Axes, row: RowPoint, place: float) -> None:
-    text = f"✕ {row.diverged} of {len(row.accuracies) + row.diverged} diverged"
+    of_runs = f" of {len(row.accuracies) + row.diverged}" if row.accuracies else ""
+    text = f"✕ {row.diverged}{of_runs} diverged"
     where: Look = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
     axes.text(0.99, place, text, size=7, weight="bold", color=VERDICTS["differs"][0], **where)

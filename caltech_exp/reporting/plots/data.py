@@ -129,10 +129,11 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class AverageImages:
-    """The data set, known by its fingerprint, whose classes' average images are drawn."""
+    """The data set, known by its fingerprint and classes, whose average images are drawn."""
 
     title: str
     fingerprint: str
+    classes: tuple[str, ...]
     data: DataSet = field(compare=False, repr=False)
     caution: str = ""
 

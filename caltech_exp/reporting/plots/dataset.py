@@ -29,7 +29,9 @@ from caltech_exp.reporting.plots.style import (
 )
 
 WIDE = 9.6
-"""Inches of pictures of all classes."""
+"""Inches of the plot of all classes."""
+GRID_WIDTH = 7.2
+"""Inches of the average images: photographs at 300 dpi make large files."""
 TILE = (54, 72)
 """Height and width in pixels of an average image: three quarters, as most images of the data set are."""
 MAX_IMAGES = 60
@@ -53,13 +55,13 @@ def draw_averages(plot: AverageImages) -> Drawing:
     lines = -(-len(averages.tiles) // COLUMNS)
     step, stride = height + LABEL_ROOM, width + GAP
     canvas = np.full((lines * step, COLUMNS * stride, 3), 255, dtype=np.uint8)
-    tall = (WIDE - 0.12) * canvas.shape[0] / canvas.shape[1]
-    figure, below = new_figure(WIDE, tall + 0.36, plot.title, plot.caution)
-    axes = add_axes(figure, 0.06, 0.06 + below, WIDE - 0.12, tall)
+    tall = (GRID_WIDTH - 0.12) * canvas.shape[0] / canvas.shape[1]
+    figure, below = new_figure(GRID_WIDTH, tall + 0.36, plot.title, plot.caution)
+    axes = add_axes(figure, 0.06, 0.06 + below, GRID_WIDTH - 0.12, tall)
     for number, (name, tile) in enumerate(zip(plot.data.classes, averages.tiles, strict=True)):
         top, left = number // COLUMNS * step + LABEL_ROOM, number % COLUMNS * stride
         label = _cut(name) if tile is not None else f"{_cut(name)} ?"
-        axes.text(left + width / 2, top - 2, label, ha="center", va="bottom", size=5.8)
+        axes.text(left + width / 2, top - 2, label, ha="center", va="bottom", size=4.6)
         if tile is not None:
             canvas[top : top + height, left : left + width] = (tile * 255).astype(np.uint8)
     axes.imshow(canvas, interpolation="bilinear", aspect="auto")

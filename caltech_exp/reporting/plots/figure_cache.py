@@ -84,7 +84,7 @@ class FigureCache:
     ) -> Picture:
         """Have <name>.png and .svg in the folder once `finish` returns, and return the block that shows them.
 
-        draw  a function of this package, `curves.draw_curves`, that turns `data` into a Figure or a Drawing
+        draw  a function of this package, `curves:draw_curves`, that turns `data` into a Figure or a Drawing
         data  a frozen dataclass of plots.data
 
         Raises OSError.
@@ -127,7 +127,7 @@ class FigureCache:
 def _draw(folder: Path, name: str, draw: str, data: Any) -> tuple[str, ...]:
     from caltech_exp.reporting.plots.style import report_style, save
 
-    module, _, function = draw.partition(".")
+    module, _, function = draw.partition(":")
     with report_style():
         drawing = getattr(import_module(f"{ROOM}.{module}"), function)(data)
         figure, words = (drawing.figure, drawing.words) if isinstance(drawing, Drawing) else (drawing, ())

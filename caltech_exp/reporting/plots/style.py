@@ -180,11 +180,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     # Without a date and with fixed ids, a report made twice differs only where its numbers do.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = svg.getvalue().decode()
-    if _PHOTOGRAPH.search(text):
-        png = _with_palette(png)
     write_atomically(folder / f"{name}.png", png.getvalue())
-    write_atomically(folder / f"{name}.svg", _for_both_schemes(text).encode())
+    write_atomically(folder / f"{name}.svg", _for_both_schemes(svg.getvalue().decode()).encode())
 
 
 def _for_both_schemes(svg: str) -> str:
@@ -203,14 +200,6 @@ def _for_both_schemes(svg: str) -> str:
 
 
 _PHOTOGRAPH = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]{100000,})")
-
-
-def _with_palette(png: io.BytesIO) -> io.BytesIO:
-    """A picture of photographs in 256 colours, a fifth as large."""
-    smaller = io.BytesIO()
-    with Image.open(png) as image:
-        image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(smaller, "PNG", dpi=(DPI, DPI))
-    return smaller
 
 
 def _as_jpeg(match: re.Match[str]) -> str:

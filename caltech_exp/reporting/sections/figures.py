@@ -1,0 +1,362 @@
+"""The pictures of a table: curves of its rows, measured beside reported values, and figures of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from caltech_exp.catalog import Figure, Section, table_key
+from caltech_exp.catalog import Table as CatalogTable
+from caltech_exp.reporting.comparison import TableRow, best_row, compare_row, distinct_rows, table_rows
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.plots.data import Band, Curve, CurvePlot, DivergedRun, HeatMap, RowPlot, RowPoint
+from caltech_exp.reporting.plots.figure_cache import FigureCache
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Column,
+    Picture,
+    Prose,
+    Table,
+    Value,
+    accuracy,
+    code,
+    escape,
+    join_words,
+)
+from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows
+from caltech_exp.reporting.wording import STATES, changed_settings, picture_caution, submit_command
+
+SUBJECT = "Loss and validation accuracy with parameters"
+MIN_EPOCHS = 3
+"""Fewer are no curve."""
+MIN_PLOTTED, MAX_PLOTTED = 3, 60
+"""Rows of a table that are drawn beside each other: the plot of two says no more than the table."""
+MAX_CURVES, BEST_CURVES = 8, 4
+"""Rows whose curves are told apart in one plot; of more rows, the best few and the worst two are drawn."""
+MAX_NAMED = 10
+"""Runs that a caption names by their seeds."""
+DECIMALS = 4
+"""Of what is drawn: more cannot be seen."""
+QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
+
+
+@dataclass(frozen=True)
+class TablePictures:
+    """`shown` stands open beside a table, `details` among what is folded."""
+
+    shown: tuple[Block, ...]
+    details: tuple[Block, ...]
+
+
+def table_pictures(
+    study: StudyFrames, section: Section, table: CatalogTable, figures: FigureCache
+) -> TablePictures:
+    """The pictures of a table; of rows without a run none, and a line for each figure that waits for them."""
+    rows = table_rows(study, section, table)
+    key = table_key(section.name, table.name)
+    numbered = {figure.row: figure for figure in table.figures}
+    shown: list[Block] = []
+    details: list[Block] = []
+    drawn = distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS])
+    drawn.sort(key=rows.index)
+    if len(rows) == 1 and drawn and table.figures:
+        shown += figure_blocks(study, table.figures[0], rows[0], figures)
+        return TablePictures(tuple(shown[:1]), tuple(shown[1:]))
+    if heat_map := _heat_map(rows, study):
+        shown.append(_add_heat_map(f"map-{key}", heat_map, table, figures))
+    if drawn:
+        (details if shown else shown).append(_curves_picture(f"curves-{key}", study, table, drawn, figures))
+    details += _sweep_picture(f"sweep-{key}", study, table, rows, figures)
+    for row in rows:
+        if row.label in numbered:
+            details += figure_blocks(study, numbered[row.label], row, figures)
+    return TablePictures(tuple(shown), tuple(details))
+
+
+def _longest(row: TableRow) -> int:
+    """Epochs of the longest run with a result."""
+    runs = row.runs[row.runs["state"].isin(["finished", "diverged"])]
+    epochs = runs["epochs_done"].max()
+    return 0 if pd.isna(epochs) else int(epochs)
+
+
+def _curves_picture(
+    name: str, study: StudyFrames, table: CatalogTable, rows: Sequence[TableRow], figures: FigureCache
+) -> Picture:
+    chosen = _choose(rows)
+    plot = CurvePlot(
+        _curves_title(chosen),
+        tuple(row_curve(study, row) for row in chosen),
+        picture_caution(study, [row.config for row in chosen]),
+    )
+    runs = sorted({len(row.finished) for row in chosen if len(row.finished)})
+    mean = f"means of {join_words([str(n) for n in runs])} runs" if runs and runs != [1] else "one run each"
+    band = "; the band of the accuracy goes from the lowest to the highest run" if runs and runs[-1] > 1 else ""
+    some = f" Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
+    what = f"{table.title}: loss and validation accuracy by epoch"
+    return figures.add(
+        name,
+        "curves:draw_curves",
+        plot,
+        alternative=escape(f"{what}. {plot.title}."),
+        caption=escape(f"{what}, {mean}{band}.{some}"),
+        keys=tuple(row.key for row in chosen),
+    )
+
+
+def _choose(rows: Sequence[TableRow]) -> list[TableRow]:
+    """All rows, or the best and the worst of many, in the order of the table."""
+    if len(rows) <= MAX_CURVES:
+        return list(rows)
+    ranked = sorted(rows, key=lambda row: row.measured.mean or 0.0, reverse=True)
+    chosen = [*ranked[:BEST_CURVES], *ranked[-2:]]
+    return [row for row in rows if row in chosen]
+
+
+def _curves_title(rows: Sequence[TableRow]) -> str:
+    """What the curves show: `5e-2 ends highest, 0.460`."""
+    if len(rows) == 1:
+        return _single_title(rows[0])
+    best = best_rows(rows)
+    if best:
+        names = join_words([row.label for row in best])
+        return f"{names} {'ends' if len(best) == 1 else 'end'} highest, {accuracy(best[0].measured.mean or 0.0)}"
+    means = [row.measured.mean for row in rows if row.measured.mean is not None]
+    if not means:
+        return "All runs diverge"
+    stable = best_row(rows)
+    assert stable is not None
+    return f"{stable.label} ends at {accuracy(stable.measured.mean or 0.0)}"
+
+
+def _single_title(row: TableRow) -> str:
+    """`Ends at 0.460; reported 0.446`"""
+    finished, diverged = len(row.finished), len(row.diverged)
+    if not finished:
+        return "The run diverges" if diverged == 1 else f"All {diverged} runs diverge"
+    reported = f"; reported {accuracy(row.reported.mean)}" if row.reported else ""
+    failed = f"; {diverged} of {finished + diverged} runs diverged" if diverged else ""
+    return f"Ends at {accuracy(row.measured.mean or 0.0)}{reported}{failed}"
+
+
+def row_curve(study: StudyFrames, row: TableRow, reported: float | None = None) -> Curve:
+    """A row over epochs; `reported` is its last accuracy in the report, where no mean of runs is printed."""
+    epochs = study.epochs_by_config.get(row.config.id, study.epochs.iloc[:0])
+    finished = epochs[epochs["run_id"].isin(row.finished["run_id"])]
+    diverged = epochs[epochs["run_id"].isin(row.diverged["run_id"])]
+    bands = _bands(finished) if len(finished) else {}
+    longest = epochs.loc[epochs["run_id"] == epochs["run_id"].mode()[0], "lr"]
+    return Curve(
+        label=row.label,
+        runs=int(finished["run_id"].nunique()),
+        **bands,
+        diverged=tuple(
+            DivergedRun(int(run["seed"].iloc[0]), *(_values(run[name]) for name in QUANTITIES))
+            for _, run in diverged.groupby("run_id", sort=False)
+        ),
+        lr_steps=tuple(int(place) + 1 for place in np.flatnonzero(np.diff(longest) < 0)),
+        reported=row.reported.mean if row.reported else reported,
+    )
+
+
+def _bands(finished: pd.DataFrame) -> dict[str, Band]:
+    """Mean, lowest and highest value of each quantity by epoch; runs that are shorter count while they last."""
+    known = finished[QUANTITIES].replace([np.inf, -np.inf], np.nan)
+    by_epoch = known.groupby(finished["epoch"])
+    parts = [by_epoch.mean(), by_epoch.min(), by_epoch.max()]
+    return {name: Band(*(_values(part[name]) for part in parts)) for name in QUANTITIES}
+
+
+def _values(column: "pd.Series[float]") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    return np.round(column.to_numpy(dtype=np.float64), DECIMALS)
+
+
+def _heat_map(rows: Sequence[TableRow], study: StudyFrames) -> HeatMap | None:
+    """Means of two settings varied together, as results_matrix of sections.tables has them; else None."""
+    table = rows[0].table
+    labels, headings = [row.label.split(", ") for row in rows], table.heading.split(", ")
+    if any(len(parts) != 2 for parts in (headings, *labels)):
+        return None
+    down, across = (list(dict.fromkeys(parts[side] for parts in labels)) for side in (0, 1))
+    if len(down) < 2 or len(across) < 2 or len(down) * len(across) != len(rows):
+        return None
+    means = np.full((len(down), len(across)), np.nan)
+    for (first, second), row in zip(labels, rows, strict=True):
+        if row.measured.mean is not None and row.diverged.empty:
+            means[down.index(first), across.index(second)] = round(row.measured.mean, DECIMALS)
+    if np.isfinite(means).sum() < MIN_PLOTTED:
+        return None
+    best = [row.label for row in best_rows(rows)]
+    title = f"Best: {join_words(best)}, {accuracy(float(np.nanmax(means)))}" if best else "No pair stands out"
+    caution = picture_caution(study, [row.config for row in rows])
+    return HeatMap(title, headings[1], tuple(across), headings[0], tuple(down), means, caution)
+
+
+def _add_heat_map(name: str, plot: HeatMap, table: CatalogTable, figures: FigureCache) -> Picture:
+    what = f"{table.title}: mean validation accuracy after the last epoch"
+    return figures.add(
+        name,
+        "comparisons:draw_heat_map",
+        plot,
+        alternative=escape(f"{what}. {plot.title}."),
+        caption=escape(f"{what}; the best cell has a frame, – is a pair without a stable result."),
+    )
+
+
+def row_point(row: TableRow, label: str) -> RowPoint:
+    """A row beside its reported value, as plots.comparisons draws it."""
+    comparison = compare_row(row)
+    measured, reported = row.measured, row.reported
+    return RowPoint(
+        label=label,
+        group=row.section.full_title,
+        accuracies=tuple(round(float(value), DECIMALS) for value in row.accuracies),
+        mean=_rounded(measured.mean),
+        half_width=_rounded(measured.half_width),
+        reported=reported.mean if reported else None,
+        reported_std=reported.std if reported else None,
+        difference=_rounded(comparison.value) if comparison and row.diverged.empty else None,
+        difference_half_width=_rounded(comparison.half_width) if comparison else None,
+        verdict=comparison.verdict if comparison else None,
+        diverged=len(row.diverged),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DECIMALS)
+
+
+def _sweep_picture(
+    name: str, study: StudyFrames, table: CatalogTable, rows: Sequence[TableRow], figures: FigureCache
+) -> list[Picture | Prose]:
+    """The rows of a table side by side, where there are enough and not too many."""
+    measured = [row for row in rows if row.is_measured]
+    if len(measured) > MAX_PLOTTED:
+        text = f"There is no plot of {len(measured):,} rows side by side; up to {MAX_PLOTTED} are drawn."
+        return [Prose(text, is_quiet=True)]
+    if len({row.config.id for row in measured}) < MIN_PLOTTED:
+        return []
+    points = tuple(row_point(row, row.label) for row in measured)
+    caution = picture_caution(study, [row.config for row in measured])
+    plot = RowPlot(_sweep_title(measured), points, table.heading, caution)
+    words = ["each finished run and their mean"]
+    if any(point.half_width is not None for point in points):
+        words[0] += " with its 95 % interval"
+    if any(point.reported is not None for point in points):
+        words.append("the reported mean with its standard deviation")
+    if any(point.diverged for point in points):
+        words.append("how many runs diverged (✕)")
+    what = f"{table.title}: validation accuracy after the last epoch"
+    return [
+        figures.add(
+            name,
+            "comparisons:draw_sweep",
+            plot,
+            alternative=escape(f"{what}. {plot.title}."),
+            caption=escape(f"{what}; {join_words(words)}."),
+        )
+    ]
+
+
+def _sweep_title(rows: Sequence[TableRow]) -> str:
+    """`5e-2 is best, as reported`"""
+    best = [row.label for row in best_rows(rows)]
+    reported = [row.label for row in reported_best_rows(rows)]
+    if not best:
+        return "No row stands out"
+    verb = "is" if len(best) == 1 else "are"
+    if not reported:
+        return f"{join_words(best)} {verb} best"
+    if set(best) & set(reported):
+        return f"{join_words(best)} {verb} best, as reported"
+    return f"{join_words(best)} {verb} best here, {join_words(reported)} in the report"
+
+
+def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: FigureCache) -> list[Block]:
+    """A figure of the report and what its text quotes of it, or the line that says what it waits for."""
+    longest = _longest(row)
+    words = f"Figure {figure.number}"
+    if not longest:
+        return [_waiting(study, figure, row)]
+    if longest < MIN_EPOCHS:
+        return [Prose(f"{words}: no curve, as the longest run has {longest} of {row.config.epochs} epochs.")]
+    reported = figure.quoted.last_accuracy if figure.quoted and row.is_comparable else None
+    curve = row_curve(study, row, reported)
+    plot = CurvePlot(f"{words}: {_lower(_single_title(row))}", (curve,), picture_caution(study, [row.config]))
+    caption = f"{words}. {SUBJECT}: {figure.caption}."
+    picture = figures.add(
+        f"figure-{figure.number:02d}",
+        "curves:draw_curves",
+        plot,
+        alternative=escape(caption),
+        caption=f"{escape(caption)} {escape(_runs_drawn(row))}",
+        number=figure.number,
+        keys=(row.key,),
+    )
+    return [picture, *_quoted_table(study, figure, row)]
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]
+
+
+def _runs_drawn(row: TableRow) -> str:
+    """The rest of a caption: which runs, what the band is, and what differs from the report."""
+    words = []
+    seeds = [str(seed) for seed in row.finished["seed"]]
+    if len(seeds) == 1:
+        words.append(f"One run (seed {seeds[0]}).")
+    elif seeds:
+        named = f" (seeds {join_words(seeds)})" if len(seeds) <= MAX_NAMED else ""
+        words.append(f"Mean of {len(seeds)} runs{named}; the band goes from the smallest to the largest value.")
+    stops = [f"seed {run.seed} in epoch {run.epochs_done}" for run in row.diverged.itertuples()]
+    if len(stops) > MAX_NAMED:
+        words.append(f"{len(stops)} runs diverged and are drawn until they stop.")
+    elif stops:
+        words.append(f"Diverged, and drawn until they stop: {join_words(stops)}.")
+    changed = changed_settings(row.row.config, row.config)
+    return " ".join([*words, *([f"In this study instead: {', '.join(changed)}."] if changed else [])])
+
+
+def _quoted_table(study: StudyFrames, figure: Figure, row: TableRow) -> list[Table]:
+    """What the report's text quotes of the run it drew, beside the mean over the finished runs."""
+    quoted = figure.quoted
+    if quoted is None or not row.is_comparable:
+        return []
+    curve = row_curve(study, row)
+    first = curve.val_accuracy.mean[0] if curve.val_accuracy else None
+    last = curve.train_loss.mean[-1] if curve.train_loss else None
+    lines = (
+        ("loss of the first step", quoted.first_loss, row.summary("first_loss").mean),
+        ("validation accuracy after the first epoch", quoted.first_accuracy, first),
+        ("training loss of the last epoch", quoted.last_loss, last),
+        ("validation accuracy after the last epoch", quoted.last_accuracy, row.measured.mean),
+    )
+    rows: list[tuple[Value, ...]] = [
+        (what, as_quoted(value), None if measured is None else float(measured))
+        for what, value, measured in lines
+        if value is not None
+    ]
+    columns = (
+        Column(f"Figure {figure.number}", "text"),
+        Column("reported"),
+        Column(f"measured, n = {curve.runs}"),
+    )
+    caption = f"What the report's text says of Figure {figure.number}, and the mean over the finished runs."
+    return [Table("", caption, columns, tuple(rows), sortable=False)]
+
+
+def as_quoted(value: float) -> str:
+    """A number of the report's text with two decimals, or three where it gives them."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3f}"
+
+
+def _waiting(study: StudyFrames, figure: Figure, row: TableRow) -> Prose:
+    """What the figure needs, and the command that gets it."""
+    runs = [f"{code(run.run_id)} ({STATES[str(run.state)]})" for run in row.runs.itertuples()]
+    command = code(submit_command(study, f"table={row.key}"))
+    return Prose(
+        f"**Figure {figure.number}: no results yet.** It waits for {join_words(runs)}; to get them: {command}",
+        is_quiet=True,
+    )
