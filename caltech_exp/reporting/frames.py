@@ -28,6 +28,7 @@ from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, 
 from caltech_exp.reporting.stats import balanced_accuracy
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
+from caltech_exp.study.plan import requested_seeds
 from caltech_exp.study.results import Result, decode
 from caltech_exp.study.run_status import run_status
 from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
@@ -194,8 +195,7 @@ def read_study(folder: str | os.PathLike[str]) -> StudyFrames:
         raise UserError(f"{folder} holds no study; give the folder that jobs/submit.py wrote into")
     fingerprint = study.data.fingerprint if study else _commonest_data(records.values())
     records = {name: _count(record, fingerprint) for name, record in records.items()}
-    asked = {*published.seeds, *(seed for manifest in manifests for seed in manifest.seeds)} or set(catalog.seeds)
-    seeds = dict.fromkeys((row["config_id"] for row in rows), tuple(sorted(asked)))
+    seeds = requested_seeds(catalog, settings, manifests, published)
     return StudyFrames(
         folder=path,
         runs=_frame(_run_lines(records, rows, seeds), RUN_COLUMNS),
