@@ -124,7 +124,9 @@ def row_words(row: TableRow) -> str:
     """A row where its table is not named: `learning rate 5e-2`; a table with one row gives its title."""
     if len(row.table.rows) == 1:
         return row.table.title
-    return f"{row.table.heading[:1].lower()}{row.table.heading[1:]} {row.label}"
+    heading = row.table.heading
+    is_acronym = heading[1:2].isupper()  # LR
+    return f"{heading if is_acronym else heading[:1].lower() + heading[1:]} {row.label}"
 
 
 def as_typed(overrides: Mapping[str, Any]) -> str:
