@@ -10,7 +10,7 @@ docs/notebooks.md lists the columns and has more examples.
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,6 +147,17 @@ class StudyFrames:
     def epochs_by_config(self) -> dict[str, pd.DataFrame]:
         """Config id -> its lines of `epochs`; nothing for a configuration without a result."""
         return {str(config_id): epochs for config_id, epochs in self.epochs.groupby("config_id", sort=False)}
+
+    def restrict(self, catalog: Catalog) -> "StudyFrames":
+        """The study as if it asked no more than a part of its catalog: the rows of that, their runs and epochs."""
+        keys = [
+            row_key(section.name, table.name, row.label)
+            for section, table in catalog.tables
+            for row in table.rows
+        ]
+        rows = self.rows[self.rows["key"].isin(keys)]
+        runs, epochs = (frame[frame["config_id"].isin(rows["config_id"])] for frame in (self.runs, self.epochs))
+        return replace(self, runs=runs, epochs=epochs, rows=rows, catalog=catalog)
 
     @property
     def settings(self) -> StudySettings:

@@ -214,6 +214,16 @@ def test_the_pages_examples_answer_their_questions(
     assert "\\toprule" in names["latex"]
 
 
+def test_restricted_study_holds_the_selected_rows_with_their_runs_and_epochs(study: StudyFrames) -> None:
+    part = study.restrict(study.catalog.restrict(tables=["scratch.lr=5e-2", "resnet.scratch"]))
+    labels = ["5e-2", "1e-3", "1e-2", "5e-2"]
+    assert part.rows["row"].tolist() == labels
+    assert part.rows["table"].tolist() == ["lr", "scratch", "scratch", "scratch"]
+    assert set(part.runs["config_id"]) == set(part.epochs["config_id"]) == set(part.rows["config_id"])
+    assert len(part.runs) == 12
+    assert part.study is study.study
+
+
 def test_the_page_lists_every_column() -> None:
     listed = set(re.findall(r"`(\w+)`", PAGE))
     first, *_, last = SETTINGS

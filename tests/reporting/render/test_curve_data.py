@@ -16,8 +16,9 @@ from caltech_exp.reporting.render.curve_data import (
     row_anchors,
     run_groups,
 )
-from caltech_exp.study.study import StudySettings
-from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.study import Study, StudyFile, StudySettings
+from tests.reporting.conftest import CODE, DATA, SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "5e-2")
 
@@ -71,12 +72,19 @@ def test_mean_counts_all_of_many_runs_and_some_are_embedded(folder: SampleStudy)
 
 
 def test_no_text_can_end_the_script_element(folder: SampleStudy) -> None:
-    folder.add(make_result(CONFIG, 0))
-    folder.start()
-    study = read_study(folder.path)
-    study.epochs["config_id"] = study.runs["config_id"] = study.rows["config_id"]
-    text = curve_json(read_study(folder.path))
-    assert "<" not in text
+    text = "sections: {a: {tables: {b: {rows: {<!--<script>: {lr: 0.5}}}}}}"
+    study = Study(
+        settings=StudySettings(),
+        file=StudyFile(name="mine", text=text),
+        data=DATA,
+        created="2026-01-01",
+        code=CODE,
+    )
+    StudyFolder(folder.path).write_study(study)
+    folder.add(make_result(study.catalog.tables[0][1].rows[0].config, 0))
+    curves = curve_json(read_study(folder.path))
+    assert json.loads(curves)["rows"]["a.b=<!--<script>"]["label"] == "<!--<script>"
+    assert "<" not in curves
 
 
 def test_reported_value_that_is_not_comparable_is_left_out(folder: SampleStudy) -> None:
