@@ -48,13 +48,13 @@ NOTE = (
 PICTURES = (
     (
         "plot-differences",
-        "comparisons.draw_differences",
+        "comparisons:draw_differences",
         "Measured minus reported",
         "Bars: 95 % confidence intervals. A row differs if its interval misses zero, or if a run diverged.",
     ),
     (
         "plot-agreement",
-        "comparisons.draw_agreement",
+        "comparisons:draw_agreement",
         "Measured against reported",
         "Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean, and standard "
         "deviation of the reported one.",

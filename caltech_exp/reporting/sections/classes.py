@@ -253,7 +253,7 @@ def _confusion_picture(
     )
     return figures.add(
         "plot-confusion",
-        "dataset.draw_confusions",
+        "dataset:draw_confusions",
         plot,
         alternative="Confusion matrices of the best rows on the validation images",
         caption="Each line is the share of a true class's images. Classes are ordered by their number of images: "
