@@ -143,7 +143,7 @@ def _difference(axes: Axes, row: RowPoint, place: float, limit: float) -> None:
     axes.text(1.02, place, number, transform=axes.get_yaxis_transform(), va="center_baseline", size=7, color=QUIET)
 
 
-def draw_scatter(plot: RowPlot) -> Figure:
+def draw_agreement(plot: RowPlot) -> Figure:
     """Measured against reported accuracy, a point a row, with both intervals; the diagonal is agreement.
 
     The rows that do not agree are named, the farthest first.

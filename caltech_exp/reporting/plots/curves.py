@@ -26,6 +26,7 @@ from caltech_exp.reporting.plots.style import (
     new_figure,
     spread,
 )
+from caltech_exp.reporting.render.blocks import accuracy
 
 WIDTH, HEIGHT = 6.6, 2.6
 FEW_EPOCHS = 15
@@ -33,14 +34,18 @@ FEW_EPOCHS = 15
 MARKERS_PER_CURVE = 4
 LABEL_LETTERS, LABEL_LINES = 22, 3
 """Of the label at a curve's end."""
-TOP = 0.56
-"""Inches above the axes, for the title and the legends."""
+LEFT, BOTTOM, BETWEEN, TOP = 0.45, 0.42, 0.5, 0.56
+"""Inches around the two panels; title and legends stand above them."""
+LABEL_ROOM = 0.4
+"""Inches right of the panels beside the letters of the labels."""
 TRAINING, VALIDATION = "-", (0, (3, 1.5))
 """Lines of the losses."""
 WIDE_RATIO = 25.0
 """Losses whose largest is this many times the smallest are drawn on a logarithmic axis."""
 PADDING = 0.025
 """Room left and right of the curves, as a share of the epochs."""
+MIN_SPAN = 0.05
+"""Of an axis of accuracies: noise does not fill the panel."""
 START = 0.1
 """Share of the epochs, the first ones, that may leave the axes where they would flatten all others."""
 
@@ -64,27 +69,27 @@ def draw_curves(plot: CurvePlot) -> Figure:
     labels = [_label(curve) for curve in curves]
     letters = max(len(line) for label in labels for line in label.splitlines())
     figure, below = new_figure(WIDTH, HEIGHT, plot.title, plot.caution)
-    right = 0.3 + LETTER * 0.92 * letters
-    panel = (WIDTH - 0.45 - 0.6 - right) / 2
-    height = HEIGHT - 0.42 - TOP
-    loss = add_axes(figure, 0.45, 0.42 + below, panel, height)
-    accuracy = add_axes(figure, 0.45 + panel + 0.5, 0.42 + below, panel, height)
+    width = (WIDTH - LEFT - BETWEEN - LABEL_ROOM - LETTER * letters) / 2
+    loss, val = (
+        add_axes(figure, left, BOTTOM + below, width, HEIGHT - BOTTOM - TOP)
+        for left in (LEFT, LEFT + width + BETWEEN)
+    )
     looks = [Mark(SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]) for number in range(len(curves))]
     for number, (curve, look) in enumerate(zip(curves, looks, strict=True)):
-        _draw_row(loss, accuracy, curve, look, place=(number + 0.5) / len(curves), has_loss_band=len(curves) == 1)
+        _draw_row(loss, val, curve, look, place=(number + 0.5) / len(curves), has_loss_band=len(curves) == 1)
     _loss_axis(loss, curves)
-    _accuracy_limits(accuracy, curves)
-    for axes in (loss, accuracy):
+    _accuracy_limits(val, curves)
+    for axes in (loss, val):
         _epoch_axis(axes, curves)
-    _label_ends(accuracy, curves, labels, looks)
-    _legends(loss, accuracy, curves)
+    _label_ends(val, curves, labels, looks)
+    _legends(loss, val, curves)
     return figure
 
 
 def _label(curve: Curve) -> str:
     """`5e-2: 0.460`, and how many runs diverged."""
     diverged = f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged"
-    last = f": {curve.val_accuracy.mean[-1]:.3f}" if curve.val_accuracy else ""
+    last = "" if curve.measured is None else f": {accuracy(curve.measured)}"
     lines = [
         *textwrap.wrap(curve.label + last, LABEL_LETTERS)[:LABEL_LINES],
         *([diverged] if curve.diverged else []),
@@ -92,12 +97,12 @@ def _label(curve: Curve) -> str:
     return "\n".join(lines)
 
 
-def _draw_row(loss: Axes, accuracy: Axes, curve: Curve, look: Mark, place: float, has_loss_band: bool) -> None:
+def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has_loss_band: bool) -> None:
     """`place`, from 0 to 1, shifts the markers, so that those of rows that lie on each other are all seen."""
     for axes, band, line, has_band in (
         (loss, curve.train_loss, TRAINING, has_loss_band),
         (loss, curve.val_loss, VALIDATION, has_loss_band),
-        (accuracy, curve.val_accuracy, "-", True),
+        (val, curve.val_accuracy, "-", True),
     ):
         if band is None:
             continue
@@ -113,13 +118,13 @@ def _draw_row(loss: Axes, accuracy: Axes, curve: Curve, look: Mark, place: float
         for axes, values, line in (
             (loss, run.train_loss, TRAINING),
             (loss, run.val_loss, VALIDATION),
-            (accuracy, run.val_accuracy, "-"),
+            (val, run.val_accuracy, "-"),
         ):
             _draw_diverged(axes, values, look, line)
-    _mark_steps(accuracy, curve)
+    _mark_steps(val, curve)
     if curve.reported is not None:
         hollow: Look = {"marker": "D", "markersize": 5, "markerfacecolor": PAPER, "markeredgewidth": 1.2}
-        accuracy.plot(
+        val.plot(
             curve.epochs * (1 + PADDING),
             curve.reported,
             color=look.colour,
@@ -198,7 +203,7 @@ def _accuracy_limits(axes: Axes, curves: Sequence[Curve]) -> None:
     low, high = float(every.min()), float(every.max())
     if late.size and high - float(late.min()) < 0.5 * (high - low):
         low = float(late.min())
-    accuracy_axis(axes.yaxis, low, high)
+    accuracy_axis(axes.yaxis, low, high, MIN_SPAN)
 
 
 def _epoch_axis(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -237,11 +242,11 @@ def _end(curve: Curve, nothing: float) -> float:
     return next((float(values[-1]) for values in ends if values.size), nothing)
 
 
-def _legends(loss: Axes, accuracy: Axes, curves: Sequence[Curve]) -> None:
+def _legends(loss: Axes, val: Axes, curves: Sequence[Curve]) -> None:
     legend_above(loss, [entry("training", QUIET, line=TRAINING), entry("validation", QUIET, line=VALIDATION)])
     marks = []
     if any(curve.reported is not None for curve in curves):
         marks.append(entry("reported", QUIET, "D", mfc=PAPER, mew=1.2))
     if any(step < curve.epochs for curve in curves if curve.val_accuracy for step in curve.lr_steps):
-        marks.append(entry("learning rate steps down", INK, "|", mew=0.9))
-    legend_above(accuracy, marks)
+        marks.append(entry("LR steps down", INK, "|", mew=0.9))
+    legend_above(val, marks)

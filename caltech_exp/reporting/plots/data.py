@@ -40,11 +40,13 @@ class Curve:
 
     runs      finished runs in the bands
     lr_steps  epochs after which the learning rate steps down
-    reported  the report's validation accuracy after the last epoch
+    measured  mean validation accuracy after the last epoch
+    reported  the same in the report
     """
 
     label: str
     runs: int
+    measured: float | None = None
     train_loss: Band | None = None
     val_loss: Band | None = None
     val_accuracy: Band | None = None

@@ -21,6 +21,7 @@ from caltech_exp.reporting.plots.style import (
     QUIET,
     RULE,
     SERIES,
+    Look,
     add_axes,
     entry,
     legend_above,
@@ -65,12 +66,13 @@ def draw_averages(plot: AverageImages) -> Drawing:
         if tile is not None:
             canvas[top : top + height, left : left + width] = (tile * 255).astype(np.uint8)
     axes.imshow(canvas, interpolation="bilinear", aspect="auto")
-    # Paper between the images, as shapes that take the dark scheme's colour.
-    axes.barh(np.arange(lines) * step, canvas.shape[1], LABEL_ROOM, align="edge", color=PAPER)
-    axes.bar(np.arange(COLUMNS) * stride + width, canvas.shape[0], GAP, align="edge", color=PAPER)
+    # Paper between the images, as shapes that take the dark scheme's colour; they cover the images' blurred edges.
+    paper: Look = {"align": "edge", "color": PAPER}
+    axes.barh(np.arange(lines) * step - 1.5, canvas.shape[1], LABEL_ROOM + 2, **paper)
+    axes.bar(np.arange(COLUMNS) * stride + width - 1.5, canvas.shape[0], GAP + 2, **paper)
     if missing := lines * COLUMNS - len(averages.tiles):
-        axes.barh(canvas.shape[0] - step, -missing * stride, step, canvas.shape[1], align="edge", color=PAPER)
-    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
+        axes.barh(canvas.shape[0] - step, -missing * stride - 1, step, canvas.shape[1], **paper)
+    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 1.5, -1.5))
     axes.axis("off")
     return Drawing(figure, tuple(f"{path}: {reason}" for path, reason in averages.unread.items()))
 

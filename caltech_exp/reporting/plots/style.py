@@ -130,9 +130,12 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
-def accuracy_axis(axis: Axis, low: float, high: float) -> None:
-    """Fit an axis to accuracies from low to high, with a small margin, within 0 to 1, at round ticks."""
-    room = max(high - low, 0.01) * 0.06
+def accuracy_axis(axis: Axis, low: float, high: float, min_span: float = 0.01) -> None:
+    """Fit an axis to accuracies from low to high, with a small margin, within 0 to 1, at round ticks.
+
+    min_span  of the axis, so that noise does not fill it
+    """
+    room = max((high - low) * 0.06, (min_span - (high - low)) / 2)
     limits = max(low - room, -0.01), min(high + room, 1.01)
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     (axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim)(*limits)

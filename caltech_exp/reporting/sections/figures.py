@@ -24,7 +24,7 @@ from caltech_exp.reporting.render.blocks import (
     escape,
     join_words,
 )
-from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows
+from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows, table_sentence
 from caltech_exp.reporting.wording import STATES, changed_settings, picture_caution, submit_command
 
 SUBJECT = "Loss and validation accuracy with parameters"
@@ -37,7 +37,9 @@ MAX_CURVES, BEST_CURVES = 8, 4
 MAX_NAMED = 10
 """Runs that a caption names by their seeds."""
 DECIMALS = 4
-"""Of what is drawn: more cannot be seen."""
+"""Of a curve: more cannot be seen."""
+FLAT = ("No ", "Of ")
+"""How the sentence under a table begins where no row stands out."""
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
 
 
@@ -86,7 +88,7 @@ def _curves_picture(
 ) -> Picture:
     chosen = _choose(rows)
     plot = CurvePlot(
-        _curves_title(chosen),
+        _curves_title(table, rows),
         tuple(row_curve(study, row) for row in chosen),
         picture_caution(study, [row.config for row in chosen]),
     )
@@ -114,20 +116,23 @@ def _choose(rows: Sequence[TableRow]) -> list[TableRow]:
     return [row for row in rows if row in chosen]
 
 
-def _curves_title(rows: Sequence[TableRow]) -> str:
+def _curves_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
     """What the curves show: `5e-2 ends highest, 0.460`."""
     if len(rows) == 1:
         return _single_title(rows[0])
-    best = best_rows(rows)
-    if best:
+    verdict, best = _table_title(table, rows), best_rows(rows)
+    if not verdict.startswith(FLAT) and best:
         names = join_words([row.label for row in best])
         return f"{names} {'ends' if len(best) == 1 else 'end'} highest, {accuracy(best[0].measured.mean or 0.0)}"
-    means = [row.measured.mean for row in rows if row.measured.mean is not None]
-    if not means:
-        return "All runs diverge"
-    stable = best_row(rows)
-    assert stable is not None
-    return f"{stable.label} ends at {accuracy(stable.measured.mean or 0.0)}"
+    if verdict:
+        return verdict
+    highest = best_row(rows)
+    return f"{highest.label} ends at {accuracy(highest.measured.mean or 0.0)}" if highest else "All runs diverge"
+
+
+def _table_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
+    """The first clause of the sentence under the table, so that picture and table say the same."""
+    return table_sentence(table, rows).replace("`", "").rstrip(".").partition(";")[0]
 
 
 def _single_title(row: TableRow) -> str:
@@ -150,6 +155,7 @@ def row_curve(study: StudyFrames, row: TableRow, reported: float | None = None) 
     return Curve(
         label=row.label,
         runs=int(finished["run_id"].nunique()),
+        measured=row.measured.mean,
         **bands,
         diverged=tuple(
             DivergedRun(int(run["seed"].iloc[0]), *(_values(run[name]) for name in QUANTITIES))
@@ -184,7 +190,7 @@ def _heat_map(rows: Sequence[TableRow], study: StudyFrames) -> HeatMap | None:
     means = np.full((len(down), len(across)), np.nan)
     for (first, second), row in zip(labels, rows, strict=True):
         if row.measured.mean is not None and row.diverged.empty:
-            means[down.index(first), across.index(second)] = round(row.measured.mean, DECIMALS)
+            means[down.index(first), across.index(second)] = row.measured.mean
     if np.isfinite(means).sum() < MIN_PLOTTED:
         return None
     best = [row.label for row in best_rows(rows)]
@@ -211,20 +217,16 @@ def row_point(row: TableRow, label: str) -> RowPoint:
     return RowPoint(
         label=label,
         group=row.section.full_title,
-        accuracies=tuple(round(float(value), DECIMALS) for value in row.accuracies),
-        mean=_rounded(measured.mean),
-        half_width=_rounded(measured.half_width),
+        accuracies=tuple(row.accuracies.astype(float)),
+        mean=measured.mean,
+        half_width=measured.half_width,
         reported=reported.mean if reported else None,
         reported_std=reported.std if reported else None,
-        difference=_rounded(comparison.value) if comparison and row.diverged.empty else None,
-        difference_half_width=_rounded(comparison.half_width) if comparison else None,
+        difference=comparison.value if comparison and row.diverged.empty else None,
+        difference_half_width=comparison.half_width if comparison else None,
         verdict=comparison.verdict if comparison else None,
         diverged=len(row.diverged),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DECIMALS)
 
 
 def _sweep_picture(
@@ -239,7 +241,7 @@ def _sweep_picture(
         return []
     points = tuple(row_point(row, row.label) for row in measured)
     caution = picture_caution(study, [row.config for row in measured])
-    plot = RowPlot(_sweep_title(measured), points, table.heading, caution)
+    plot = RowPlot(_sweep_title(table, measured), points, table.heading, caution)
     words = ["each finished run and their mean"]
     if any(point.half_width is not None for point in points):
         words[0] += " with its 95 % interval"
@@ -259,18 +261,13 @@ def _sweep_picture(
     ]
 
 
-def _sweep_title(rows: Sequence[TableRow]) -> str:
+def _sweep_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
     """`5e-2 is best, as reported`"""
-    best = [row.label for row in best_rows(rows)]
-    reported = [row.label for row in reported_best_rows(rows)]
-    if not best:
-        return "No row stands out"
-    verb = "is" if len(best) == 1 else "are"
-    if not reported:
-        return f"{join_words(best)} {verb} best"
-    if set(best) & set(reported):
-        return f"{join_words(best)} {verb} best, as reported"
-    return f"{join_words(best)} {verb} best here, {join_words(reported)} in the report"
+    title = _table_title(table, rows)
+    best, reported = ({row.config.id for row in chosen} for chosen in (best_rows(rows), reported_best_rows(rows)))
+    if title and not title.startswith(FLAT) and best & reported:
+        return f"{title}, as reported"
+    return title or "Measured beside reported values"
 
 
 def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: FigureCache) -> list[Block]:
