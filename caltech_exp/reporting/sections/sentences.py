@@ -23,10 +23,15 @@ ROUNDING = 0.0005
 
 @dataclass(frozen=True)
 class Lead:
-    """The best row minus another one, over the seeds that both have."""
+    """The best row minus another one, over the seeds that both have.
+
+    gap            the difference of their means, each over all of its seeds
+    has_all_seeds  whether the shared seeds are all
+    """
 
     other: TableRow
     difference: PairedDifference
+    gap: float
     has_all_seeds: bool
 
     @property
@@ -56,9 +61,10 @@ class Lead:
     @property
     def is_small(self) -> bool:
         """Whether the interval contains zero and nothing of consequence."""
+        largest = max(abs(self.value), self.gap)
         if self.kind == "alike":
-            return abs(self.value) < ROUNDING
-        return self.kind == "open" and abs(self.value) + self.half_width < MAX_HALF_WIDTH
+            return largest < ROUNDING
+        return self.kind == "open" and largest + self.half_width < MAX_HALF_WIDTH
 
     @property
     def interval(self) -> tuple[str, str]:
@@ -131,7 +137,8 @@ def _leads(best: TableRow, others: Sequence[TableRow]) -> list[Lead]:
     leads = []
     for other in others:
         difference = paired_difference(other.accuracies, best.accuracies, confidence)
-        leads.append(Lead(other, difference, difference.n == best.measured.n == other.measured.n))
+        gap = (best.measured.mean or 0.0) - (other.measured.mean or 0.0)
+        leads.append(Lead(other, difference, gap, difference.n == best.measured.n == other.measured.n))
     return leads
 
 
