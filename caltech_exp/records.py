@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from caltech_exp.bootstrap import look_again
 from caltech_exp.cli import one_line, reason, shown
@@ -25,6 +25,10 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[\w.:()-]*$", max_length=
 """A name in the form of machine.host_name; empty if unknown."""
 RecordedPath = Annotated[str, StringConstraints(max_length=4096)]
 """A path to print. It may name any file, so it is never opened (see manifest.recorded_log)."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A whole number that fits a table's column."""
 
 
 class StrictRecord(BaseModel):

@@ -18,6 +18,7 @@ from caltech_exp.records import (
     JobId,
     PlainName,
     RecordedPath,
+    Seed,
     StrictRecord,
     read_record,
 )
@@ -46,8 +47,8 @@ class PublishedSeeds(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = 1
-    seeds: tuple[int, ...] = ()
-    requests: dict[FileName, tuple[int, ...]] = Field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+    requests: dict[FileName, tuple[Seed, ...]] = Field(default_factory=dict)
 
     def asked(self, configs: Iterable[str]) -> Mapping[str, tuple[int, ...]]:
         """Its requests; in a record without, all its seeds for these configurations."""
@@ -107,8 +108,8 @@ class Manifest(StrictRecord):
     preparation: PreparationJob | None = None
     aggregation: AggregationJob | None = None
     settings: StudySettings
-    seeds: tuple[int, ...]
-    requests: dict[FileName, tuple[int, ...]] = Field(default_factory=dict)
+    seeds: tuple[Seed, ...]
+    requests: dict[FileName, tuple[Seed, ...]] = Field(default_factory=dict)
     profile: dict[str, Any]
     command: tuple[str, ...]
     code: CodeVersion

@@ -7,7 +7,17 @@ from pydantic import Field, StringConstraints, model_validator
 
 from caltech_exp.config import NUM_CLASSES, FiniteFloat, RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import Corrupt, HostName, JobId, PlainName, RecordedPath, StrictRecord, read_record
+from caltech_exp.records import (
+    Corrupt,
+    Count,
+    HostName,
+    JobId,
+    PlainName,
+    RecordedPath,
+    Seed,
+    StrictRecord,
+    read_record,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +72,7 @@ FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
 class Epoch(StrictRecord):
     """Train loss is the mean over the epoch's steps; validation loss and accuracy are measured after it."""
 
-    epoch: int
+    epoch: Count
     lr: FiniteFloat
     train_loss: Loss
     val_loss: Loss
@@ -79,9 +89,9 @@ class DataRecord(StrictRecord):
     fingerprint: str
     stand_in: bool
     simulated: bool = False
-    train_images: int
-    val_images: int
-    test_images: int
+    train_images: Count
+    val_images: Count
+    test_images: Count
 
 
 class Device(StrictRecord):
@@ -106,7 +116,7 @@ class Result(StrictRecord):
     schema_version: Literal[1] = 1
     run_id: str
     config: RunConfig
-    seed: int
+    seed: Seed
     status: Literal["finished", "diverged"]
     epochs: tuple[Epoch, ...]
     first_loss: Loss
@@ -125,9 +135,9 @@ class Result(StrictRecord):
     host: HostName
     started: str
     wall_seconds: FiniteFloat
-    attempts: int = 1
+    attempts: Count = 1
     images_per_second: FiniteFloat
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     energy_joules: FiniteFloat | None = None
     weights_sha256: str | None = None
 
