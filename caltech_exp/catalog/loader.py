@@ -192,6 +192,7 @@ class SectionEntry(_Entry):
 class ArchitectureEntry(_Entry):
     title: Label
     parameters: int = Field(ge=1, description="weights and biases, with the last layer of a run")
+    remark: Line = ""
 
 
 class StudyEntry(_Entry):
@@ -308,7 +309,7 @@ class _Reader:
         for name, entry in self.study.architectures.items():
             if name not in known:
                 raise UserError(f"{self.where}: architectures: {unknown('network', name, known)}")
-            yield Architecture(known[name], entry.title, entry.parameters)
+            yield Architecture(known[name], entry.title, entry.parameters, entry.remark)
 
     def _section(self, key: str, entry: SectionEntry) -> Section:
         place = f"{self.where}: section {key}"

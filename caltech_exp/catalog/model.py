@@ -136,11 +136,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network and its title in the report; `parameters` counts weights and biases, last layer included."""
+    """A network and its title in the report.
+
+    parameters  weights and biases, the last layer of a run included
+    remark      what is to be said of that number, if anything
+    """
 
     name: str
     title: str
     parameters: int
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Literal
 
 import pandas as pd
 
-from caltech_exp.catalog import Claim, Comparison
-from caltech_exp.reporting.comparison import TableRow, all_rows
+from caltech_exp.catalog import Claim, Comparison, split_row_key
+from caltech_exp.reporting.comparison import TableRow, all_rows, find_row
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.stats import CONFIDENCE, MIN_RUNS, PairedDifference, paired_difference
 from caltech_exp.reporting.wording import row_words
@@ -180,3 +180,46 @@ def _baseline_values(study: StudyFrames, pair: Comparison, baseline: TableRow) -
     epochs = study.epochs
     is_wanted = (epochs["config_id"] == baseline.config.id) & (epochs["epoch"] == pair.epoch)
     return epochs[is_wanted].set_index("seed")["val_accuracy"]
+
+
+def claimed_words(claim: Claim) -> str:
+    """What the claim says of every difference: `higher`, `within ±0.02`, `at most +0.01`, `+0.07 to +0.13`."""
+    least, most = (f"{bound:+.3g}".replace("-", "−") for bound in claim.expected)
+    if claim.size is not None:
+        return f"{least} to {most}"
+    words = {"similar": f"within ±{claim.margin:.3g}", "not higher": f"at most {most}"}
+    return words.get(claim.direction, claim.direction)
+
+
+def deciding_words(study: StudyFrames, result: ClaimResult) -> str:
+    """The row whose comparison decides, `learning rate 6e-2`, or `6e-2` if it shares the table of the others.
+
+    Empty for a claim with a single comparison.
+    """
+    pairs, effect = result.claim.comparisons, result.decisive
+    if effect is None or len(pairs) < 2:
+        return ""
+    keys = [effect.comparison.row] if len({pair.row for pair in pairs}) > 1 else []
+    keys += [effect.comparison.baseline] if len({pair.baseline for pair in pairs}) > 1 else []
+    tables = {split_row_key(key)[0] for key in _keys(result.claim)}
+    rows = [find_row(study, key) for key in dict.fromkeys(keys)]
+    return " and ".join(row.label if len(tables) == 1 else row_words(row) for row in rows)
+
+
+def size_words(effect: Effect) -> str:
+    """`+0.355 ± 0.012`, with more decimals where rounding would hide that the interval excludes zero."""
+    difference = effect.difference
+    mean, half_width = difference.mean or 0.0, difference.half_width or 0.0
+    decimals = shown_decimals(effect)
+    value = f"{abs(mean):.{decimals}f}"
+    sign = "" if float(value) == 0 else "+" if mean > 0 else "−"
+    return f"{sign}{value}" + (f" ± {half_width:.{decimals}f}" if difference.half_width is not None else "")
+
+
+def shown_decimals(effect: Effect) -> int:
+    """Decimals of an effect: three as everywhere, up to six where three would hide that it is significant."""
+    difference = effect.difference
+    if not difference.is_significant or difference.mean is None or difference.half_width is None:
+        return 3
+    sizes = (abs(difference.mean), difference.half_width)
+    return next((n for n in (3, 4, 5) if float(f"{sizes[0]:.{n}f}") > float(f"{sizes[1]:.{n}f}")), 6)

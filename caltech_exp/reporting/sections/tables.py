@@ -150,7 +150,7 @@ def results_table(rows: Sequence[TableRow]) -> Table:
             (
                 row.label,
                 measured_value(row),
-                *(_reported_values(row) if is_reported else ()),
+                *(reported_values(row) if is_reported else ()),
                 measured.n,
                 row.summary("test_accuracy").mean if counts else None,
                 measured.half_width if counts and measured.n >= MIN_RUNS else None,
@@ -182,7 +182,7 @@ def measured_value(row: TableRow) -> Value:
     return Spread(measured.mean, measured.std, bounds)
 
 
-def _reported_values(row: TableRow) -> tuple[Value, Value, Value]:
+def reported_values(row: TableRow) -> tuple[Value, Value, Value]:
     """Reported value, difference, verdict. A mean of the runs that did not diverge has no difference."""
     reported: Value = "diverges" if row.diverges else None
     if row.reported:
