@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from caltech_exp.catalog import SPLIT_IMAGES
+from caltech_exp.catalog import SPLIT_IMAGES, Table
 from caltech_exp.config import (
     CUSTOM_NETWORK,
     DEFAULTS_ADDED_LATER,
@@ -124,9 +124,13 @@ def row_words(row: TableRow) -> str:
     """A row where its table is not named: `learning rate 5e-2`; a table with one row gives its title."""
     if len(row.table.rows) == 1:
         return row.table.title
-    heading = row.table.heading
-    is_acronym = heading[1:2].isupper()  # LR
-    return f"{heading if is_acronym else heading[:1].lower() + heading[1:]} {row.label}"
+    return f"{heading_words(row.table)} {row.label}"
+
+
+def heading_words(table: Table) -> str:
+    """What the rows of a table are, inside a sentence: `learning rate`, `LR`."""
+    heading = table.heading
+    return heading if heading[1:2].isupper() else heading[:1].lower() + heading[1:]
 
 
 def as_typed(overrides: Mapping[str, Any]) -> str:

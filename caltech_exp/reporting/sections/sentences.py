@@ -14,6 +14,7 @@ from caltech_exp.catalog import Reported, Table
 from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, TableRow, distinct_rows
 from caltech_exp.reporting.render.blocks import accuracy, code, join_words
 from caltech_exp.reporting.stats import CONFIDENCE, MIN_RUNS, PairedDifference, paired_difference, welch_half_width
+from caltech_exp.reporting.wording import heading_words
 
 MAX_NAMED = 3
 """Rows that a sentence names one by one."""
@@ -162,7 +163,7 @@ def _noun(table: Table) -> str:
     labels = [row.label.replace("e", "").replace("-", "").replace(".", "") for row in table.rows]
     if "," in table.heading or not all(label.isdigit() for label in labels) or table.heading in ("Run", "Row"):
         return "row"
-    return table.heading[:1].lower() + table.heading[1:]
+    return heading_words(table)
 
 
 def _is_flat(reported: Sequence[Reported]) -> bool:

@@ -154,6 +154,8 @@ def test_rows_that_are_no_values_are_called_rows() -> None:
     )
     two = own_sentence("{rows: {a: {lr: 1}, b: {lr: 2}}}", a=(0.8, 0.81, 0.805), b=(0.801, 0.809, 0.806))
     assert two.startswith("No row stands out (")
+    lr = own_sentence("{sweep: {lr: [1, 2]}}", **{"1": (0.8, 0.81, 0.805), "2": (0.801, 0.809, 0.806)})
+    assert lr.startswith("No LR stands out (")
 
 
 def test_rows_that_show_the_same_mean_are_best_together() -> None:
