@@ -1,6 +1,8 @@
 """Agreement with the report in detail: by table and over all rows, and validation against test."""
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,7 +20,8 @@ from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import RowPlot, RowPoint
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Picture, Prose, Table, Value, escape, join_words
-from caltech_exp.reporting.stats import MIN_RUNS, Summary, rank_agreement
+from caltech_exp.reporting.sections.figures import row_point
+from caltech_exp.reporting.stats import MIN_RUNS, rank_agreement
 from caltech_exp.reporting.wording import picture_caution, row_words
 
 FEWEST_PLOTTED, MOST_PLOTTED = 3, 200
@@ -45,22 +48,6 @@ NOTE = (
     "Kendall's tau-b compares the order of the rows with the report's: 1 is the same order, -1 the reverse. The "
     "last line counts each configuration once, with the first value that the report prints for it."
 )
-PICTURES = (
-    (
-        "plot-differences",
-        "comparisons:draw_differences",
-        "Measured minus reported",
-        "Bars: 95 % confidence intervals. A row differs if its interval misses zero, or if a run diverged.",
-    ),
-    (
-        "plot-agreement",
-        "comparisons:draw_agreement",
-        "Measured against reported",
-        "Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean, and standard "
-        "deviation of the reported one.",
-    ),
-)
-"""Name, function that draws it, what it shows, and caption."""
 
 
 def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
@@ -188,38 +175,43 @@ def chance_sentence(comparisons: pd.DataFrame) -> str:
 
 
 def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]) -> list[Picture]:
-    """The differences with the intervals that decide, and measured against reported means."""
-    points = tuple(point for row in distinct_rows(rows) if (point := _point(row)))
+    """The differences with their intervals, and measured against reported means; titles say what is seen."""
+    points, comparisons = agreement_points(rows), compare_rows(rows)
     if not FEWEST_PLOTTED <= len(points) <= MOST_PLOTTED:
         return []
-    return [
+    caution = picture_caution(study)
+    verdicts, distance = verdict_sentence(comparisons), distance_sentence(comparisons)
+    pictures = [
         figures.add(
-            name=name,
-            draw=draw,
-            data=RowPlot(f"{words} validation accuracy", points, caution=picture_caution(study)),
-            alternative=f"{words} validation accuracy of every row",
-            caption=caption,
+            "plot-differences",
+            "comparisons:draw_differences",
+            RowPlot(verdicts.partition(".")[0], points, caution=caution),
+            alternative="Measured minus reported validation accuracy of every row",
+            caption="Bars: 95 % confidence intervals. Rows differ if zero is outside or a run diverged.",
         )
-        for name, draw, words, caption in PICTURES
     ]
+    compared = tuple(point for point in points if point.difference is not None)
+    if len(compared) < FEWEST_PLOTTED:
+        return pictures
+    scatter = figures.add(
+        "plot-agreement",
+        "comparisons:draw_scatter",
+        RowPlot(distance.partition(";")[0], compared, caution=caution),
+        alternative="Measured against reported validation accuracy of every row",
+        caption="Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean and standard "
+        "deviation of the reported one.",
+    )
+    return [*pictures, scatter]
 
 
-def _point(row: TableRow) -> RowPoint | None:
-    """A row with a verdict beside its reported accuracy, without a mean if any run diverged."""
-    comparison = compare_row(row)
-    if comparison is None or row.reported is None:
-        return None
-    measured = row.measured if row.diverged.empty else Summary(0)
-    return RowPoint(
-        label=row_words(row),
-        group=row.section.full_title,
-        accuracies=tuple(row.accuracies),
-        mean=measured.mean,
-        half_width=measured.half_width,
-        reported=row.reported.mean,
-        reported_std=row.reported.std,
-        difference=None if measured.mean is None else comparison.value,
-        difference_half_width=comparison.half_width,
-        verdict=comparison.verdict,
-        diverged=len(row.diverged),
+def agreement_points(rows: Iterable[TableRow]) -> tuple[RowPoint, ...]:
+    """Rows with a verdict beside a reported accuracy, by section; by table where a section's labels repeat."""
+    compared = [row for row in distinct_rows(rows) if row.reported and not row.diverges and row.is_measured]
+    labels = Counter((row.section.name, row_words(row)) for row in compared)
+    repeating = {section for (section, _), count in labels.items() if count > 1}
+    return tuple(
+        replace(row_point(row, row_words(row)), group=row.table.title_in(row.section))
+        if row.section.name in repeating
+        else row_point(row, row_words(row))
+        for row in compared
     )

@@ -16,7 +16,7 @@ from caltech_exp.reporting.plots.data import Confusion, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Details, Picture, Prose, Table, Value, code, escape
 from caltech_exp.reporting.stats import balanced_accuracy, class_recalls
-from caltech_exp.reporting.wording import picture_caution, start_words
+from caltech_exp.reporting.wording import picture_caution, row_words, start_words
 from caltech_exp.study.results import Matrix, Result, decode, read_result
 
 PAIR_COLUMNS = (
@@ -245,8 +245,8 @@ def _confusion_picture(
 ) -> Picture:
     images = results[0].val.sum(axis=1) // results[0].runs
     plot = ConfusionPlot(
-        title="Confusion matrices, validation images",
-        matrices=tuple(Confusion(f"{result.network} ({result.row.label})", result.val) for result in results),
+        title="Confusion matrices of the best rows, validation images",
+        matrices=tuple(Confusion(f"{result.network}, {row_words(result.row)}", result.val) for result in results),
         classes=tuple(names),
         images=tuple(images.tolist()),
         caution=picture_caution(study),

@@ -11,6 +11,7 @@ from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Picture, Prose, Table, Value
 from caltech_exp.reporting.sections.agreement import (
     agreement_blocks,
+    agreement_points,
     agreement_table,
     chance_sentence,
     compare_rows,
@@ -137,17 +138,47 @@ def test_single_mean_is_not_counted(folder: SampleStudy) -> None:
     assert chance_sentence(found) == ""
 
 
+def test_points_have_the_differences_that_decide(folder: SampleStudy) -> None:
+    folder.start()
+    add(folder, "scratch.lr", "5e-2", 0.44, 0.45, 0.445)
+    add(folder, "scratch.lr", "1e-2", 0.35, 0.35, 0.35)
+    folder.add(make_diverged(row_config("scratch.lr", "1e-1"), 0))
+    folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # there is no difference to draw
+    far, near, diverged = agreement_points(all_rows(read_study(folder.path)))
+    assert (near.label, near.verdict, near.group) == ("learning rate 5e-2", "agrees", "1. Training from scratch")
+    assert near.difference == pytest.approx(-0.001)
+    assert near.difference_half_width is not None
+    assert near.difference_half_width > 0.001
+    assert (far.label, far.verdict) == ("learning rate 1e-2", "differs")
+    assert far.difference == pytest.approx(0.052)
+    assert (diverged.verdict, diverged.difference, diverged.diverged) == ("differs", None, 1)
+
+
+def test_points_are_grouped_by_table_where_labels_repeat(folder: SampleStudy) -> None:
+    folder.start()
+    add(folder, "resnet.scratch", "1e-3", 0.44)
+    assert {point.group for point in agreement_points(all_rows(read_study(folder.path)))} == {
+        "4. Extra: ResNet-18"
+    }
+    add(folder, "resnet.transfer", "1e-3", 0.92)
+    groups = [point.group for point in agreement_points(all_rows(read_study(folder.path)))]
+    assert groups == ["4.1. ResNet from scratch", "4.2. Transfer learning with ResNet"]
+
+
 def test_blocks_show_sentences_table_and_plots(folder: SampleStudy, figures: FigureCache) -> None:
     folder.start()
     for label, value in {"1e-3": 0.092, "1e-2": 0.298}.items():
         add(folder, "scratch.lr", label, value, value, value + 0.003)
     kinds = [type(block) for block in agreement_blocks(read_study(folder.path), figures)]
     assert kinds == [Prose, Table, Prose]  # two points make no plot
-    folder.add(make_diverged(row_config("scratch.lr", "5e-2"), 0))
+    add(folder, "scratch.lr", "6e-2", 0.35)
     pictures = [b for b in agreement_blocks(read_study(folder.path), figures) if isinstance(b, Picture)]
     assert [picture.name for picture in pictures] == ["plot-differences", "plot-agreement"]
     figures.finish()
     assert all((figures.folder / f"{picture.name}.svg").is_file() for picture in pictures)
+    folder.add(make_diverged(row_config("scratch.lr", "6e-2"), 1))  # which leaves two to compare
+    blocks = agreement_blocks(read_study(folder.path), figures)
+    assert [block.name for block in blocks if isinstance(block, Picture)] == ["plot-differences"]
 
 
 def test_nothing_is_compared_where_settings_are_overridden(folder: SampleStudy, figures: FigureCache) -> None:
