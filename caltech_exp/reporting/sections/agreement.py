@@ -158,7 +158,7 @@ def distance_sentence(comparisons: pd.DataFrame) -> str:
     if len(sizes) == 1:
         return f"The measured mean is {largest} away from the reported one ({row})."
     return (
-        f"{near} of {len(sizes)} measured means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the reported "
+        f"{near} of {len(sizes)} means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the reported "
         f"ones; the median difference is {sizes.median():.3f} and the largest {largest} ({row})."
     )
 
@@ -190,13 +190,13 @@ def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]
             caption="Bars: 95 % confidence intervals. Rows differ if zero is outside or a run diverged.",
         )
     ]
-    compared = tuple(point for point in points if point.difference is not None)
-    if len(compared) < FEWEST_PLOTTED:
+    keyed = tuple(row_point(row, row.key) for row in _compared(rows) if row.diverged.empty)
+    if len(keyed) < FEWEST_PLOTTED:
         return pictures
     scatter = figures.add(
         "plot-agreement",
         "comparisons:draw_scatter",
-        RowPlot(distance.partition(";")[0], compared, caution=caution),
+        RowPlot(distance.partition(";")[0], keyed, caution=caution),
         alternative="Measured against reported validation accuracy of every row",
         caption="Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean and standard "
         "deviation of the reported one.",
@@ -206,7 +206,7 @@ def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]
 
 def agreement_points(rows: Iterable[TableRow]) -> tuple[RowPoint, ...]:
     """Rows with a verdict beside a reported accuracy, by section; by table where a section's labels repeat."""
-    compared = [row for row in distinct_rows(rows) if row.reported and not row.diverges and row.is_measured]
+    compared = _compared(rows)
     labels = Counter((row.section.name, row_words(row)) for row in compared)
     repeating = {section for (section, _), count in labels.items() if count > 1}
     return tuple(
@@ -215,3 +215,7 @@ def agreement_points(rows: Iterable[TableRow]) -> tuple[RowPoint, ...]:
         else row_point(row, row_words(row))
         for row in compared
     )
+
+
+def _compared(rows: Iterable[TableRow]) -> list[TableRow]:
+    return [row for row in distinct_rows(rows) if row.reported and not row.diverges and row.is_measured]

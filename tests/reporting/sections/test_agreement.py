@@ -122,7 +122,7 @@ def test_sentences_count_and_measure(folder: SampleStudy) -> None:
     found = comparisons(folder)
     assert verdict_sentence(found) == "3 of 4 rows agree with the report and 1 is inconclusive."
     assert distance_sentence(found) == (
-        "2 of 4 measured means lie within 0.02 of the reported ones; the median difference is 0.016 and the "
+        "2 of 4 means lie within 0.02 of the reported ones; the median difference is 0.016 and the "
         "largest 0.200 (scratch.lr=6e-2)."
     )
     assert chance_sentence(found) == ""  # of three
