@@ -66,7 +66,7 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     picture = _agreement_picture(study, rows, figures)
     notes = tuple(caution.page for caution in cautions(study))
     return [
-        Heading(1, escape(study.catalog.title), "top"),
+        Heading(1, escape(study.catalog.title), "page-top"),
         Prose(escape(run_line(study)), is_quiet=True),
         *([Note(notes)] if notes else []),
         *agreement_badges(rows),
@@ -206,7 +206,7 @@ def finding_blocks(study: StudyFrames) -> list[Block]:
     if missing:
         sentences.append(f"No data yet on {join_words(missing)}.")
     head = f"**Findings** from runs of the same seed; all {len(study.catalog.comparisons)} intervals of the"
-    return [Listing(tuple(sentences), f"{head} [claims](#conclusions) hold together at 95 %:")]
+    return [Listing(tuple(sentences), f"{head} [claims](#page-conclusions) hold together at 95 %:")]
 
 
 def finding_sentence(study: StudyFrames, result: ClaimResult) -> str:
