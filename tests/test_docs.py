@@ -105,7 +105,7 @@ COMMANDS = list(commands())
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: Path) -> Path:
     """A reader's folder, with the files that the docs mention."""
     place = tmp_path_factory.mktemp("reader")
     for name in ("jobs", "reports", "tests"):
@@ -116,6 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     (place / "choices.yaml").write_text(examples[1])
     (place / "mine.yaml").write_text(examples[-1])
     (place / "STAND_IN").symlink_to(stand_in)
+    (place / "OTHER").symlink_to(simulated)
     return place
 
 

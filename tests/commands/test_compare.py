@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.records import write_record
 from caltech_exp.study.results import RESULT
+from caltech_exp.study.study import StudySettings
 from tests.conftest import Command
-from tests.reporting.conftest import make_diverged, make_result
+from tests.reporting.conftest import SampleStudy, make_result, row_config
 
 FAST = RunConfig(epochs=2, lr=0.05)
 
@@ -18,36 +21,51 @@ def write(runs: Path, config: RunConfig, accuracies: list[float]) -> Path:
     return runs
 
 
-def test_compare_prints_a_line_per_configuration(compare: Command, tmp_path: Path) -> None:
+def test_compare_prints_the_verdict_first_then_a_line_per_row(compare: Command, tmp_path: Path) -> None:
     first = write(tmp_path / "the first", FAST.but(engine="reference"), [0.40, 0.42, 0.44])
-    second = write(tmp_path / "second", FAST, [0.41, 0.43, 0.45])
+    second = write(tmp_path / "second", FAST, [0.404, 0.423, 0.441])
+    config = row_config("scratch.lr", "5e-2")
+    write(first, config.but(engine="reference"), [0.5, 0.6])
+    write(second, config, [0.5, 0.6])
     done = compare(f"first={first}", f"second={second}")
-    assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == [
-        "lr=0.05 epochs=2",
-        "3",
-        "0 + 0",
-        "0.4200 ± 0.0200",
-        "0.4300 ± 0.0200",
-        "0.0100 ± 0.0000",
-        "0.250",
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "The two studies agree in 1 of 2 rows (differences of less than 0.005); 1 is inconclusive."
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert table == [
+        ["row", "pairs", "first", "second", "difference", "verdict"],
+        [
+            "scratch.lr=5e-2; scratch.epochs=30",
+            "2",
+            "0.5500 ± 0.0500",
+            "0.5500 ± 0.0500",
+            "+0.0000",
+            "inconclusive",
+        ],
+        ["lr=0.05 epochs=2", "3", "0.4200 ± 0.0163", "0.4227 ± 0.0151", "+0.0027 ± 0.0038", "agrees"],
     ]
-    assert "exact up to n = 20." in done.stdout
+    assert done.stdout.count("population standard deviation") == 1
     assert "iverged:" not in done.stdout
 
 
-def test_compare_explains_many_and_diverged_pairs(compare: Command, tmp_path: Path) -> None:
-    first = write(tmp_path / "first", FAST.but(engine="reference"), [0.40] * 23)
-    second = write(tmp_path / "second", FAST, [0.41] * 22)
-    write_record(second / run_id(FAST, 22), RESULT, make_diverged(FAST, 22, 1))
-    done = compare(f"first={first}", f"second={second}")
-    assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
-    assert [cell.strip() for cell in line.strip("|").split("|")][1:3] == ["22", "0 + 1"]
-    assert "above that from 100,000 random flips, (1 + as extreme) / (1 + 100,000)." in done.stdout
-    assert "Diverged: runs of first and of second; their pairs do not count elsewhere." in done.stdout
+def test_compare_carries_the_cautions_of_both_studies(compare: Command, tmp_path: Path) -> None:
+    first = SampleStudy(tmp_path / "a", StudySettings(overrides={"epochs": 2, "lr": 0.05}))
+    first.start(simulated=True)
+    second = SampleStudy(tmp_path / "b", StudySettings(overrides={"epochs": 2, "engine": "reference", "lr": 0.05}))
+    second.start(simulated=True)
+    third = SampleStudy(tmp_path / "c")
+    third.start()
+    for study in (first, third):
+        write(study.path, FAST, [0.4, 0.5, 0.6])
+    write(second.path, FAST.but(engine="reference"), [0.4, 0.5, 0.6])
+    done = compare(f"first={first.path}", f"second={second.path}")
+    assert done.stdout.splitlines()[1:4] == [
+        "caution: both studies: Simulated: drawn at random around the reported values, nothing was trained",
+        "caution: both studies: Overridden: epochs=2 lr=0.05",
+        "",
+    ]
+    done = compare(f"first={third.path}", f"second={second.path}")
+    assert "caution: second: Overridden: epochs=2 lr=0.05\n" in done.stdout
 
 
 def test_compare_refuses_two_versions_of_a_run_in_one_line(compare: Command, tmp_path: Path) -> None:
@@ -73,6 +91,9 @@ def test_compare_names_and_skips_damaged_results(compare: Command, tmp_path: Pat
     assert second_line == f"skipped: {newer} was {made}"
     (line,) = (line for line in done.stdout.splitlines() if "lr=0.05" in line)
     assert line.split("|")[2].strip() == "1"
+    assert done.stdout.startswith(
+        "Nothing can be decided: a row needs 3 pairs of finished runs, the most here is 1."
+    )
 
 
 def test_compare_without_a_common_run_is_refused(compare: Command, tmp_path: Path) -> None:
@@ -83,8 +104,22 @@ def test_compare_without_a_common_run_is_refused(compare: Command, tmp_path: Pat
     assert "share no completed run on the same data set" in done.stderr
 
 
-def test_compare_names_a_missing_folder(compare: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["same", "../the folder/same", "link"])
+def test_compare_refuses_a_folder_and_itself(way: str, compare: Command, tmp_path: Path) -> None:
+    write(tmp_path / "the folder" / "same", FAST, [0.4])
+    (tmp_path / "the folder" / "link").symlink_to("same")
+    done = compare(f"first={tmp_path}/the folder/same", f"second=the folder/{way}")
+    assert (done.returncode, done.stdout) == (2, "")
+    place = tmp_path / "the folder" / "same"
+    assert done.stderr == f"error: first= and second= are the same folder, {place}; give two studies\n"
+
+
+def test_compare_names_a_missing_folder_and_one_without_a_study(compare: Command, tmp_path: Path) -> None:
     done = compare(f"first={tmp_path / 'nowhere'}", f"second={tmp_path}")
-    assert done.returncode == 2
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "there is no such folder" in done.stderr
     assert compare(f"first={tmp_path}").stderr.startswith("error: second is missing")
+    (tmp_path / "empty").mkdir()
+    done = compare(f"first={tmp_path / 'empty'}", f"second={write(tmp_path / 'b', FAST, [0.4])}")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{tmp_path / 'empty'} holds no study" in done.stderr
