@@ -291,7 +291,7 @@ def _result_values(result: Result) -> dict[str, Any]:
         "device_type": result.device.type,
         "torch": result.libraries.get("torch"),
         "libraries": ", ".join(f"{name} {version}" for name, version in sorted(result.libraries.items())),
-        "code": ", ".join(str(code) for code in (*result.earlier_code, result.code)),
+        "code": "; ".join(str(code) for code in (*result.earlier_code, result.code)),
         "data": result.data.fingerprint,
         "train_images": result.data.train_images,
         "val_images": result.data.val_images,

@@ -214,7 +214,7 @@ def _mixed(row: TableRow) -> list[str]:
     """In what the results of a row differ that should be alike."""
     results = row.runs[row.runs["state"].isin(["finished", "diverged"])]
     values = {name: set(results[name].dropna()) for name in MIXED}
-    values["code"] = {version for versions in values["code"] for version in versions.split(", ")}
+    values["code"] = {version for versions in values["code"] for version in versions.split("; ")}
     return list(dict.fromkeys(MIXED[name] for name in MIXED if len(values[name]) > 1))
 
 
