@@ -1,7 +1,7 @@
 """Agreement with the report in detail: by table and over all rows, and validation against test."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -51,20 +51,21 @@ NOTE = (
 
 
 def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
-    """Two sentences, the table and two plots; nothing where the reported values do not hold for the study."""
+    """Two sentences, the table and the plot of differences; nothing where the reported values do not hold for the study."""
     if not has_comparison(study):
         return []
     rows = all_rows(study)
     comparisons = compare_rows(rows)
     if comparisons["verdict"].isna().all():
         return [Prose("No row with a reported value has a result yet.")]
-    sentences = (verdict_sentence(comparisons), distance_sentence(comparisons))
+    verdicts = verdict_sentence(comparisons)
+    sentences = (verdicts, distance_sentence(comparisons))
     notes = (NOTE, chance_sentence(comparisons))
     return [
         Prose(escape(" ".join(filter(None, sentences)))),
         agreement_table(rows),
         Prose(escape(" ".join(filter(None, notes))), is_quiet=True),
-        *_pictures(study, figures, rows),
+        *_picture(study, figures, rows, title=verdicts.partition(".")[0]),
     ]
 
 
@@ -174,48 +175,30 @@ def chance_sentence(comparisons: pd.DataFrame) -> str:
     )
 
 
-def _pictures(study: StudyFrames, figures: FigureCache, rows: Iterable[TableRow]) -> list[Picture]:
-    """The differences with their intervals, and measured against reported means; titles say what is seen."""
-    points, comparisons = agreement_points(rows), compare_rows(rows)
+def _picture(study: StudyFrames, figures: FigureCache, rows: Sequence[TableRow], title: str) -> list[Picture]:
+    """The differences with their intervals; measured against reported means are on the first screen."""
+    points = agreement_points(rows)
     if not FEWEST_PLOTTED <= len(points) <= MOST_PLOTTED:
         return []
-    caution = picture_caution(study)
-    verdicts, distance = verdict_sentence(comparisons), distance_sentence(comparisons)
-    pictures = [
+    return [
         figures.add(
             "plot-differences",
             "comparisons:draw_differences",
-            RowPlot(verdicts.partition(".")[0], points, caution=caution),
+            RowPlot(title, points, caution=picture_caution(study)),
             alternative="Measured minus reported validation accuracy of every row",
             caption="Bars: 95 % confidence intervals. Rows differ if zero is outside or a run diverged.",
         )
     ]
-    keyed = tuple(row_point(row, row.key) for row in _compared(rows) if row.diverged.empty)
-    if len(keyed) < FEWEST_PLOTTED:
-        return pictures
-    scatter = figures.add(
-        "plot-agreement",
-        "comparisons:draw_scatter",
-        RowPlot(distance.partition(";")[0], keyed, caution=caution),
-        alternative="Measured against reported validation accuracy of every row",
-        caption="Both are equal on the diagonal. Bars: 95 % confidence interval of the measured mean and standard "
-        "deviation of the reported one.",
-    )
-    return [*pictures, scatter]
 
 
 def agreement_points(rows: Iterable[TableRow]) -> tuple[RowPoint, ...]:
     """Rows with a verdict beside a reported accuracy, by section; by table where a section's labels repeat."""
-    compared = _compared(rows)
+    compared = [row for row in distinct_rows(rows) if row.reported and not row.diverges and row.is_measured]
     labels = Counter((row.section.name, row_words(row)) for row in compared)
     repeating = {section for (section, _), count in labels.items() if count > 1}
-    return tuple(
-        replace(row_point(row, row_words(row)), group=row.table.title_in(row.section))
-        if row.section.name in repeating
-        else row_point(row, row_words(row))
-        for row in compared
-    )
-
-
-def _compared(rows: Iterable[TableRow]) -> list[TableRow]:
-    return [row for row in distinct_rows(rows) if row.reported and not row.diverges and row.is_measured]
+    points = []
+    for row in compared:
+        point = row_point(row, row_words(row))
+        is_repeating = row.section.name in repeating
+        points.append(replace(point, group=row.table.title_in(row.section)) if is_repeating else point)
+    return tuple(points)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caltech_exp.reporting.comparison import TableRow, best_row, rows_by_start
+from caltech_exp.reporting.comparison import TableRow
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import Confusion, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Details, Picture, Prose, Table, Value, code, escape
+from caltech_exp.reporting.sections.summary import best_rows
 from caltech_exp.reporting.stats import balanced_accuracy, class_recalls
 from caltech_exp.reporting.wording import picture_caution, row_words, start_words
 from caltech_exp.study.results import Matrix, Result, decode, read_result
@@ -72,10 +73,7 @@ class ClassResults:
 def read_class_results(study: StudyFrames) -> list[ClassResults]:
     """The best rows whose runs recorded confusion matrices; reads the result files of these runs again."""
     results = []
-    for start, rows in rows_by_start(study).items():
-        row = best_row(rows)
-        if row is None:
-            continue
+    for start, row in best_rows(study).items():
         records = [read_result(study.folder / run_id) for run_id in row.finished["run_id"].head(MAX_RUNS)]
         matrices = [
             (decode(record.val_confusion), decode(record.test_confusion))

@@ -165,7 +165,7 @@ def test_points_are_grouped_by_table_where_labels_repeat(folder: SampleStudy) ->
     assert groups == ["4.1. ResNet from scratch", "4.2. Transfer learning with ResNet"]
 
 
-def test_blocks_show_sentences_table_and_plots(folder: SampleStudy, figures: FigureCache) -> None:
+def test_blocks_show_sentences_table_and_plot(folder: SampleStudy, figures: FigureCache) -> None:
     folder.start()
     for label, value in {"1e-3": 0.092, "1e-2": 0.298}.items():
         add(folder, "scratch.lr", label, value, value, value + 0.003)
@@ -173,12 +173,9 @@ def test_blocks_show_sentences_table_and_plots(folder: SampleStudy, figures: Fig
     assert kinds == [Prose, Table, Prose]  # two points make no plot
     add(folder, "scratch.lr", "6e-2", 0.35)
     pictures = [b for b in agreement_blocks(read_study(folder.path), figures) if isinstance(b, Picture)]
-    assert [picture.name for picture in pictures] == ["plot-differences", "plot-agreement"]
+    assert [picture.name for picture in pictures] == ["plot-differences"]
     figures.finish()
-    assert all((figures.folder / f"{picture.name}.svg").is_file() for picture in pictures)
-    folder.add(make_diverged(row_config("scratch.lr", "6e-2"), 1))  # which leaves two to compare
-    blocks = agreement_blocks(read_study(folder.path), figures)
-    assert [block.name for block in blocks if isinstance(block, Picture)] == ["plot-differences"]
+    assert all((figures.folder / f"plot-differences.{kind}").is_file() for kind in ("png", "svg"))
 
 
 def test_nothing_is_compared_where_settings_are_overridden(folder: SampleStudy, figures: FigureCache) -> None:
@@ -195,7 +192,7 @@ def test_study_without_a_result_says_so(folder: SampleStudy, figures: FigureCach
     assert block == Prose("No row with a reported value has a result yet.")
 
 
-def test_another_reported_deviation_draws_the_plots_again(tmp_path: Path) -> None:
+def test_another_reported_deviation_draws_the_plot_again(tmp_path: Path) -> None:
     shows = []
     for std in ("0.01", "0.02"):
         rows = ", ".join(f"{lr}: {{reported: 0.5 ± {std}, lr: {lr}}}" for lr in (0.1, 0.2, 0.3))
@@ -207,6 +204,5 @@ def test_another_reported_deviation_draws_the_plots_again(tmp_path: Path) -> Non
             folder.add(*(make_result(row.config, seed, 0.5) for seed in range(3)))
         figures = FigureCache(folder.path, folder.path / "index.json")
         agreement_blocks(read_study(folder.path), figures)
-        shows.append({name: entry.shows for name, entry in figures.shown.items()})
-    assert shows[0].keys() == shows[1].keys() == {"plot-agreement", "plot-differences"}
-    assert all(shows[0][name] != shows[1][name] for name in shows[0])
+        shows.append(figures.shown["plot-differences"].shows)
+    assert shows[0] != shows[1]
