@@ -185,7 +185,7 @@ def _agreement_picture(study: StudyFrames, rows: Sequence[TableRow], figures: Fi
     title = "Measured against reported accuracy"
     return figures.add(
         "overview",
-        "comparisons:draw_scatter",
+        "comparisons:draw_agreement",
         RowPlot(title, points, caution=picture_caution(study)),
         alternative=f"{title}, a point for each of {len(points)} rows",
         caption="On the line, both are equal.",
