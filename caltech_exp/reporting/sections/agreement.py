@@ -51,7 +51,7 @@ NOTE = (
 
 
 def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
-    """Two sentences, the table and the plot of differences; nothing where the reported values do not hold for the study."""
+    """Two sentences, the table and the plot of differences; nothing where no reported value is comparable."""
     if not has_comparison(study):
         return []
     rows = all_rows(study)

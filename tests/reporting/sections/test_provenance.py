@@ -86,7 +86,7 @@ def test_run_of_two_code_versions_is_mixed_with_runs_of_one(folder: SampleStudy)
     other = CODE.model_copy(update={"commit": "b" * 40})
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 1, earlier_code=(other,)))
     assert (
-        "Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (1 run), 0.1.0 (bbbbbbbbbbbb), 0.1.0 (aaaaaaaaaaaa) (1 run)"
+        "Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (1 run), 0.1.0 (bbbbbbbbbbbb); 0.1.0 (aaaaaaaaaaaa) (1 run)"
     ) in items(folder)
 
 
@@ -126,9 +126,9 @@ def test_runs_are_counted_by_state(folder: SampleStudy) -> None:
 
 def test_missing_seeds_count_as_not_submitted(folder: SampleStudy) -> None:
     folder.start()
-    folder.submit(seeds=(0, 1))
+    folder.submit(run_id(CONFIG, 0), seeds=(0, 1))
     folder.add(make_result(CONFIG, 0), make_result(CONFIG, 5))
-    assert states(folder) == {"finished": 2, "not submitted": 79, "all": 81}
+    assert states(folder) == {"finished": 2, "not submitted": 1 + 39 * 3, "all": 3 + 39 * 3}
 
 
 def test_queued_runs_name_the_command_that_asks_the_queue(folder: SampleStudy) -> None:
