@@ -46,6 +46,7 @@ LONGEST = (
     "training/test_fast.py",
     "commands/test_prepare.py",
     "commands/test_submit.py",
+    "commands/test_seeds_by_row.py",
     "commands/test_benchmark.py",
     "test_wheel.py",
 )

@@ -62,8 +62,8 @@ class SubmitOptions(Options):
     )
     seeds: str = Field(
         "",
-        description="how many seeds, or a list as in 0,1,2; default: the study's, 3 for the report, and all that "
-        "these rows were submitted with before",
+        description="how many seeds, or a list as in 0,1,2; default: the study's (3 for the report), and those "
+        "that the rows were submitted with before",
     )
     profile: str = Field(
         "",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caltech_exp.catalog import THE_REPORT, Catalog, Reported, read_catalog
+from caltech_exp.catalog import THE_REPORT, Catalog, Reported, read_catalog, row_key
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
 from tests.tools.bad_inputs import Reader, damaged_text, generated
@@ -98,6 +98,33 @@ sections:
     assert figures == {"few": [(5, "1", "1"), (6, "2", "2")], "chosen": [(4, "2", "mine")], "many": []}
 
 
+def test_the_innermost_seeds_count() -> None:
+    study = read("""
+seeds: 2
+sections:
+  first:
+    tables:
+      plain: {sweep: {lr: [1]}}
+      own: {seeds: "1,4", sweep: lr, rows: {1: , 2: {seeds: 10, reported: 0.1 ± 0.02}}}
+  second:
+    seeds: 4
+    tables:
+      plain: {sweep: {lr: [1]}}
+      own: {seeds: 5, rows: {x: {lr: 1}, y: {lr: 2, seeds: "7,"}}}
+""")
+    seeds = {row_key(s.name, t.name, row.label): row.seeds for s, t in study.tables for row in t.rows}
+    assert seeds == {
+        "first.plain=1": (0, 1),
+        "first.own=1": (1, 4),
+        "first.own=2": tuple(range(10)),
+        "second.plain=1": (0, 1, 2, 3),
+        "second.own=x": (0, 1, 2, 3, 4),
+        "second.own=y": (7,),
+    }
+    assert study.seeds == (0, 1)
+    assert {row.seeds for _, table in THE_REPORT.tables for row in table.rows} == {(0, 1, 2)}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -135,6 +162,12 @@ sections:
         ("architectures: {alexnet: {titel: x}}\n" + TABLE % "{rows: {x: {}}}", "did you mean 'title'?"),
         ("architectures: {a: {title: x, parameters: 0}}\n" + TABLE % "{rows: {x: {}}}", "parameters=0: input"),
         (f"seeds: many\n{TABLE % '{rows: {x: {}}}'}", "mine.yaml: seeds=many: seeds takes a number of seeds"),
+        ("sections: {a: {seeds: 0, tables: {b: {sweep: {lr: [1]}}}}}", "sections.a: seeds=0: seeds takes"),
+        (TABLE % "{seeds: '1,1', sweep: {lr: [1]}}", "sections.a.tables.b: seeds=1,1: a seed appears twice"),
+        (TABLE % "{seeds: [1, 2], sweep: {lr: [1]}}", "sections.a.tables.b: seeds: seeds takes a number of seeds"),
+        (TABLE % "{seed: 3, sweep: {lr: [1]}}", "a.tables.b: unknown entry 'seed'; did you mean 'seeds'?"),
+        (TABLE % "{rows: {x: {seeds: x}}}", "mine.yaml: section a, table b, row x: seeds=x: seeds takes a number"),
+        (TABLE % "{rows: {x: {seed: 3}}}", "table b, row x: unknown setting 'seed'; did you mean 'seeds'?"),
     ],
 )  # fmt: skip
 def test_mistake_is_named_by_its_place(text: str, message: str) -> None:
