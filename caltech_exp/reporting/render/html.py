@@ -40,6 +40,8 @@ The page uses only the scripts: nothing has to import bokeh."""
 LARGE_SVG = 256 * 1024
 """Bytes of the largest SVG that is embedded as it is. A larger one holds photographs, which are some seven times
 smaller as WebP."""
+LONG_LABEL = 16
+"""Letters from which a row's label needs the room of its numbers, which then take two lines."""
 VERDICTS = {"agrees", "differs", "inconclusive", "supported", "contradicted"}
 
 
@@ -73,6 +75,7 @@ def to_html(blocks: Sequence[Block], study: StudyFrames, folder: Path) -> str:
         "words": inline_text,
         "kind": lambda block: type(block).__name__,
         "cell": cell,
+        "has_long_labels": lambda table: any(len(str(row[0])) > LONG_LABEL for row in table.rows),
         "number": sort_number,
         "verdict": lambda value: value if value in VERDICTS else "",
         "picture": partial(data_uri, folder=folder),

@@ -1,0 +1,158 @@
+"""The report: the first screen, the report's sections in their order, and an appendix on methods and origins."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from caltech_exp.catalog import Catalog, Section
+from caltech_exp.catalog import Table as CatalogTable
+from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, has_comparison, table_rows
+from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.plots.figure_cache import FigureCache
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Details,
+    Heading,
+    Panel,
+    Picture,
+    Prose,
+    Table,
+    code,
+    escape,
+    join_words,
+)
+from caltech_exp.reporting.sections.agreement import agreement_blocks
+from caltech_exp.reporting.sections.classes import class_blocks
+from caltech_exp.reporting.sections.conclusions import conclusion_blocks
+from caltech_exp.reporting.sections.costs import cost_blocks
+from caltech_exp.reporting.sections.data_set import data_set_blocks
+from caltech_exp.reporting.sections.figures import table_pictures
+from caltech_exp.reporting.sections.interpretations import interpretation_blocks
+from caltech_exp.reporting.sections.provenance import provenance_blocks
+from caltech_exp.reporting.sections.summary import summary_blocks
+from caltech_exp.reporting.sections.tables import table_blocks
+from caltech_exp.reporting.stats import MIN_RUNS
+from caltech_exp.reporting.wording import submit_command
+
+FIGURES = "figures"
+CACHE = ".cache"
+"""Folder beside the report of what only saves time: it may be deleted."""
+METHODS = (
+    "Measured values are validation accuracies (0 to 1) after the last epoch: mean ± standard deviation over the "
+    "finished runs of a row, one run per seed. Both ±, measured and reported, are population standard deviations "
+    "(divided by n). Diverged runs are never averaged in. The 95 % interval of a mean is Student's.",
+    f"Fewer than {MIN_RUNS} finished runs have no interval: the table shows their range instead.",
+    "Bold marks the best row. Every table is in `tables/` as CSV and LaTeX with the columns behind *details*, "
+    "every run in `runs.csv`, every epoch in `epochs.csv`.",
+)
+METHODS_OF_COMPARISON = (
+    "A difference is measured minus reported, with Welch's 95 % confidence interval from the spreads of both "
+    "sides. The reported numbers are rounded: half a last digit of each is part of the interval. A row *differs* "
+    "if its interval does not contain zero, or if a run diverged and none does in the report. If the interval "
+    f"contains zero, the row *agrees*; if it is also ±{MAX_HALF_WIDTH:g} or wider, the row is *inconclusive*.",
+    "Rows of this study are compared with each other seed by seed (paired differences). Where m comparisons are "
+    "made, each interval has the level 1 - 0.05/m.",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The blocks in the order in which they are read, and the tables among them that get files."""
+
+    blocks: tuple[Block, ...]
+    tables: tuple[Table, ...]
+
+
+def build_report(
+    study: StudyFrames,
+    out: Path,
+    data: str = "",
+    selection: Catalog | None = None,
+    pool: Executor | None = None,
+) -> Report:
+    """Build the report of a study and draw its pictures into `out`/figures, which exists. Raises OSError.
+
+    data       the data set's folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's
+    selection  the part of the study's catalog that is shown; default: all of it
+    pool       processes that draw
+    """
+    if selection is not None:
+        study = study.restrict(selection)
+    figures = FigureCache(out / FIGURES, out / CACHE / "figures.json", pool)
+    blocks: list[Block] = list(summary_blocks(study, figures))
+    without_results = []
+    for section in study.catalog.sections:
+        if _has_results(study, section):
+            blocks += _section_blocks(study, section, figures)
+        elif section.tables:
+            without_results.append(section)
+    if conclusions := conclusion_blocks(study):
+        blocks += [
+            Heading(2, "Conclusions", "page-conclusions", "5" if study.catalog.is_report else ""),
+            *conclusions,
+        ]
+    blocks += _waiting(study, without_results)
+    for title, chapter in _appendix(study, figures, data):
+        anchor = f"page-{title.lower().replace(' ', '-')}"
+        blocks += [Heading(2, title, anchor, is_appendix=True), *chapter] if chapter else []
+    figures.finish()
+    return Report(tuple(blocks), tuple(_named_tables(blocks)))
+
+
+def _has_results(study: StudyFrames, section: Section) -> bool:
+    return any(row.is_measured for table in section.tables for row in table_rows(study, section, table))
+
+
+def _section_blocks(study: StudyFrames, section: Section, figures: FigureCache) -> list[Block]:
+    blocks: list[Block] = [Heading(2, escape(section.title), section.name, section.number)]
+    blocks += [Prose(f"*{escape(section.question)}*")] if section.question else []
+    for table in section.tables:
+        blocks += _table_blocks(study, section, table, figures)
+    return blocks
+
+
+def _table_blocks(study: StudyFrames, section: Section, table: CatalogTable, figures: FigureCache) -> list[Block]:
+    """Heading, numbers beside their plot, and what is folded."""
+    parts, pictures = table_blocks(study, section, table), table_pictures(study, section, table, figures)
+    results = [Panel(parts.results, pictures.shown)] if pictures.shown else parts.results
+    folded = (*pictures.details, *parts.details)
+    numbers = [str(block.number) for block in folded if isinstance(block, Picture) and block.number]
+    words = f"Details and Figure{'s' if len(numbers) > 1 else ''} {join_words(numbers)}" if numbers else "Details"
+    return [*parts.head, *results, *([Details(words, folded)] if folded else [])]
+
+
+def _waiting(study: StudyFrames, sections: Sequence[Section]) -> list[Prose]:
+    if not sections:
+        return []
+    titles = join_words([escape(section.full_title) for section in sections])
+    command = submit_command(study, f"section={','.join(section.name for section in sections)}")
+    return [Prose(f"No results yet: {titles}. To get them: {code(command)}")]
+
+
+def _appendix(study: StudyFrames, figures: FigureCache, data: str) -> Iterable[tuple[str, Sequence[Block]]]:
+    has_reported = has_comparison(study)
+    methods = (*METHODS, *(METHODS_OF_COMPARISON if has_reported else ()))
+    yield "Methods", [Prose(text) for text in methods]
+    yield (
+        "Data set",
+        [block for section in study.catalog.sections for block in data_set_blocks(study, section, data, figures)],
+    )
+    if has_reported:
+        yield "Agreement in detail", agreement_blocks(study, figures)
+        yield "Interpretations", interpretation_blocks(study)
+    yield "Classes", class_blocks(study, figures)
+    yield "Cost", cost_blocks(study)
+    yield "Provenance", provenance_blocks(study)
+
+
+def _named_tables(blocks: Iterable[Block]) -> Iterable[Table]:
+    """The tables with a name, wherever they stand, each once."""
+    for block in blocks:
+        match block:
+            case Table(name) if name:
+                yield block
+            case Panel(left, right):
+                yield from _named_tables((*left, *right))
+            case Details(_, content):
+                yield from _named_tables(content)
