@@ -106,8 +106,12 @@ def paired_difference(
     first: "pd.Series[float]", second: "pd.Series[float]", confidence: float = CONFIDENCE
 ) -> PairedDifference:
     """The difference of two rows over the seeds (the index) that both have."""
-    pairs = pd.concat([first, second], axis=1, join="inner").astype("float64").dropna()
-    differences = (pairs.iloc[:, 1] - pairs.iloc[:, 0]).to_numpy()
+    # By hand, as a table may compare thousands of rows, and a join of two short series takes milliseconds.
+    values, others = (series.to_numpy("float64", na_value=np.nan).tolist() for series in (first, second))
+    by_seed = dict(zip(first.index.tolist(), values, strict=True))
+    pairs = zip(second.index.tolist(), others, strict=True)
+    differences = np.array([value - by_seed[seed] for seed, value in pairs if seed in by_seed], dtype=np.float64)
+    differences = differences[~np.isnan(differences)]
     n = len(differences)
     if n == 0:
         return PairedDifference(0)

@@ -6,7 +6,7 @@ rows have. As the best row is compared with each of m others, an interval has th
 Multiple comparisons among means, 1961).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,7 @@ def table_sentence(table: Table, rows: Sequence[TableRow]) -> str:
     if reported and not set(labels).intersection(reported):
         subject += f" here, {_names(reported)} in the report"
     others = [row for row in ranked if row not in best]
-    return f"{subject}; {_lead_clause(_leads(ranked[0], others), 'its' if len(best) == 1 else 'their')}."
+    return f"{subject}; {_lead_clause(list(_leads(ranked[0], others)), 'its' if len(best) == 1 else 'their')}."
 
 
 def stable_rows(rows: Sequence[TableRow]) -> list[TableRow]:
@@ -133,14 +133,12 @@ def _quoted_sentence(table: Table, row: TableRow) -> str:
     return f"The report's text gives {quoted.last_accuracy:g} for this run."
 
 
-def _leads(best: TableRow, others: Sequence[TableRow]) -> list[Lead]:
+def _leads(best: TableRow, others: Sequence[TableRow]) -> Iterator[Lead]:
     confidence = 1 - (1 - CONFIDENCE) / len(others)
-    leads = []
     for other in others:
         difference = paired_difference(other.accuracies, best.accuracies, confidence)
         gap = (best.measured.mean or 0.0) - (other.measured.mean or 0.0)
-        leads.append(Lead(other, difference, gap, difference.n == best.measured.n == other.measured.n))
-    return leads
+        yield Lead(other, difference, gap, difference.n == best.measured.n == other.measured.n)
 
 
 def _flat_sentence(table: Table, rows: Sequence[TableRow], ranked: Sequence[TableRow]) -> str:

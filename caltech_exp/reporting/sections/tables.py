@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from caltech_exp.catalog import Section, table_key
 from caltech_exp.catalog import Table as CatalogTable
 from caltech_exp.config import RunConfig
@@ -213,7 +215,7 @@ def _state(row: TableRow) -> str:
 def _mixed(row: TableRow) -> list[str]:
     """In what the results of a row differ that should be alike."""
     results = row.runs[row.runs["state"].isin(["finished", "diverged"])]
-    values = {name: set(results[name].dropna()) for name in MIXED}
+    values = {name: {value for value in results[name].tolist() if not pd.isna(value)} for name in MIXED}
     values["code"] = {version for versions in values["code"] for version in versions.split("; ")}
     return list(dict.fromkeys(MIXED[name] for name in MIXED if len(values[name]) > 1))
 
