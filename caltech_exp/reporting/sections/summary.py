@@ -88,7 +88,7 @@ def run_line(study: StudyFrames) -> str:
         parts.append(f"{shown(HOURS, hours)} {DEVICE_WORDS.get(str(device_type), device_type)} hours")
     if len(results):
         parts.append(join_words(sorted(results["device"].dropna().unique())))
-        versions = {version for versions in results["code"].dropna() for version in versions.split(", ")}
+        versions = {version for versions in results["code"].dropna() for version in versions.split("; ")}
         parts.append(results["code"].iloc[0] if len(versions) == 1 else f"{len(versions)} code versions")
         parts.append(str(results["started"].max())[:10])
     return printable(" · ".join(parts))
