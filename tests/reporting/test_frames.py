@@ -15,6 +15,7 @@ import caltech_exp
 from caltech_exp.catalog import THE_REPORT, row_key
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.reporting.comparison import find_row
 from caltech_exp.reporting.frames import (
     EPOCH_COLUMNS,
     ROW_COLUMNS,
@@ -137,6 +138,50 @@ def foreign_data() -> dict[str, Any]:
         "val_images": 1,
         "test_images": 1,
     }
+
+
+def test_nothing_that_does_not_count_is_averaged(tmp_path: Path) -> None:
+    """A study with one run of each kind: a column says which kind it is, and only what counts has numbers."""
+    sample = SampleStudy(tmp_path / "runs", StudySettings(overrides={"epochs": 60, "precision": "fp32"}))
+    sample.start()
+    config = sample.settings.apply(row_config("scratch.step_size", "10"))
+    other = sample.settings.apply(row_config("scratch.lr", "1e-2"))
+    drawn = make_result(config, 1, 0.3)
+    sample.add(
+        make_result(config, 0, 0.5),
+        drawn.model_copy(update={"data": drawn.data.model_copy(update={"simulated": True})}),
+        make_result(config, 2, 0.4, data=foreign_data()),
+        make_diverged(other, 0),
+        make_result(other, 1, 0.7),
+        make_result(other, 2, 0.8),
+    )
+    newer, damaged = (sample.path / run_id(other, seed) / RESULT for seed in (1, 2))
+    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    damaged.write_text(damaged.read_text()[:-10])
+
+    study = read_study(sample.path)
+    runs = study.runs.set_index("run_id")
+    columns = ["state", "is_simulated", "is_overridden"]
+    lines = runs.loc[[run_id(kind, seed) for kind in (config, other) for seed in range(3)], columns]
+    assert lines.astype(object).where(lines.notna(), None).values.tolist() == [
+        ["finished", False, False],
+        ["finished", True, False],
+        ["not counted", None, False],
+        ["diverged", False, True],
+        ["newer", None, True],
+        ["damaged", None, True],
+    ]
+    assert runs["val_accuracy"].dropna().to_dict() == {run_id(config, 0): 0.5, run_id(config, 1): 0.3}
+    assert set(study.epochs["run_id"]) == {run_id(config, 0), run_id(config, 1), run_id(other, 0)}
+    assert "newer version" in str(runs.loc[run_id(other, 1), "detail"])
+    assert "another data set" in str(runs.loc[run_id(config, 2), "detail"])
+    assert study.is_simulated
+
+    row, overridden = find_row(study, "scratch.step_size=10"), find_row(study, "scratch.lr=1e-2")
+    assert (row.measured.n, row.measured.mean, row.is_comparable) == (2, 0.4, True)
+    assert (overridden.measured.n, overridden.measured.mean, overridden.reported) == (0, None, None)
+    means = study.row_runs.query("state == 'finished'").groupby("key")["val_accuracy"].mean()
+    assert means.to_dict() == {"scratch.step_size=10": 0.4}
 
 
 def test_a_run_that_no_row_asks_for_is_there(folder: SampleStudy) -> None:
