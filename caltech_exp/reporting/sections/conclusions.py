@@ -88,14 +88,13 @@ def verdict_sentence(results: Sequence[ClaimResult]) -> str:
 
 
 def _note(study: StudyFrames) -> str:
-    m = len(study.catalog.comparisons)
+    m, level = len(study.catalog.comparisons), f"{100 * claim_confidence(study):.4g} %"
     together = f", so that all {m} hold together at 95 %" if m > 1 else ""
     return (
         f"Rows are compared run by run on the seeds that they share, at least {MIN_RUNS}. Each interval has a "
-        f"level of {100 * claim_confidence(study):.4g} %{together}. A claim is supported if the whole interval lies "
-        "where it says, contradicted if none of it does. Of several comparisons the table shows the one that "
-        "decides: all have to support a claim, one is enough to contradict it. A diverged run is worse than any "
-        "finished one."
+        f"level of {level}{together}. A claim is supported if the whole interval lies where it says, contradicted "
+        "if none of it does. Of several comparisons the table shows the one that decides: all have to support a "
+        "claim, one is enough to contradict it. A diverged run is worse than any finished one."
     )
 
 

@@ -84,12 +84,13 @@ def run_line(study: StudyFrames) -> str:
         several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
         parts.append(f"{several} seed{'s' if counts[-1] > 1 else ''}")
     for device_type, own in results.groupby("device_type"):
-        hours = float(own["wall_seconds"].sum()) / 3600
-        parts.append(f"{shown(HOURS, hours)} {DEVICE_WORDS.get(str(device_type), device_type)} hours")
+        hours = shown(HOURS, float(own["wall_seconds"].sum()) / 3600)
+        unit = "hour" if hours == "1" else "hours"
+        parts.append(f"{hours} {DEVICE_WORDS.get(str(device_type), device_type)} {unit}")
     if len(results):
         parts.append(join_words(sorted(results["device"].dropna().unique())))
         versions = {version for versions in results["code"].dropna() for version in versions.split("; ")}
-        parts.append(results["code"].iloc[0] if len(versions) == 1 else f"{len(versions)} code versions")
+        parts.append(versions.pop() if len(versions) == 1 else f"{len(versions)} code versions")
         parts.append(str(results["started"].max())[:10])
     return printable(" · ".join(parts))
 
