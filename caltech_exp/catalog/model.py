@@ -92,6 +92,7 @@ class Table:
 
     heading          of the first column
     settings_figure  number of the figure that lists the table's settings
+    is_part          whether some of its rows were left out (Catalog.restrict)
     """
 
     name: str
@@ -102,6 +103,7 @@ class Table:
     rows: tuple[Row, ...]
     figures: tuple[Figure, ...] = ()
     settings_figure: int | None = None
+    is_part: bool = False
 
     def title_in(self, section: "Section") -> str:
         """`1.1. Changing learning rate`; the title alone if the table has no number of its own."""
@@ -280,8 +282,13 @@ class Catalog:
             return self
         kept = []
         for section in self.sections:
+            whole = {table.name: table for table in section.tables}
             own = tuple(
-                replace(table, figures=tuple(figure for figure in table.figures if figure.row in table.labels))
+                replace(
+                    table,
+                    figures=tuple(figure for figure in table.figures if figure.row in table.labels),
+                    is_part=table.rows != whole[table.name].rows,
+                )
                 for owner, table in selected
                 if owner is section
             )

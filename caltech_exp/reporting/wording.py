@@ -122,7 +122,7 @@ def start_words(start: NetworkStart) -> str:
 
 def row_words(row: TableRow) -> str:
     """A row where its table is not named: `learning rate 5e-2`; a table with one row gives its title."""
-    if len(row.table.rows) == 1:
+    if len(row.table.rows) == 1 and not row.table.is_part:
         return row.table.title
     return f"{heading_words(row.table)} {row.label}"
 

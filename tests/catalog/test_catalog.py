@@ -124,6 +124,7 @@ def test_restrict_to_rows_keeps_their_figures_alone() -> None:
     (section,) = catalog.sections
     (table,) = section.tables
     assert table.labels == ("1e-3", "5e-2")
+    assert table.is_part
     assert [figure.row for figure in table.figures] == ["5e-2"]
     assert THE_REPORT.restrict([], ["scratch.lr=1e-3"]).sections[0].tables[0].figures == ()
     assert catalog.selection == "section=scratch,data table=scratch.lr=5e-2,scratch.lr=1e-3"

@@ -174,4 +174,6 @@ def test_rows_are_named_without_their_table(folder: SampleStudy) -> None:
         "layers trained convolutional",
         "A larger batch",
     ]
+    part = study.restrict(study.catalog.restrict([], ["scratch.lr=5e-2"]))
+    assert row_words(find_row(part, "scratch.lr=5e-2")) == "learning rate 5e-2"
     assert start_words(NetworkStart("resnet18", True)) == "ResNet-18 pretrained"

@@ -42,6 +42,7 @@ from caltech_exp.reporting.render.blocks import (
     Prose,
     Table,
     accuracy,
+    code,
     escape,
     join_words,
     printable,
@@ -65,9 +66,11 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     table: list[Block] = [best_table(best), *_other_best_rows(study, best)] if best else []
     picture = _agreement_picture(study, rows, figures)
     notes = tuple(caution.page for caution in cautions(study))
+    selection = study.catalog.selection
     return [
         Heading(1, escape(study.catalog.title), "page-top"),
         Prose(escape(run_line(study)), is_quiet=True),
+        *([Prose(f"This page shows {code(selection)} alone and counts nothing else.")] if selection else []),
         *([Note(notes)] if notes else []),
         *agreement_badges(rows),
         *([Panel(tuple(table), (picture,))] if picture else table),
