@@ -8,7 +8,6 @@ import pandas as pd
 
 from caltech_exp.catalog import table_key
 from caltech_exp.reporting.comparison import (
-    MAX_HALF_WIDTH,
     VERDICTS,
     TableRow,
     all_rows,
@@ -41,12 +40,10 @@ COLUMNS = (
     Column("test - validation", "signed"),
 )
 NOTE = (
-    'Rows that have a result here and a value (or "diverges") in the report. A row agrees if the 95 % confidence '
-    f"interval of its difference contains zero and is narrower than ±{MAX_HALF_WIDTH:g}. If the interval contains "
-    f"zero but is ±{MAX_HALF_WIDTH:g} or wider, or if fewer than {MIN_RUNS} runs finished, the comparison is "
-    "inconclusive. A row with a diverged run has no difference; it agrees if the report says that it diverges. "
-    "Kendall's tau-b compares the order of the rows with the report's: 1 is the same order, -1 the reverse. The "
-    "last line counts each configuration once, with the first value that the report prints for it."
+    'Rows that have a result here and a value (or "diverges") in the report. Methods says how they are judged. A '
+    "row with a diverged run has no difference. Kendall's tau-b compares the order of the rows with the report's: 1 "
+    "is the same order, -1 the reverse. The last line counts each configuration once, with the first value that "
+    "the report gives for it."
 )
 
 
@@ -107,7 +104,7 @@ def agreement_table(rows: Iterable[TableRow]) -> Table:
     lines = {name: compare_rows(own) for name, own in by_table.items()}
     return Table(
         "agreement",
-        f"Agreement with the report. {NOTE}",
+        "Agreement with the report by table: rows that have a result here and a value in the report.",
         COLUMNS,
         (
             *((name, *_values(frame, "label")) for name, frame in lines.items() if frame["verdict"].notna().any()),

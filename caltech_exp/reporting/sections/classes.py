@@ -189,7 +189,7 @@ def class_table(results: Sequence[ClassResults], names: Sequence[str]) -> Table:
             )
         )
     keys = tuple(result.row.key for result in results)
-    return Table("classes", f"Class by class. {NOTE}", COLUMNS, tuple(lines), keys)
+    return Table("classes", "Accuracy by class of each network's best row.", COLUMNS, tuple(lines), keys)
 
 
 def confused_table(results: Sequence[ClassResults], names: Sequence[str]) -> Table:
@@ -205,9 +205,8 @@ def confused_table(results: Sequence[ClassResults], names: Sequence[str]) -> Tab
         for result in results
         for true, predicted, images in confused_pairs(result.val, CONFUSED_PAIRS)
     ]
-    return Table(
-        "confused_pairs", "Most confused pairs of classes, validation images.", PAIR_COLUMNS, tuple(lines)
-    )
+    caption = "Most confused pairs of classes of each network's best row, validation images."
+    return Table("confused_pairs", caption, PAIR_COLUMNS, tuple(lines))
 
 
 def per_class_table(results: Sequence[ClassResults], names: Sequence[str]) -> Table:
@@ -235,7 +234,7 @@ def per_class_table(results: Sequence[ClassResults], names: Sequence[str]) -> Ta
         for label, name in enumerate(names)
         if val[label] or test[label]
     )
-    return Table("per_class", "Recall of each class.", tuple(columns), lines)
+    return Table("per_class", "Recall of each class in each network's best row.", tuple(columns), lines)
 
 
 def _confusion_picture(

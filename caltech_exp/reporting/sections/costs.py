@@ -72,14 +72,14 @@ def cost_tables(study: StudyFrames) -> tuple[Table, Table]:
     return (
         Table(
             "cost_by_table",
-            f"Cost by table. {NOTE}",
+            "Cost by table: wall time with all attempts, speed of training alone, energy by the GPU's counter.",
             (Column("table", "text"), *columns),
             (*tables, ("all", *_cost_values(_with_device_names(study.results)))),
             sortable=False,
         ),
         Table(
             "cost_by_row",
-            f"Cost by row. {NOTE}",
+            "Cost by row: wall time with all attempts, speed of training alone, energy by the GPU's counter.",
             (Column("table", "text"), Column("row", "text"), *columns),
             tuple((*split_row_key(str(key)), *_cost_values(runs)) for key, runs in by_row),
             tuple(map(str, by_row.groups)),

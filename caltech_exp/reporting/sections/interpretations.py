@@ -118,7 +118,7 @@ def interpretation_table(verdicts: pd.DataFrame) -> Table:
     groups = verdicts.groupby("key", sort=False)
     return Table(
         "interpretations",
-        f"What the report does not say. {NOTE}",
+        "Measured - reported with its 95 % confidence interval, by what the reported accuracies may be.",
         COLUMNS,
         tuple(_line(str(key), own) for key, own in groups),
         tuple(str(key) for key, _ in groups),
