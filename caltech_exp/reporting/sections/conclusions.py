@@ -54,7 +54,10 @@ NETWORKS_NOTE = (
 
 
 def conclusion_blocks(study: StudyFrames) -> list[Block]:
-    """The claims and the networks; one sentence before any run has a result."""
+    """The claims and the networks; nothing before any run has a result."""
+    networks = network_table(study)
+    if not networks.rows:
+        return []
     results = judge_claims(study)
     blocks: list[Block] = []
     if any(result.verdict != "no data" for result in results):
@@ -63,15 +66,10 @@ def conclusion_blocks(study: StudyFrames) -> list[Block]:
             claims_table(study, results),
             Prose(_note(study), is_quiet=True),
         ]
-    elif results:
-        blocks.append(Prose("No claim can be judged yet."))
-    networks = network_table(study)
-    if networks.rows:
-        models = {start.model for start in rows_by_start(study)}
-        remarks = [architecture.remark for architecture in _architectures(study) if architecture.name in models]
-        note = " ".join(filter(None, [*map(escape, remarks), NETWORKS_NOTE]))
-        blocks += [networks, Prose(note, is_quiet=True)]
-    return blocks or [Prose("No run has a result yet.")]
+    models = {start.model for start in rows_by_start(study)}
+    remarks = [architecture.remark for architecture in _architectures(study) if architecture.name in models]
+    note = " ".join(filter(None, [*map(escape, remarks), NETWORKS_NOTE]))
+    return [*blocks, networks, Prose(note, is_quiet=True)]
 
 
 def verdict_sentence(results: Sequence[ClaimResult]) -> str:

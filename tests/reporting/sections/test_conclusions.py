@@ -42,8 +42,16 @@ def claim(folder: SampleStudy, text: str = CLAIM_64) -> dict[str, Value]:
     return line(claims_table(study, judge_claims(study)), text)
 
 
-def test_conclusions_before_any_result_are_a_sentence(folder: SampleStudy) -> None:
-    assert conclusion_blocks(frames(folder)) == [Prose("No claim can be judged yet.")]
+def test_conclusions_before_any_result_are_nothing(folder: SampleStudy) -> None:
+    assert conclusion_blocks(frames(folder)) == []
+
+
+def test_conclusions_without_data_on_claims_are_the_networks(folder: SampleStudy) -> None:
+    add(folder, "transfer.batch_size", "512", 0.85, 0.86)
+    table, note = conclusion_blocks(frames(folder))
+    assert isinstance(table, Table)
+    assert isinstance(note, Prose)
+    assert (table.name, note.is_quiet) == ("networks", True)
 
 
 def test_claims_table_lists_every_claim_of_the_report(folder: SampleStudy) -> None:
