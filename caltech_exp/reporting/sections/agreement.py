@@ -41,8 +41,8 @@ COLUMNS = (
 )
 NOTE = (
     'Rows that have a result here and a value (or "diverges") in the report. Methods says how they are judged. A '
-    "row with a diverged run has no difference. Kendall's tau-b compares the order of the rows with the report's: 1 "
-    "is the same order, -1 the reverse. The last line counts each configuration once, with the first value that "
+    "row with a diverged run has no difference. Kendall's tau-b compares the order of the rows with the report's: "
+    "1 is the same order, -1 the reverse. The last line counts each configuration once, with the first value that "
     "the report gives for it."
 )
 
