@@ -43,7 +43,7 @@ NOTE = (
 )
 COLUMNS = (
     Column("network", "text"),
-    Column("row", "text"),
+    Column("row", "text", is_detail=True),
     Column("accuracy", file_heading="validation accuracy"),
     Column("balanced accuracy", file_heading="balanced accuracy, validation"),
     Column("classes below half", "count", "classes with a recall below 0.5"),
