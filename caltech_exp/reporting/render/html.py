@@ -139,7 +139,7 @@ def cell(value: Value, column: Column) -> Markup:
     first, _, rest = shown(column, value).partition(" ")
     match value:
         case Interval(half_width=None):
-            style = "reason"
+            style, rest = "reason", rest.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
         case Interval() | Spread():
             style = "spread"
         case _:

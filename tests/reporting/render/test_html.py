@@ -151,7 +151,7 @@ def test_cells_keep_a_number_and_what_belongs_to_it_apart() -> None:
     column = Column("", "difference")
     assert cell(Interval(0.1, 0.02), column) == '+0.100 <span class="spread">± 0.020</span>'
     assert cell(Interval(0.1, reason="n = 2: too few"), column) == (
-        '+0.100 <span class="reason">(n = 2: too few)</span>'
+        '+0.100 <span class="reason">(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2: too few)</span>'
     )
     assert cell(Spread(0.4, 0.1, (0.3, 0.5)), column) == '0.300 <span class="spread">to 0.500</span>'
     assert cell("a ± <b>", column) == "a ± &lt;b&gt;"
