@@ -49,8 +49,8 @@ METHODS = (
 METHODS_OF_COMPARISON = (
     "A difference is measured minus reported, with Welch's 95 % confidence interval from the spreads of both "
     "sides. The reported numbers are rounded: half a last digit of each is part of the interval. A row *differs* "
-    "if its interval does not contain zero, or if a run diverged and none does in the report. If the interval "
-    f"contains zero, the row *agrees*; if it is also ±{MAX_HALF_WIDTH:g} or wider, the row is *inconclusive*.",
+    "if its interval does not contain zero, or if a run diverged and none does in the report. It *agrees* if the "
+    f"interval contains zero and is narrower than ±{MAX_HALF_WIDTH:g}; otherwise it is *inconclusive*.",
     "Rows of this study are compared with each other seed by seed (paired differences). Where m comparisons are "
     "made, each interval has the level 1 - 0.05/m.",
 )

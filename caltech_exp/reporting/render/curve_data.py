@@ -16,8 +16,8 @@ from caltech_exp.reporting.render.blocks import Column, Kind, printable, shown
 from caltech_exp.reporting.wording import computed_with, shared_settings
 
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
-DIGITS = 4
-"""Significant digits of an embedded value: more than a plot can show."""
+DIGITS = 8
+"""Significant digits of an embedded value: with three decimals it reads as the table's own mean does."""
 MOST_SINGLE_RUNS = 10
 """Runs of a configuration whose own curves are embedded, the first finished and the first diverged ones. Mean and
 range are over all."""

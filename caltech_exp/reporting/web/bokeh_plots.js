@@ -35,12 +35,28 @@ const bokehPlots = (() => {
     return computed;
   }
 
+  function longest(series) {
+    return Math.max(1, ...series.map((item) => item.curves.val_accuracy?.length ?? 0));
+  }
+
   function highest(series, panel) {
     const values = series.flatMap((item) => panel.lines.flatMap((line) => item.curves[line.quantity] ?? []));
     return values.reduce((most, value) => Math.max(most, value ?? 0), 0);
   }
 
-  function canvas(panel, series, epochs, style) {
+  // The accuracies that are drawn, with some room around them.
+  function accuracyRange(series, reported) {
+    const curves = series.flatMap((item) => [item.curves, item.low, item.high]);
+    const values = curves.flatMap((curve) => curve?.val_accuracy ?? []).filter((value) => value !== null);
+    if (reported !== null) values.push(reported);
+    if (!values.length) return [0, 1];
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const room = Math.max((most - least) * 0.06, 0.01);
+    return [Math.max(least - room, 0), Math.min(most + room, 1)];
+  }
+
+  function canvas(panel, series, marks, style) {
+    const epochs = longest(series);
     const isAccuracy = panel.lines[0].quantity === "val_accuracy";
     const most = highest(series, panel);
     const logarithmic = !isAccuracy && most > LARGE_LOSS;
@@ -57,7 +73,7 @@ const bokehPlots = (() => {
       border_fill_alpha: 0,
       outline_line_color: style.rule,
     };
-    if (!logarithmic) options.y_range = isAccuracy ? [0, 1] : [0, most * 1.05 || 1];
+    if (!logarithmic) options.y_range = isAccuracy ? accuracyRange(series, marks.reported) : [0, most * 1.05 || 1];
     const plot = Bokeh.Plotting.figure(options);
     for (const axis of [...plot.xaxes, ...plot.yaxes]) {
       Object.assign(axis, {
@@ -126,9 +142,9 @@ const bokehPlots = (() => {
       grid: colour(element, "--grid"),
     };
     const colours = Array.from({ length: 8 }, (_, index) => colour(element, `--series-${index}`));
-    const epochs = Math.max(1, ...series.map((item) => item.curves.val_accuracy?.length ?? 0));
+    const epochs = longest(series);
     const spans = PANELS.map((panel) => {
-      const plot = canvas(panel, series, epochs, style);
+      const plot = canvas(panel, series, marks, style);
       for (const item of series) for (const line of panel.lines) drawLine(plot, item, line, colours);
       for (const step of marks.steps) addSpan(plot, "height", step, style, [2, 3]);
       if (marks.reported !== null && panel.lines[0].quantity === "val_accuracy") {
