@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -26,6 +27,9 @@ MAX_HALF_WIDTH = 0.1
 learning rates 5e-2 and 6e-2 are from each other (section 1.1: 0.446 and 0.344)."""
 MAX_SEEDS = 1000
 """Seeds up to which one more is worth advising."""
+
+
+_ROWS: "WeakKeyDictionary[StudyFrames, dict[tuple[int, int], tuple[TableRow, ...]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +100,11 @@ class TableRow:
 
 
 def table_rows(study: StudyFrames, section: Section, table: Table) -> tuple[TableRow, ...]:
-    """The rows of a table, in its order."""
-    return tuple(_table_row(study, section, table, row) for row in table.rows)
+    """The rows of a table, in its order. They are made once for a study, as is what they compute."""
+    tables, place = _ROWS.setdefault(study, {}), (id(section), id(table))  # which the rows keep alive
+    if place not in tables:
+        tables[place] = tuple(_table_row(study, section, table, row) for row in table.rows)
+    return tables[place]
 
 
 def all_rows(study: StudyFrames) -> tuple[TableRow, ...]:
@@ -110,7 +117,8 @@ def find_row(study: StudyFrames, key: str) -> TableRow:
     name, label = split_row_key(key)
     for section, table in study.catalog.tables:
         if f"{section.name}.{table.name}" == name:
-            return _table_row(study, section, table, table.row(label or ""))
+            row = table.row(label or "")
+            return table_rows(study, section, table)[table.rows.index(row)]
     raise KeyError(f"no table {name!r}")
 
 

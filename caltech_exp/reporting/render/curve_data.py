@@ -24,6 +24,11 @@ range are over all."""
 MOST_LISTED = 20
 """Runs of a configuration that are listed, those without a result first; of more only the number."""
 
+LINE_COLUMNS = [
+    *("run_id", "seed", "state", "val_accuracy", "test_accuracy", "wall_seconds"),
+    *("device", "device_type", "host", "job", "detail"),
+]
+
 
 def curve_json(study: StudyFrames) -> str:
     """What web/live_curves.js draws, safe inside a script element:
@@ -178,8 +183,8 @@ def _group(anchor: str, runs: pd.DataFrame, rows: Sequence[TableRow]) -> RunGrou
 
 
 def _lines(runs: pd.DataFrame) -> Iterator[RunLine]:
-    known = runs.astype(object).where(runs.notna(), None)
-    for run in known.to_dict("records"):
+    cells = runs[LINE_COLUMNS].astype(object)
+    for run in cells.where(cells.notna(), None).to_dict("records"):
         seconds = run["wall_seconds"]
         yield RunLine(
             id=run["run_id"],

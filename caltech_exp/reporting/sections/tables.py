@@ -298,7 +298,9 @@ def _uncounted_runs(rows: Sequence[TableRow]) -> list[Listing]:
     runs = {
         run.run_id: f"{code(run.run_id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
         for row in rows
-        for run in row.runs[row.runs["state"].isin(EXPLAINED_STATES)].itertuples()
+        for run in row.runs.loc[
+            row.runs["state"].isin(EXPLAINED_STATES), ["run_id", "state", "detail"]
+        ].itertuples()
     }
     if not runs:
         return []
