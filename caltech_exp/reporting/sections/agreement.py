@@ -151,7 +151,7 @@ def distance_sentence(comparisons: pd.DataFrame) -> str:
     both = comparisons.dropna(subset="difference")
     if both.empty:
         return ""
-    sizes = both.set_index("key")["difference"].abs().sort_values()
+    sizes = both.set_index("key")["difference"].abs().round(3).sort_values()  # as the tables show them
     near, largest, row = int((sizes <= NEAR).sum()), f"{sizes.iloc[-1]:.3f}", sizes.index[-1]
     if len(sizes) == 1:
         return f"The measured mean is {largest} away from the reported one ({row})."

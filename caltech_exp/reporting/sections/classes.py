@@ -14,17 +14,28 @@ from caltech_exp.reporting.comparison import TableRow
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import Confusion, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import FigureCache
-from caltech_exp.reporting.render.blocks import Block, Column, Details, Picture, Prose, Table, Value, code, escape
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Column,
+    Details,
+    Listing,
+    Picture,
+    Prose,
+    Table,
+    Value,
+    code,
+    escape,
+)
 from caltech_exp.reporting.sections.summary import best_rows
 from caltech_exp.reporting.stats import balanced_accuracy, class_recalls
-from caltech_exp.reporting.wording import picture_caution, row_words, start_words
+from caltech_exp.reporting.wording import picture_caution, start_words
 from caltech_exp.study.results import Matrix, Result, decode, read_result
 
 PAIR_COLUMNS = (
     Column("network", "text"),
     Column("true class", "text"),
     Column("predicted class", "text"),
-    Column("images per run", "amount"),
+    Column("images per run", "whole"),
     Column("share of the class"),
 )
 MAX_RUNS = 10
@@ -46,7 +57,7 @@ COLUMNS = (
     Column("row", "text", is_detail=True),
     Column("accuracy", file_heading="validation accuracy"),
     Column("balanced accuracy", file_heading="balanced accuracy, validation"),
-    Column("classes below half", "count", "classes with a recall below 0.5"),
+    Column("classes with recall below 0.5", "count"),
     Column("n", "count", is_detail=True),
     Column("test accuracy", is_detail=True),
     Column("balanced, test", file_heading="balanced accuracy, test", is_detail=True),
@@ -98,13 +109,12 @@ def class_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     if not results:
         return [Prose("No best row has a run with a confusion matrix yet.")]
     names = class_names(study, len(results[0].val))
+
+    def item(result: ClassResults) -> str:
+        return f"**{escape(result.network)}** ({code(result.row.key)}): {escape(class_sentence(result, names))}"
+
     return [
-        *(
-            Prose(
-                f"**{escape(result.network)}** ({code(result.row.key)}): {escape(class_sentence(result, names))}"
-            )
-            for result in results
-        ),
+        Listing(tuple(map(item, results))),
         class_table(results, names),
         Prose(NOTE, is_quiet=True),
         confused_table(results, names),
@@ -114,7 +124,7 @@ def class_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
 
 
 def class_sentence(result: ClassResults, names: Sequence[str]) -> str:
-    """Which class the row's networks predict too often, and its balanced accuracy, in plain text."""
+    """How often the row's networks predict the largest class, or another one that they prefer, in plain text."""
     images, predictions = shares(result.val)
     largest, favourite = int(images.argmax()), int(predictions.argmax())
     sentences = []
@@ -124,8 +134,6 @@ def class_sentence(result: ClassResults, names: Sequence[str]) -> str:
     else:
         name = names[largest]
     sentences.append(_share_sentence(name, images[largest], predictions[largest]))
-    plain, balanced = accuracy(result.val), balanced_accuracy(result.val)
-    sentences.append(f"Balanced accuracy is {balanced:.3f}, accuracy {plain:.3f}.")
     return " ".join(sentences)
 
 
@@ -138,7 +146,7 @@ def _share_sentence(name: str, images: float, predictions: float) -> str:
         return f"{head} and of predictions."
     if predictions > NEARLY_ALL:
         comment = " (almost every image)"
-    elif not images or not predictions:
+    elif not images or not predictions or f"{predictions / images:.2f}" == "1.00":
         comment = ""
     else:
         comment = f" ({predictions / images:.2f} times {'too' if predictions > images else 'as'} many)"
@@ -243,7 +251,7 @@ def _confusion_picture(
     images = results[0].val.sum(axis=1) // results[0].runs
     plot = ConfusionPlot(
         title="Confusion matrices of the best rows, validation images",
-        matrices=tuple(Confusion(f"{result.network}, {row_words(result.row)}", result.val) for result in results),
+        matrices=tuple(Confusion(result.network, result.val) for result in results),
         classes=tuple(names),
         images=tuple(images.tolist()),
         caution=picture_caution(study),

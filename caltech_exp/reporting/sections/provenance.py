@@ -71,17 +71,20 @@ def _study_facts(study: StudyFrames) -> list[str]:
     return [
         f"Study: {folder}, created {escape(record.created)} by {escape(record.code)}",
         f"Settings: {escape(record.settings)}",
-        f"Data: {escape(record.data)}",
+        f"Trained on the {escape(record.data)}",
         # A published study left its manifests behind.
         *([f"Submissions: {study.submissions:,}"] if study.submissions else []),
     ]
 
 
 def _library_facts(results: pd.DataFrame) -> list[str]:
-    """A line for each library, with its versions."""
+    """The libraries of which all runs have one version in a line, then a line for each of the others."""
     libraries = results["libraries"].str.split(", ").explode().str.split(" ", n=1, expand=True)
     libraries = libraries.reindex(columns=[0, 1]).dropna()
-    return [_values(str(name), versions) for name, versions in libraries.groupby(0)[1]]
+    versions = {str(name): own for name, own in libraries.groupby(0)[1]}
+    same = [f"{name} {own.iloc[0]}" for name, own in versions.items() if own.nunique() == 1]
+    mixed = [_values(name, own) for name, own in versions.items() if own.nunique() > 1]
+    return [*([f"Libraries: {escape(', '.join(same))}"] if same else []), *mixed]
 
 
 def _weights_facts(results: pd.DataFrame) -> list[str]:

@@ -129,6 +129,16 @@ def test_sentences_count_and_measure(folder: SampleStudy) -> None:
     assert chance_sentence(pd.concat([found] * 10)).endswith("by chance: 1.5 of these 30.")
 
 
+def test_differences_count_as_they_are_shown(folder: SampleStudy) -> None:
+    folder.start()
+    add(folder, "scratch.lr", "5e-2", 0.446 + 0.0204)  # shown as +0.020
+    add(folder, "scratch.lr", "6e-2", 0.344 + 0.02)  # a little more, by arithmetic
+    assert distance_sentence(comparisons(folder)) == (
+        "2 of 2 means lie within 0.02 of the reported ones; the median difference is 0.020 and the largest 0.020 "
+        "(scratch.lr=6e-2)."
+    )
+
+
 def test_single_mean_is_not_counted(folder: SampleStudy) -> None:
     folder.start()
     add(folder, "scratch.lr", "6e-2", 0.354)

@@ -37,7 +37,7 @@ def test_runs_of_one_origin_are_not_mixed(folder: SampleStudy) -> None:
         "Code: 0.1.0 (aaaaaaaaaaaa)",
         "Device: H200 (cuda)",
         "Host: gpu1",
-        "torch: 2.8",
+        "Libraries: torch 2.8",
         "Settings: no overrides",
         "First run started: 2026-01-01T00:00:00Z",
     }
@@ -77,7 +77,7 @@ def test_mixed_code_libraries_and_devices_are_marked(folder: SampleStudy) -> Non
     assert f"Code: **mixed:** 0.1.0 (aaaaaaaaaaaa) (3 runs), {dirty}" in facts
     assert r"Device: **mixed:** H200 (cuda) (3 runs), a\|b \`c\` \<d\> (cpu) (1 run)" in facts
     assert "torch: **mixed:** 2.8 (3 runs), 2.9 (1 run)" in facts
-    assert "submitit: not installed" in facts
+    assert "Libraries: submitit not installed" in facts
     assert "Host: gpu1 (3 runs), gpu2 (1 run)" in facts  # any node will do
 
 
