@@ -33,7 +33,7 @@ class Effect:
 
     difference               row - baseline over the seeds that both have; of no seed if any run diverged
     row_mean, baseline_mean  over these seeds
-    reason                   why there is no interval, empty if there is one
+    reason                   why no interval is shown, empty if there is one
     slack                    how far inside the claimed range the interval ends, negative if it leaves the range
     """
 
@@ -133,6 +133,8 @@ def _effect(
         return Effect(pair, "no data", reason="no seed in common")
     if difference.half_width is None:
         reason = f"n = {difference.n}: too few" if difference.n < MIN_RUNS else "no spread to judge by"
+    elif difference.half_width > 1:
+        reason = f"n = {difference.n}: interval beyond ±1"
     baseline_mean, row_mean = values.mean()
     return Effect(pair, verdict, difference, float(row_mean), float(baseline_mean), reason, slack)
 
@@ -213,7 +215,7 @@ def size_words(effect: Effect) -> str:
     decimals = shown_decimals(effect)
     value = f"{abs(mean):.{decimals}f}"
     sign = "" if float(value) == 0 else "+" if mean > 0 else "−"
-    return f"{sign}{value}" + (f" ± {half_width:.{decimals}f}" if difference.half_width is not None else "")
+    return f"{sign}{value}" + ("" if effect.reason else f" ± {half_width:.{decimals}f}")
 
 
 def shown_decimals(effect: Effect) -> int:

@@ -120,6 +120,7 @@ def test_verdict_is_where_the_interval_lies(
         ((0.5,), (0.4,), "inconclusive", "n = 1: too few"),
         ((0.5, 0.51), (0.4, 0.42, 0.43), "inconclusive", "n = 2: too few"),
         ((0.5, 0.5, 0.5), (0.4, 0.4, 0.4), "inconclusive", "no spread to judge by"),
+        ((0.9, 0.1, 0.5), (0.1, 0.4, 0.4), "inconclusive", "n = 3: interval beyond ±1"),
         ((0.5, 0.51, 0.5), (0.4, 0.41, 0.45), "supported", ""),
     ],
 )

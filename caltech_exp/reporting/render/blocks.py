@@ -120,6 +120,12 @@ class Badge:
     count: int
     detail: str = ""
 
+    @property
+    def word(self) -> str:
+        """The verdict after its count: 1 agrees, 27 agree."""
+        plural = {"agrees": "agree", "differs": "differ"}
+        return self.verdict if self.count == 1 else plural.get(self.verdict, self.verdict)
+
 
 @dataclass(frozen=True)
 class Badges:

@@ -55,7 +55,7 @@ def _text(block: Block) -> str:
             return f"{head}\n\n{lines}" if head else lines
         case Badges(badges):
             return " · ".join(
-                f"**{badge.count} {escape(badge.verdict)}**" + (f" ({badge.detail})" if badge.detail else "")
+                f"**{badge.count} {escape(badge.word)}**" + (f" ({badge.detail})" if badge.detail else "")
                 for badge in badges
             )
         case Table():

@@ -126,7 +126,7 @@ def effect_value(effect: Effect) -> Value:
         return effect.reason
     if shown_decimals(effect) > 3:
         return size_words(effect)
-    return Interval(difference.mean, difference.half_width, effect.reason)
+    return Interval(difference.mean, None if effect.reason else difference.half_width, effect.reason)
 
 
 def network_table(study: StudyFrames) -> Table:

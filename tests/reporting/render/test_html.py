@@ -121,7 +121,7 @@ def test_blocks_are_rendered(study: StudyFrames) -> None:
         '<p class="quiet">small</p>',
         '<div class="note" role="note"> <p><strong>first</strong></p> <p>second</p> </div>',
         "<p>Only:</p> <ul> <li>a</li> </ul>",
-        '<li class="badge agrees"><strong>26</strong> agrees <small>of 29</small></li>',
+        '<li class="badge agrees"><strong>26</strong> agree <small>of 29</small></li>',
         '<div class="panel"> <div> <p>left</p> </div> <div> <p>right</p> </div> </div>',
         "<summary>More of <code>a</code></summary> <p>inside</p> </details>",
     ):

@@ -43,8 +43,8 @@ TABLE = Table(
         (Listing(("a", "b")), "- a\n- b"),
         (Listing(("a",), "Only:"), "Only:\n\n- a"),
         (
-            Badges((Badge("agrees", 26, "of 29"), Badge("differs", 0))),
-            "**26 agrees** (of 29) · **0 differs**",
+            Badges((Badge("agrees", 26, "of 29"), Badge("inconclusive", 2), Badge("differs", 1))),
+            "**26 agree** (of 29) · **2 inconclusive** · **1 differs**",
         ),
         (
             Picture("figure-05", "what it shows", "words", number=5),

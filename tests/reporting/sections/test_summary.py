@@ -254,6 +254,12 @@ def test_plot_needs_three_rows_without_divergence(folder: SampleStudy, cache: Fi
             "Pretraining AlexNet has no clear effect: 0.505 to 0.510, +0.005 ± 0.231; "
             "*inconclusive* (claim: higher).",
         ),
+        (
+            (0.5, 0.9, 0.1),
+            (0.505, 0.5, 0.51),
+            "Pretraining AlexNet has no clear effect: 0.505 to 0.500, −0.005 (n = 3: interval beyond ±1); "
+            "*inconclusive* (claim: higher).",
+        ),
         # Ties, and runs that differ alike.
         (
             (0.5, 0.5, 0.5),
