@@ -66,8 +66,9 @@ def cost_tables(study: StudyFrames) -> tuple[Table, Table]:
     row_runs["table_key"] = [split_row_key(key)[0] for key in row_runs["key"]]
     by_table = row_runs.drop_duplicates(["table_key", "run_id"]).groupby("table_key", sort=False)
     by_row = row_runs.groupby("key", sort=False)
-    has_devices = row_runs["device_name"].nunique() > 1
-    columns = (*COLUMNS[:-1], replace(COLUMNS[-1], is_detail=not has_devices))
+    hidden = ["device"] if row_runs["device_name"].nunique() == 1 else []
+    hidden += [KWH.heading] if row_runs["energy_joules"].isna().all() else []
+    columns = tuple(replace(column, is_detail=column.is_detail or column.heading in hidden) for column in COLUMNS)
     tables = [(str(key), *_cost_values(runs)) for key, runs in by_table]
     return (
         Table(
