@@ -1,4 +1,4 @@
-"""The system's Chromium, and in it the page of a study that does its worst."""
+"""The system's Chromium, the page of a study that does its worst, and the page of the simulated study."""
 
 import os
 import shutil
@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, sync_playwright
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.reporting.html_page import to_html
-from caltech_exp.reporting.page import report_page
+from caltech_exp.reporting.build import build_report
+from caltech_exp.reporting.frames import read_study
+from caltech_exp.reporting.render.html import to_html
 from caltech_exp.study.results import Device
 from tests.reporting.browser.visits import FAILED, HOSTILE, WIDE, Open, Theme, Visit
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
@@ -22,7 +23,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; CI fails without it."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    path = next((path for name in NAMES if (path := shutil.which(name))), None)
     if path is None:
         reason = "no Chromium here: make test-browser installs it on Debian"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -49,42 +50,63 @@ def file(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     study.add(make_result(row_config("scratch.lr", "1e-2"), 2, device=Device(type="cpu", name=HOSTILE)))
     study.submit(FAILED)
     study.fail(FAILED, HOSTILE)
-    out = folder / "out"
+    return _write_page(study.path, folder / "out", str(stand_in))
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory: pytest.TempPathFactory, simulated: Path, stand_in: Path) -> Path:
+    """The report of the simulated study, three runs a row."""
+    return _write_page(simulated, tmp_path_factory.mktemp("page") / "out", str(stand_in))
+
+
+def _write_page(runs: Path, out: Path, data: str) -> Path:
     (out / "figures").mkdir(parents=True)
-    collected = study.collect()
-    blocks = report_page(collected, out, str(stand_in))
+    study = read_study(runs)
     page = out / "report.html"
-    page.write_text(to_html(blocks, collected, out))
+    page.write_text(to_html(build_report(study, out, data).blocks, study, out))
     return page
 
 
 @pytest.fixture
 def visit(chromium: Browser, file: Path) -> Iterator[Open]:
-    """Open the page at a width, in a theme."""
+    """Open the page of the hostile study, or another, at a size, in a theme."""
     contexts = []
 
-    def open_page(width: int = WIDE, theme: Theme = "light", **options: Any) -> Visit:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
+    def open_page(
+        size: tuple[int, int] = WIDE, theme: Theme = "light", page: Path = file, **options: Any
+    ) -> Visit:
+        width, height = size
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme, **options)
         contexts.append(context)
-        page = context.new_page()
+        tab = context.new_page()
         errors: list[str] = []
         requests: list[str] = []
 
-        def on_console(said: ConsoleMessage) -> None:
-            if said.type in ("error", "warning"):
-                errors.append(said.text)
+        def on_console(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                errors.append(message.text)
 
         def on_dialog(dialog: Dialog) -> None:
             errors.append(dialog.message)
             dialog.dismiss()
 
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", on_console)
-        page.on("dialog", on_dialog)
-        page.on("request", lambda sent: requests.append(sent.url))
-        page.goto(file.as_uri())
-        return Visit(page, errors, requests)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", on_console)
+        tab.on("dialog", on_dialog)
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(page.as_uri())
+        return Visit(tab, errors, requests)
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit_simulated(visit: Open, simulated_file: Path) -> Open:
+    """Open the page of the simulated study."""
+
+    def open_page(size: tuple[int, int] = WIDE, theme: Theme = "light") -> Visit:
+        return visit(size, theme, simulated_file)
+
+    return open_page

@@ -13,9 +13,9 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> $x$ a|b `c`
 """In names, paths and errors of the study."""
 FAILED = run_id(row_config("scratch.lr", "1e-1"), 2)
 """Its run that failed."""
-WIDE, NARROW = 1280, 375
+WIDE, NARROW = (1280, 900), (390, 844)
 DIVERSE = "section[aria-labelledby=augmentation]"
-"""A part of the page with every kind of block, plots of figures and of a table's rows among them."""
+"""A part of the page with every kind of block."""
 
 Theme: TypeAlias = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -33,14 +33,21 @@ class Visit:
 Open = Callable[..., Visit]
 
 
-def read_through(page: Page, sections: str = "main") -> None:
-    """Open and scroll through everything in the sections, so that every plot there is drawn."""
-    for summary in page.locator(f"{sections} details.explore:visible > summary").all():
-        summary.click()
-    for shown in page.locator(f"{sections} figure").all():
-        shown.scroll_into_view_if_needed()
-    waiting = f"{sections} figure:has([data-figure]):not(.has-live)"
-    page.wait_for_function("(waiting) => document.querySelector(waiting) === null", arg=waiting)
+def open_everything(page: Page, part: str = "main") -> None:
+    """Open every fold of a part of the page, show every detail and draw every live plot."""
+    page.evaluate(
+        """(part) => {
+            for (const fold of document.querySelectorAll(`${part} details, details.appendix`)) fold.open = true;
+            for (const box of document.querySelectorAll(`${part} .switch`)) box.click();
+            for (const button of document.querySelectorAll(`${part} button.explore`)) button.click();
+        }""",
+        part,
+    )
+    page.wait_for_function(
+        """(part) => [...document.querySelectorAll(`${part} .is-live .plots`)].every(
+            (plots) => plots.querySelectorAll(".plot > *").length >= 2)""",
+        arg=part,
+    )
 
 
 def table_of(page: Page, name: str) -> Locator:
@@ -52,19 +59,34 @@ def column(table: Locator, index: int) -> list[str]:
     return table.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()
 
 
+def bottom(place: Locator) -> float:
+    """Where something ends, in pixels from the top of the page."""
+    return float(place.evaluate("(element) => element.getBoundingClientRect().bottom + scrollY"))
+
+
 def figure(page: Page, number: int) -> Locator:
-    found = page.locator(f"#figure-{number}")
-    found.scroll_into_view_if_needed()
-    found.locator(".panel canvas").first.wait_for()
-    return found
+    """A figure of the report with its live plot, in the fold that it stands in."""
+    return _live(page.locator(f"#figure-{number}"))
+
+
+def plot_beside(page: Page, name: str) -> Locator:
+    """The live plot beside a table."""
+    return _live(page.locator(f"xpath=//h3[@id='{name}']/following::figure[1]"))
+
+
+def _live(picture: Locator) -> Locator:
+    picture.evaluate("(figure) => { const fold = figure.closest('details'); if (fold) fold.open = true; }")
+    picture.locator("button.explore").click()
+    picture.locator(".plot canvas").first.wait_for(state="attached")
+    return picture
 
 
 def point_at(plot: Locator, epoch: int, accuracy: float) -> None:
     """Move the pointer to that place of the panel of accuracies."""
-    plot.locator(".panel").nth(1).scroll_into_view_if_needed()
+    plot.locator(".plot").nth(1).scroll_into_view_if_needed()
     place = plot.locator(".plots").evaluate(
         """(plots, [epoch, accuracy]) => {
-            const view = Bokeh.index.get(plots.reportDocuments[1].roots()[0]);
+            const view = Bokeh.index.get(plots.bokehDocuments[1].roots()[0]);
             const box = view.canvas_view.el.getBoundingClientRect();
             return [box.x + view.frame.x_scale.compute(epoch), box.y + view.frame.y_scale.compute(accuracy)];
         }""",
@@ -76,6 +98,6 @@ def point_at(plot: Locator, epoch: int, accuracy: float) -> None:
 def drawn(plot: Locator) -> list[int]:
     """Lines, bands and markers in each panel."""
     counts: list[int] = plot.locator(".plots").evaluate(
-        "(place) => place.reportDocuments.map((one) => one.roots()[0].renderers.length)"
+        "(place) => place.bokehDocuments.map((document) => document.roots()[0].renderers.length)"
     )
     return counts
