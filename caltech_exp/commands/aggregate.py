@@ -5,7 +5,6 @@ import os
 import sys
 import webbrowser
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -13,17 +12,10 @@ from pydantic import Field
 
 from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
 from caltech_exp.files import user_path
-from caltech_exp.reporting.collect import collect
-from caltech_exp.reporting.counts import count_line
-from caltech_exp.reporting.epoch_file import write_epochs
-from caltech_exp.reporting.markdown import to_markdown
-from caltech_exp.reporting.markup import printable
-from caltech_exp.reporting.page import CACHE, FIGURES, make_report, open_gallery
-from caltech_exp.reporting.run_file import every_outcome, write_runs
-from caltech_exp.reporting.table_files import write_if_changed, write_tables
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import STUDY
+from caltech_exp.submission.request import split_names, split_table_names
 
 
 class AggregateOptions(Options):
@@ -32,6 +24,8 @@ class AggregateOptions(Options):
     data: str = Field(
         "", description="the Caltech-101 folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's"
     )
+    section: str = Field("", description="sections to show, separated by commas; default: all")
+    table: str = Field("", description="tables or rows to show: table=scratch.lr or table=scratch.lr=5e-2")
     open: bool = Field(False, description="open the report in the browser")
 
 
@@ -59,28 +53,34 @@ def main(argv: Sequence[str]) -> int:
     options = read_options(AggregateOptions, argv)
     runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
+    # pandas, scipy, jinja2 and bokeh are slow to import: not for a mistake on the command line.
+    from caltech_exp.reporting.frames import read_study
+    from caltech_exp.reporting.page import FIGURES, build_report
+    from caltech_exp.reporting.plots.figure_cache import drawing_pool
+    from caltech_exp.reporting.render.blocks import printable
+    from caltech_exp.reporting.render.files import write_files, write_if_changed
+    from caltech_exp.reporting.render.html import to_html
+    from caltech_exp.reporting.render.markdown import to_markdown
+    from caltech_exp.reporting.wording import count_line
+
     try:
         _require_study(runs)
-        collected = collect(runs, out / CACHE / "results")
+        study = read_study(runs)
     except BrokenProcessPool:
         raise UserError(KILLED) from None
     except OSError as error:
         raise UserError(
             f"runs={options.runs} cannot be read ({error.strerror or error}); make it readable"
         ) from None
+    selection = study.catalog.restrict(split_names("section", options.section), split_table_names(options.table))
+    shown = study.restrict(selection)
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-            gallery = open_gallery(out, pool)
-            report = make_report(collected, gallery, data)
-            write_tables(out / "tables", out / CACHE / "tables.json", report.grids)
-            write_runs(out / "runs.csv", out / CACHE / "runs.json", collected)
-            write_epochs(out / "epochs.csv", out / CACHE / "epochs.json", every_outcome(collected))
-            from caltech_exp.reporting.html_page import to_html  # jinja2 and bokeh are slow to import
-
-            page = to_html(report.blocks, collected, out, gallery.finish)
+        with drawing_pool() as pool:
+            report = build_report(shown, out, data, pool=pool)
+        write_files(out, report.tables, study)
         write_if_changed(out / "report.md", to_markdown(report.blocks))
-        write_if_changed(out / "report.html", page)
+        write_if_changed(out / "report.html", to_html(report.blocks, shown, out))
     except BrokenProcessPool:
         raise UserError(KILLED) from None
     except OSError as error:
@@ -90,7 +90,8 @@ def main(argv: Sequence[str]) -> int:
         ) from None
     for name in ("report.md", "report.html"):
         print(printable(f"report: {out / name}"))
-    print(count_line(collected))
+    asked = shown.runs[shown.runs["rows"] != ""]
+    print(count_line(asked["state"]))
     if options.open:
         open_page(out / "report.html")
     return 0

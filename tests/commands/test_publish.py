@@ -9,9 +9,10 @@ from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.commands.publish import main
 from caltech_exp.commands.publish import without_folders as study_without_folders
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.reporting.collect import collect
-from caltech_exp.reporting.counts import count_line
+from caltech_exp.reporting.comparison import all_rows
+from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.published import Published, read_published, without_folders
+from caltech_exp.reporting.wording import count_line
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import PUBLISHED
 from caltech_exp.study.results import RESULT, Result, read_result
@@ -30,9 +31,9 @@ def test_the_report_of_the_copy_has_the_same_numbers(folder: SampleStudy, tmp_pa
     folder.start()
     folder.add(make_result(CONFIG, 0, 0.29), make_result(CONFIG, 1, 0.31), make_diverged(CONFIG, 2))
     assert publish(folder, tmp_path / "copy") == 0
-    before, after = folder.collect(), collect(tmp_path / "copy")
-    assert [row.measured for row in after.all_rows()] == [row.measured for row in before.all_rows()]
-    assert len(after.results()) == 3
+    before, after = folder.read(), read_study(tmp_path / "copy")
+    assert [row.measured for row in all_rows(after)] == [row.measured for row in all_rows(before)]
+    assert len(after.results) == 3
     aggregate([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'report'}"])
     assert "0.300" in (tmp_path / "report" / "report.md").read_text()
 
@@ -62,8 +63,8 @@ def test_what_a_study_asks_since_is_published_too(folder: SampleStudy, tmp_path:
     folder.start()
     folder.add(make_result(both.apply(row_config("transfer.lr", "1e-3")), 0))
     publish(folder, tmp_path / "copy")
-    published = collect(tmp_path / "copy")
-    assert len(published.results()) == 1
+    published = read_study(tmp_path / "copy")
+    assert len(published.results) == 1
     assert set(published.settings.imagenet_weights) == {"alexnet", "resnet18"}
 
 
@@ -80,7 +81,7 @@ def test_no_folder_of_the_machine_is_in_the_copy(folder: SampleStudy, tmp_path: 
     result = read_result(found)
     assert isinstance(result, Result)
     assert result.config.weights == "net.pth@sha256:" + "0" * 64
-    assert len(collect(tmp_path / "copy").results()) == 1
+    assert len(read_study(tmp_path / "copy").results) == 1
 
 
 def test_a_data_folder_is_left_out_of_the_study(folder: SampleStudy) -> None:
@@ -188,10 +189,11 @@ def test_the_report_of_the_copy_counts_as_before(
     said = capsys.readouterr().out
     for words in ("1 failed", "1 queued", "1 not counted", "1 damaged"):
         assert words in said
-    before, after = unfinished.collect(), collect(tmp_path / "copy")
-    assert after.seeds == before.seeds == (0, 1, 2, 3, 4)
-    assert count_line(after) == count_line(before)
-    assert {run.id: run.state for run in after.all_runs()} == {run.id: run.state for run in before.all_runs()}
+    before, after = unfinished.read(), read_study(tmp_path / "copy")
+    assert after.seeds == before.seeds
+    assert after.seeds[CONFIG.id] == (0, 1, 2, 3, 4)
+    assert count_line(after.runs["state"]) == count_line(before.runs["state"])
+    assert after.runs[["run_id", "state"]].equals(before.runs[["run_id", "state"]])
     lines = table(tmp_path / "copy", tmp_path / "report")
     assert any("1 of 5 runs; 1 failed; 1 damaged; 1 queued; 1 not counted" in line for line in lines)
     assert any(line.startswith(f"- `{run_id(CONFIG, 1)}` failed: cannot read") for line in lines)
@@ -226,11 +228,12 @@ def test_a_copy_of_the_copy_counts_the_same_and_later_results_take_the_states_pl
 def test_a_damaged_record_of_what_was_published_is_named(unfinished: SampleStudy, tmp_path: Path) -> None:
     publish(unfinished, tmp_path / "copy")
     (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"x/y": 1}}')
-    found = collect(tmp_path / "copy")
-    assert [one.path.name for one in found.damaged] == [PUBLISHED]
-    assert found.seeds == (0, 1, 2)
+    study = read_study(tmp_path / "copy")
+    (problem,) = study.problems
+    assert str(tmp_path / "copy" / PUBLISHED) in problem
+    assert study.seeds[CONFIG.id] == (0, 1, 2)
     (tmp_path / "copy" / PUBLISHED).write_text('{"runs": {"stray": {"state": "failed"}}}')  # no run's name
-    assert len(collect(tmp_path / "copy").all_runs()) == 1
+    assert "stray" not in set(read_study(tmp_path / "copy").runs["run_id"])
 
 
 @pytest.mark.parametrize(

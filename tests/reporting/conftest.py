@@ -11,9 +11,9 @@ from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import write_record
-from caltech_exp.reporting.collect import Collected, collect
-from caltech_exp.reporting.markdown import to_markdown
-from caltech_exp.reporting.page import report_page
+from caltech_exp.reporting.frames import StudyFrames, read_study
+from caltech_exp.reporting.page import build_report
+from caltech_exp.reporting.render.markdown import to_markdown
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result
@@ -139,8 +139,8 @@ class SampleStudy:
         )
         write_record(self.path / run, FAILURE, failure)
 
-    def collect(self) -> Collected:
-        return collect(self.path)
+    def read(self) -> StudyFrames:
+        return read_study(self.path)
 
 
 @pytest.fixture
@@ -160,13 +160,6 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     (out / "figures").mkdir(parents=True)
 
     def make(study: SampleStudy, data: str = "") -> str:
-        return to_markdown(report_page(study.collect(), out, data))
+        return to_markdown(build_report(study.read(), out, data).blocks)
 
     return make
-
-
-def line_of(text: str, table: str, label: str) -> list[str]:
-    """The cells of a row in the page's table `scratch.lr`, the row's label first."""
-    after = text.partition(f"(`table={table}`)")[2].partition("\n#")[0]
-    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in after.splitlines()]
-    return next(cells for cells in lines if cells[0] == label)

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caltech_exp.catalog import THE_REPORT
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.reporting.banner import SIMULATED_PICTURE, cautions, picture_caution
-from caltech_exp.reporting.collect import Collected, collect
-from caltech_exp.reporting.measured import measure
+from caltech_exp.reporting.comparison import all_rows, find_row
+from caltech_exp.reporting.frames import StudyFrames, read_study
+from caltech_exp.reporting.wording import cautions, picture_caution
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, decode, read_result
 from tests.conftest import Command
@@ -18,8 +17,8 @@ from tests.tools.simulate import counts_of, invented_counts, main
 
 
 @pytest.fixture(scope="module")
-def collected(simulated: Path) -> Collected:
-    return collect(simulated)
+def study(simulated: Path) -> StudyFrames:
+    return read_study(simulated)
 
 
 def result(runs: Path, config: RunConfig, seed: int = 0) -> Result:
@@ -28,16 +27,16 @@ def result(runs: Path, config: RunConfig, seed: int = 0) -> Result:
     return found
 
 
-def test_every_run_of_the_report_is_there(collected: Collected) -> None:
-    states = [run.state for run in collected.all_runs()]
+def test_every_run_of_the_report_is_there(study: StudyFrames) -> None:
+    states = list(study.runs["state"])
     assert (len(states), states.count("finished"), states.count("diverged")) == (120, 117, 3)
-    assert not collected.strays
+    assert (study.runs["rows"] != "").all()
 
 
-def test_rows_lie_around_their_reported_values(collected: Collected) -> None:
+def test_rows_lie_around_their_reported_values(study: StudyFrames) -> None:
     off = []
-    for row in collected.all_rows():
-        reported, mean = row.row.reported, measure(row.finished).mean
+    for row in all_rows(study):
+        reported, mean = row.reported, row.measured.mean
         if reported and mean is not None:
             off.append((mean - reported.mean) / max(reported.std, 1e-3))
     assert len(off) == 33
@@ -45,10 +44,9 @@ def test_rows_lie_around_their_reported_values(collected: Collected) -> None:
     assert any(off)
 
 
-def test_the_row_that_diverges_in_the_report_diverges(collected: Collected) -> None:
-    transfer = THE_REPORT.sections[2]
-    (row,) = collected.of(transfer, transfer.tables[0])
-    assert [run.state for run in row.runs] == ["diverged"] * 3
+def test_the_row_that_diverges_in_the_report_diverges(study: StudyFrames) -> None:
+    row = find_row(study, "transfer.diverging=LR = 5e-2")
+    assert list(row.runs["state"]) == ["diverged"] * 3
 
 
 def test_confusion_matrices_hold_every_image_and_the_accuracy(simulated: Path) -> None:
@@ -70,20 +68,19 @@ def test_learning_rate_steps_and_last_epoch(simulated: Path) -> None:
     assert one.epochs[-1].val_accuracy == one.val_accuracy
 
 
-def test_everything_says_that_it_is_simulated(simulated: Path, collected: Collected) -> None:
-    study = StudyFolder(simulated).study()
-    assert study is not None
-    assert study.data.simulated
+def test_everything_says_that_it_is_simulated(simulated: Path, study: StudyFrames) -> None:
+    assert study.study is not None
+    assert study.study.data.simulated
     read = [read_result(folder) for folder in StudyFolder(simulated).run_folders()]
     assert all(isinstance(one, Result) and one.data.simulated for one in read)
-    assert "simulated" in cautions(collected)[0].page
-    assert picture_caution(collected, RunConfig()) == SIMULATED_PICTURE
+    assert "Simulated" in cautions(study)[0].page
+    assert picture_caution(study, [RunConfig()]).startswith("Simulated")
 
 
 def test_one_simulated_result_among_others_is_enough(simulated: Path, tmp_path: Path) -> None:
     name = run_id(RunConfig(), 0)
     (tmp_path / name).symlink_to(simulated / name)
-    assert "simulated" in cautions(collect(tmp_path))[0].page
+    assert "Simulated" in cautions(read_study(tmp_path))[0].page
 
 
 def test_the_same_run_is_drawn_the_same(simulated: Path, tmp_path: Path) -> None:

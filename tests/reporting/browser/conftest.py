@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, sync_playwright
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.reporting.build import build_report
+from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.render.html import to_html
 from caltech_exp.study.results import Device
