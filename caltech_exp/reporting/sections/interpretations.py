@@ -32,7 +32,7 @@ COLUMNS = (
     Column("reported"),
     *(Column(name, "difference", f"difference, {name}", name == "sample deviation") for name in INTERPRETATIONS),
     Column("n", "count", is_detail=True),
-    Column("agrees", "text", "agrees under"),
+    Column("agrees under", "text"),
 )
 OPEN = (
     "The report does not say whether its accuracies are those of the last or the best epoch, nor which standard "
@@ -137,10 +137,10 @@ def _line(key: str, own: pd.DataFrame) -> tuple[Value, ...]:
 def _agreeing(own: pd.DataFrame) -> str:
     """`last epoch, test set; inconclusive: best epoch`"""
     if own["has_diverged"].iloc[0]:
-        return "no, diverged"
+        return "none, diverged"
     names = {verdict: list(group["interpretation"]) for verdict, group in own.groupby("verdict")}
     agree, inconclusive = names.get("agrees", []), names.get("inconclusive", [])
     if len(inconclusive) == len(own):
         return "inconclusive"
-    words = "all" if len(agree) == len(own) else ", ".join(agree) or "no"
+    words = "all" if len(agree) == len(own) else ", ".join(agree) or "none"
     return f"{words}; inconclusive: {', '.join(inconclusive)}" if inconclusive else words

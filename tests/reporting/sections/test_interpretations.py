@@ -77,8 +77,8 @@ def test_diverged_rows_agree_under_no_interpretation(folder: SampleStudy) -> Non
     folder.add(make_diverged(row_config("transfer.diverging", "LR = 5e-2"), 0))  # which the report says
     rows = verdicts(folder)
     assert agreeing(interpretation_table(rows)) == {
-        "scratch.lr=1e-3": "no, diverged",
-        "scratch.lr=1e-2": "no, diverged",
+        "scratch.lr=1e-3": "none, diverged",
+        "scratch.lr=1e-2": "none, diverged",
     }
     assert interpretation_table(rows).rows[1][2:6] == (None,) * 4
     assert agreement_sentence(rows) == "0 of 2 rows agree under each interpretation."
