@@ -117,8 +117,8 @@ def _effect(
     row, baseline = rows[pair.row], rows[pair.baseline]
     if reason := _why_no_data(pair, row, baseline):
         return Effect(pair, "no data", reason=reason)
-    values = pd.concat([_baseline_values(study, pair, baseline), row.accuracies], axis=1, join="inner").dropna()
-    difference = paired_difference(values.iloc[:, 0], values.iloc[:, 1], confidence)
+    values = _baseline_values(study, pair, baseline)
+    difference = paired_difference(values, row.accuracies, confidence)
     low, high = _bounds(difference, row, baseline)
     least, most = claim.expected
     slack = min(
@@ -135,8 +135,8 @@ def _effect(
         reason = f"n = {difference.n}: too few" if difference.n < MIN_RUNS else "no spread to judge by"
     elif difference.half_width > 1:
         reason = f"n = {difference.n}: interval beyond ±1"
-    baseline_mean, row_mean = values.mean()
-    return Effect(pair, verdict, difference, float(row_mean), float(baseline_mean), reason, slack)
+    row_mean = float(row.accuracies[row.accuracies.index.isin(values.index)].mean())
+    return Effect(pair, verdict, difference, row_mean, row_mean - difference.mean, reason, slack)
 
 
 def _bounds(difference: PairedDifference, row: TableRow, baseline: TableRow) -> tuple[float, float]:
@@ -174,7 +174,7 @@ def _why_no_data(pair: Comparison, row: TableRow, baseline: TableRow) -> str:
 
 
 def _baseline_values(study: StudyFrames, pair: Comparison, baseline: TableRow) -> "pd.Series[float]":
-    """Accuracies of finished runs, by seed."""
+    """Accuracies by seed."""
     if pair.is_test:
         return baseline.finished.set_index("seed")["test_accuracy"]
     if pair.epoch is None:

@@ -30,6 +30,7 @@ from caltech_exp.reporting.sections.summary import (
 from caltech_exp.study.results import Device
 from caltech_exp.study.study import StudySettings
 from tests.reporting.conftest import CODE, SampleStudy, make_diverged, make_result, row_config
+from tests.reporting.test_claims import OwnStudy
 
 NONE = float("nan")
 """In place of an accuracy: a run that diverged."""
@@ -278,9 +279,9 @@ def test_plot_needs_three_rows_without_divergence(folder: SampleStudy, cache: Fi
             "Pretraining AlexNet: 0.504 to 0.859, +0.355 (n = 1: too few); *inconclusive* (claim: higher).",
         ),
         (
-            (0.859, 0.86),
-            (0.504, 0.503),
-            "Pretraining AlexNet: 0.504 to 0.859, +0.356 (n = 2: too few); *inconclusive* (claim: higher).",
+            (0.859, 0.861),
+            (0.504, 0.502),
+            "Pretraining AlexNet: 0.503 to 0.860, +0.357 (n = 2: too few); *inconclusive* (claim: higher).",
         ),
         # What rounding would hide.
         (
@@ -354,4 +355,18 @@ def test_findings_head_says_how_many_intervals_hold_together(folder: SampleStudy
     assert listing.head == (
         f"**Findings** from runs of the same seed; all {len(THE_REPORT.comparisons)} intervals of the "
         "[claims](#page-conclusions) hold together at 95 %:"
+    )
+
+
+def test_finding_of_a_study_file_goes_by_its_claim(tmp_path: Path, cache: FigureCache) -> None:
+    claim = "row: a.b=1, against: a.b=2, direction: lower, finding: rate"
+    study = OwnStudy(tmp_path / "runs", claim, "row: a.b=1, against: a.b=3, direction: higher, finding: '*b*'")
+    study.add("1", 0.5, 0.51, 0.52)
+    study.add("2", 0.4, 0.41, 0.43)
+    (listing,) = (
+        block for block in summary_blocks(read_study(study.sample.path), cache) if isinstance(block, Listing)
+    )
+    assert listing.items == (
+        "x: 0.413 to 0.510, +0.097 ± 0.021; *contradicted* (claim: lower).",
+        r"No data yet on \*b\*.",
     )
