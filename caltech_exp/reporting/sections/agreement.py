@@ -23,7 +23,7 @@ from caltech_exp.reporting.sections.figures import row_point
 from caltech_exp.reporting.stats import MIN_RUNS, rank_agreement
 from caltech_exp.reporting.wording import picture_caution, row_words
 
-FEWEST_PLOTTED, MOST_PLOTTED = 3, 200
+MIN_PLOTTED, MAX_PLOTTED = 3, 200
 NEAR = 0.02
 """A difference that is called small in the sentence on distances."""
 COLUMNS = (
@@ -175,7 +175,7 @@ def chance_sentence(comparisons: pd.DataFrame) -> str:
 def _picture(study: StudyFrames, figures: FigureCache, rows: Sequence[TableRow], title: str) -> list[Picture]:
     """The differences with their intervals; measured against reported means are on the first screen."""
     points = agreement_points(rows)
-    if not FEWEST_PLOTTED <= len(points) <= MOST_PLOTTED:
+    if not MIN_PLOTTED <= len(points) <= MAX_PLOTTED:
         return []
     return [
         figures.add(

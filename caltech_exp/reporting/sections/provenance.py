@@ -1,5 +1,6 @@
 """Which runs, code, libraries and machines the numbers come from."""
 
+import shlex
 from pathlib import PurePath
 
 import pandas as pd
@@ -40,7 +41,7 @@ def _states(study: StudyFrames) -> list[Block]:
     )
     if not states.isin(["queued", "running"]).any():
         return [table]
-    command = f"python jobs/status.py runs={display_path(study.folder)}"
+    command = shlex.join(["python", "jobs/status.py", f"runs={display_path(study.folder)}"])
     return [
         table,
         Prose(f"Queued and running runs are counted by their files; {code(command)} also asks the queue."),
