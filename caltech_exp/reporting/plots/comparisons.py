@@ -30,7 +30,7 @@ from caltech_exp.reporting.plots.style import (
 )
 from caltech_exp.reporting.render.blocks import accuracy, signed
 
-WIDTH = 6.6
+WIDTH, SWEEP_WIDTH = 6.6, 5.0
 ROW = 0.2
 """Inches of a row of one line."""
 TOP, BOTTOM = 0.56, 0.42
@@ -53,7 +53,7 @@ def draw_sweep(plot: RowPlot) -> Figure:
     """A table's rows below each other: every run, their mean with its 95 % interval, and the report's mean with
     its standard deviation."""
     rows = plot.rows
-    figure, axes, places = _row_axes(plot, [row.label for row in rows], WIDTH * 0.8, 0.15, tall=0.27)
+    figure, axes, places = _row_axes(plot, [row.label for row in rows], SWEEP_WIDTH, 0.15, tall=0.27)
     aside = 0.17 if any(row.reported is not None for row in rows) else 0
     for row, place in zip(rows, places, strict=True):
         dots = np.full(len(row.accuracies), place - aside)
@@ -76,7 +76,7 @@ def draw_sweep(plot: RowPlot) -> Figure:
         entries.append(entry("each run", INK, "|", mew=0.8))
     if any(row.reported is not None for row in rows):
         entries.append(entry("reported ± deviation", REPORTED, "D", mfc=PAPER))
-    legend_above(axes, entries)
+    legend_above(axes, entries, is_at_edge=True)
     return figure
 
 
@@ -118,7 +118,7 @@ def draw_differences(plot: RowPlot) -> Figure:
     entries = [entry(name, colour, marker) for name, (colour, marker) in VERDICTS.items() if name in verdicts]
     if widest > limit:
         entries.append(entry(f"beyond ±{limit:g}", QUIET, ">"))
-    legend_above(axes, entries)
+    legend_above(axes, entries, is_at_edge=True)
     return figure
 
 

@@ -28,15 +28,18 @@ from caltech_exp.reporting.plots.style import (
 )
 from caltech_exp.reporting.render.blocks import accuracy
 
-WIDTH, HEIGHT = 6.6, 2.6
+WIDTH, HEIGHT = 5.0, 2.35
+"""Inches: as large as beside a table on the page, where smaller letters could not be read."""
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker."""
 MARKERS_PER_CURVE = 4
-LABEL_LETTERS, LABEL_LINES = 22, 3
-"""Of the label at a curve's end."""
-LEFT, BOTTOM, BETWEEN, TOP = 0.45, 0.42, 0.5, 0.56
+LABEL_LETTERS, SINGLE_LINE_LETTERS = 17, 24
+"""Of a line of the label at a curve's end, where it has several lines and where it has one."""
+MAX_LABEL_LINES, ROOM_FOR_LINES = 4, 11
+"""Of a label, and of all labels."""
+LEFT, BOTTOM, BETWEEN, TOP = 0.42, 0.4, 0.46, 0.54
 """Inches around the two panels; title and legends stand above them."""
-LABEL_ROOM = 0.4
+LABEL_ROOM = 0.36
 """Inches right of the panels beside the letters of the labels."""
 TRAINING, VALIDATION = "-", (0, (3, 1.5))
 """Lines of the losses."""
@@ -66,10 +69,10 @@ def draw_curves(plot: CurvePlot) -> Figure:
     diamond after the last epoch.
     """
     curves = plot.curves
-    labels = [_label(curve) for curve in curves]
+    labels = _labels(curves)
     letters = max(len(line) for label in labels for line in label.splitlines())
     figure, below = new_figure(WIDTH, HEIGHT, plot.title, plot.caution)
-    width = (WIDTH - LEFT - BETWEEN - LABEL_ROOM - LETTER * letters) / 2
+    width = (WIDTH - LEFT - BETWEEN - LABEL_ROOM - 0.9 * LETTER * letters) / 2
     loss, val = (
         add_axes(figure, left, BOTTOM + below, width, HEIGHT - BOTTOM - TOP)
         for left in (LEFT, LEFT + width + BETWEEN)
@@ -86,15 +89,22 @@ def draw_curves(plot: CurvePlot) -> Figure:
     return figure
 
 
-def _label(curve: Curve) -> str:
-    """`5e-2: 0.460`, and how many runs diverged."""
-    diverged = f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged"
-    last = "" if curve.measured is None else f": {accuracy(curve.measured)}"
-    lines = [
-        *textwrap.wrap(curve.label + last, LABEL_LETTERS)[:LABEL_LINES],
-        *([diverged] if curve.diverged else []),
+def _labels(curves: Sequence[Curve]) -> list[str]:
+    """`5e-2: 0.460` and how many runs diverged; cut so that all find room beside the panel."""
+    diverged = [
+        f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged" if curve.diverged else ""
+        for curve in curves
     ]
-    return "\n".join(lines)
+    lines = min(max((ROOM_FOR_LINES - sum(map(bool, diverged))) // len(curves), 1), MAX_LABEL_LINES)
+    letters = LABEL_LETTERS if lines > 1 else SINGLE_LINE_LETTERS
+    labels = []
+    for curve, note in zip(curves, diverged, strict=True):
+        last = "" if curve.measured is None else f": {accuracy(curve.measured)}"
+        # A line breaks between words, so that not every letter of it is used.
+        room = letters * lines - len(last) - (letters // 3 if lines > 1 else 0)
+        name = curve.label if len(curve.label) <= room else f"{curve.label[: room - 1]}…"
+        labels.append("\n".join([*textwrap.wrap(name + last, letters), *([note] if note else [])]))
+    return labels
 
 
 def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has_loss_band: bool) -> None:
@@ -214,7 +224,7 @@ def _epoch_axis(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_xlim(0.5, epochs + 0.5)
         axes.xaxis.set_major_locator(FixedLocator(range(1, epochs + 1)))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
 
 
 def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], looks: Sequence[Mark]) -> None:
@@ -222,17 +232,17 @@ def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], look
     low, high = axes.get_ylim()
     inches = axes.get_position().height * axes.figure.get_figheight()  # type: ignore[union-attr]
     ends = [float(np.clip((_end(curve, low) - low) / (high - low), 0, 1)) for curve in curves]
-    heights = [0.125 * (label.count("\n") + 1) / inches for label in labels]
+    heights = [0.118 * (label.count("\n") + 1) / inches for label in labels]
     inch = 1 / (axes.get_position().width * axes.figure.get_figwidth())  # type: ignore[union-attr]
     right = axes.get_xlim()[1]
-    places = spread(ends, heights, 1.15)
+    places = spread(ends, heights, 1.03)
     for curve, label, look, end, place in zip(curves, labels, looks, ends, places, strict=True):
         start = 1.0 if curve.reported is None else 1 + 0.06 * inch
         inside: Look = {"transform": axes.transAxes, "clip_on": False}
         if curve.epochs > 0.9 * right:  # a line to a row of fewer epochs would cross the others
             axes.plot([start, 1 + 0.13 * inch], [end, place], color=RULE, linewidth=0.7, zorder=0, **inside)
         axes.plot(1 + 0.18 * inch, place, marker=look.marker, color=look.colour, markersize=4, **inside)
-        axes.text(1 + 0.26 * inch, place, label, va="center", size=7.5, linespacing=1.05, transform=axes.transAxes)
+        axes.text(1 + 0.26 * inch, place, label, va="center", size=7, linespacing=1.05, transform=axes.transAxes)
 
 
 def _end(curve: Curve, nothing: float) -> float:

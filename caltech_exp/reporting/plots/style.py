@@ -141,10 +141,15 @@ def accuracy_axis(axis: Axis, low: float, high: float, min_span: float = 0.01) -
     (axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim)(*limits)
 
 
-def legend_above(axes: Axes, entries: Sequence[Line2D]) -> None:
-    """A legend in one line above the axes, where it hides no data."""
+def legend_above(axes: Axes, entries: Sequence[Line2D], is_at_edge: bool = False) -> None:
+    """A legend in one line above the axes, where it hides no data.
+
+    is_at_edge  whether it starts at the picture's left edge, as the axes of rows with long labels are narrow
+    """
     if entries:
-        where: Look = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "ncols": len(entries)}
+        box = axes.get_position()
+        left = (0.06 / axes.get_figure(root=True).get_figwidth() - box.x0) / box.width if is_at_edge else 0.0  # type: ignore[union-attr]
+        where: Look = {"loc": "lower left", "bbox_to_anchor": (left, 1.02), "ncols": len(entries)}
         shape: Look = {"handlelength": 1.6, "columnspacing": 1.2, "handletextpad": 0.4, "labelcolor": QUIET}
         axes.legend(handles=entries, **where, **shape)
 

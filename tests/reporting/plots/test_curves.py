@@ -80,7 +80,9 @@ def test_rows_differ_in_colour_marker_and_label() -> None:
 
 
 def test_labels_do_not_overlap() -> None:
-    figure, _, accuracy = draw(*(curve(f"row {number}", 0.46 + number / 1000) for number in range(8)))
+    names = [f"row {number}, with a long name" for number in range(7)]
+    rows = [curve(name, 0.46 + number / 1000) for number, name in enumerate(names)]
+    figure, _, accuracy = draw(*rows, curve("last", 0.461, diverged=(diverged(),)))
     figure.canvas.draw()
     boxes = sorted((text.get_window_extent() for text in accuracy.texts), key=lambda box: box.y0)
     assert all(lower.y1 <= upper.y0 + 1 for lower, upper in pairwise(boxes))
@@ -90,7 +92,8 @@ def test_labels_do_not_overlap() -> None:
 def test_long_labels_are_wrapped_within_the_picture() -> None:
     figure, _, accuracy = draw(curve("perspective, rotation, vertical flip"), curve("a label of many words " * 9))
     figure.canvas.draw()
-    assert texts(accuracy)[0] == "perspective, rotation,\nvertical flip: 0.460"
+    assert texts(accuracy)[0] == "perspective,\nrotation,\nvertical flip:\n0.460"
+    assert texts(accuracy)[1].endswith("…: 0.460")
     assert all(text.get_window_extent().x1 <= figure.bbox.width for text in accuracy.texts)
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -196,6 +197,6 @@ def test_spread_moves_labels_apart_and_no_further() -> None:
 
 
 def test_shades_are_opacities_of_one_colour() -> None:
-    colours = shades(0.6).colors
-    assert len({colour[:3] for colour in colours}) == 1  # type: ignore[index]
-    assert colours[0][3] < colours[-1][3] == pytest.approx(0.6)  # type: ignore[index]
+    colours = shades(0.6)(np.linspace(0, 1, 5))
+    assert len({tuple(colour[:3]) for colour in colours.tolist()}) == 1
+    assert colours[0, 3] < colours[-1, 3] == pytest.approx(0.6)
