@@ -2,8 +2,9 @@
 
 It says whether the lead of the best row is significant, and whether the report's best row is another one. The
 table itself shows agreement and what is missing. Leads are judged on paired differences over the seeds that both
-rows have. As the best row is compared with each of m others, an interval has the level 1 - 0.05 / m (O. J. Dunn,
-Multiple comparisons among means, 1961).
+rows have. A row is significantly best only if each of its leads is significant at 95 %. That holds however many
+rows there are, without a correction (S. Gutmann and Z. Maymin, Is the selected population the best?, Annals of
+Statistics 15, 1987).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,13 @@ from typing import Literal
 from caltech_exp.catalog import Reported, Table
 from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, TableRow, distinct_rows
 from caltech_exp.reporting.render.blocks import accuracy, code, join_words
-from caltech_exp.reporting.stats import CONFIDENCE, MIN_RUNS, PairedDifference, paired_difference, welch_half_width
+from caltech_exp.reporting.stats import MIN_RUNS, PairedDifference, paired_difference, welch_half_width
 from caltech_exp.reporting.wording import heading_words
 
 MAX_NAMED = 3
 """Rows that a sentence names one by one."""
+NEGLIGIBLE = 0.005
+"""Leads that are certainly smaller are of no consequence: half a percentage point."""
 ROUNDING = 0.0005
 """Smaller differences show as 0.000."""
 
@@ -61,11 +64,9 @@ class Lead:
 
     @property
     def is_small(self) -> bool:
-        """Whether the interval contains zero and nothing of consequence."""
-        largest = max(abs(self.value), self.gap)
-        if self.kind == "alike":
-            return largest < ROUNDING
-        return self.kind == "open" and largest + self.half_width < MAX_HALF_WIDTH
+        """Whether the interval contains zero and is narrow enough to agree, or holds nothing of consequence."""
+        limits = {"open": MAX_HALF_WIDTH, "significant": NEGLIGIBLE, "alike": ROUNDING}
+        return max(abs(self.value), self.gap) + self.half_width < limits.get(self.kind, 0)
 
     @property
     def interval(self) -> tuple[str, str]:
@@ -87,7 +88,7 @@ def table_sentence(table: Table, rows: Sequence[TableRow]) -> str:
     ranked = sorted(stable_rows(rows), key=lambda row: row.measured.mean or 0.0, reverse=True)
     if len(ranked) < 2:
         return ""
-    if all(lead.is_small for lead in _leads(ranked[0], ranked[1:])):
+    if _is_flat(ranked):
         return _flat_sentence(table, rows, ranked)
     best = best_rows(rows)
     if not best:
@@ -134,11 +135,20 @@ def _quoted_sentence(table: Table, row: TableRow) -> str:
 
 
 def _leads(best: TableRow, others: Sequence[TableRow]) -> Iterator[Lead]:
-    confidence = 1 - (1 - CONFIDENCE) / len(others)
     for other in others:
-        difference = paired_difference(other.accuracies, best.accuracies, confidence)
+        difference = paired_difference(other.accuracies, best.accuracies)
         gap = (best.measured.mean or 0.0) - (other.measured.mean or 0.0)
         yield Lead(other, difference, gap, difference.n == best.measured.n == other.measured.n)
+
+
+def _is_flat(ranked: Sequence[TableRow]) -> bool:
+    """Whether all leads are small, and the best row is not significantly best all the same."""
+    kinds = set()
+    for lead in _leads(ranked[0], ranked[1:]):
+        if not lead.is_small:
+            return False
+        kinds.add(lead.kind)
+    return kinds != {"significant"}
 
 
 def _flat_sentence(table: Table, rows: Sequence[TableRow], ranked: Sequence[TableRow]) -> str:
@@ -152,7 +162,7 @@ def _flat_sentence(table: Table, rows: Sequence[TableRow], ranked: Sequence[Tabl
     else:
         subject = f"Of the {len(ranked)} rows that can be ranked none stands out"
     reported = [row.reported for row in ranked if row.reported]
-    as_reported = ", as reported" if len(reported) == len(ranked) and _is_flat(reported) else ""
+    as_reported = ", as reported" if len(reported) == len(ranked) and _is_flat_in_report(reported) else ""
     return f"{subject} ({reach}){as_reported}."
 
 
@@ -164,7 +174,7 @@ def _noun(table: Table) -> str:
     return heading_words(table)
 
 
-def _is_flat(reported: Sequence[Reported]) -> bool:
+def _is_flat_in_report(reported: Sequence[Reported]) -> bool:
     """Whether none of the reported values stands out by Welch's intervals, with the benefit of rounding."""
     best = max(reported, key=lambda value: value.mean)
     for other in reported:
@@ -198,11 +208,10 @@ def _judged(leads: Sequence[Lead], compared: Sequence[Lead], pronoun: str, negat
     """The leads that are all significant, or all not."""
     if len(leads) == 1:
         value, half_width = leads[0].interval
-        among = f", one of {len(compared)} comparisons" if len(compared) > 1 else ""
         size = "less than 0.001" if leads[0].value < ROUNDING else value
         return (
             f"{pronoun} lead of {size} over {code(leads[0].other.label)} is {negation}significant "
-            f"(95 % interval ±{half_width}{among})"
+            f"(95 % interval ±{half_width})"
         )
     if negation and len(leads) <= MAX_NAMED:
         return f"{pronoun} leads over {join_words(list(map(str, leads)))} are not significant"

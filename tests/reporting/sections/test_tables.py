@@ -226,6 +226,18 @@ def test_row_that_diverges_in_both_agrees(folder: SampleStudy) -> None:
     assert row["state"] == "0 of 3 runs finished; 3 diverged"
 
 
+def test_row_that_diverges_only_in_the_report_differs(folder: SampleStudy) -> None:
+    config = row_config("transfer.diverging", "LR = 5e-2")
+    folder.start()
+    folder.add(make_result(config, 0, 0.8))
+    row = cells(folder, "transfer.diverging", "LR = 5e-2")
+    assert (row["measured"], row["reported"], row["verdict"]) == ("0.800", "diverges", "differs")
+    assert row["difference ± 95 % interval"] == "–"
+    folder.add(make_diverged(config, 1), make_diverged(config, 2))
+    row = cells(folder, "transfer.diverging", "LR = 5e-2")
+    assert (row["measured"], row["verdict"]) == ("diverged (2 of 3)", "differs")
+
+
 def test_row_nobody_submitted_says_so(folder: SampleStudy) -> None:
     folder.start()
     add(folder, "scratch.lr", "1e-3", 0.09)
