@@ -6,7 +6,8 @@ standard deviation (divided by n - 1).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -83,10 +84,9 @@ def welch_half_width(first: tuple[float, int], second: tuple[float, int]) -> flo
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """second - first over n seeds that both rows have: mean, half width of its interval, p of a sign-flip test.
+    """second - first over n seeds that both rows have: mean, half width of its interval, the differences [n].
 
     half_width  None below MIN_RUNS pairs, or where all pairs differ alike: no spread to judge by
-    p           None below MIN_PAIRS_FOR_P pairs
     """
 
     n: int
@@ -94,7 +94,12 @@ class PairedDifference:
     half_width: float | None = None
     minimum: float | None = None
     maximum: float | None = None
-    p: float | None = None
+    values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
+
+    @cached_property
+    def p(self) -> float | None:
+        """Of the sign-flip test; None below MIN_PAIRS_FOR_P pairs."""
+        return sign_flip_p(self.values) if self.n >= MIN_PAIRS_FOR_P else None
 
     @property
     def is_significant(self) -> bool:
@@ -123,7 +128,7 @@ def paired_difference(
         half_width=half_width,
         minimum=float(differences.min()),
         maximum=float(differences.max()),
-        p=sign_flip_p(differences) if n >= MIN_PAIRS_FOR_P else None,
+        values=differences,
     )
 
 
@@ -141,9 +146,9 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
             sums = np.concatenate((sums + difference, sums - difference))
         return float(np.mean(np.abs(sums) >= least))
     generator = np.random.default_rng(0)  # the same pairs always have the same p
-    sums = np.zeros(FLIPS)
+    sums = np.full(FLIPS, -differences.sum())
     for difference in differences:
-        sums += difference * (2 * generator.integers(0, 2, FLIPS) - 1)
+        sums += 2 * difference * generator.integers(0, 2, FLIPS, dtype=np.int8)
     return (1 + int(np.count_nonzero(np.abs(sums) >= least))) / (1 + FLIPS)
 
 
