@@ -43,11 +43,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=100)]
 MEAN_AND_STD = re.compile(r"(\S+)\s*(?:±|\+-)\s*(\S+)")
-RESERVED = (
-    *("all", "agreement", "classes", "conclusions", "cost", "provenance"),
-    *("readings", "report", "runs", "theme", "top"),
-)
-"""Names that no section may have: `section=all`, and the chapters that every report has."""
+RESERVED = "all"
+"""The name that no section may have: `section=all`."""
 MAX_ROWS = 10_000
 MAX_SEEDS = 100_000
 MAX_DEFAULT_FIGURES = 6
@@ -111,8 +108,8 @@ def _rounding(number: str) -> float:
 
 
 def _not_reserved(name: str) -> str:
-    if name in RESERVED:
-        raise ValueError(f"these names are reserved: {', '.join(RESERVED)}; give the section another name")
+    if name == RESERVED:
+        raise ValueError(f"section={RESERVED} means every section; give the section another name")
     return name
 
 

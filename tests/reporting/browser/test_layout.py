@@ -35,7 +35,7 @@ def test_answer_is_on_the_first_screen(
     page = visit_simulated(size, theme).page
     parts = first_screen(page)
     assert max(bottom(part) for part in parts) <= screens * size[1]
-    assert parts[2].locator(".badge").all_inner_texts() == ["27 agrees", "3 inconclusive", "0 differs"]
+    assert parts[2].locator(".badge").all_inner_texts() == ["27 agree", "3 inconclusive", "0 differ"]
     assert parts[3].locator("tbody tr").count() == 4
     assert parts[4].locator("li").count() == 5
     assert bottom(page.locator("main figure img").first) <= screens * size[1]
