@@ -48,14 +48,17 @@ def encode(matrix: Matrix) -> str:
 def decode(text: Confusion) -> Matrix:
     import numpy as np
 
-    trues: list[int] = []
-    numbers: list[int] = []  # predicted class and images, in turns
-    for row in text.split():
-        true, _, entries = row.partition(":")
-        numbers += map(int, entries.replace("*", ",").split(","))
-        trues += [int(true)] * (entries.count(",") + 1)
+    # A report decodes thousands, so numpy reads all numbers at once. A row becomes its true class, -1, and pairs of
+    # predicted class and images.
+    words = text.replace(":", " -1 ").replace("*", " ").replace(",", " ")
+    numbers = np.fromstring(words, dtype=np.int64, sep=" ")
+    marks = np.flatnonzero(numbers == -1)
+    is_paired = np.ones(len(numbers), dtype=bool)
+    is_paired[marks] = is_paired[marks - 1] = False
+    predicted, images = numbers[is_paired].reshape(-1, 2).T
+    pairs_of_row = np.diff(marks, append=len(numbers) + 1) // 2 - 1
     matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
-    matrix[trues, numbers[::2]] = numbers[1::2]
+    matrix[np.repeat(numbers[marks - 1], pairs_of_row), predicted] = images
     return matrix
 
 

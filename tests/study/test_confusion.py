@@ -20,6 +20,7 @@ def test_the_text_is_short_and_readable() -> None:
     matrix[0, 0], matrix[0, 5], matrix[5, 101] = 390, 3, 21
     assert encode(matrix) == "0:0*390,5*3 5:101*21"
     assert encode(np.zeros_like(matrix)) == ""
+    assert not decode("").any()
 
 
 @pytest.mark.parametrize(
