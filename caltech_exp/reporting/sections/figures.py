@@ -93,16 +93,14 @@ def _curves_picture(
         picture_caution(study, [row.config for row in chosen]),
     )
     runs = sorted({len(row.finished) for row in chosen if len(row.finished)})
-    mean = f"means of {join_words([str(n) for n in runs])} runs" if runs and runs != [1] else "one run each"
-    band = "; the band of the accuracy goes from the lowest to the highest run" if runs and runs[-1] > 1 else ""
-    some = f" Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
-    what = f"{table.title}: loss and validation accuracy by epoch"
+    means = f"Means of {join_words([str(n) for n in runs])} runs; bands are their range." if runs > [1] else ""
+    some = f"Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
     return figures.add(
         name,
         "curves:draw_curves",
         plot,
-        alternative=escape(f"{what}. {plot.title}."),
-        caption=escape(f"{what}, {mean}{band}.{some}"),
+        alternative=escape(f"{table.title}: loss and validation accuracy by epoch. {plot.title}."),
+        caption=escape(" ".join(filter(None, (means or "One run each.", some)))),
         keys=tuple(row.key for row in chosen),
     )
 

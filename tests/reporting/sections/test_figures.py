@@ -73,10 +73,7 @@ def test_curves_of_all_rows_stand_open_and_the_rest_is_folded(folder: SampleStud
     (picture,) = pictures.shown
     assert isinstance(picture, Picture)
     assert picture.keys == tuple(f"scratch.lr={label}" for label in LR)
-    assert picture.caption == (
-        "Changing learning rate: loss and validation accuracy by epoch, means of 3 runs; the band of the accuracy "
-        "goes from the lowest to the highest run."
-    )
+    assert picture.caption == "Means of 3 runs; bands are their range."
     assert "5e-2 ends highest, 0.460" in picture.alternative
     assert sorted(path.name for path in shelf.folder.iterdir()) == [
         f"{name}.{kind}"
