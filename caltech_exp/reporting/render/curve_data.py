@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,13 @@ from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Column, Kind, printable, shown
 from caltech_exp.reporting.wording import computed_with, shared_settings
 
+Run: TypeAlias = dict[Hashable, Any]
+RUN_VALUES = [
+    *("run_id", "config_id", "seed", "state", "detail", "rows", "val_accuracy", "test_accuracy"),
+    *("wall_seconds", "device", "device_type", "host", "job"),
+]
+"""Columns of StudyFrames.runs that the list of runs shows."""
+UNREQUESTED = "unrequested"
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
 DIGITS = 8
 """Significant digits of an embedded value: with three decimals it reads as the table's own mean does."""
@@ -159,46 +167,46 @@ def row_anchors(study: StudyFrames) -> dict[str, str]:
 
 def run_groups(study: StudyFrames) -> list[RunGroup]:
     """A group per configuration, in the report's order, and one of the runs that no row asks for."""
+    runs_of: dict[str, list[Run]] = {}
+    known = study.runs[RUN_VALUES].astype(object)
+    for run in known.where(known.notna(), None).to_dict("records"):
+        runs_of.setdefault(run["config_id"] if run["rows"] else UNREQUESTED, []).append(run)
     rows_of: dict[str, list[TableRow]] = {}
     for row in all_rows(study):
         rows_of.setdefault(row.config.id, []).append(row)
-    groups = [_group(f"runs-{config}", rows[0].runs, rows) for config, rows in rows_of.items()]
-    unrequested = study.runs[study.runs["rows"] == ""]
-    return groups if unrequested.empty else [*groups, _group("runs-unrequested", unrequested, [])]
+    groups = [_group(config, runs_of[config], rows) for config, rows in rows_of.items()]
+    return [*groups, _group(UNREQUESTED, runs_of[UNREQUESTED], [])] if UNREQUESTED in runs_of else groups
 
 
-def _group(anchor: str, runs: pd.DataFrame, rows: Sequence[TableRow]) -> RunGroup:
+def _group(name: str, runs: Sequence[Run], rows: Sequence[TableRow]) -> RunGroup:
     configs = [row.config for row in rows]
-    submitted = runs[runs["state"] != "pending"]
-    without_result_first = submitted.sort_values("val_accuracy", na_position="first", kind="stable")
-    listed = submitted.loc[sorted(without_result_first.index[:MOST_LISTED])]
+    submitted = [run for run in runs if run["state"] != "pending"]
+    without_result_first = sorted(submitted, key=lambda run: run["val_accuracy"] is not None)
+    listed = without_result_first[:MOST_LISTED]
     return RunGroup(
-        anchor=anchor,
+        anchor=f"runs-{name}",
         settings=f"{shared_settings(configs)}; computed with {computed_with(configs)}" if configs else "",
         rows=tuple(row.key for row in rows),
-        lines=tuple(_lines(listed)),
-        missing=tuple(int(seed) for seed in runs.loc[runs["state"] == "pending", "seed"]),
+        lines=tuple(_line(run) for run in sorted(listed, key=lambda run: (run["seed"], run["run_id"]))),
+        missing=tuple(run["seed"] for run in runs if run["state"] == "pending"),
         left_out=len(submitted) - len(listed),
     )
 
 
-def _lines(runs: pd.DataFrame) -> Iterator[RunLine]:
-    cells = runs[LINE_COLUMNS].astype(object)
-    for run in cells.where(cells.notna(), None).to_dict("records"):
-        seconds = run["wall_seconds"]
-        yield RunLine(
-            id=run["run_id"],
-            seed=run["seed"],
-            state=run["state"],
-            validation=_text(run["val_accuracy"]),
-            test=_text(run["test_accuracy"]),
-            minutes=_text(None if seconds is None else seconds / 60, "amount"),
-            place=printable(f"{run['device']} ({run['device_type']}), {run['host']}, job {run['job']}")
-            if run["device"]
-            else "",
-            detail=printable(run["detail"] or ""),
-        )
+def _line(run: Run) -> RunLine:
+    seconds = run["wall_seconds"]
+    place = f"{run['device']} ({run['device_type']}), {run['host']}, job {run['job']}" if run["device"] else ""
+    return RunLine(
+        id=run["run_id"],
+        seed=run["seed"],
+        state=run["state"],
+        validation=_text(run["val_accuracy"]),
+        test=_text(run["test_accuracy"]),
+        minutes=_text(None if seconds is None else seconds / 60, "amount"),
+        place=printable(place),
+        detail=printable(run["detail"] or ""),
+    )
 
 
 def _text(value: float | None, kind: Kind = "accuracy") -> str:
-    return shown(Column("", kind), None if value is None or math.isnan(value) else value)
+    return shown(Column("", kind), value)
