@@ -124,13 +124,16 @@ def row_words(row: TableRow) -> str:
     """A row where its table is not named: `learning rate 5e-2`; a table with one row gives its title."""
     if len(row.table.rows) == 1 and not row.table.is_part:
         return row.table.title
-    return f"{heading_words(row.table)} {row.label}"
+    headings, parts = heading_words(row.table).split(", "), row.label.split(", ")
+    if len(headings) != len(parts):
+        return f"{heading_words(row.table)} {row.label}"
+    return ", ".join(f"{heading} {part}" for heading, part in zip(headings, parts, strict=True))
 
 
 def heading_words(table: Table) -> str:
-    """What the rows of a table are, inside a sentence: `learning rate`, `LR`."""
-    heading = table.heading
-    return heading if heading[1:2].isupper() else heading[:1].lower() + heading[1:]
+    """What the rows of a table are, inside a sentence: `learning rate`, `LR, batch size`."""
+    parts = table.heading.split(", ")
+    return ", ".join(part if part[1:2].isupper() else part[:1].lower() + part[1:] for part in parts)
 
 
 def as_typed(overrides: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp.catalog import read_catalog
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.reporting.comparison import NetworkStart, find_row
+from caltech_exp.reporting.comparison import NetworkStart, TableRow, find_row
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.wording import (
     as_typed,
@@ -176,4 +177,8 @@ def test_rows_are_named_without_their_table(folder: SampleStudy) -> None:
     ]
     part = study.restrict(study.catalog.restrict([], ["scratch.lr=5e-2"]))
     assert row_words(find_row(part, "scratch.lr=5e-2")) == "learning rate 5e-2"
+    own = read_catalog("sections: {a: {tables: {b: {sweep: {lr: [1], batch_size: [2, 3]}}}}}", "mine", "mine.yaml")
+    ((section, table),) = own.tables
+    pair = TableRow(section, table, table.rows[0], table.rows[0].config, study.runs, is_comparable=True)
+    assert row_words(pair) == "LR 1, batch size 2"
     assert start_words(NetworkStart("resnet18", True)) == "ResNet-18 pretrained"

@@ -7,78 +7,61 @@ rows there are, without a correction (S. Gutmann and Z. Maymin, Is the selected 
 Statistics 15, 1987).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from caltech_exp.catalog import Reported, Table
-from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, TableRow, distinct_rows
+from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, TableRow, difference_half_width, distinct_rows
 from caltech_exp.reporting.render.blocks import accuracy, code, join_words
-from caltech_exp.reporting.stats import MIN_RUNS, PairedDifference, paired_difference, welch_half_width
+from caltech_exp.reporting.stats import MIN_RUNS, PairedDifference, Summary, paired_difference
 from caltech_exp.reporting.wording import heading_words
 
 MAX_NAMED = 3
 """Rows that a sentence names one by one."""
 NEGLIGIBLE = 0.005
 """Leads that are certainly smaller are of no consequence: half a percentage point."""
-ROUNDING = 0.0005
-"""Smaller differences show as 0.000."""
+NUMBER = re.compile(r"\d*\.?\d+(e-?\d+)?")
 
 
 @dataclass(frozen=True)
 class Lead:
-    """The best row minus another one, over the seeds that both have.
+    """The best row minus another one.
 
-    gap            the difference of their means, each over all of its seeds
-    has_all_seeds  whether the shared seeds are all
+    difference  over the seeds that both have
+    gap         of their means, each over all of its seeds
     """
 
     other: TableRow
     difference: PairedDifference
     gap: float
-    has_all_seeds: bool
 
     @property
-    def value(self) -> float:
-        return self.difference.mean or 0.0
-
-    @property
-    def half_width(self) -> float:
-        return self.difference.half_width or 0.0
-
-    @property
-    def kind(self) -> Literal["significant", "open", "behind", "alike", "few"]:
-        """What can be said of the lead.
-
-        behind  it vanishes over the shared seeds, which are not all seeds of both rows
-        alike   it is the same for every seed, which says nothing of the next seed
-        few     fewer than MIN_RUNS seeds are shared
-        """
-        if self.difference.n < MIN_RUNS:
-            return "few"
-        if self.value <= 0 and not self.has_all_seeds:
-            return "behind"
-        if self.difference.half_width is None:
-            return "alike"
-        return "significant" if self.difference.is_significant else "open"
+    def is_significant(self) -> bool | None:
+        """None where the shared seeds do not tell: they are few, all give the same, or contradict the means."""
+        value = self.difference.mean or 0.0
+        if self.difference.half_width is None or (value <= 0 < self.gap):
+            return None
+        return self.difference.is_significant
 
     @property
     def is_small(self) -> bool:
         """Whether the interval contains zero and is narrow enough to agree, or holds nothing of consequence."""
-        limits = {"open": MAX_HALF_WIDTH, "significant": NEGLIGIBLE, "alike": ROUNDING}
-        return max(abs(self.value), self.gap) + self.half_width < limits.get(self.kind, 0)
+        if self.is_significant is None:
+            return False
+        largest = max(abs(self.difference.mean or 0.0), self.gap) + (self.difference.half_width or 0.0)
+        return largest < (NEGLIGIBLE if self.is_significant else MAX_HALF_WIDTH)
 
     @property
     def interval(self) -> tuple[str, str]:
         """The lead and half the width of its interval, with as many decimals as tell the two apart."""
         for decimals in range(3, 7):
-            value, half_width = f"{self.value:.{decimals}f}", f"{self.half_width:.{decimals}f}"
+            value, half_width = (
+                f"{part or 0:.{decimals}f}" for part in (self.difference.mean, self.difference.half_width)
+            )
             if value != half_width:
                 break
         return value, half_width
-
-    def __str__(self) -> str:
-        return f"{code(self.other.label)} ({' ± '.join(self.interval)})"
 
 
 def table_sentence(table: Table, rows: Sequence[TableRow]) -> str:
@@ -136,31 +119,27 @@ def _quoted_sentence(table: Table, row: TableRow) -> str:
 
 def _leads(best: TableRow, others: Sequence[TableRow]) -> Iterator[Lead]:
     for other in others:
-        difference = paired_difference(other.accuracies, best.accuracies)
         gap = (best.measured.mean or 0.0) - (other.measured.mean or 0.0)
-        yield Lead(other, difference, gap, difference.n == best.measured.n == other.measured.n)
+        yield Lead(other, paired_difference(other.accuracies, best.accuracies), gap)
 
 
 def _is_flat(ranked: Sequence[TableRow]) -> bool:
     """Whether all leads are small, and the best row is not significantly best all the same."""
-    kinds = set()
+    leads = []
     for lead in _leads(ranked[0], ranked[1:]):
         if not lead.is_small:
             return False
-        kinds.add(lead.kind)
-    return kinds != {"significant"}
+        leads.append(lead)
+    return not all(lead.is_significant for lead in leads)
 
 
 def _flat_sentence(table: Table, rows: Sequence[TableRow], ranked: Sequence[TableRow]) -> str:
     """`No step size stands out (0.857 to 0.858), as reported.`"""
     highest, lowest = (accuracy(ranked[place].measured.mean or 0.0) for place in (0, -1))
     reach = f"all {highest}" if highest == lowest else f"{lowest} to {highest}"
-    if len(ranked) == len(distinct_rows(rows)):
-        subject = f"No {_noun(table)} stands out"
-    elif len(ranked) <= MAX_NAMED:
-        subject = f"Of {_names([row.label for row in rows if row in ranked])} none stands out"
-    else:
-        subject = f"Of the {len(ranked)} rows that can be ranked none stands out"
+    subject = f"No {_noun(table)} stands out"
+    if len(ranked) < len(distinct_rows(rows)):
+        subject = f"Of {_some([row for row in rows if row in ranked])} none stands out"
     reported = [row.reported for row in ranked if row.reported]
     as_reported = ", as reported" if len(reported) == len(ranked) and _is_flat_in_report(reported) else ""
     return f"{subject} ({reach}){as_reported}."
@@ -168,61 +147,52 @@ def _flat_sentence(table: Table, rows: Sequence[TableRow], ranked: Sequence[Tabl
 
 def _noun(table: Table) -> str:
     """`step size`, where the rows are its values; `row` elsewhere."""
-    labels = [row.label.replace("e", "").replace("-", "").replace(".", "") for row in table.rows]
-    if "," in table.heading or not all(label.isdigit() for label in labels) or table.heading in ("Run", "Row"):
-        return "row"
-    return heading_words(table)
+    is_sweep = all(NUMBER.fullmatch(row.label) for row in table.rows) and table.heading not in ("Run", "Row")
+    return heading_words(table) if is_sweep else "row"
 
 
 def _is_flat_in_report(reported: Sequence[Reported]) -> bool:
-    """Whether none of the reported values stands out by Welch's intervals, with the benefit of rounding."""
+    """Whether none of the reported values stands out from the others, with the benefit of rounding."""
     best = max(reported, key=lambda value: value.mean)
-    for other in reported:
-        errors = [((side.std + side.std_rounding) ** 2 / (side.runs - 1), side.runs) for side in (best, other)]
-        half_width = welch_half_width(errors[0], errors[1]) + best.mean_rounding + other.mean_rounding
-        lead = best.mean - other.mean
-        if lead > half_width or lead + half_width >= MAX_HALF_WIDTH:
-            return False
-    return True
+    summary = Summary(best.runs, best.mean, best.std + best.std_rounding)
+    half_widths = [(difference_half_width(summary, other) or 0.0) + best.mean_rounding for other in reported]
+    return all(
+        best.mean - other.mean <= half_width and best.mean - other.mean + half_width < MAX_HALF_WIDTH
+        for other, half_width in zip(reported, half_widths, strict=True)
+    )
 
 
 def _lead_clause(leads: Sequence[Lead], pronoun: str) -> str:
     """What is significant of the leads, and what is not; the closest rows come first."""
-    kinds = {kind: [lead for lead in leads if lead.kind == kind] for kind in ("open", "behind", "alike", "few")}
-    if not any(kinds.values()):
-        return _judged(leads, leads, pronoun, "")
-    clauses = [_judged(kinds["open"], leads, pronoun, "not ")] if kinds["open"] else []
-    if behind := kinds["behind"]:
-        clauses.append(f"{_some(behind)} {'is' if len(behind) == 1 else 'are'} not behind on the shared seeds")
-    if alike := kinds["alike"]:
-        clauses.append(
-            f"{pronoun} lead over {_some(alike)} is the same for every seed, so no spread tells if it holds"
-        )
-    if few := kinds["few"]:
-        over = "" if len(few) == len(leads) else f" over {_some(few)}"
-        clauses.append(f"too few shared seeds to judge {pronoun} lead{over}")
-    return "; ".join(clauses)
+    open_leads = [lead for lead in leads if lead.is_significant is False]
+    unknown = [lead.other for lead in leads if lead.is_significant is None]
+    clauses = [_judged(open_leads, leads, pronoun, "not ")] if open_leads else []
+    if unknown:
+        over = "" if len(unknown) == len(leads) else f" over {_some(unknown)}"
+        are_few = all(lead.difference.n < MIN_RUNS for lead in leads if lead.is_significant is None)
+        reason = "are too few" if are_few else "do not suffice"
+        clauses.append(f"the shared seeds {reason} to judge {pronoun} lead{over}")
+    return "; ".join(clauses) or _judged(leads, leads, pronoun, "")
 
 
 def _judged(leads: Sequence[Lead], compared: Sequence[Lead], pronoun: str, negation: str) -> str:
     """The leads that are all significant, or all not."""
+    value, half_width = leads[0].interval
+    first = code(leads[0].other.label)
     if len(leads) == 1:
-        value, half_width = leads[0].interval
-        size = "less than 0.001" if leads[0].value < ROUNDING else value
-        return (
-            f"{pronoun} lead of {size} over {code(leads[0].other.label)} is {negation}significant "
-            f"(95 % interval ±{half_width})"
-        )
+        size = "less than 0.001" if float(accuracy(float(value))) == 0 else value
+        return f"{pronoun} lead of {size} over {first} is {negation}significant (95 % interval ±{half_width})"
     if negation and len(leads) <= MAX_NAMED:
-        return f"{pronoun} leads over {join_words(list(map(str, leads)))} are not significant"
-    closest = f"the closest row is {code(leads[0].other.label)}, {' ± '.join(leads[0].interval)} behind"
+        others = [f"{code(lead.other.label)} ({' ± '.join(lead.interval)})" for lead in leads]
+        return f"{pronoun} leads over {join_words(others)} are not significant"
+    closest = f"the closest is {first}, {value} ± {half_width} behind"
+    if not negation:
+        return f"{pronoun} leads over all other rows are significant ({closest})"
     if len(leads) < len(compared):
         return f"{len(leads)} of {pronoun} {len(compared)} leads are not significant ({closest})"
-    if negation:
-        return f"none of {pronoun} {len(leads)} leads is significant ({closest})"
-    return f"{pronoun} leads over all other rows are significant ({closest})"
+    return f"none of {pronoun} {len(compared)} leads is significant ({closest})"
 
 
-def _some(leads: Sequence[Lead]) -> str:
+def _some(rows: Sequence[TableRow]) -> str:
     """`a` and `b`, or how many."""
-    return _names([lead.other.label for lead in leads]) if len(leads) <= MAX_NAMED else f"{len(leads)} rows"
+    return _names([row.label for row in rows]) if len(rows) <= MAX_NAMED else f"{len(rows)} rows"
