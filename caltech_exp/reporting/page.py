@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from caltech_exp.catalog import Catalog, Section
+from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as CatalogTable
 from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, has_comparison, table_rows
 from caltech_exp.reporting.frames import StudyFrames
@@ -31,7 +31,7 @@ from caltech_exp.reporting.sections.figures import table_pictures
 from caltech_exp.reporting.sections.interpretations import interpretation_blocks
 from caltech_exp.reporting.sections.provenance import provenance_blocks
 from caltech_exp.reporting.sections.summary import summary_blocks
-from caltech_exp.reporting.sections.tables import table_blocks
+from caltech_exp.reporting.sections.tables import table_blocks, uncounted_runs
 from caltech_exp.reporting.stats import MIN_RUNS
 from caltech_exp.reporting.wording import submit_command
 
@@ -65,23 +65,20 @@ class Report:
     tables: tuple[Table, ...]
 
 
-def build_report(
-    study: StudyFrames,
-    out: Path,
-    data: str = "",
-    selection: Catalog | None = None,
-    pool: Executor | None = None,
-) -> Report:
+def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor | None = None) -> Report:
     """Build the report of a study and draw its pictures into `out`/figures, which exists. Raises OSError.
 
-    data       the data set's folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's
-    selection  the part of the study's catalog that is shown; default: all of it
-    pool       processes that draw
+    data  the data set's folder, for figures 1 to 3; default: $CALTECH101_ROOT or the study's
+    pool  processes that draw
     """
-    if selection is not None:
-        study = study.restrict(selection)
     figures = FigureCache(out / FIGURES, out / CACHE / "figures.json", pool)
     blocks: list[Block] = list(summary_blocks(study, figures))
+    if not study.catalog.tables:
+        for section in study.catalog.sections:
+            blocks.append(Heading(2, escape(section.title), section.name, section.number))
+            blocks += data_set_blocks(study, section, data, figures)
+        figures.finish()
+        return Report(tuple(blocks), ())
     without_results = []
     for section in study.catalog.sections:
         if _has_results(study, section):
@@ -123,12 +120,13 @@ def _table_blocks(study: StudyFrames, section: Section, table: CatalogTable, fig
     return [*parts.head, *results, *([Details(words, folded)] if folded else [])]
 
 
-def _waiting(study: StudyFrames, sections: Sequence[Section]) -> list[Prose]:
+def _waiting(study: StudyFrames, sections: Sequence[Section]) -> list[Block]:
     if not sections:
         return []
     titles = join_words([escape(section.full_title) for section in sections])
     command = submit_command(study, f"section={','.join(section.name for section in sections)}")
-    return [Prose(f"No results yet: {titles}. To get them: {code(command)}")]
+    rows = [row for section in sections for table in section.tables for row in table_rows(study, section, table)]
+    return [Prose(f"No results yet: {titles}. To get them: {code(command)}"), *uncounted_runs(rows)]
 
 
 def _appendix(study: StudyFrames, figures: FigureCache, data: str) -> Iterable[tuple[str, Sequence[Block]]]:

@@ -69,7 +69,7 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     selection = study.catalog.selection
     return [
         Heading(1, escape(study.catalog.title), "page-top"),
-        Prose(escape(run_line(study)), is_quiet=True),
+        *([Prose(escape(run_line(study)), is_quiet=True)] if rows else []),
         *([Prose(f"This page shows {code(selection)} alone and counts nothing else.")] if selection else []),
         *([Note(notes)] if notes else []),
         *agreement_badges(rows),

@@ -105,7 +105,7 @@ def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> T
             *([] if numbers in results else [numbers]),
             *_seed_advice(study, rows),
             *_same_runs(study, rows),
-            *_uncounted_runs(rows),
+            *uncounted_runs(rows),
             Prose(
                 f"Computed with {computed_with([row.config for row in rows])}. Key: {code(key)}.", is_quiet=True
             ),
@@ -293,7 +293,7 @@ def _same_runs(study: StudyFrames, rows: Sequence[TableRow]) -> list[Prose]:
     return blocks
 
 
-def _uncounted_runs(rows: Sequence[TableRow]) -> list[Listing]:
+def uncounted_runs(rows: Sequence[TableRow]) -> list[Listing]:
     """Every run of the table that should have a result and has none, with the reason in one line."""
     runs = {
         run.run_id: f"{code(run.run_id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
