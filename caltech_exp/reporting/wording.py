@@ -186,18 +186,14 @@ def display_path(folder: Path) -> str:
     return str(folder.relative_to(CHECKOUT) if folder.is_relative_to(CHECKOUT) else folder)
 
 
-def state_words(states: Iterable[str]) -> list[str]:
-    """How many runs are in each state, most advanced first: `["2 finished", "1 failed"]`."""
-    counts = Counter(states)
-    return [f"{counts[state]:,} {words}" for state, words in STATES.items() if counts[state]]
-
-
 def count_line(states: Iterable[str]) -> str:
-    """`27 of 120 runs finished; 1 failed, 92 not submitted`"""
-    states = list(states)
-    others = [state for state in states if state != "finished"]
-    head = f"{len(states) - len(others):,} of {len(states):,} runs finished"
-    return f"{head}; {', '.join(state_words(others))}" if others else head
+    """How many runs are in each state: `27 of 120 runs finished; 1 failed, 92 not submitted`."""
+    counts = Counter(states)
+    head = f"{counts['finished']:,} of {counts.total():,} runs finished"
+    others = [
+        f"{counts[state]:,} {words}" for state, words in STATES.items() if counts[state] and state != "finished"
+    ]
+    return f"{head}; {', '.join(others)}" if others else head
 
 
 def submit_command(study: StudyFrames, selection: str, seeds: int | None = None) -> str:
@@ -234,8 +230,30 @@ class Caution:
 
 def cautions(study: StudyFrames) -> list[Caution]:
     """Everything that keeps measured and reported numbers from being compared; empty for the real thing."""
-    candidates = (_simulated(study), _data(study), _overrides(study), _weights(study))
-    return [caution for caution in candidates if caution]
+    items = []
+    if study.is_simulated:
+        page = "**Simulated:** these numbers were drawn at random around the reported values; nothing was trained."
+        picture = "Simulated: drawn at random around the reported values, nothing was trained"
+        items.append(Caution(page, picture))
+    if study.is_stand_in:
+        page = "**Not Caltech-101:** these numbers were measured on a generated stand-in for the data set."
+        items.append(Caution(page, "Not Caltech-101: generated stand-in data"))
+    elif not has_report_images(study):
+        images, reported = (
+            f"{train:,} + {test:,}" for train, test in (image_counts(study) or (0, 0), SPLIT_IMAGES)
+        )
+        page = f"**Another selection of images:** {images} (training and validation + test), not {reported}."
+        items.append(Caution(page, f"Other images than the report: {images}, not {reported}"))
+    overrides = study.settings.overrides
+    changes = as_typed({name: overrides[name] for name in overrides if name not in SAME_RESULT_SETTINGS})
+    if changes:
+        page = f"**Overridden in every run:** {code(changes)}. Rows that this changes have no reported value."
+        items.append(Caution(page, f"Overridden: {changes}"))
+    if replaced := study.settings.imagenet_weights:
+        files = ", ".join(f"{network}: {weights_name(file)}" for network, file in replaced.items())
+        page = f"**Not ImageNet weights:** {code(files)}. Rows that start from these files have no reported value."
+        items.append(Caution(page, f"Not from ImageNet weights: {files}", tuple(replaced.values())))
+    return items
 
 
 def picture_caution(study: StudyFrames, configs: Iterable[RunConfig] = ()) -> str:
@@ -246,45 +264,3 @@ def picture_caution(study: StudyFrames, configs: Iterable[RunConfig] = ()) -> st
         for caution in cautions(study)
         if not caution.weights or starts.intersection(caution.weights)
     )
-
-
-def _simulated(study: StudyFrames) -> Caution | None:
-    if not study.is_simulated:
-        return None
-    return Caution(
-        "**Simulated:** these numbers were drawn at random around the reported values; nothing was trained.",
-        "Simulated: drawn at random around the reported values, nothing was trained",
-    )
-
-
-def _data(study: StudyFrames) -> Caution | None:
-    if study.is_stand_in:
-        return Caution(
-            "**Not Caltech-101:** these numbers were measured on a generated stand-in for the data set.",
-            "Not Caltech-101: generated stand-in data",
-        )
-    if has_report_images(study):
-        return None
-    images, reported = (f"{train:,} + {test:,}" for train, test in (image_counts(study) or (0, 0), SPLIT_IMAGES))
-    return Caution(
-        f"**Another selection of images:** {images} (training and validation + test), the report has {reported}.",
-        f"Other images than the report: {images}, not {reported}",
-    )
-
-
-def _overrides(study: StudyFrames) -> Caution | None:
-    overrides = study.settings.overrides
-    changes = as_typed({name: overrides[name] for name in overrides if name not in SAME_RESULT_SETTINGS})
-    if not changes:
-        return None
-    page = f"**Overridden in every run:** {code(changes)}. Rows that this changes have no reported value."
-    return Caution(page, f"Overridden: {changes}")
-
-
-def _weights(study: StudyFrames) -> Caution | None:
-    replaced = study.settings.imagenet_weights
-    if not replaced:
-        return None
-    files = ", ".join(f"{network}: {weights_name(file)}" for network, file in replaced.items())
-    page = f"**Not ImageNet weights:** {code(files)}. Rows that start from these files have no reported value."
-    return Caution(page, f"Not from ImageNet weights: {files}", tuple(replaced.values()))

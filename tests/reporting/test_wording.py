@@ -23,7 +23,6 @@ from caltech_exp.reporting.wording import (
     setting,
     shared_settings,
     start_words,
-    state_words,
     submit_command,
 )
 from caltech_exp.study.results import DataRecord
@@ -88,7 +87,6 @@ def test_folder_of_the_checkout_is_relative() -> None:
 
 def test_states_are_counted_most_advanced_first() -> None:
     states = ["pending", "failed", "finished", "pending", "newer"]
-    assert state_words(states) == ["1 finished", "1 failed", "1 written by a newer version", "2 not submitted"]
     assert count_line(states) == ("1 of 5 runs finished; 1 failed, 1 written by a newer version, 2 not submitted")
     assert count_line(["finished"]) == "1 of 1 runs finished"
 

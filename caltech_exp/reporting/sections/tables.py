@@ -261,16 +261,12 @@ def _seed_advice(study: StudyFrames, rows: Sequence[TableRow]) -> list[Listing]:
             continue
         missing = advice.seeds - row.measured.n
         command = submit_command(study, f"table={row.key}", seeds=advice.seeds)
-        cost = "" if advice.hours is None else f", {_hours(row, advice.hours)}"
+        device = "CPU" if set(row.finished["device_type"]) == {"cpu"} else "GPU"
+        hours = f"{advice.hours:,.1f}" if (advice.hours or 0) >= 0.05 else "less than 0.1"
+        cost = "" if advice.hours is None else f", {hours} {device} hours"
         items.append(f"{code(row.label)}: {advice.seeds} seeds ({missing} more{cost}): {code(command)}")
     head = "Seeds that would decide the inconclusive rows, if means and spreads stay as they are:"
     return [Listing(tuple(items), head)] if items else []
-
-
-def _hours(row: TableRow, hours: float) -> str:
-    """`1.5 GPU hours`, `less than 0.1 CPU hours`"""
-    device = "CPU" if set(row.finished["device_type"]) == {"cpu"} else "GPU"
-    return f"{hours:,.1f} {device} hours" if hours >= 0.05 else f"less than 0.1 {device} hours"
 
 
 def _same_runs(study: StudyFrames, rows: Sequence[TableRow]) -> list[Prose]:
@@ -279,15 +275,10 @@ def _same_runs(study: StudyFrames, rows: Sequence[TableRow]) -> list[Prose]:
     for row in rows:
         groups.setdefault(row.config.id, []).append(row)
     blocks = []
-    for group in groups.values():
-        if len(group) == 1:
-            continue
+    for group in (group for group in groups.values() if len(group) > 1):
         configs = [row.row.config.model_dump() for row in group]
-        causes = {
-            name: value
-            for name, value in study.settings.overrides.items()
-            if any(config[name] != configs[0][name] for config in configs)
-        }
+        varied = {name for name in configs[0] if any(config[name] != configs[0][name] for config in configs)}
+        causes = {name: value for name, value in study.settings.overrides.items() if name in varied}
         labels = join_words([code(row.label) for row in group])
         blocks.append(Prose(f"{labels} are the same run in this study because of {code(as_typed(causes))}."))
     return blocks
