@@ -19,7 +19,7 @@ from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Block, Column, Interval, Prose, Table, Value, escape, join_words
 from caltech_exp.reporting.sections.costs import JOULES_PER_KWH
 from caltech_exp.reporting.sections.tables import measured_value
-from caltech_exp.reporting.stats import MIN_RUNS
+from caltech_exp.reporting.stats import MIN_PAIRS_FOR_P, MIN_RUNS
 from caltech_exp.reporting.wording import row_words, start_words
 
 CLAIM_COLUMNS = (
@@ -30,10 +30,8 @@ CLAIM_COLUMNS = (
     Column("claimed", "text", is_detail=True),
     Column("row", "text", is_detail=True),
     Column("compared with", "text", is_detail=True),
-    Column("mean of row", is_detail=True),
-    Column("mean compared with", is_detail=True),
     Column("n", "count", is_detail=True),
-    Column("p of a sign-flip test (6 pairs or more)", file_heading="p", is_detail=True),
+    Column("p", is_detail=True),
 )
 NETWORK_COLUMNS = (
     Column("network", "text"),
@@ -45,7 +43,6 @@ NETWORK_COLUMNS = (
     Column("test accuracy", is_detail=True),
     Column("images per second", "whole", is_detail=True),
     Column("kWh per run", "amount", is_detail=True),
-    Column("device", "text", is_detail=True),
 )
 NETWORKS_NOTE = (
     "Accuracy and cost are those of the best measured row of each network. It is chosen by the validation "
@@ -92,7 +89,8 @@ def _note(study: StudyFrames) -> str:
         f"Rows are compared run by run on the seeds that they share, at least {MIN_RUNS}. Each interval has a "
         f"level of {level}{together}. A claim is supported if the whole interval lies where it says, contradicted "
         "if none of it does. Of several comparisons the table shows the one that decides: all have to support a "
-        "claim, one is enough to contradict it. A diverged run is worse than any finished one."
+        "claim, one is enough to contradict it. A diverged run is worse than any finished one. From "
+        f"{MIN_PAIRS_FOR_P} seeds on, p is that of an exact sign-flip test of the one difference."
     )
 
 
@@ -112,11 +110,10 @@ def _claim_values(study: StudyFrames, result: ClaimResult) -> tuple[Value, ...]:
     text = f"{claim.text} (decided by {decided_by})" if decided_by else claim.text
     head = (text, claim.stated_in, effect_value(effect) if effect else result.reason, result.verdict)
     if effect is None:
-        return *head, claimed_words(claim), claim.diverging, *[None] * 5
+        return *head, claimed_words(claim), claim.diverging, None, None, None
     pair, difference = effect.comparison, effect.difference
     baseline = "test accuracy" if pair.is_test else f"epoch {pair.epoch}" if pair.epoch else pair.baseline
-    n = difference.n or None
-    return *head, claimed_words(claim), pair.row, baseline, effect.row_mean, effect.baseline_mean, n, difference.p
+    return *head, claimed_words(claim), pair.row, baseline, difference.n or None, difference.p
 
 
 def effect_value(effect: Effect) -> Value:
@@ -157,7 +154,6 @@ def _network_values(start: NetworkStart, row: TableRow, parameters: int | None) 
         row.summary("test_accuracy").mean,
         float(means["images_per_second"]),
         energy,
-        join_words(sorted(set(runs["device"].dropna()))),
     )
 
 

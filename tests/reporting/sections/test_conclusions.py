@@ -67,15 +67,13 @@ def test_claims_table_lists_every_claim_of_the_report(folder: SampleStudy) -> No
     ]
 
 
-def test_claim_shows_the_paired_difference_and_its_means(folder: SampleStudy) -> None:
+def test_claim_shows_the_paired_difference(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "256", 0.857, 0.858, 0.859)
     add(folder, "transfer.batch_size", "64", 0.830, 0.831, 0.833)
     found = claim(folder)
     difference = found["difference"]
     assert isinstance(difference, Interval)
-    assert (difference.value, found["mean of row"], found["mean compared with"]) == pytest.approx(
-        (-0.08 / 3, 2.494 / 3, 0.858)
-    )
+    assert difference.value == pytest.approx(-0.08 / 3)
     assert (found["stated in"], found["verdict"], found["n"], found["p"]) == ("2.3", "supported", 3, None)
     assert (found["row"], found["compared with"]) == ("transfer.batch_size=64", "transfer.batch_size=256")
 
