@@ -7,6 +7,7 @@ import base64
 import hashlib
 import importlib.util
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -75,6 +76,7 @@ def to_html(blocks: Sequence[Block], study: StudyFrames, folder: Path) -> str:
         "words": inline_text,
         "kind": lambda block: type(block).__name__,
         "cell": cell,
+        "heading": heading_cell,
         "has_long_labels": lambda table: any(len(str(row[0])) > LONG_LABEL for row in table.rows),
         "number": sort_number,
         "verdict": lambda value: value if value in VERDICTS else "",
@@ -134,6 +136,10 @@ def inline_text(text: str) -> str:
     return "".join(token.content for token in line.children or () if token.type in ("text", "code_inline"))
 
 
+_KEY_PARTS = re.compile(r"(?<=[=_])(?=\w)|(?<=\w\.)(?=[a-z])")
+"""Places where a long key such as `transfer.batch_size=1024` may be broken."""
+
+
 def cell(value: Value, column: Column) -> Markup:
     """A table's cell; what follows a number, such as its ±, may go to a line of its own."""
     first, _, rest = shown(column, value).partition(" ")
@@ -143,8 +149,14 @@ def cell(value: Value, column: Column) -> Markup:
         case Interval() | Spread():
             style = "spread"
         case _:
-            return Markup.escape(shown(column, value))
+            return Markup("<wbr>").join(_KEY_PARTS.split(shown(column, value)))
     return Markup('{} <span class="{}">{}</span>').format(first, style, rest) if rest else Markup.escape(first)
+
+
+def heading_cell(heading: str) -> Markup:
+    """A column's heading; what follows ± may go to a line of its own."""
+    first, sign, rest = heading.replace(" %", "\u00a0%").partition(" ±")
+    return Markup('{} <span class="unit">±{}</span>').format(first, rest) if sign else Markup.escape(first)
 
 
 def sort_number(value: Value) -> float | None:

@@ -8,7 +8,7 @@
   const COLOURS = 8;
   const FIRST_ROWS = 6; // of a table that are shown at first: more could not be told apart
   const COLUMNS = { train_loss: "training loss", val_loss: "validation loss", val_accuracy: "validation accuracy" };
-  const [TO_LIVE, TO_PICTURE] = ["explore by epoch", "show the picture"];
+  const [TO_LIVE, TO_PICTURE] = ["explore", "picture"];
   const data = JSON.parse(document.getElementById("page-curves").textContent);
 
   function element(name, attributes = {}, ...children) {

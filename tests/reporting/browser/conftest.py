@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, sync_playwright
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.frames import read_study
+from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.render.html import to_html
 from caltech_exp.study.results import Device
 from tests.reporting.browser.visits import FAILED, HOSTILE, WIDE, Open, Theme, Visit

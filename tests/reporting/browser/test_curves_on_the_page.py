@@ -10,10 +10,10 @@ pytestmark = pytest.mark.browser
 def test_picture_and_live_plot_take_turns(visit: Open) -> None:
     plot = figure(visit().page, 6)
     button = plot.locator("button.explore")
-    assert (button.inner_text(), button.get_attribute("aria-expanded")) == ("show the picture", "true")
+    assert (button.inner_text(), button.get_attribute("aria-expanded")) == ("picture", "true")
     assert not plot.locator("img").is_visible()
     button.click()
-    assert (button.inner_text(), button.get_attribute("aria-expanded")) == ("explore by epoch", "false")
+    assert (button.inner_text(), button.get_attribute("aria-expanded")) == ("explore", "false")
     assert plot.locator("img").is_visible()
     assert not plot.locator(".live").is_visible()
 

@@ -125,8 +125,8 @@ def test_details_appear_in_the_table(visit_simulated: Open) -> None:
     page = visit_simulated(WIDE).page
     table = table_of(page, "scratch.lr")
     headings = table.locator("thead th:visible")
-    assert headings.all_inner_texts() == [
-        *("Learning rate", "measured", "reported", "difference ± 95\u00a0% interval", "verdict"),
+    assert [" ".join(text.split()) for text in headings.all_inner_texts()] == [
+        *("Learning rate", "measured", "reported", "difference ± 95 % interval", "verdict"),
     ]
     box = table.locator("xpath=ancestor::div[@class='table']").locator(".switch")
     box.check()

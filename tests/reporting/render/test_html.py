@@ -155,6 +155,7 @@ def test_cells_keep_a_number_and_what_belongs_to_it_apart() -> None:
     )
     assert cell(Spread(0.4, 0.1, (0.3, 0.5)), column) == '0.300 <span class="spread">to 0.500</span>'
     assert cell("a ± <b>", column) == "a ± &lt;b&gt;"
+    assert cell("<a.b_c=1.5", column) == "&lt;a.<wbr>b_<wbr>c=<wbr>1.5"
 
 
 def test_contents_list_sections_and_the_appendix(study: StudyFrames) -> None:
