@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.catalog import THE_REPORT, table_key
-from caltech_exp.reporting.page import Report, build_report
 from caltech_exp.reporting.frames import StudyFrames, read_study
+from caltech_exp.reporting.page import Report, build_report
 from caltech_exp.reporting.render.blocks import Block, Details, Heading, Panel, Picture, Prose
 from tests.reporting.conftest import SampleStudy, make_result, row_config
 
