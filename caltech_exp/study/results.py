@@ -48,8 +48,8 @@ def encode(matrix: Matrix) -> str:
 def decode(text: Confusion) -> Matrix:
     import numpy as np
 
-    # A report decodes thousands, so numpy reads all numbers at once. A row becomes its true class, -1, and pairs of
-    # predicted class and images.
+    # A report decodes thousands, so numpy reads all numbers at once. A row becomes its true class, -1, and then
+    # predicted class and images in turns.
     words = text.replace(":", " -1 ").replace("*", " ").replace(",", " ")
     numbers = np.fromstring(words, dtype=np.int64, sep=" ")
     marks = np.flatnonzero(numbers == -1)
