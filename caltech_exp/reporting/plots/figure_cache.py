@@ -55,7 +55,10 @@ def drawing_pool() -> Executor:
     """Processes that draw. They start with the first picture, from a process that has matplotlib imported once, so
     that nothing of the caller (threads, open files, gigabytes of frames) is copied into them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{ROOM}.{module}" for module in ("curves", "comparisons", "dataset")])
+    # The style comes first: it sets what matplotlib reads as it is imported.
+    context.set_forkserver_preload(
+        [f"{ROOM}.{module}" for module in ("style", "curves", "comparisons", "dataset")]
+    )
     return ProcessPoolExecutor(min(os.cpu_count() or 1, MAX_PROCESSES), mp_context=context)
 
 

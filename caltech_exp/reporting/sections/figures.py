@@ -94,13 +94,14 @@ def _curves_picture(
     )
     runs = sorted({len(row.finished) for row in chosen if len(row.finished)})
     means = f"Means of {join_words([str(n) for n in runs])} runs; bands are their range." if runs > [1] else ""
+    means = means or ("One run each." if runs else "Each run up to where it diverges.")
     some = f"Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
     return figures.add(
         name,
         "curves:draw_curves",
         plot,
         alternative=escape(f"{table.title}: loss and validation accuracy by epoch. {plot.title}."),
-        caption=escape(" ".join(filter(None, (means or "One run each.", some)))),
+        caption=escape(f"{means} {some}".strip()),
         keys=tuple(row.key for row in chosen),
     )
 

@@ -1,5 +1,6 @@
 """Pictures are drawn when what they show has changed, and only then, by this process or by others."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -171,3 +172,36 @@ assert "matplotlib" not in sys.modules
     command = [sys.executable, "-c", script, str(studio.folder), str(studio.index)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_processes_draw_whatever_backend_the_environment_names(studio: Studio, tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from caltech_exp.reporting.plots.data import ClassCounts
+from caltech_exp.reporting.plots.figure_cache import FigureCache, drawing_pool
+with drawing_pool() as pool:
+    cache = FigureCache(Path(sys.argv[1]), Path(sys.argv[2]), pool)
+    counts = ClassCounts("t", ("a", "b"), (2, 3), (1, 1))
+    cache.add("plot-a", "dataset:draw_class_counts", counts, alternative="", caption="")
+    cache.finish()
+"""
+    studio.report(ClassCounts("t", ("a", "b"), (2, 3), (1, 1)), draw="dataset:draw_class_counts")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "other"), str(tmp_path / "index")],
+        env={
+            **os.environ,
+            "MPLBACKEND": "module://no_such.backend",
+            "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for kind in ("png", "svg"):
+        own, other = (folder / f"plot-a.{kind}" for folder in (studio.folder, tmp_path / "other"))
+        assert own.read_bytes() == other.read_bytes()
