@@ -121,7 +121,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: 
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "CALTECH101_ROOT"}
+    hidden = ("CALTECH101_ROOT", "DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # open=true opens nothing
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
     return subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
     )

@@ -159,13 +159,6 @@ def test_publish_refuses_a_run_of_the_study_but_no_other_folder_below_it(
     assert publish(folder, folder.path / "published") == 0
 
 
-def table(runs: Path, out: Path) -> list[str]:
-    """The lines of a study's report on the table, its counts and what is said of runs that do not count."""
-    aggregate([f"runs={runs}", f"out={out}"])
-    lines = (out / "report.md").read_text().splitlines()
-    return [line for line in lines if line.startswith(("| 1e-2 ", "- `")) or " runs finished" in line]
-
-
 @pytest.fixture
 def unfinished(folder: SampleStudy) -> SampleStudy:
     """Five seeds: one finished, one failed, one queued, one of another data set, one damaged."""
@@ -194,8 +187,11 @@ def test_the_report_of_the_copy_counts_as_before(
     assert after.seeds[CONFIG.id] == (0, 1, 2, 3, 4)
     assert count_line(after.runs["state"]) == count_line(before.runs["state"])
     assert after.runs[["run_id", "state"]].equals(before.runs[["run_id", "state"]])
-    lines = table(tmp_path / "copy", tmp_path / "report")
-    assert any("1 of 5 runs; 1 failed; 1 damaged; 1 queued; 1 not counted" in line for line in lines)
+    report = tmp_path / "report"
+    assert aggregate([f"runs={tmp_path / 'copy'}", f"out={report}"]) == 0
+    states = "1 of 5 runs finished; 1 failed, 1 damaged, 1 queued, 1 not counted"
+    assert states in (report / "tables" / "scratch.lr.csv").read_text()
+    lines = (report / "report.md").read_text().splitlines()
     assert any(line.startswith(f"- `{run_id(CONFIG, 1)}` failed: cannot read") for line in lines)
     text = (tmp_path / "copy" / PUBLISHED).read_text()
     assert "/home" not in text
