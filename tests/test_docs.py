@@ -31,7 +31,7 @@ SMALL = {
         "data=STAND_IN models=resnet18 parts=epoch batch_size=2 max_images=4 workers=0 epochs=1 precision=fp32"
     ),
     "tests/tools/simulate.py": "seeds=1",
-    "tests/tools/report_growth.py": "seeds=1 rounds=1 folder=growth",
+    "tests/tools/report_growth.py": "seeds=1 folder=growth",
     "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
     "reports/publish.py": "",
 }  # fmt: skip

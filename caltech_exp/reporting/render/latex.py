@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import pandas as pd
 import tabulate
@@ -18,8 +17,8 @@ from caltech_exp.reporting.render.blocks import Column, Interval, Table, Value, 
 
 MARK = "% caltech_exp report: needs "
 """How the file of a table begins; a file that begins otherwise is not the report's."""
-LONG = 40
-"""Rows up to which a table stays on one page."""
+LONG = 45
+"""Lines up to which a table stays on one page."""
 COLUMN, LINE = 241.5, 345.0
 """Points (1/72.27 inch) across a column of a journal, and across an article's line."""
 GAP = 4.0
@@ -141,6 +140,14 @@ class LatexColumn:
     def cells(self) -> list[str]:
         return [self._cell(value, is_bold=row in self.bold) for row, value in enumerate(self.values)]
 
+    @property
+    def heights(self) -> list[int]:
+        """Lines of each cell, about."""
+        if self.width is None:
+            return [len(self._lines(value)) for value in self.values]
+        # A line that ends between words leaves some of its room.
+        return [math.ceil(1.2 * _points(shown(self.column, value)) / self.width) for value in self.values]
+
     def _cell(self, value: Value, *, is_bold: bool) -> str:
         if self.width is not None:
             return _wrapped(shown(self.column, value))  # never bold: its letters would need more than the width
@@ -184,8 +191,10 @@ def to_latex(table: Table) -> str:
         bold = {row for row in table.best if place in (places[0], first_number)}
         bold |= {row for row, column in table.best_cells if column == place}
         columns.append(LatexColumn(table.columns[place], [row[place] for row in table.rows], bold))
-    is_long = len(table.rows) > LONG
-    room, columns = _fit(columns, [LINE] if is_long else [COLUMN, LINE])
+    fitted = _fit(columns, COLUMN)
+    is_narrow = _fits(fitted, COLUMN)
+    columns = fitted if is_narrow else _fit(columns, LINE)
+    is_long = _height(columns) > LONG
     frame = pd.DataFrame(dict(enumerate(column.cells for column in columns)))
     frame = frame.set_axis([column.heading for column in columns], axis=1)
     sides = f"@{{}}{''.join(column.side for column in columns)}@{{}}"
@@ -198,7 +207,7 @@ def to_latex(table: Table) -> str:
             index=False, escape=False, column_format=sides, longtable=True, caption=caption, label=label
         )
     else:
-        needs, kind = r"\usepackage{booktabs}", "table" if room == COLUMN else "table*"
+        needs, kind = r"\usepackage{booktabs}", "table" if is_narrow else "table*"
         begin = rf"\begin{{{kind}}}\centering{size}" + f"\n\\caption{{{caption}}}\\label{{{label}}}\\smallskip"
         body = frame.to_latex(index=False, escape=False, column_format=sides)
         end = rf"\end{{{kind}}}"
@@ -207,29 +216,41 @@ def to_latex(table: Table) -> str:
     return f"{MARK}{needs}\n{begin}\n{body}{end}\n"
 
 
-def _fit(columns: Sequence[LatexColumn], rooms: Sequence[float]) -> tuple[float, list[LatexColumn]]:
-    """The first of `rooms` that the columns fit into, and the columns with the widths of those that wrap for it.
+def _fit(columns: Sequence[LatexColumn], room: float) -> list[LatexColumn]:
+    """The columns with the widths of those that wrap so that all fit the room, as far as they can.
 
     Texts wrap between words, then within those of the first column, then within all.
     """
-    for room, (label, word) in product(
-        rooms, ((math.inf, math.inf), (SYLLABLES, math.inf), (SYLLABLES, SYLLABLES))
-    ):
-        free = room - GAP * (len(columns) - 1)
+    for label, word in ((math.inf, math.inf), (SYLLABLES, math.inf), (SYLLABLES, SYLLABLES)):
         widths = [column.natural for column in columns]
         least = [column.least(word if place else label) for place, column in enumerate(columns)]
-        while sum(widths) > free and widths != least:
-            widest = max(
-                (place for place in range(len(widths)) if widths[place] > least[place]), key=widths.__getitem__
-            )
+        while _across(widths) > room and widths != least:
+            spare = (place for place, width in enumerate(widths) if width > least[place])
+            widest = max(spare, key=widths.__getitem__)
             widths[widest] = max(least[widest], widths[widest] - 1)
-        if sum(widths) <= free:
+        if _across(widths) <= room:
             break
-    wrapped = [
-        replace(column, width=widths[place]) if widths[place] < column.natural else column
-        for place, column in enumerate(columns)
+    return [
+        replace(column, width=width) if width < column.natural else column
+        for column, width in zip(columns, widths, strict=True)
     ]
-    return room, wrapped
+
+
+def _across(widths: Sequence[float]) -> float:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _fits(columns: Sequence[LatexColumn], room: float) -> bool:
+    """Whether the columns are as narrow as the room, and the table does not become long by that."""
+    widths = [column.natural if column.width is None else column.width for column in columns]
+    return _across(widths) <= room and (
+        _height(columns) <= LONG or all(column.width is None for column in columns)
+    )
+
+
+def _height(columns: Sequence[LatexColumn]) -> int:
+    """The lines of the table's rows."""
+    return sum(map(max, zip(*(column.heights for column in columns), strict=True)))
 
 
 def _points(text: str, longest_word: float = math.inf) -> float:
