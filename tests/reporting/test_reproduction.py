@@ -10,9 +10,9 @@ import pytest
 from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.config import RunConfig
 from caltech_exp.data.splits import read_data_set
-from caltech_exp.reporting.collect import collect
-from caltech_exp.reporting.grid import Column, shown
-from caltech_exp.reporting.readings import readings
+from caltech_exp.reporting.comparison import all_rows, compare_row, distinct_rows
+from caltech_exp.reporting.frames import read_study
+from caltech_exp.reporting.render.blocks import accuracy
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, decode, read_result
 
@@ -36,7 +36,7 @@ def results() -> list[Result]:
 
 
 def without_date(report: Path) -> list[str]:
-    return [line for line in report.read_text().splitlines() if not line.startswith("Written ")]
+    return [line for line in report.read_text().splitlines() if not re.search(r"Written \d", line)]
 
 
 def words() -> str:
@@ -69,10 +69,11 @@ def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
 
 
 def test_every_row_from_random_weights_has_its_three_seeds() -> None:
-    rows = [row for row in collect(RUNS).all_rows() if row.config.weights == "none"]
+    rows = [row for row in all_rows(read_study(RUNS)) if row.config.weights == "none"]
     assert len(rows) == 19
     for row in rows:
-        assert {run.seed for run in row.runs if run.state in ("finished", "diverged")} == {0, 1, 2}
+        assert set(row.runs["seed"]) == {0, 1, 2}
+        assert set(row.runs["state"]) <= {"finished", "diverged"}
 
 
 def test_the_report_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,31 +85,24 @@ def test_the_report_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.M
     assert kept == made
 
 
-def test_the_text_says_of_each_row_whether_it_agrees() -> None:
-    text = (KEPT / "README.md").read_text()
-    collected = collect(RUNS)
-    rows = readings(collected)
-    assert len(rows) == 16
-    by_name = {
-        f"{section.name}.{table.name}={row.row.label}": row
-        for section, table in collected.catalog.tables
-        for row in collected.of(section, table)
-    }
-    for row in rows:
-        assert row.last is not None
-        own = by_name[row.name]
-        verdict = {"agrees": "yes", "differs": "no"}.get(row.last.finding, row.last.finding)
-        if row.diverged:
-            verdict = f"no, {len(own.diverged)} of {len(own.runs)} diverged"
-        (line,) = re.findall(rf"^\| `{re.escape(row.name)}` \|.*$", text, re.MULTILINE)
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[1].startswith(f"{row.reported:.3f}")
-        assert cells[2:] == [
-            str(row.n),
-            f"{row.reported + row.last.value:.3f} ± {own.measured.std:.3f}",
-            f"{shown(Column('difference', 'signed'), row.last.value)} ± {row.last.half:.3f}",
-            verdict,
-        ]
+def test_the_text_begins_with_the_reports_first_screen() -> None:
+    report = (KEPT / "report.md").read_text()
+    first_screen = report.split("\n\n- [", 1)[0].partition("\n\n")[2]
+    assert "best row of" in first_screen
+    assert first_screen in (KEPT / "README.md").read_text()
+
+
+def test_the_text_names_every_row_that_does_not_agree() -> None:
+    rows = [(row, compare_row(row)) for row in distinct_rows(all_rows(read_study(RUNS)))]
+    verdicts = {row.key: difference.verdict for row, difference in rows if difference}
+    assert len(verdicts) == 16
+    text = words()
+    assert f"{list(verdicts.values()).count('agrees')} of 16 rows agree" in text
+    for row, difference in rows:
+        if difference and difference.verdict != "agrees":
+            assert f"`{row.key}`" in text
+            assert row.measured.mean is not None
+            assert accuracy(row.measured.mean) in text
 
 
 def test_runs_are_the_same_to_the_last_bit_until_their_learning_rates_part(results: list[Result]) -> None:
