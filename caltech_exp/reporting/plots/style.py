@@ -56,7 +56,7 @@ DARK = {
         )
     ),
 }
-"""Every colour of the light scheme -> the dark scheme's, as in web/style.css."""
+"""Every colour of the light scheme -> the dark scheme's, as in web/report.css."""
 LETTER = 0.066
 """Inches that a letter takes across, at the base size."""
 LINE = 0.15

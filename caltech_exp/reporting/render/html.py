@@ -41,7 +41,7 @@ The page uses only the scripts: nothing has to import bokeh."""
 LARGE_SVG = 256 * 1024
 """Bytes of the largest SVG that is embedded as it is. A larger one holds photographs, which are some seven times
 smaller as WebP."""
-LONG_LABEL = 16
+LONG_LABEL = 12
 """Letters from which a row's label needs the room of its numbers, which then take two lines."""
 VERDICTS = {"agrees", "differs", "inconclusive", "supported", "contradicted"}
 
