@@ -25,6 +25,7 @@ from caltech_exp.reporting.render.blocks import (
     join_words,
 )
 from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows, table_sentence
+from caltech_exp.reporting.sections.tables import settings_matrix
 from caltech_exp.reporting.wording import STATES, changed_settings, picture_caution, submit_command
 
 SUBJECT = "Loss and validation accuracy with parameters"
@@ -57,81 +58,62 @@ def table_pictures(
     """The pictures of a table; of rows without a run none, and a line for each figure that waits for them."""
     rows = table_rows(study, section, table)
     key = table_key(section.name, table.name)
-    numbered = {figure.row: figure for figure in table.figures}
-    shown: list[Block] = []
-    details: list[Block] = []
-    drawn = distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS])
-    drawn.sort(key=rows.index)
+    drawn = sorted(distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS]), key=rows.index)
     if len(rows) == 1 and drawn and table.figures:
-        shown += figure_blocks(study, table.figures[0], rows[0], figures)
-        return TablePictures(tuple(shown[:1]), tuple(shown[1:]))
-    if heat_map := _heat_map(rows, study):
-        shown.append(_add_heat_map(f"map-{key}", heat_map, table, figures))
+        picture, *quoted = figure_blocks(study, table.figures[0], rows[0], figures)
+        return TablePictures((picture,), tuple(quoted))
+    # The first clause of the sentence under the table, so that pictures and table say the same.
+    verdict = table_sentence(table, rows).replace("`", "").rstrip(".").partition(";")[0]
+    main: list[Block] = [*_heat_map(f"map-{key}", study, rows, figures)]
     if drawn:
-        (details if shown else shown).append(_curves_picture(f"curves-{key}", study, table, drawn, figures))
-    details += _sweep_picture(f"sweep-{key}", study, table, rows, figures)
-    for row in rows:
-        if row.label in numbered:
-            details += figure_blocks(study, numbered[row.label], row, figures)
-    return TablePictures(tuple(shown), tuple(details))
+        main.append(_curves(f"curves-{key}", study, drawn, verdict, figures))
+    details = [*main[1:], *_sweep(f"sweep-{key}", study, rows, verdict, figures)]
+    for figure in table.figures:
+        row = next(row for row in rows if row.label == figure.row)
+        details += figure_blocks(study, figure, row, figures)
+    return TablePictures(tuple(main[:1]), tuple(details))
 
 
 def _longest(row: TableRow) -> int:
     """Epochs of the longest run with a result."""
-    runs = row.runs[row.runs["state"].isin(["finished", "diverged"])]
-    epochs = runs["epochs_done"].max()
+    epochs = row.runs.loc[row.runs["state"].isin(["finished", "diverged"]), "epochs_done"].max()
     return 0 if pd.isna(epochs) else int(epochs)
 
 
-def _curves_picture(
-    name: str, study: StudyFrames, table: CatalogTable, rows: Sequence[TableRow], figures: FigureCache
+def _curves(
+    name: str, study: StudyFrames, rows: Sequence[TableRow], verdict: str, figures: FigureCache
 ) -> Picture:
-    chosen = _choose(rows)
-    plot = CurvePlot(
-        _curves_title(table, rows),
-        tuple(row_curve(study, row) for row in chosen),
-        picture_caution(study, [row.config for row in chosen]),
-    )
-    runs = sorted({len(row.finished) for row in chosen if len(row.finished)})
+    """All rows over epochs, or the best and the worst of many, in the order of the table."""
+    ranked = sorted(rows, key=lambda row: row.measured.mean or 0.0, reverse=True)
+    chosen = ranked if len(rows) <= MAX_CURVES else [*ranked[:BEST_CURVES], *ranked[-2:]]
+    chosen.sort(key=rows.index)
+    curves = tuple(row_curve(study, row) for row in chosen)
+    plot = CurvePlot(_curves_title(rows, verdict), curves, picture_caution(study, [row.config for row in chosen]))
+    runs = sorted({curve.runs for curve in curves if curve.runs})
     means = f"Means of {join_words([str(n) for n in runs])} runs; bands are their range." if runs > [1] else ""
     means = means or ("One run each." if runs else "Each run up to where it diverges.")
-    some = f"Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
+    some = f" Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
     return figures.add(
         name,
         "curves:draw_curves",
         plot,
-        alternative=escape(f"{table.title}: loss and validation accuracy by epoch. {plot.title}."),
-        caption=escape(f"{means} {some}".strip()),
+        alternative=escape(f"{rows[0].table.title}: loss and validation accuracy by epoch. {plot.title}."),
+        caption=f"{means}{some}",
         keys=tuple(row.key for row in chosen),
     )
 
 
-def _choose(rows: Sequence[TableRow]) -> list[TableRow]:
-    """All rows, or the best and the worst of many, in the order of the table."""
-    if len(rows) <= MAX_CURVES:
-        return list(rows)
-    ranked = sorted(rows, key=lambda row: row.measured.mean or 0.0, reverse=True)
-    chosen = [*ranked[:BEST_CURVES], *ranked[-2:]]
-    return [row for row in rows if row in chosen]
-
-
-def _curves_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
+def _curves_title(rows: Sequence[TableRow], verdict: str) -> str:
     """What the curves show: `5e-2 ends highest, 0.460`."""
     if len(rows) == 1:
         return _single_title(rows[0])
-    verdict, best = _table_title(table, rows), best_rows(rows)
-    if not verdict.startswith(FLAT) and best:
+    best = best_rows(rows)
+    if best and not verdict.startswith(FLAT):
         names = join_words([row.label for row in best])
         return f"{names} {'ends' if len(best) == 1 else 'end'} highest, {accuracy(best[0].measured.mean or 0.0)}"
-    if verdict:
-        return verdict
     highest = best_row(rows)
-    return f"{highest.label} ends at {accuracy(highest.measured.mean or 0.0)}" if highest else "All runs diverge"
-
-
-def _table_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
-    """The first clause of the sentence under the table, so that picture and table say the same."""
-    return table_sentence(table, rows).replace("`", "").rstrip(".").partition(";")[0]
+    ends = f"{highest.label} ends at {accuracy(highest.measured.mean or 0.0)}" if highest else "All runs diverge"
+    return verdict or ends
 
 
 def _single_title(row: TableRow) -> str:
@@ -177,36 +159,32 @@ def _values(column: "pd.Series[float]") -> "np.ndarray[tuple[int], np.dtype[np.f
     return np.round(column.to_numpy(dtype=np.float64), DECIMALS)
 
 
-def _heat_map(rows: Sequence[TableRow], study: StudyFrames) -> HeatMap | None:
-    """Means of two settings varied together, as results_matrix of sections.tables has them; else None."""
-    table = rows[0].table
-    labels, headings = [row.label.split(", ") for row in rows], table.heading.split(", ")
-    if any(len(parts) != 2 for parts in (headings, *labels)):
-        return None
-    down, across = (list(dict.fromkeys(parts[side] for parts in labels)) for side in (0, 1))
-    if len(down) < 2 or len(across) < 2 or len(down) * len(across) != len(rows):
-        return None
-    means = np.full((len(down), len(across)), np.nan)
-    for (first, second), row in zip(labels, rows, strict=True):
+def _heat_map(name: str, study: StudyFrames, rows: Sequence[TableRow], figures: FigureCache) -> list[Picture]:
+    """The means of two settings varied together, where enough pairs have one."""
+    matrix = settings_matrix(rows)
+    if matrix is None:
+        return []
+    means = np.full((len(matrix.down), len(matrix.across)), np.nan)
+    for (down, across), row in matrix.cells.items():
         if row.measured.mean is not None and row.diverged.empty:
-            means[down.index(first), across.index(second)] = row.measured.mean
+            means[matrix.down.index(down), matrix.across.index(across)] = row.measured.mean
     if np.isfinite(means).sum() < MIN_PLOTTED:
-        return None
-    best = [row.label for row in best_rows(rows)]
-    title = f"Best: {join_words(best)}, {accuracy(float(np.nanmax(means)))}" if best else "No pair stands out"
+        return []
+    best = join_words([row.label for row in best_rows(rows)])
+    title = f"Best: {best}, {accuracy(float(np.nanmax(means)))}" if best else "No pair stands out"
+    down_heading, across_heading = matrix.headings
     caution = picture_caution(study, [row.config for row in rows])
-    return HeatMap(title, headings[1], tuple(across), headings[0], tuple(down), means, caution)
-
-
-def _add_heat_map(name: str, plot: HeatMap, table: CatalogTable, figures: FigureCache) -> Picture:
-    what = f"{table.title}: mean validation accuracy after the last epoch"
-    return figures.add(
-        name,
-        "comparisons:draw_heat_map",
-        plot,
-        alternative=escape(f"{what}. {plot.title}."),
-        caption=escape(f"{what}; the best cell has a frame, – is a pair without a stable result."),
-    )
+    plot = HeatMap(title, across_heading, matrix.across, down_heading, matrix.down, means, caution)
+    what = f"{rows[0].table.title}: mean validation accuracy after the last epoch"
+    return [
+        figures.add(
+            name,
+            "comparisons:draw_heat_map",
+            plot,
+            alternative=escape(f"{what}. {title}."),
+            caption=escape(f"{what}; the best cell has a frame, – is a pair without a stable result."),
+        )
+    ]
 
 
 def row_point(row: TableRow, label: str) -> RowPoint:
@@ -228,8 +206,8 @@ def row_point(row: TableRow, label: str) -> RowPoint:
     )
 
 
-def _sweep_picture(
-    name: str, study: StudyFrames, table: CatalogTable, rows: Sequence[TableRow], figures: FigureCache
+def _sweep(
+    name: str, study: StudyFrames, rows: Sequence[TableRow], verdict: str, figures: FigureCache
 ) -> list[Picture | Prose]:
     """The rows of a table side by side, where there are enough and not too many."""
     measured = [row for row in rows if row.is_measured]
@@ -238,35 +216,24 @@ def _sweep_picture(
         return [Prose(text, is_quiet=True)]
     if len({row.config.id for row in measured}) < MIN_PLOTTED:
         return []
-    points = tuple(row_point(row, row.label) for row in measured)
-    caution = picture_caution(study, [row.config for row in measured])
-    plot = RowPlot(_sweep_title(table, measured), points, table.heading, caution)
-    words = ["each finished run and their mean"]
-    if any(point.half_width is not None for point in points):
-        words[0] += " with its 95 % interval"
-    if any(point.reported is not None for point in points):
-        words.append("the reported mean with its standard deviation")
-    if any(point.diverged for point in points):
-        words.append("how many runs diverged (✕)")
-    what = f"{table.title}: validation accuracy after the last epoch"
+    best, reported = ({row.config.id for row in chosen} for chosen in (best_rows(rows), reported_best_rows(rows)))
+    is_reported = bool(best & reported) and not verdict.startswith(FLAT)
+    plot = RowPlot(
+        f"{verdict}{', as reported' if is_reported else ''}" or "Measured beside reported values",
+        tuple(row_point(row, row.label) for row in measured),
+        rows[0].table.heading,
+        picture_caution(study, [row.config for row in measured]),
+    )
+    what = f"{rows[0].table.title}: validation accuracy after the last epoch"
     return [
         figures.add(
             name,
             "comparisons:draw_sweep",
             plot,
             alternative=escape(f"{what}. {plot.title}."),
-            caption=escape(f"{what}; {join_words(words)}."),
+            caption=escape(f"{what}."),
         )
     ]
-
-
-def _sweep_title(table: CatalogTable, rows: Sequence[TableRow]) -> str:
-    """`5e-2 is best, as reported`"""
-    title = _table_title(table, rows)
-    best, reported = ({row.config.id for row in chosen} for chosen in (best_rows(rows), reported_best_rows(rows)))
-    if title and not title.startswith(FLAT) and best & reported:
-        return f"{title}, as reported"
-    return title or "Measured beside reported values"
 
 
 def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: FigureCache) -> list[Block]:
@@ -279,7 +246,8 @@ def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: Fi
         return [Prose(f"{words}: no curve, as the longest run has {longest} of {row.config.epochs} epochs.")]
     reported = figure.quoted.last_accuracy if figure.quoted and row.is_comparable else None
     curve = row_curve(study, row, reported)
-    plot = CurvePlot(f"{words}: {_lower(_single_title(row))}", (curve,), picture_caution(study, [row.config]))
+    title = _single_title(row)
+    plot = CurvePlot(f"{words}: {title[:1].lower()}{title[1:]}", (curve,), picture_caution(study, [row.config]))
     caption = f"{words}. {SUBJECT}: {figure.caption}."
     picture = figures.add(
         f"figure-{figure.number:02d}",
@@ -290,11 +258,7 @@ def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: Fi
         number=figure.number,
         keys=(row.key,),
     )
-    return [picture, *_quoted_table(study, figure, row)]
-
-
-def _lower(title: str) -> str:
-    return title[:1].lower() + title[1:]
+    return [picture, *_quoted_table(figure, row, curve)]
 
 
 def _runs_drawn(row: TableRow) -> str:
@@ -315,12 +279,11 @@ def _runs_drawn(row: TableRow) -> str:
     return " ".join([*words, *([f"In this study instead: {', '.join(changed)}."] if changed else [])])
 
 
-def _quoted_table(study: StudyFrames, figure: Figure, row: TableRow) -> list[Table]:
+def _quoted_table(figure: Figure, row: TableRow, curve: Curve) -> list[Table]:
     """What the report's text quotes of the run it drew, beside the mean over the finished runs."""
     quoted = figure.quoted
     if quoted is None or not row.is_comparable:
         return []
-    curve = row_curve(study, row)
     first = curve.val_accuracy.mean[0] if curve.val_accuracy else None
     last = curve.train_loss.mean[-1] if curve.train_loss else None
     lines = (

@@ -220,30 +220,50 @@ def _mixed(row: TableRow) -> list[str]:
     return list(dict.fromkeys(MIXED[name] for name in MIXED if len(values[name]) > 1))
 
 
-def results_matrix(rows: Sequence[TableRow]) -> Table | None:
-    """The measured means of two settings that were varied together; None for any other table."""
-    table = rows[0].table
-    labels, headings = [row.label.split(", ") for row in rows], table.heading.split(", ")
+@dataclass(frozen=True)
+class SettingsMatrix:
+    """The rows of two settings that were varied together, by the values of both."""
+
+    headings: tuple[str, str]
+    down: tuple[str, ...]
+    across: tuple[str, ...]
+    cells: dict[tuple[str, str], TableRow]
+
+
+def settings_matrix(rows: Sequence[TableRow]) -> SettingsMatrix | None:
+    """The table's rows as a matrix, if every pair of two settings' values is a row of it."""
+    labels, headings = [row.label.split(", ") for row in rows], rows[0].table.heading.split(", ")
     if any(len(parts) != 2 for parts in (headings, *labels)):
         return None
-    down, across = (list(dict.fromkeys(parts[side] for parts in labels)) for side in (0, 1))
+    down, across = (tuple(dict.fromkeys(parts[side] for parts in labels)) for side in (0, 1))
     cells = {(first, second): row for (first, second), row in zip(labels, rows, strict=True)}
     if len(down) < 2 or len(across) < 2 or len(cells) != len(down) * len(across):
+        return None
+    return SettingsMatrix((headings[0], headings[1]), down, across, cells)
+
+
+def results_matrix(rows: Sequence[TableRow]) -> Table | None:
+    """The measured means of two settings that were varied together; None for any other table."""
+    matrix = settings_matrix(rows)
+    if matrix is None:
         return None
     best = {row.config.id for row in best_rows(rows)}
     return Table(
         name="",
-        caption=f"{table.title}. {CAPTION}",
+        caption=f"{rows[0].table.title}. {CAPTION}",
         columns=(
-            Column(headings[0], "text"),
-            *(Column(f"{headings[1]} {value}", "spread") for value in across),
+            Column(matrix.headings[0], "text"),
+            *(Column(f"{matrix.headings[1]} {value}", "spread") for value in matrix.across),
         ),
-        rows=tuple((first, *(measured_value(cells[first, second]) for second in across)) for first in down),
+        rows=tuple(
+            (first, *(measured_value(matrix.cells[first, second]) for second in matrix.across))
+            for first in matrix.down
+        ),
         best_cells=tuple(
             (place, 1 + across_place)
-            for place, first in enumerate(down)
-            for across_place, second in enumerate(across)
-            if cells[first, second].config.id in best
+            for place, first in enumerate(matrix.down)
+            for across_place, second in enumerate(matrix.across)
+            if matrix.cells[first, second].config.id in best
         ),
         sortable=False,
     )

@@ -231,10 +231,7 @@ def test_sweep_shows_runs_means_and_reported_values(folder: SampleStudy, shelf: 
     assert [row.diverged for row in plot.rows] == [0, 0, 0, 0, 1]
     assert plot.title == "5e-2 is best, as reported"
     picture = next(b for b in pictures.details if isinstance(b, Picture))
-    assert picture.caption.endswith(
-        "each finished run and their mean with its 95 % interval, the reported mean with its standard deviation "
-        "and how many runs diverged (✕)."
-    )
+    assert picture.caption == "Changing learning rate: validation accuracy after the last epoch."
 
 
 def test_titles_do_not_contradict_the_sentence_under_the_table(folder: SampleStudy, shelf: Shelf) -> None:
