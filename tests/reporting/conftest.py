@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from caltech_exp.catalog import THE_REPORT
+from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import write_record
@@ -147,6 +148,16 @@ class SampleStudy:
 def folder(tmp_path: Path) -> SampleStudy:
     """An empty runs folder without overrides."""
     return SampleStudy(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def simulated_report(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the simulated study's whole report."""
+    out = tmp_path_factory.mktemp("simulated_report")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("CALTECH101_ROOT", raising=False)
+        assert aggregate([f"runs={simulated}", f"out={out}"]) == 0
+    return out
 
 
 Page = Callable[..., str]

@@ -222,3 +222,15 @@ def test_odd_tables_compile_fit_and_show_what_they_hold(tmp_path: Path) -> None:
     assert "Ørsted" in words
     for number, start in enumerate(STARTS):
         assert f"{start} start{number}" in words
+
+
+@pytest.mark.latex
+def test_every_table_of_a_report_compiles_and_fits(simulated_report: Path, tmp_path: Path) -> None:
+    tables = {path.stem: path.read_text(encoding="utf-8") for path in (simulated_report / "tables").glob("*.tex")}
+    assert {"best", "claims", "agreement", "per_class", "cost_by_row", "scratch.lr"} <= set(tables)
+    log, text = compile_tables(tables, tmp_path)
+    assert "\n".join(complaints(log)) == ""
+    assert f"Table {len(tables)}:" in text
+    five_columns = {name for name, table in tables.items() if "& reported &" in table and "measured" in table}
+    assert {"best", "scratch.lr", "transfer.batch_size", "resnet.transfer"} <= five_columns
+    assert not [name for name in five_columns if r"\begin{table}" not in tables[name]]
