@@ -37,7 +37,7 @@ LABEL_LETTERS, SINGLE_LINE_LETTERS = 17, 24
 """Of a line of the label at a curve's end, where it has several lines and where it has one."""
 MAX_LABEL_LINES, ROOM_FOR_LINES = 4, 11
 """Of a label, and of all labels."""
-LEFT, BOTTOM, BETWEEN, TOP = 0.5, 0.4, 0.46, 0.54
+LEFT, BOTTOM, BETWEEN, TOP = 0.5, 0.4, 0.56, 0.54
 """Inches around the two panels; title and legends stand above them."""
 LABEL_ROOM = 0.36
 """Inches right of the panels beside the letters of the labels."""

@@ -106,7 +106,7 @@ def new_figure(width: float, height: float, title: str, caution: str) -> tuple[F
 
     Returns the inches of the caution, too.
     """
-    lines = textwrap.wrap(caution, int(width / LETTER))
+    lines = [part for line in caution.splitlines() for part in textwrap.wrap(line, int(width / LETTER))]
     below = LINE * len(lines) + 0.05 if lines else 0.0
     figure = Figure(figsize=(width, height + below))
     room = int(width / (LETTER * 1.3))
