@@ -177,7 +177,9 @@ def verdict_line(rows: Sequence[PairedRow]) -> str:
     if differing:
         row = max(differing, key=lambda row: (row.joint.is_significant, abs(row.difference.mean or 0)))
         reason = (
-            difference_text(row.difference) if row.joint.is_significant else "it diverges in one of them alone"
+            _shown(row.difference.mean, row.difference.half_width, "+")
+            if row.joint.is_significant
+            else "it diverges in one of them alone"
         )
         most = f"{'most in ' if len(differing) > 1 else ''}{row.name} ({reason})"
         agree = f"; {_count(agreeing, 'agrees', 'agree')}" if agreeing else ""
@@ -210,24 +212,17 @@ def caution_lines(first: StudyFrames, second: StudyFrames) -> list[str]:
     texts = [[caution.picture for caution in cautions(study)] for study in (first, second)]
     lines = []
     for text in dict.fromkeys([*texts[0], *texts[1]]):
-        owner = (
-            "both studies" if text in texts[0] and text in texts[1] else "first" if text in texts[0] else "second"
-        )
+        owners = [name for name, own in zip(("first", "second"), texts, strict=True) if text in own]
+        owner = "both studies" if len(owners) == 2 else owners[0]
         lines.append(f"caution: {owner}: {printable(text)}")
     return lines
 
 
-def difference_text(difference: PairedDifference) -> str:
-    """`+0.0020 ± 0.0060`"""
-    if difference.mean is None:
+def _shown(mean: float | None, plus_minus: float | None, sign: str = "") -> str:
+    """`0.4200 ± 0.0163`; with sign `+`, `+0.0020 ± 0.0060`"""
+    if mean is None:
         return NOTHING
-    return f"{difference.mean:+.4f}" + ("" if difference.half_width is None else f" ± {difference.half_width:.4f}")
-
-
-def _mean_text(summary: Summary) -> str:
-    if summary.mean is None:
-        return NOTHING
-    return f"{summary.mean:.4f}" + ("" if summary.std is None else f" ± {summary.std:.4f}")
+    return f"{mean:{sign}.4f}" + ("" if plus_minus is None else f" ± {plus_minus:.4f}")
 
 
 def rows_table(rows: Sequence[PairedRow]) -> str:
@@ -237,28 +232,23 @@ def rows_table(rows: Sequence[PairedRow]) -> str:
             "row": printable(row.name).replace("|", "\\|"),
             "pairs": str(row.difference.n),
             "diverged": f"{row.diverged[0]} + {row.diverged[1]}",
-            "first": _mean_text(row.first),
-            "second": _mean_text(row.second),
-            "difference": difference_text(row.difference),
+            "first": _shown(row.first.mean, row.first.std),
+            "second": _shown(row.second.mean, row.second.std),
+            "difference": _shown(row.difference.mean, row.difference.half_width, "+"),
             "p": NOTHING if row.difference.p is None else f"{row.difference.p:.3f}",
             "verdict": row.verdict,
         }
         for row in rows
     )
-    if not _has_diverged(rows):
-        lines = lines.drop(columns="diverged")
-    if not _has_p(rows):
-        lines = lines.drop(columns="p")
+    lines = lines.drop(columns={"diverged", "p"} - _extra_columns(rows))
     align = ["left" if column in ("row", "verdict") else "right" for column in lines]
     return str(lines.to_markdown(index=False, tablefmt="github", disable_numparse=True, colalign=align))
 
 
-def _has_diverged(rows: Sequence[PairedRow]) -> bool:
-    return any(sum(row.diverged) for row in rows)
-
-
-def _has_p(rows: Sequence[PairedRow]) -> bool:
-    return any(row.difference.p is not None for row in rows)
+def _extra_columns(rows: Sequence[PairedRow]) -> set[str]:
+    """The columns of this table that not every table has."""
+    columns = {"diverged"} if any(sum(row.diverged) for row in rows) else set()
+    return columns | ({"p"} if any(row.difference.p is not None for row in rows) else set())
 
 
 def footnote(rows: Sequence[PairedRow]) -> str:
@@ -270,13 +260,12 @@ def footnote(rows: Sequence[PairedRow]) -> str:
         "verdict: a row differs if zero lies outside its interval at the level of all rows together (Bonferroni);",
         f"  it agrees if zero lies inside its 95 % interval and that is narrower than ±{MAX_HALF_WIDTH:g}.",
     ]
-    if _has_diverged(rows):
+    columns = _extra_columns(rows)
+    if "diverged" in columns:
         lines.insert(1, "diverged: runs of first + of second; their pairs do not count elsewhere.")
-    if _has_p(rows):
-        random = ""
-        if any(row.difference.n > MAX_EXACT for row in rows):
-            random = f", above that from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})"
+    if "p" in columns:
         lines.append(
-            f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}{random}."
+            f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}, above that "
+            f"from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})."
         )
     return "\n".join(lines)

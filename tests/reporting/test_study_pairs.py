@@ -269,7 +269,7 @@ def test_table_and_footnote_explain_many_and_diverged_pairs(tmp_path: Path) -> N
     assert "above that from 100,000 random flips, (1 + as extreme) / (1 + 100,000)." in footnote([row])
     assert "diverged: runs of first + of second; their pairs do not count elsewhere." in footnote([row])
     eight = compared_runs(tmp_path / "eight", [0.40] * 8, [0.41, 0.42] * 4)
-    assert "exact up to n = 20." in footnote([eight])
+    assert "exact up to n = 20, " in footnote([eight])
     assert " 0.008 " in rows_table([eight])  # 2 / 2^8
 
 
