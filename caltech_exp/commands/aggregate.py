@@ -1,5 +1,6 @@
 """`python reports/aggregate.py`: write a report from the results of a study."""
 
+import gc
 import os
 import sys
 import webbrowser
@@ -127,4 +128,5 @@ def open_page(page: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # as in console.run
     run_command_line(main, USAGE)

@@ -265,7 +265,7 @@ def footnote(rows: Sequence[PairedRow]) -> str:
         lines.insert(1, "diverged: runs of first + of second; their pairs do not count elsewhere.")
     if "p" in columns:
         lines.append(
-            f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}, above that "
-            f"from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})."
+            f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}, "
+            f"above that from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})."
         )
     return "\n".join(lines)
