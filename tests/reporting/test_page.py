@@ -28,8 +28,7 @@ def study(folder: SampleStudy, monkeypatch: pytest.MonkeyPatch) -> StudyFrames:
 def build(study: StudyFrames, tmp_path: Path, *, tables: tuple[str, ...] = ()) -> Report:
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
-    selection = study.catalog.restrict(tables=tables) if tables else None
-    return build_report(study, out, selection=selection)
+    return build_report(study.restrict(study.catalog.restrict(tables=tables)) if tables else study, out)
 
 
 def headings(report: Report, level: int) -> list[Heading]:
