@@ -28,7 +28,7 @@ from caltech_exp.reporting.plots.style import (
     shades,
     spread,
 )
-from caltech_exp.reporting.render.blocks import accuracy, signed
+from caltech_exp.reporting.render.blocks import Column, Interval, shown
 
 WIDTH, SWEEP_WIDTH = 6.6, 5.0
 ROW = 0.2
@@ -41,6 +41,7 @@ WIDEST_DIFFERENCE = 0.1
 """Differences beyond it become arrows at the edge, as they would squeeze all others."""
 MOST_NAMED = 5
 """Rows that the plot of measured against reported values names."""
+DIFFERENCE = Column("difference", "difference")
 MEASURED, REPORTED = SERIES[0], SERIES[1]
 CELL = (0.62, 0.3)
 """Inches of a cell of a map."""
@@ -101,14 +102,20 @@ def draw_differences(plot: RowPlot) -> Figure:
     for label, line in zip(axes.get_yticklabels(), lines, strict=True):
         if isinstance(line, str):
             label.set(weight="bold", color=INK)
-    shown = [row for row in plot.rows if row.difference is not None]
-    widest = max((abs(row.difference or 0) + (row.difference_half_width or 0) for row in shown), default=0.0)
+    widest = max(abs(row.difference or 0) + (row.difference_half_width or 0) for row in plot.rows)
     limit = min(max(widest * 1.05, 0.01), WIDEST_DIFFERENCE)
     axes.axvline(0, color=QUIET, linewidth=1, zorder=1)
     axes.set_xlim(-limit * 1.04, limit * 1.04)
-    for line, place in zip(lines, places, strict=True):
-        if not isinstance(line, str):
-            _difference(axes, line, place, limit)
+    rows = {place: line for line, place in zip(lines, places, strict=True) if not isinstance(line, str)}
+    for verdict, (colour, marker) in VERDICTS.items():
+        _differences({y: row for y, row in rows.items() if row.verdict == verdict}, axes, limit, colour, marker)
+    for place, row in rows.items():
+        if row.difference is not None:
+            text = shown(DIFFERENCE, Interval(row.difference, row.difference_half_width))
+            look: Look = {"va": "center_baseline", "size": 7, "color": QUIET}
+            axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **look)
+        if row.diverged:
+            _say_diverged(axes, row, place)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], symmetric=True))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
@@ -122,25 +129,19 @@ def draw_differences(plot: RowPlot) -> Figure:
     return figure
 
 
-def _difference(axes: Axes, row: RowPoint, place: float, limit: float) -> None:
-    """A row's point, its interval cut at the limit by an arrow, and its numbers right of the axes."""
-    if row.diverged:
-        _say_diverged(axes, row, place)
-    if row.difference is None:
-        return
-    colour, marker = VERDICTS[row.verdict or "inconclusive"]
-    half = row.difference_half_width or 0.0
-    low, high = row.difference - half, row.difference + half
-    axes.plot(np.clip([low, high], -limit, limit), [place, place], color=colour, linewidth=1.2)
-    for end, arrow in ((min(low, high), "<"), (max(low, high), ">")):
-        if abs(end) > limit and (end > 0) == (arrow == ">"):
-            axes.plot(np.sign(end) * limit, place, arrow, color=colour, markersize=4.5, clip_on=False)
-    if abs(row.difference) <= limit:
-        axes.plot(row.difference, place, marker, color=colour, markersize=4.5, zorder=3)
-    number = signed(row.difference)
-    if row.difference_half_width is not None:
-        number += f" ± {accuracy(row.difference_half_width)}"
-    axes.text(1.02, place, number, transform=axes.get_yaxis_transform(), va="center_baseline", size=7, color=QUIET)
+def _differences(rows: dict[float, RowPoint], axes: Axes, limit: float, colour: str, marker: str) -> None:
+    """The points of rows by their place, with intervals that arrows cut at the limit."""
+    y = np.array([place for place, row in rows.items() if row.difference is not None])
+    known = [row for row in rows.values() if row.difference is not None]
+    values = np.array([row.difference for row in known], dtype=np.float64)
+    halves = np.array([row.difference_half_width or 0.0 for row in known])
+    low, high = values - halves, values + halves
+    axes.hlines(y, np.clip(low, -limit, limit), np.clip(high, -limit, limit), colour, linewidth=1.2)
+    look: Look = {"color": colour, "markersize": 4.5, "ls": "", "clip_on": False, "zorder": 3}
+    inside = abs(values) <= limit
+    axes.plot(values[inside], y[inside], marker, **look)
+    for arrow, edge, is_beyond in (("<", -limit, low < -limit), (">", limit, high > limit)):
+        axes.plot(np.full(is_beyond.sum(), edge), y[is_beyond], arrow, **look)
 
 
 def draw_agreement(plot: RowPlot) -> Figure:

@@ -33,10 +33,10 @@ WIDTH, HEIGHT = 5.0, 2.35
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker."""
 MARKERS_PER_CURVE = 4
-LABEL_LETTERS, SINGLE_LINE_LETTERS = 17, 24
-"""Of a line of the label at a curve's end, where it has several lines and where it has one."""
-MAX_LABEL_LINES, ROOM_FOR_LINES = 4, 11
-"""Of a label, and of all labels."""
+LABEL_LETTERS = 17
+"""Of a line of the label at a curve's end."""
+ROOM_FOR_LINES = 11
+"""Lines of all labels together."""
 LEFT, BOTTOM, BETWEEN, TOP = 0.5, 0.4, 0.56, 0.54
 """Inches around the two panels; title and legends stand above them."""
 LABEL_ROOM = 0.36
@@ -90,21 +90,22 @@ def draw_curves(plot: CurvePlot) -> Figure:
 
 
 def _labels(curves: Sequence[Curve]) -> list[str]:
-    """`5e-2: 0.460` and how many runs diverged; cut so that all find room beside the panel."""
-    diverged = [
-        f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged" if curve.diverged else ""
-        for curve in curves
-    ]
-    lines = min(max((ROOM_FOR_LINES - sum(map(bool, diverged))) // len(curves), 1), MAX_LABEL_LINES)
-    letters = LABEL_LETTERS if lines > 1 else SINGLE_LINE_LETTERS
-    labels = []
-    for curve, note in zip(curves, diverged, strict=True):
-        last = "" if curve.measured is None else f": {accuracy(curve.measured)}"
+    """`5e-2: 0.460` and how many runs diverged; names are cut where not all lines find room beside the panel."""
+    lasts = ["" if curve.measured is None else f": {accuracy(curve.measured)}" for curve in curves]
+    labels = [textwrap.wrap(curve.label + last, LABEL_LETTERS) for curve, last in zip(curves, lasts, strict=True)]
+    room = ROOM_FOR_LINES - sum(bool(curve.diverged) for curve in curves)
+    if sum(map(len, labels)) > room:
+        lines = max(room // len(curves), 1)
         # A line breaks between words, so that not every letter of it is used.
-        room = letters * lines - len(last) - (letters // 3 if lines > 1 else 0)
-        name = curve.label if len(curve.label) <= room else f"{curve.label[: room - 1]}…"
-        labels.append("\n".join([*textwrap.wrap(name + last, letters), *([note] if note else [])]))
-    return labels
+        letters = LABEL_LETTERS * lines - (LABEL_LETTERS // 3 if lines > 1 else 0)
+        for place, (curve, last) in enumerate(zip(curves, lasts, strict=True)):
+            if len(curve.label + last) > letters:
+                name = f"{curve.label[: letters - len(last) - 1]}…"
+                labels[place] = textwrap.wrap(name + last, LABEL_LETTERS)
+    for curve, label in zip(curves, labels, strict=True):
+        if curve.diverged:
+            label.append(f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged")
+    return ["\n".join(label) for label in labels]
 
 
 def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has_loss_band: bool) -> None:

@@ -109,11 +109,11 @@ def test_differences_are_grouped_by_section_and_marked_by_verdict(tmp_path: Path
         "batch size 128",
     ]
     marks = {
-        (str(line.get_color()), str(line.get_marker())): float(np.asarray(line.get_xdata()).flat[0])
+        (str(line.get_color()), str(line.get_marker())): np.asarray(line.get_xdata()).tolist()
         for line in axes.lines
         if line.get_marker() in ("o", "s", "D")
     }
-    assert marks == {VERDICTS["agrees"]: 0.01, VERDICTS["differs"]: -0.09, VERDICTS["inconclusive"]: 0.05}
+    assert marks == {VERDICTS["agrees"]: [0.01], VERDICTS["differs"]: [-0.09], VERDICTS["inconclusive"]: [0.05]}
     assert legend(axes) == ["agrees", "differs", "inconclusive", "beyond ±0.1"]
     save(figure, tmp_path, "plot")
 
@@ -123,9 +123,10 @@ def test_differences_beyond_a_tenth_are_arrows_with_their_number() -> None:
     low, high = axes.get_xlim()
     assert (low, high) == pytest.approx((-0.104, 0.104))
     arrows = [
-        (str(line.get_marker()), float(np.asarray(line.get_xdata()).flat[0]))
+        (str(line.get_marker()), value)
         for line in axes.lines
         if line.get_marker() in ("<", ">")
+        for value in np.asarray(line.get_xdata()).tolist()
     ]
     assert sorted(arrows) == [("<", -0.1), ("<", -0.1), (">", 0.1), (">", 0.1)]
     assert texts(axes) == ["+0.010 ± 0.020", "−0.090 ± 0.030", "✕ 3 diverged", "+0.050 ± 0.400", "+0.200"]
