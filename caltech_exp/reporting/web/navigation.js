@@ -16,14 +16,11 @@
   });
 
   // A link leads into a fold: not every browser opens it by itself.
-  function openAround(target) {
-    for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
-  }
-
   function openTarget() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target?.closest("details")) return;
-    openAround(target);
+    const target = document.getElementById(location.hash.slice(1));
+    let fold = target?.closest("details");
+    if (!fold) return;
+    for (; fold; fold = fold.parentElement.closest("details")) fold.open = true;
     target.scrollIntoView();
   }
 
