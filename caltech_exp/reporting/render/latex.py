@@ -28,64 +28,23 @@ SYLLABLES = 31.0
 BOLD = 1.07
 """How much wider a cell is whose first number is bold, or whose letters are."""
 LETTER_WIDTH = 4.25
-LETTER_WIDTHS = {
-    letter: width
-    for width, letters in {
-        2.4: "ijl.,:;'`!|",
-        2.8: " f",
-        3.3: "rstI()[]-",
-        3.8: "cez",
-        4.8: "bdhknpquS",
-        5.6: "EFLPZ",
-        6.6: "wABCDGHKNOQRTUVXY&+=<>~×−",
-        7.0: "m±",
-        8.0: "MW@%—",
-    }.items()
-    for letter in letters
-}
-"""Points across the letters of Computer Modern in the size of footnotes, about."""
+LETTERS_BY_WIDTH = {
+    2.4: "ijl.,:;'`!|", 2.8: " f", 3.3: "rstI()[]-", 3.8: "cez", 4.8: "bdhknpquS", 5.6: "EFLPZ",
+    6.6: "wABCDGHKNOQRTUVXY&+=<>~×−", 7.0: "m±", 8.0: "MW@%—",
+}  # fmt: skip
+LETTER_WIDTHS = {letter: width for width, letters in LETTERS_BY_WIDTH.items() for letter in letters}
+"""Points across letters of Computer Modern in the size of footnotes, about; LETTER_WIDTH for the others."""
 LETTERS = tabulate.LATEX_ESCAPE_RULES | {
-    "|": r"\textbar{}",
-    "[": "{[}",  # bare ones after \\ would be its arguments: \\[4em], \\*
-    "*": "{*}",
-    "`": r"\textasciigrave{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "σ": r"$\sigma$",
-    "−": "$-$",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "…": r"\ldots{}",
-    "‘": "`",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "ß": r"\ss{}",
-    "Æ": r"\AE{}",
-    "æ": r"\ae{}",
-    "Ø": r"\O{}",
-    "ø": r"\o{}",
-    "Ł": r"\L{}",
-    "ł": r"\l{}",
-    "Œ": r"\OE{}",
-    "œ": r"\oe{}",
-}
+    "[": "{[}", "*": "{*}",  # bare ones after \\ would be its arguments: \\[4em], \\*
+    "|": r"\textbar{}", "`": r"\textasciigrave{}", "±": r"$\pm$", "×": r"$\times$", "σ": r"$\sigma$", "−": "$-$",
+    "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''",
+    "ß": r"\ss{}", "Æ": r"\AE{}", "æ": r"\ae{}", "Ø": r"\O{}", "ø": r"\o{}", "Ł": r"\L{}", "ł": r"\l{}",
+    "Œ": r"\OE{}", "œ": r"\oe{}",
+}  # fmt: skip
 ACCENTS = {
-    "\u0300": r"\`",
-    "\u0301": r"\'",
-    "\u0302": r"\^",
-    "\u0303": r"\~",
-    "\u0304": r"\=",
-    "\u0306": r"\u",
-    "\u0307": r"\.",
-    "\u0308": r"\"",
-    "\u030a": r"\r",
-    "\u030b": r"\H",
-    "\u030c": r"\v",
-    "\u0327": r"\c",
-}
-
-
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=", "\u0306": r"\u",
+    "\u0307": r"\.", "\u0308": r"\"", "\u030a": r"\r", "\u030b": r"\H", "\u030c": r"\v", "\u0327": r"\c",
+}  # fmt: skip
 NUMBER = re.compile(r"[+−]?[\d,]+(\.\d+)?( ± [\d.]+)?")
 
 
