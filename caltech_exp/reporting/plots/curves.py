@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from caltech_exp.reporting.plots.data import Array, Band, Curve, CurvePlot
 from caltech_exp.reporting.plots.style import (
@@ -195,8 +195,7 @@ def _loss_axis(axes: Axes, curves: Sequence[Curve]) -> None:
         subs = (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3 else (1.0,)
         axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="y", which="minor", length=0)
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0 if low < 0.6 * high else low - 0.1 * (high - low), high + 0.06 * (high - low) + 1e-6)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))

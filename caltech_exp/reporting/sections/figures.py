@@ -58,7 +58,8 @@ def table_pictures(
     """The pictures of a table; of rows without a run none, and a line for each figure that waits for them."""
     rows = table_rows(study, section, table)
     key = table_key(section.name, table.name)
-    drawn = sorted(distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS]), key=rows.index)
+    distinct = set(distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS]))
+    drawn = [row for row in rows if row in distinct]
     if len(rows) == 1 and drawn and table.figures:
         picture, *quoted = figure_blocks(study, table.figures[0], rows[0], figures)
         return TablePictures((picture,), tuple(quoted))
@@ -75,9 +76,10 @@ def table_pictures(
 
 
 def _longest(row: TableRow) -> int:
-    """Epochs of the longest run with a result."""
-    epochs = row.runs.loc[row.runs["state"].isin(["finished", "diverged"]), "epochs_done"].max()
-    return 0 if pd.isna(epochs) else int(epochs)
+    """Epochs of the longest run with a result; every finished run has all of them."""
+    if len(row.finished):
+        return row.config.epochs
+    return 0 if row.diverged.empty else int(row.diverged["epochs_done"].max())
 
 
 def _curves(
