@@ -112,8 +112,8 @@ def draw_differences(plot: RowPlot) -> Figure:
     for place, row in rows.items():
         if row.difference is not None:
             text = shown(DIFFERENCE, Interval(row.difference, row.difference_half_width))
-            look: Look = {"va": "center_baseline", "size": 7, "color": QUIET}
-            axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **look)
+            style: Look = {"va": "center_baseline", "size": 7, "color": QUIET}
+            axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **style)
         if row.diverged:
             _say_diverged(axes, row, place)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], symmetric=True))
@@ -137,11 +137,11 @@ def _differences(rows: dict[float, RowPoint], axes: Axes, limit: float, colour: 
     halves = np.array([row.difference_half_width or 0.0 for row in known])
     low, high = values - halves, values + halves
     axes.hlines(y, np.clip(low, -limit, limit), np.clip(high, -limit, limit), colour, linewidth=1.2)
-    look: Look = {"color": colour, "markersize": 4.5, "ls": "", "clip_on": False, "zorder": 3}
+    style: Look = {"color": colour, "markersize": 4.5, "ls": "", "clip_on": False, "zorder": 3}
     inside = abs(values) <= limit
-    axes.plot(values[inside], y[inside], marker, **look)
+    axes.plot(values[inside], y[inside], marker, **style)
     for arrow, edge, is_beyond in (("<", -limit, low < -limit), (">", limit, high > limit)):
-        axes.plot(np.full(is_beyond.sum(), edge), y[is_beyond], arrow, **look)
+        axes.plot(np.full(is_beyond.sum(), edge), y[is_beyond], arrow, **style)
 
 
 def draw_agreement(plot: RowPlot) -> Figure:
@@ -159,8 +159,8 @@ def draw_agreement(plot: RowPlot) -> Figure:
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     for row in sorted(rows, key=lambda row: row.verdict != "agrees"):  # the others above them
         colour, marker = VERDICTS[row.verdict or "inconclusive"]
-        look: Look = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 0.9, "alpha": 0.9}
-        axes.errorbar(row.reported or 0, row.mean or 0, row.half_width, row.reported_std, zorder=3, **look)
+        style: Look = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 0.9, "alpha": 0.9}
+        axes.errorbar(row.reported or 0, row.mean or 0, row.half_width, row.reported_std, zorder=3, **style)
     axes.set_xlabel("reported validation accuracy", labelpad=2)
     axes.set_ylabel("measured validation accuracy")
     named = [row for row in rows if row.verdict in ("differs", "inconclusive")]
@@ -254,8 +254,8 @@ def _row_axes(
     return figure, axes, places
 
 
-def _point(axes: Axes, value: float, place: float, half: float | None, colour: str, **look: Any) -> None:
-    axes.errorbar(value, place, xerr=half, color=colour, elinewidth=1.2, markersize=5, zorder=3, **look)
+def _point(axes: Axes, value: float, place: float, half: float | None, colour: str, **style: Any) -> None:
+    axes.errorbar(value, place, xerr=half, color=colour, elinewidth=1.2, markersize=5, zorder=3, **style)
 
 
 def _say_diverged(axes: Axes, row: RowPoint, place: float) -> None:

@@ -77,14 +77,14 @@ def draw_curves(plot: CurvePlot) -> Figure:
         add_axes(figure, left, BOTTOM + below, width, HEIGHT - BOTTOM - TOP)
         for left in (LEFT, LEFT + width + BETWEEN)
     )
-    looks = [Mark(SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]) for number in range(len(curves))]
-    for number, (curve, look) in enumerate(zip(curves, looks, strict=True)):
-        _draw_row(loss, val, curve, look, place=(number + 0.5) / len(curves), has_loss_band=len(curves) == 1)
+    styles = [Mark(SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]) for number in range(len(curves))]
+    for number, (curve, style) in enumerate(zip(curves, styles, strict=True)):
+        _draw_row(loss, val, curve, style, place=(number + 0.5) / len(curves), has_loss_band=len(curves) == 1)
     _loss_axis(loss, curves)
     _accuracy_limits(val, curves)
     for axes in (loss, val):
         _epoch_axis(axes, curves)
-    _label_ends(val, curves, labels, looks)
+    _label_ends(val, curves, labels, styles)
     _legends(loss, val, curves)
     return figure
 
@@ -108,7 +108,7 @@ def _labels(curves: Sequence[Curve]) -> list[str]:
     return ["\n".join(label) for label in labels]
 
 
-def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has_loss_band: bool) -> None:
+def _draw_row(loss: Axes, val: Axes, curve: Curve, style: Mark, *, place: float, has_loss_band: bool) -> None:
     """`place`, from 0 to 1, shifts the markers, so that those of rows that lie on each other are all seen."""
     for axes, band, line, has_band in (
         (loss, curve.train_loss, TRAINING, has_loss_band),
@@ -119,26 +119,26 @@ def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has
             continue
         x = np.arange(1, len(band.mean) + 1)
         if has_band and curve.runs > 1:
-            axes.fill_between(x, band.low, band.high, color=look.colour, alpha=0.2, linewidth=0)
+            axes.fill_between(x, band.low, band.high, color=style.colour, alpha=0.2, linewidth=0)
             if len(x) == 1:  # a band over one epoch has no width to be seen
-                axes.vlines(x, band.low, band.high, color=look.colour, linewidth=1.4, alpha=0.5)
+                axes.vlines(x, band.low, band.high, color=style.colour, linewidth=1.4, alpha=0.5)
         step = max(len(x) // MARKERS_PER_CURVE, 1)
         marks = slice(0, None) if len(x) <= FEW_EPOCHS else slice(int(place * step), None, step)
-        axes.plot(x, band.mean, color=look.colour, ls=line, marker=look.marker, markevery=marks, markersize=4)
+        axes.plot(x, band.mean, color=style.colour, ls=line, marker=style.marker, markevery=marks, markersize=4)
     for run in curve.diverged:
         for axes, values, line in (
             (loss, run.train_loss, TRAINING),
             (loss, run.val_loss, VALIDATION),
             (val, run.val_accuracy, "-"),
         ):
-            _draw_diverged(axes, values, look, line)
+            _draw_diverged(axes, values, style, line)
     _mark_steps(val, curve)
     if curve.reported is not None:
         hollow: Look = {"marker": "D", "markersize": 5, "markerfacecolor": PAPER, "markeredgewidth": 1.2}
         val.plot(
             curve.epochs * (1 + PADDING),
             curve.reported,
-            color=look.colour,
+            color=style.colour,
             ls="",
             zorder=4,
             clip_on=False,
@@ -146,12 +146,12 @@ def _draw_row(loss: Axes, val: Axes, curve: Curve, look: Mark, place: float, has
         )
 
 
-def _draw_diverged(axes: Axes, values: Array, look: Mark, line: object) -> None:
+def _draw_diverged(axes: Axes, values: Array, style: Mark, line: object) -> None:
     x = np.arange(1, len(values) + 1)
-    axes.plot(x, values, color=look.colour, ls=line, linewidth=0.8, alpha=0.8)
+    axes.plot(x, values, color=style.colour, ls=line, linewidth=0.8, alpha=0.8)
     known = np.flatnonzero(np.isfinite(values))
     if known.size:
-        axes.plot(x[known[-1]], values[known[-1]], color=look.colour, marker="x", markersize=6, mew=1.6, ls="")
+        axes.plot(x[known[-1]], values[known[-1]], color=style.colour, marker="x", markersize=6, mew=1.6, ls="")
 
 
 def _mark_steps(axes: Axes, curve: Curve) -> None:
@@ -227,7 +227,7 @@ def _epoch_axis(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
 
 
-def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], looks: Sequence[Mark]) -> None:
+def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], styles: Sequence[Mark]) -> None:
     """Labels right of the axes at the height of the curves' ends, moved apart where those are close."""
     low, high = axes.get_ylim()
     inches = axes.get_position().height * axes.figure.get_figheight()  # type: ignore[union-attr]
@@ -236,12 +236,12 @@ def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], look
     inch = 1 / (axes.get_position().width * axes.figure.get_figwidth())  # type: ignore[union-attr]
     right = axes.get_xlim()[1]
     places = spread(ends, heights, 1.03)
-    for curve, label, look, end, place in zip(curves, labels, looks, ends, places, strict=True):
+    for curve, label, style, end, place in zip(curves, labels, styles, ends, places, strict=True):
         start = 1.0 if curve.reported is None else 1 + 0.06 * inch
         inside: Look = {"transform": axes.transAxes, "clip_on": False}
         if curve.epochs > 0.9 * right:  # a line to a row of fewer epochs would cross the others
             axes.plot([start, 1 + 0.13 * inch], [end, place], color=RULE, linewidth=0.7, zorder=0, **inside)
-        axes.plot(1 + 0.18 * inch, place, marker=look.marker, color=look.colour, markersize=4, **inside)
+        axes.plot(1 + 0.18 * inch, place, marker=style.marker, color=style.colour, markersize=4, **inside)
         axes.text(1 + 0.26 * inch, place, label, va="center", size=7, linespacing=1.05, transform=axes.transAxes)
 
 

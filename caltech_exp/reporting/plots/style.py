@@ -117,8 +117,8 @@ def new_figure(width: float, height: float, title: str, caution: str) -> tuple[F
         {"ha": "left", "va": "top", "weight": "bold", "size": 9},
     )
     if lines:
-        look = {"color": WARNING, "ha": "left", "va": "bottom", "size": 7.5, "weight": "bold"}
-        figure.text(0.06 / width, 0.06 / (height + below), "\n".join(lines), look)
+        style = {"color": WARNING, "ha": "left", "va": "bottom", "size": 7.5, "weight": "bold"}
+        figure.text(0.06 / width, 0.06 / (height + below), "\n".join(lines), style)
     return figure, below
 
 
@@ -155,9 +155,9 @@ def legend_above(axes: Axes, entries: Sequence[Line2D], is_at_edge: bool = False
         axes.legend(handles=entries, **where, **shape)
 
 
-def entry(label: str, colour: str, marker: str = "", line: Any = "", **look: Any) -> Line2D:
+def entry(label: str, colour: str, marker: str = "", line: Any = "", **style: Any) -> Line2D:
     """What a legend shows of a marker or a line."""
-    return Line2D([], [], color=colour, marker=marker, ls=line, ms=4.5, label=label, **look)
+    return Line2D([], [], color=colour, marker=marker, ls=line, ms=4.5, label=label, **style)
 
 
 def shades(strongest: float) -> ListedColormap:
