@@ -1,19 +1,20 @@
 """Count the modules and lines of the package, and hold its rules: `make census`.
 
 Prints every module by room with its lines, then each broken rule with its place; exit status 1 if there is one.
-`caltech_exp/reporting` is left out.
+`caltech_exp/reporting` is counted by itself.
 """
 
 import ast
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ("caltech_exp", "jobs", "reports")
-LEFT_OUT = ("caltech_exp/reporting", "reports/reproduction")
+LEFT_OUT = "reports/reproduction"
+PACKAGE, REPORTING = "caltech_exp", "caltech_exp/reporting"
 SCRIPTS = ("caltech_exp/commands", "jobs", "reports")
 MOST_EXCEPTIONS = 8
 MOST_POSITIONAL = 5
@@ -38,14 +39,17 @@ class Bounds:
 
 
 # What holds today: lower the numbers as the package shrinks.
-BOUNDS = Bounds(
-    modules=75,
-    total_lines=15_750,
-    exceptions={
-        "caltech_exp/executors/task_process.py": "runs in a process of its own, before anything else is imported",
-        "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
-    },
-)
+BOUNDS = {
+    PACKAGE: Bounds(
+        modules=76,
+        total_lines=15_950,
+        exceptions={
+            "caltech_exp/executors/task_process.py": "runs in a process of its own, before other imports",
+            "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
+        },
+    ),
+    REPORTING: Bounds(modules=35, total_lines=6_600),
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def read_modules(checkout: Path) -> list[Module]:
     return [
         Module(name, path.read_text(encoding="utf-8"))
         for name, path in zip(names, paths, strict=True)
-        if not name.startswith(tuple(f"{folder}/" for folder in LEFT_OUT))
+        if not name.startswith(f"{LEFT_OUT}/")
     ]
 
 
@@ -86,23 +90,34 @@ def table(modules: list[Module]) -> str:
         group = list(members)
         lines.append(f"{room}/  {len(group)} modules, {sum(module.lines for module in group):,} lines")
         lines += [f"{module.lines:6,}  {module.path.rpartition('/')[2]}" for module in group]
-    counted = sum(module.is_counted for module in modules)
-    total = sum(module.lines for module in modules)
-    return "\n".join([*lines, "", f"{counted} modules besides commands and __init__.py; {total:,} lines in all"])
+    for part, bounded in split_parts(modules).items():
+        counted = sum(module.is_counted for module in bounded)
+        total = sum(module.lines for module in bounded)
+        lines += ["", f"{part}: {counted} modules besides commands and __init__.py; {total:,} lines in all"]
+    return "\n".join(lines)
 
 
-def violations(modules: list[Module], bounds: Bounds = BOUNDS) -> list[str]:
+def split_parts(modules: list[Module]) -> dict[str, list[Module]]:
+    """The modules that are bounded together: those of the report, and all others."""
+    parts: dict[str, list[Module]] = {PACKAGE: [], REPORTING: []}
+    for module in modules:
+        parts[REPORTING if module.path.startswith(f"{REPORTING}/") else PACKAGE].append(module)
+    return parts
+
+
+def violations(modules: list[Module], bounds: Mapping[str, Bounds] = BOUNDS) -> list[str]:
     """Every broken rule as `place: what is wrong`."""
-    return [*_size_violations(modules, bounds), *(line for module in modules for line in _violations_in(module))]
+    sizes = (_size_violations(part, members, bounds[part]) for part, members in split_parts(modules).items())
+    return [*chain.from_iterable(sizes), *(line for module in modules for line in _violations_in(module))]
 
 
-def _size_violations(modules: list[Module], bounds: Bounds) -> Iterator[str]:
+def _size_violations(part: str, modules: list[Module], bounds: Bounds) -> Iterator[str]:
     counted = [module for module in modules if module.is_counted]
     if len(counted) > bounds.modules:
-        yield f"caltech_exp: {len(counted)} modules, at most {bounds.modules}"
+        yield f"{part}: {len(counted)} modules, at most {bounds.modules}"
     total = sum(module.lines for module in modules)
     if total > bounds.total_lines:
-        yield f"caltech_exp: {total:,} lines, at most {bounds.total_lines:,}"
+        yield f"{part}: {total:,} lines, at most {bounds.total_lines:,}"
     odd = {
         module.path: module.lines for module in counted if not bounds.shortest <= module.lines <= bounds.longest
     }
@@ -113,7 +128,7 @@ def _size_violations(modules: list[Module], bounds: Bounds) -> Iterator[str]:
         if path not in odd:
             yield f"{path}:1: named as an exception, and is none"
     if len(bounds.exceptions) > MOST_EXCEPTIONS:
-        yield f"caltech_exp: {len(bounds.exceptions)} exceptions, at most {MOST_EXCEPTIONS}"
+        yield f"{part}: {len(bounds.exceptions)} exceptions, at most {MOST_EXCEPTIONS}"
 
 
 def _violations_in(module: Module) -> Iterator[str]:
@@ -171,7 +186,7 @@ def _names_bound(node: ast.AST) -> Iterator[str]:
             yield name
 
 
-def main(checkout: Path = CHECKOUT, bounds: Bounds = BOUNDS) -> int:
+def main(checkout: Path = CHECKOUT, bounds: Mapping[str, Bounds] = BOUNDS) -> int:
     modules = read_modules(checkout)
     print(table(modules))
     broken = violations(modules, bounds)
