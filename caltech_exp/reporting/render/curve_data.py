@@ -32,11 +32,6 @@ range are over all."""
 MOST_LISTED = 20
 """Runs of a configuration that are listed, those without a result first; of more only the number."""
 
-LINE_COLUMNS = [
-    *("run_id", "seed", "state", "val_accuracy", "test_accuracy", "wall_seconds"),
-    *("device", "device_type", "host", "job", "detail"),
-]
-
 
 def curve_json(study: StudyFrames) -> str:
     """What web/live_curves.js draws, safe inside a script element:
