@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import tempfile
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg")
 ROOM = __name__.rpartition(".")[0]
 MAX_PROCESSES = 8
+MAX_TEMP_PATH = 70
+"""Bytes: a socket's path has at most 104 on macOS and 108 on Linux, of which multiprocessing takes 32."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ _INDEX = TypeAdapter(dict[str, Entry])
 def drawing_pool() -> Executor:
     """Processes that draw. They start with the first picture, from a process that has matplotlib imported once, so
     that nothing of the caller (threads, open files, gigabytes of frames) is copied into them."""
-    context = multiprocessing.get_context("forkserver")
+    # That process listens at a socket in the temporary folder, whose path must be short.
+    is_short = len(os.fsencode(tempfile.gettempdir())) <= MAX_TEMP_PATH
+    context = multiprocessing.get_context("forkserver" if is_short else "spawn")
     # The style comes first: it sets what matplotlib reads as it is imported.
     context.set_forkserver_preload(
         [f"{ROOM}.{module}" for module in ("style", "curves", "comparisons", "dataset")]

@@ -174,7 +174,10 @@ assert "matplotlib" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_processes_draw_whatever_backend_the_environment_names(studio: Studio, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_long_temp_path", [False, True])
+def test_processes_draw_whatever_the_environment_says(
+    studio: Studio, tmp_path: Path, has_long_temp_path: bool
+) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -189,12 +192,15 @@ with drawing_pool() as pool:
     studio.report(ClassCounts("t", ("a", "b"), (2, 3), (1, 1)), draw="dataset:draw_class_counts")
     (tmp_path / "other").mkdir()
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    temporary = tmp_path / ("long" * 30) if has_long_temp_path else Path("/tmp")
+    temporary.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "other"), str(tmp_path / "index")],
         env={
             **os.environ,
             "MPLBACKEND": "module://no_such.backend",
             "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+            "TMPDIR": str(temporary),
         },
         capture_output=True,
         text=True,
