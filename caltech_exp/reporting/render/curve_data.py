@@ -13,15 +13,14 @@ import pandas as pd
 from caltech_exp.catalog import split_row_key
 from caltech_exp.reporting.comparison import TableRow, all_rows
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import Column, Kind, printable, shown
 from caltech_exp.reporting.wording import computed_with, shared_settings
 
 Run: TypeAlias = dict[Hashable, Any]
 RUN_VALUES = [
     *("run_id", "config_id", "seed", "state", "detail", "rows", "val_accuracy", "test_accuracy"),
-    *("wall_seconds", "device", "device_type", "host", "job"),
+    *("minutes", "device", "device_type", "host", "job"),
 ]
-"""Columns of StudyFrames.runs that the list of runs shows."""
+"""What the list of runs shows: columns of StudyFrames.runs, and the minutes of wall time."""
 UNREQUESTED = "unrequested"
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
 DIGITS = 8
@@ -115,24 +114,11 @@ def _step_downs(curves: list[pd.DataFrame]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class RunLine:
-    """A run as plain text: accuracies after the last epoch, `minutes` of wall time, and device, host and job."""
-
-    id: str
-    seed: int
-    state: str
-    validation: str
-    test: str
-    minutes: str
-    place: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class RunGroup:
-    """The runs of one configuration as plain text.
+    """The runs of one configuration.
 
     anchor    the id that rows of tables link to
+    runs      those that are listed: RUN_VALUES by name, None where there is none
     rows      keys of the catalog's rows that ask for it
     missing   seeds of the study that were not submitted
     left_out  runs that are not listed
@@ -141,7 +127,7 @@ class RunGroup:
     anchor: str
     settings: str
     rows: tuple[str, ...]
-    lines: tuple[RunLine, ...]
+    runs: tuple[Run, ...]
     missing: tuple[int, ...]
     left_out: int
 
@@ -152,7 +138,7 @@ class RunGroup:
 
     @property
     def has_details(self) -> bool:
-        return any(line.detail for line in self.lines)
+        return any(run["detail"] for run in self.runs)
 
 
 def row_anchors(study: StudyFrames) -> dict[str, str]:
@@ -163,7 +149,7 @@ def row_anchors(study: StudyFrames) -> dict[str, str]:
 def run_groups(study: StudyFrames) -> list[RunGroup]:
     """A group per configuration, in the report's order, and one of the runs that no row asks for."""
     runs_of: dict[str, list[Run]] = {}
-    known = study.runs[RUN_VALUES].astype(object)
+    known = study.runs.assign(minutes=study.runs["wall_seconds"] / 60)[RUN_VALUES].astype(object)
     for run in known.where(known.notna(), None).to_dict("records"):
         runs_of.setdefault(run["config_id"] if run["rows"] else UNREQUESTED, []).append(run)
     rows_of: dict[str, list[TableRow]] = {}
@@ -182,26 +168,7 @@ def _group(name: str, runs: Sequence[Run], rows: Sequence[TableRow]) -> RunGroup
         anchor=f"runs-{name}",
         settings=f"{shared_settings(configs)}; computed with {computed_with(configs)}" if configs else "",
         rows=tuple(row.key for row in rows),
-        lines=tuple(_line(run) for run in sorted(listed, key=lambda run: (run["seed"], run["run_id"]))),
+        runs=tuple(sorted(listed, key=lambda run: (run["seed"], run["run_id"]))),
         missing=tuple(run["seed"] for run in runs if run["state"] == "pending"),
         left_out=len(submitted) - len(listed),
     )
-
-
-def _line(run: Run) -> RunLine:
-    seconds = run["wall_seconds"]
-    place = f"{run['device']} ({run['device_type']}), {run['host']}, job {run['job']}" if run["device"] else ""
-    return RunLine(
-        id=run["run_id"],
-        seed=run["seed"],
-        state=run["state"],
-        validation=_text(run["val_accuracy"]),
-        test=_text(run["test_accuracy"]),
-        minutes=_text(None if seconds is None else seconds / 60, "amount"),
-        place=printable(place),
-        detail=printable(run["detail"] or ""),
-    )
-
-
-def _text(value: float | None, kind: Kind = "accuracy") -> str:
-    return shown(Column("", kind), value)

@@ -6,7 +6,6 @@ A Content-Security-Policy lets exactly the scripts written here run, by their ha
 import base64
 import hashlib
 import importlib.util
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from caltech_exp.reporting.render.blocks import (
     Picture,
     Spread,
     Value,
+    printable,
     shown,
 )
 from caltech_exp.reporting.render.curve_data import curve_json, row_anchors, run_groups
@@ -38,9 +38,6 @@ LATE_SCRIPTS = ("tables.js", "navigation.js", "bokeh_plots.js", "live_curves.js"
 BOKEH_SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 """BokehJS has 1.4 MB with its plotting interface, plotly.js 4.8 MB. It needs no eval, so the policy can forbid it.
 The page uses only the scripts: nothing has to import bokeh."""
-LARGE_SVG = 256 * 1024
-"""Bytes of the largest SVG that is embedded as it is. A larger one holds photographs, which are some seven times
-smaller as WebP."""
 LONG_LABEL = 12
 """Letters from which a row's label needs the room of its numbers, which then take two lines."""
 VERDICTS = {"agrees", "differs", "inconclusive", "supported", "contradicted"}
@@ -76,6 +73,8 @@ def to_html(blocks: Sequence[Block], study: StudyFrames, folder: Path) -> str:
         "words": inline_text,
         "kind": lambda block: type(block).__name__,
         "cell": cell,
+        "shown": lambda value, kind: shown(Column("", kind), value),
+        "printable": printable,
         "heading": heading_cell,
         "has_long_labels": lambda table: any(len(str(row[0])) > LONG_LABEL for row in table.rows),
         "number": sort_number,
@@ -171,18 +170,8 @@ def sort_number(value: Value) -> float | None:
 
 def data_uri(picture: Picture, folder: Path) -> str:
     """A picture whose files lie in `folder` as a data URI. Raises OSError."""
-    svg = (folder / picture.path("svg")).read_bytes()
-    kind, content = ("svg+xml", svg) if len(svg) <= LARGE_SVG else ("webp", _webp(folder / picture.path("png")))
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _webp(png: Path) -> bytes:
-    from PIL import Image
-
-    content = io.BytesIO()
-    with Image.open(png) as image:
-        image.convert("RGB").save(content, "WEBP", quality=88, method=1)
-    return content.getvalue()
+    content = base64.b64encode((folder / picture.path("svg")).read_bytes())
+    return f"data:image/svg+xml;base64,{content.decode()}"
 
 
 def _refuse(kind: str) -> None:

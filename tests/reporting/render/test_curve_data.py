@@ -121,14 +121,14 @@ def test_group_tells_what_became_of_each_run(folder: SampleStudy) -> None:
     folder.add(make_result(CONFIG, 0, 0.5), make_diverged(CONFIG, 1))
     folder.fail(names[2], "RuntimeError: CUDA out of memory")
     own = group(folder)
-    assert [line.state for line in own.lines] == ["finished", "diverged", "failed", "queued"]
-    first, second, third, _ = own.lines
-    assert (first.validation, first.test, first.minutes) == ("0.500", "0.490", "30")
-    assert first.place == "H200 (cuda), gpu1, job 1_0"
-    assert (second.validation, second.test) == ("–", "–")
+    assert [run["state"] for run in own.runs] == ["finished", "diverged", "failed", "queued"]
+    first, second, third, _ = own.runs
+    assert (first["val_accuracy"], first["test_accuracy"], first["minutes"]) == (0.5, 0.49, 30)
+    assert (first["device"], first["device_type"], first["host"], first["job"]) == ("H200", "cuda", "gpu1", "1_0")
+    assert (second["val_accuracy"], second["test_accuracy"]) == (None, None)
     log = folder.path / "submissions" / "first" / "log.out"
-    assert third.detail == f"RuntimeError: CUDA out of memory (log: {log})"
-    assert third.place == ""
+    assert third["detail"] == f"RuntimeError: CUDA out of memory (log: {log})"
+    assert third["device"] is None
     assert own.missing == (4,)
 
 
@@ -139,8 +139,8 @@ def test_group_of_many_runs_lists_those_without_a_result_first(folder: SampleStu
     folder.submit(lost)
     folder.fail(lost, "x")
     own = group(folder)
-    assert len(own.lines) == MOST_LISTED
-    assert own.lines[-1].id == lost
+    assert len(own.runs) == MOST_LISTED
+    assert own.runs[-1]["run_id"] == lost
     assert own.left_out == 31 - MOST_LISTED
 
 
@@ -149,5 +149,5 @@ def test_runs_that_no_row_asks_for_are_listed_last(folder: SampleStudy) -> None:
     stray = make_result(CONFIG.but(lr=0.123), 0)
     folder.add(stray)
     last = run_groups(read_study(folder.path))[-1]
-    assert [line.id for line in last.lines] == [stray.run_id]
+    assert [run["run_id"] for run in last.runs] == [stray.run_id]
     assert last.rows == ()

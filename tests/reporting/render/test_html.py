@@ -9,9 +9,9 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from caltech_exp.cli import UserError
+from caltech_exp.config import run_id
 from caltech_exp.reporting.frames import StudyFrames, read_study
 from caltech_exp.reporting.render.blocks import (
     Badge,
@@ -34,16 +34,15 @@ from caltech_exp.reporting.render.blocks import (
 )
 from caltech_exp.reporting.render.html import (
     BOKEH_SCRIPTS,
-    LARGE_SVG,
     bokeh_scripts,
     cell,
-    data_uri,
     inline_html,
     inline_text,
     to_html,
 )
+from caltech_exp.study.results import Device
 from tests.conftest import CHECKOUT
-from tests.reporting.conftest import SampleStudy
+from tests.reporting.conftest import SampleStudy, make_result, row_config
 from tests.reporting.render.test_blocks import NASTY
 
 TITLE = Heading(1, "Title", "page-top")
@@ -176,21 +175,31 @@ def test_contents_list_sections_and_the_appendix(study: StudyFrames) -> None:
     assert "<p>Costs.</p>" in page.partition('<details class="appendix"')[2]
 
 
-@pytest.mark.parametrize(("size", "kind"), [(10, "svg+xml"), (LARGE_SVG + 1, "webp")])
-def test_large_drawing_is_embedded_as_pixels(tmp_path: Path, size: int, kind: str) -> None:
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "a.svg").write_text(" " * size)
-    Image.new("RGB", (20, 10)).save(tmp_path / "figures" / "a.png")
-    assert data_uri(Picture("a", "", ""), tmp_path).startswith(f"data:image/{kind};base64,")
-
-
 def test_picture_offers_its_files_and_live_curves(study: StudyFrames) -> None:
     (study.folder / "figures").mkdir()
     (study.folder / "figures" / "a.svg").write_text("<svg/>")
     html = render(study, Picture("a", "words for it", "caption", number=5, keys=("scratch.lr=1e-3",)))
     assert '<figure id="figure-5" data-rows="[&#34;scratch.lr=1e-3&#34;]">' in html
     assert 'alt="words for it"' in html
+    assert f'src="data:image/svg+xml;base64,{base64.b64encode(b"<svg/>").decode()}"' in html
     assert '<a href="figures/a.svg">SVG</a> <a href="figures/a.png">PNG</a>' in html
+
+
+def test_list_of_runs_says_what_became_of_each(folder: SampleStudy) -> None:
+    folder.start()
+    config = row_config("scratch.lr", "5e-2")
+    folder.add(make_result(config, 0, 0.5, device=Device(type="cuda", name="<b>\n")))
+    folder.submit(run_id(config, 1))
+    folder.fail(run_id(config, 1), "out of <memory>")
+    page = to_html([TITLE], read_study(folder.path), folder.path)
+    first, second = (
+        re.findall(rf'<tr id="{run_id(config, seed)}">(.*?)</tr>', page, re.DOTALL) for seed in (0, 1)
+    )
+    assert re.findall("<td[^>]*>(.*?)</td>", first[0])[1:] == [
+        *("finished", "0.500", "0.490", "30", "&lt;b&gt; (cuda), gpu1, job 1_0", ""),
+    ]
+    assert re.findall("<td[^>]*>(.*?)</td>", second[0])[1:5] == ["failed", "–", "–", "–"]
+    assert "out of &lt;memory&gt; (log: " in second[0]
 
 
 @pytest.mark.parametrize("text", NASTY)
