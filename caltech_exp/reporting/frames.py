@@ -151,9 +151,7 @@ class StudyFrames:
     def restrict(self, catalog: Catalog) -> "StudyFrames":
         """The study as if it asked no more than a part of its catalog: the rows of that, their runs and epochs."""
         keys = [
-            row_key(section.name, table.name, row.label)
-            for section, table in catalog.tables
-            for row in table.rows
+            row_key(section.name, table.name, row.label) for section, table in catalog.tables for row in table.rows
         ]
         rows = self.rows[self.rows["key"].isin(keys)]
         runs, epochs = (frame[frame["config_id"].isin(rows["config_id"])] for frame in (self.runs, self.epochs))

@@ -56,7 +56,8 @@ def test_seeds_of_one_row(study: Callable[..., str], status: Command, tmp_path: 
     assert re.search(r"^scratch\.lr +17 *$", text, re.MULTILINE)
     assert MORE in text.splitlines()
     lines = read_study(tmp_path / "runs").row_runs.query("section == 'scratch' and table == 'lr'")
-    assert lines.groupby("row").size().to_dict() == dict.fromkeys(("1e-3", "1e-2", "5e-2", "1e-1"), 3) | {"6e-2": 5}
+    three = dict.fromkeys(("1e-3", "1e-2", "5e-2", "1e-1"), 3)
+    assert lines.groupby("row").size().to_dict() == three | {"6e-2": 5}
     assert set(lines["state"]) == {"finished"}
 
     # A row that nobody submitted has the study's seeds; the row's five stay.
