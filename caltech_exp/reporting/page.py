@@ -43,7 +43,7 @@ METHODS = (
     "finished runs of a row, one run per seed. Both ±, measured and reported, are population standard deviations "
     "(divided by n). Diverged runs are never averaged in. The 95 % interval of a mean is Student's.",
     f"Fewer than {MIN_RUNS} finished runs have no interval: the table shows their range instead.",
-    "Bold marks the best row. Every table is in `tables/` as CSV and LaTeX with the columns behind *details*, "
+    "Bold marks the best row. Every table is in `tables/` as LaTeX, and as CSV with the columns behind *details*; "
     "every run in `runs.csv`, every epoch in `epochs.csv`.",
 )
 METHODS_OF_COMPARISON = (
