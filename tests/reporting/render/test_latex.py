@@ -194,7 +194,7 @@ def compile_tables(tables: dict[str, str], folder: Path) -> tuple[str, str]:
     parts = ("\n".join(text for name, text in tables.items() if is_long[name] is long) for long in (False, True))
     (folder / "all.tex").write_text(DOCUMENT % tuple(parts), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    for _ in range(2):  # the second time with the widths that the first one measured
+    for _ in range(3):  # the widths of long tables are those that the time before measured
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
         assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
     subprocess.run(["pdftotext", "-layout", "all.pdf"], cwd=folder, check=True, timeout=60)
