@@ -143,3 +143,29 @@ def test_a_report_that_was_cut_short_leaves_nothing_behind(
         (tmp_path / "tables" / f"a_b.{kind}").unlink()
     write_files(tmp_path, [], study)
     assert names_in(tmp_path / "tables") == set()
+
+
+def test_page_csv_and_latex_round_alike(simulated_report: Path) -> None:
+    page = (simulated_report / "report.md").read_text(encoding="utf-8").replace("*", "")
+    checked = 0
+    for path in (simulated_report / "tables").glob("*.csv"):
+        if "." not in path.stem:  # not a table of the catalog
+            continue
+        latex = path.with_suffix(".tex").read_text(encoding="utf-8").replace(r"\mathbf{", "").replace("}", "")
+        for line in pd.read_csv(path, dtype="string").to_dict("records"):
+            if not pd.isna(line["measured"]):
+                assert f"{line['measured']} ± {line['measured std']}" in page
+                assert rf"{line['measured']} \pm {line['measured std']}" in latex
+                checked += 1
+            if "difference" in line and not pd.isna(line["difference"]):
+                sign = "" if line["difference"] == "0.000" or line["difference"].startswith("-") else "+"
+                difference = f"{sign}{line['difference']} ± {line['difference 95 % half width']}"
+                assert difference.replace("-", "−") in page
+                assert f"${difference.replace('±', chr(92) + 'pm')}$" in latex
+    assert checked == 44
+
+
+def test_a_table_without_rows_has_its_headings(study: StudyFrames, tmp_path: Path) -> None:
+    write_files(tmp_path, [replace(TABLE, rows=())], study)
+    heading = "learning rate,measured,measured std,difference,difference 95 % half width,hours,n\n"
+    assert (tmp_path / "tables" / "a_b.csv").read_text() == heading
