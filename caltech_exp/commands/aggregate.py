@@ -111,8 +111,8 @@ def write_report(study: "StudyFrames", out: Path, data: str) -> None:
 
 def summary(study: "StudyFrames") -> list[str]:
     """How many runs are finished, and how many rows agree with the report, in plain text."""
-    from caltech_exp.reporting.comparison import all_rows, compare_row
-    from caltech_exp.reporting.sections.agreement import compare_rows, verdict_sentence
+    from caltech_exp.reporting.comparison import all_rows, compare_row, compare_rows
+    from caltech_exp.reporting.sections.agreement import verdict_sentence
     from caltech_exp.reporting.wording import count_line
 
     rows = all_rows(study)

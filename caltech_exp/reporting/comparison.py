@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from caltech_exp.catalog import SPLIT_IMAGES, Reported, Row, Section, Table, row_key, split_row_key
+from caltech_exp.catalog import SPLIT_IMAGES, Reported, Row, Section, Table, row_key
 from caltech_exp.config import RunConfig
 from caltech_exp.reporting.frames import StudyFrames, is_overridden
 from caltech_exp.reporting.stats import MIN_RUNS, Summary, summarize, t_quantile, welch_half_width
@@ -114,12 +114,7 @@ def all_rows(study: StudyFrames) -> tuple[TableRow, ...]:
 
 def find_row(study: StudyFrames, key: str) -> TableRow:
     """The row named `scratch.lr=5e-2`. Raises KeyError if there is none."""
-    name, label = split_row_key(key)
-    for section, table in study.catalog.tables:
-        if f"{section.name}.{table.name}" == name:
-            row = table.row(label or "")
-            return table_rows(study, section, table)[table.rows.index(row)]
-    raise KeyError(f"no table {name!r}")
+    return {row.key: row for row in all_rows(study)}[key]
 
 
 def distinct_rows(rows: Iterable[TableRow]) -> list[TableRow]:
@@ -199,13 +194,41 @@ def compare_row(row: TableRow) -> Difference | None:
             "differs", value, reason=f"{diverged} of {finished + diverged} diverged; none in the report"
         )
     half_width = difference_half_width(row.measured, row.reported)
-    if value is None or half_width is None:
-        return Difference("inconclusive", value, reason=f"n = {finished}: too few")
-    return Difference(judge(value, half_width), value, half_width)
+    reason = f"n = {finished}: too few" if half_width is None else ""
+    return Difference(judge(value, half_width), value, half_width, reason)
 
 
-def judge(value: float, half_width: float) -> Verdict:
+def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
+    """One line a configuration of the rows, in the order of `distinct_rows`.
+
+    verdict is missing without a result or a reported value; measured and reported means without a value on both
+    sides, and where runs diverged: the mean would be that of the lucky ones.
+    """
+    lines = []
+    for row in distinct_rows(rows):
+        comparison = compare_row(row)
+        has_means = row.reported is not None and row.measured.mean is not None and row.diverged.empty
+        lines.append(
+            {
+                "key": row.key,
+                "label": row.label,
+                "is_reported": row.is_reported,
+                "verdict": comparison.verdict if comparison else None,
+                "n": row.measured.n,
+                "has_diverged": not row.diverged.empty,
+                "measured": row.measured.mean if has_means else None,
+                "reported": row.reported.mean if has_means and row.reported else None,
+                "test_gap": (row.finished["test_accuracy"] - row.finished["val_accuracy"]).mean(),
+            }
+        )
+    frame = pd.DataFrame(lines).astype(dict.fromkeys(("measured", "reported", "test_gap"), "float64"))
+    return frame.assign(difference=frame["measured"] - frame["reported"])
+
+
+def judge(value: float | None, half_width: float | None) -> Verdict:
     """`differs` where zero lies outside the interval; one that contains it and is wide is inconclusive."""
+    if value is None or half_width is None:
+        return "inconclusive"
     if abs(value) > half_width:
         return "differs"
     return "agrees" if half_width < MAX_HALF_WIDTH else "inconclusive"
@@ -278,13 +301,14 @@ class NetworkStart:
 
 def rows_by_start(study: StudyFrames) -> dict[NetworkStart, list[TableRow]]:
     """The rows with a finished run, each configuration once, by network and initial weights; scratch first."""
-    groups: dict[NetworkStart, list[TableRow]] = {}
+    models = dict.fromkeys(row.config.model for row in all_rows(study))
+    groups: dict[NetworkStart, list[TableRow]] = {
+        NetworkStart(model, is_pretrained): [] for model in models for is_pretrained in (False, True)
+    }
     for row in distinct_rows(all_rows(study)):
         if len(row.finished):
-            groups.setdefault(NetworkStart(row.config.model, row.config.pretrained), []).append(row)
-    models = list(dict.fromkeys(row.config.model for row in all_rows(study)))
-    order = sorted(groups, key=lambda start: (models.index(start.model), start.is_pretrained))
-    return {start: groups[start] for start in order}
+            groups[NetworkStart(row.config.model, row.config.pretrained)].append(row)
+    return {start: rows for start, rows in groups.items() if rows}
 
 
 def best_row(rows: Sequence[TableRow]) -> TableRow | None:

@@ -8,7 +8,7 @@ docs/notebooks.md lists the columns and has more examples.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -150,10 +150,7 @@ class StudyFrames:
 
     def restrict(self, catalog: Catalog) -> "StudyFrames":
         """The study as if it asked no more than a part of its catalog: the rows of that, their runs and epochs."""
-        keys = [
-            row_key(section.name, table.name, row.label) for section, table in catalog.tables for row in table.rows
-        ]
-        rows = self.rows[self.rows["key"].isin(keys)]
+        rows = self.rows[self.rows["key"].isin([key for key, _ in _keyed_rows(catalog)])]
         runs, epochs = (frame[frame["config_id"].isin(rows["config_id"])] for frame in (self.runs, self.epochs))
         return replace(self, runs=runs, epochs=epochs, rows=rows, catalog=catalog)
 
@@ -194,11 +191,7 @@ def read_study(folder: str | os.PathLike[str]) -> StudyFrames:
     manifest_records, published_record = read_manifests(path), read_published(path)
     manifests = [record for record in manifest_records if isinstance(record, Manifest)]
     published = published_record if isinstance(published_record, Published) else Published()
-    rows = [
-        _row_values(row_key(section.name, table.name, row.label), row, settings)
-        for section, table in catalog.tables
-        for row in table.rows
-    ]
+    rows = [_row_values(key, row, settings) for key, row in _keyed_rows(catalog)]
     records = _read_runs(path, {row["config_id"] for row in rows}, manifests, published)
     if study is None and not any(record.values for record in records.values()):
         raise UserError(f"{folder} holds no study; give the folder that jobs/submit.py wrote into")
@@ -230,6 +223,15 @@ def is_overridden(config: RunConfig, settings: StudySettings) -> bool:
         for name, value in settings.overrides.items()
         if name not in SAME_RESULT_SETTINGS
     )
+
+
+def _keyed_rows(catalog: Catalog) -> list[tuple[str, Row]]:
+    """Every row with its key, in the order of the tables."""
+    return [
+        (row_key(section.name, table.name, row.label), row)
+        for section, table in catalog.tables
+        for row in table.rows
+    ]
 
 
 def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
@@ -316,12 +318,11 @@ def _run_lines(
     records: Mapping[str, RunRecord], rows: list[dict[str, Any]], seeds: Mapping[str, tuple[int, ...]]
 ) -> list[dict[str, Any]]:
     """The runs in the order of the tables, seed by seed, then those that no row asks for."""
-    rows_of: dict[str, list[dict[str, Any]]] = {}
+    rows_of, names_of = defaultdict(list), defaultdict(list)
     for row in rows:
-        rows_of.setdefault(row["config_id"], []).append(row)
-    names_of: dict[str, list[str]] = {}
+        rows_of[row["config_id"]].append(row)
     for name in records:
-        names_of.setdefault(split_run_id(name)[0], []).append(name)
+        names_of[split_run_id(name)[0]].append(name)
     lines = []
     for config_id, own_rows in rows_of.items():
         names = {*names_of.pop(config_id, []), *(f"{config_id}-s{seed}" for seed in seeds[config_id])}

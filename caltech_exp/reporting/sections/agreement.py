@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import pandas as pd
 
-from caltech_exp.catalog import table_key
+from caltech_exp.catalog import split_row_key
 from caltech_exp.reporting.comparison import (
     VERDICTS,
     TableRow,
     all_rows,
-    compare_row,
+    compare_rows,
     distinct_rows,
     has_comparison,
 )
@@ -66,42 +67,10 @@ def agreement_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     ]
 
 
-def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
-    """One line for each configuration.
-
-    verdict is missing without a result or a reported value; measured and reported means without a value on both
-    sides, and where runs diverged: the mean would be that of the lucky ones.
-    """
-    lines = []
-    for row in distinct_rows(rows):
-        comparison = compare_row(row)
-        has_means = row.reported is not None and row.measured.mean is not None and row.diverged.empty
-        lines.append(
-            {
-                "key": row.key,
-                "label": row.label,
-                "is_reported": row.is_reported,
-                "verdict": comparison.verdict if comparison else None,
-                "n": row.measured.n,
-                "has_diverged": not row.diverged.empty,
-                "measured": row.measured.mean if has_means else None,
-                "reported": row.reported.mean if has_means and row.reported else None,
-                "validation": row.measured.mean,
-                "test": row.summary("test_accuracy").mean,
-            }
-        )
-    frame = pd.DataFrame(lines).astype(dict.fromkeys(("measured", "reported", "validation", "test"), "float64"))
-    return frame.assign(
-        difference=frame["measured"] - frame["reported"], test_gap=frame["test"] - frame["validation"]
-    )
-
-
-def agreement_table(rows: Iterable[TableRow]) -> Table:
+def agreement_table(rows: Sequence[TableRow]) -> Table:
     """A line for every table with a verdict, and one for all rows."""
-    by_table: dict[str, list[TableRow]] = {}
-    for row in rows:
-        by_table.setdefault(table_key(row.section.name, row.table.name), []).append(row)
-    lines = {name: compare_rows(own) for name, own in by_table.items()}
+    by_table = groupby(rows, key=lambda row: split_row_key(row.key)[0])
+    lines = {name: compare_rows(own) for name, own in by_table}
     return Table(
         "agreement",
         "Agreement with the report by table: rows that have a result here and a value in the report.",

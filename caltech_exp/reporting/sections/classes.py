@@ -6,9 +6,9 @@ network learn to predict the largest class?
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from caltech_exp.reporting.comparison import TableRow
 from caltech_exp.reporting.frames import StudyFrames
@@ -69,6 +69,9 @@ COLUMNS = (
     Column("its share of predictions", file_heading="most predicted class, share of predictions", is_detail=True),
 )
 
+ClassShare: TypeAlias = tuple[str, float, float]
+"""The name of a class, its share of images, its share of predictions."""
+
 
 @dataclass(frozen=True)
 class ClassResults:
@@ -125,16 +128,11 @@ def class_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
 
 def class_sentence(result: ClassResults, names: Sequence[str]) -> str:
     """How often the row's networks predict the largest class, or another one that they prefer, in plain text."""
-    images, predictions = shares(result.val)
-    largest, favourite = int(images.argmax()), int(predictions.argmax())
-    sentences = []
-    if favourite != largest and predictions[favourite] > images[favourite] + NOTABLE:
-        sentences.append(_share_sentence(names[favourite], images[favourite], predictions[favourite]))
-        name = f"the largest class, {names[largest]},"
-    else:
-        name = names[largest]
-    sentences.append(_share_sentence(name, images[largest], predictions[largest]))
-    return " ".join(sentences)
+    largest, favourite = class_shares(result.val, names)
+    _, images, predictions = favourite
+    if favourite == largest or predictions <= images + NOTABLE:
+        return _share_sentence(*largest)
+    return f"{_share_sentence(*favourite)} {_share_sentence(f'the largest class, {largest[0]},', *largest[1:])}"
 
 
 def _share_sentence(name: str, images: float, predictions: float) -> str:
@@ -157,9 +155,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def shares(matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of images that are of each class, and the share of predictions, each [classes]."""
-    return matrix.sum(axis=1) / matrix.sum(), matrix.sum(axis=0) / matrix.sum()
+def class_shares(matrix: Matrix, names: Sequence[str]) -> tuple[ClassShare, ClassShare]:
+    """The largest class and the most predicted one, each with its share of images and of predictions."""
+    images, predictions = matrix.sum(axis=1) / matrix.sum(), matrix.sum(axis=0) / matrix.sum()
+    largest, favourite = (
+        (names[label], float(images[label]), float(predictions[label]))
+        for label in (int(images.argmax()), int(predictions.argmax()))
+    )
+    return largest, favourite
 
 
 def accuracy(matrix: Matrix) -> float:
@@ -180,8 +183,7 @@ def class_table(results: Sequence[ClassResults], names: Sequence[str]) -> Table:
     """A line for every best row."""
     lines: list[tuple[Value, ...]] = []
     for result in results:
-        images, predictions = shares(result.val)
-        largest, favourite = int(images.argmax()), int(predictions.argmax())
+        largest, favourite = class_shares(result.val, names)
         lines.append(
             (
                 result.network,
@@ -192,8 +194,8 @@ def class_table(results: Sequence[ClassResults], names: Sequence[str]) -> Table:
                 result.runs,
                 accuracy(result.test),
                 balanced_accuracy(result.test),
-                *(names[largest], float(images[largest]), float(predictions[largest])),
-                *(names[favourite], float(images[favourite]), float(predictions[favourite])),
+                *largest,
+                *favourite,
             )
         )
     keys = tuple(result.row.key for result in results)

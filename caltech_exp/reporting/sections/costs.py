@@ -30,6 +30,7 @@ COLUMNS = (
     Column("runs with energy", "count", is_detail=True),
     Column("device", "text"),
 )
+CAPTION = "wall time with all attempts, speed of training alone, energy by the GPU's counter."
 NOTE = (
     "Wall time per run, including resumed attempts. Each run has a GPU to itself; CPUs may be shared. Images per "
     "second count training alone. Energy comes from the GPU's own counter, if it has one. A run that several rows "
@@ -70,21 +71,13 @@ def cost_tables(study: StudyFrames) -> tuple[Table, Table]:
     hidden += [KWH.heading] if row_runs["energy_joules"].isna().all() else []
     columns = tuple(replace(column, is_detail=column.is_detail or column.heading in hidden) for column in COLUMNS)
     tables = [(str(key), *_cost_values(runs)) for key, runs in by_table]
+    rows = tuple((*split_row_key(str(key)), *_cost_values(runs)) for key, runs in by_row)
+    keys = tuple(map(str, by_row.groups))
+    table, row = Column("table", "text"), Column("row", "text")
+    total = ("all", *_cost_values(_with_device_names(study.results)))
     return (
-        Table(
-            "cost_by_table",
-            "Cost by table: wall time with all attempts, speed of training alone, energy by the GPU's counter.",
-            (Column("table", "text"), *columns),
-            (*tables, ("all", *_cost_values(_with_device_names(study.results)))),
-            sortable=False,
-        ),
-        Table(
-            "cost_by_row",
-            "Cost by row: wall time with all attempts, speed of training alone, energy by the GPU's counter.",
-            (Column("table", "text"), Column("row", "text"), *columns),
-            tuple((*split_row_key(str(key)), *_cost_values(runs)) for key, runs in by_row),
-            tuple(map(str, by_row.groups)),
-        ),
+        Table("cost_by_table", f"Cost by table: {CAPTION}", (table, *columns), (*tables, total), sortable=False),
+        Table("cost_by_row", f"Cost by row: {CAPTION}", (table, row, *columns), rows, keys),
     )
 
 

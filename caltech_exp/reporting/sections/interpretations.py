@@ -11,7 +11,6 @@ import pandas as pd
 from caltech_exp.reporting.comparison import (
     Deviation,
     TableRow,
-    Verdict,
     all_rows,
     difference_half_width,
     distinct_rows,
@@ -80,16 +79,10 @@ def interpret_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
                     "interpretation": name,
                     "value": value,
                     "half_width": half_width,
-                    "verdict": _verdict(value, half_width, has_diverged=not row.diverged.empty),
+                    "verdict": judge(value, half_width) if row.diverged.empty else "differs",
                 }
             )
     return pd.DataFrame(lines)
-
-
-def _verdict(value: float | None, half_width: float | None, *, has_diverged: bool) -> Verdict:
-    if has_diverged:
-        return "differs"
-    return "inconclusive" if value is None or half_width is None else judge(value, half_width)
 
 
 def agreement_sentence(verdicts: pd.DataFrame) -> str:

@@ -21,8 +21,7 @@ def provenance_blocks(study: StudyFrames) -> list[Block]:
     return [
         *_states(study),
         _facts(study),
-        *_unreadable(study),
-        *_unrequested(study),
+        *_left_out(study),
         Prose(f"Written {utc_now()} by caltech_exp {escape(code_version())}."),
     ]
 
@@ -41,11 +40,8 @@ def _states(study: StudyFrames) -> list[Block]:
     )
     if not states.isin(["queued", "running"]).any():
         return [table]
-    command = shlex.join(["python", "jobs/status.py", f"runs={display_path(study.folder)}"])
-    return [
-        table,
-        Prose(f"Queued and running runs are counted by their files; {code(command)} also asks the queue."),
-    ]
+    command = code(shlex.join(["python", "jobs/status.py", f"runs={display_path(study.folder)}"]))
+    return [table, Prose(f"Queued and running runs are counted by their files; {command} also asks the queue.")]
 
 
 def _facts(study: StudyFrames) -> Listing:
@@ -107,34 +103,25 @@ def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str
     return f"{escape(name)}: {'**mixed:** ' if must_match else ''}{', '.join(words)}"
 
 
-def _unreadable(study: StudyFrames) -> list[Block]:
-    """Records that are damaged, and those that a newer version wrote."""
-    heads = {
-        "damaged": "Damaged results, which count as missing:",
-        "newer": "Results of a newer version of caltech_exp, which are not counted:",
+def _left_out(study: StudyFrames) -> list[Listing]:
+    """Records that are damaged or that a newer version wrote, and runs of other settings or an older catalog."""
+    runs = study.runs
+    lists = {
+        "Records of the study that cannot be read:": list(map(escape, study.problems)),
+        "Damaged results, which count as missing:": _run_lines(runs[runs["state"] == "damaged"], "detail"),
+        "Results of a newer version of caltech_exp, which are not counted:": _run_lines(
+            runs[runs["state"] == "newer"], "detail"
+        ),
+        "Runs in the folder that no row of the report asks for with this study's settings:": _run_lines(
+            runs[runs["rows"] == ""].replace({"state": STATES}), "state"
+        ),
     }
-    lists = [
-        _listing("Records of the study that cannot be read:", [escape(problem) for problem in study.problems])
-    ]
-    for state, head in heads.items():
-        runs = study.runs[study.runs["state"] == state]
-        lists.append(_listing(head, [f"{code(run.run_id)}: {escape(run.detail)}" for run in runs.itertuples()]))
-    return [listing for listing in lists if listing.items]
+    blocks = []
+    for head, lines in lists.items():
+        more = [f"and {len(lines) - MAX_LISTED:,} more"] if len(lines) > MAX_LISTED else []
+        blocks += [Listing((*lines[:MAX_LISTED], *more), head)] if lines else []
+    return blocks
 
 
-def _unrequested(study: StudyFrames) -> list[Block]:
-    """Runs that no row shows: of other settings than this study's, or of an older catalog."""
-    runs = study.runs[study.runs["rows"] == ""]
-    listing = _listing(
-        "Runs in the folder that no row of the report asks for with this study's settings:",
-        [
-            f"{code(run)}: {escape(state)}"
-            for run, state in zip(runs["run_id"], runs["state"].map(STATES), strict=True)
-        ],
-    )
-    return [listing] if listing.items else []
-
-
-def _listing(head: str, items: list[str]) -> Listing:
-    more = len(items) - MAX_LISTED
-    return Listing((*items[:MAX_LISTED], *([f"and {more:,} more"] if more > 0 else [])), head)
+def _run_lines(runs: pd.DataFrame, column: str) -> list[str]:
+    return [f"{code(run)}: {escape(words)}" for run, words in zip(runs["run_id"], runs[column], strict=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from caltech_exp.reporting.comparison import all_rows
+from caltech_exp.reporting.comparison import all_rows, compare_rows
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Picture, Prose, Table, Value
@@ -14,7 +14,6 @@ from caltech_exp.reporting.sections.agreement import (
     agreement_points,
     agreement_table,
     chance_sentence,
-    compare_rows,
     distance_sentence,
     verdict_sentence,
 )
