@@ -53,7 +53,7 @@ class Column:
     count       12,345
     accuracy    three decimals, as the report prints accuracies
     signed      the same with a sign
-    amount      three digits or more, 0.0123, 12.3, 1,234
+    amount      three digits or more, 0.0120, 12.3, 1,234
     whole       rounded, 1,235
     spread      0.460 ± 0.005 (Spread)
     difference  +0.014 ± 0.025 (Interval)
@@ -214,7 +214,7 @@ def shown(column: Column, value: Value) -> str:
         case "accuracy":
             return accuracy(value)
         case "amount":
-            return f"{value:,.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+            return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:,.0f}"
         case "whole":
             return f"{value:,.0f}"
         case _:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from caltech_exp.reporting.claims import (
     NOT_COMPARABLE,
     ClaimResult,
@@ -21,7 +19,7 @@ from caltech_exp.reporting.comparison import (
     TableRow,
     all_rows,
     best_row,
-    compare_row,
+    compare_rows,
     distinct_rows,
     find_row,
     rows_by_start,
@@ -48,12 +46,11 @@ from caltech_exp.reporting.render.blocks import (
     printable,
     shown,
 )
+from caltech_exp.reporting.sections.costs import DEVICE_WORDS, HOURS
 from caltech_exp.reporting.sections.figures import row_point
 from caltech_exp.reporting.sections.tables import CAPTION, MEASURED, REPORTED, measured_value, reported_values
 from caltech_exp.reporting.wording import cautions, count_line, picture_caution, row_words, start_words
 
-DEVICE_WORDS = {"cuda": "GPU", "cpu": "CPU"}
-HOURS = Column("hours", "amount")
 COMPARED = (REPORTED[0], replace(REPORTED[1], heading="difference"), REPORTED[2])
 MIN_PLOTTED = 3
 """Rows from which a plot says more than the badges."""
@@ -88,8 +85,7 @@ def run_line(study: StudyFrames) -> str:
         parts.append(f"{several} seed{'s' if counts[-1] > 1 else ''}")
     for device_type, own in results.groupby("device_type"):
         hours = shown(HOURS, float(own["wall_seconds"].sum()) / 3600)
-        unit = "hour" if hours == "1" else "hours"
-        parts.append(f"{hours} {DEVICE_WORDS.get(str(device_type), device_type)} {unit}")
+        parts.append(f"{hours} {DEVICE_WORDS.get(str(device_type), device_type)} hours")
     if len(results):
         parts.append(join_words(sorted(results["device"].dropna().unique())))
         versions = {version for versions in results["code"].dropna() for version in versions.split("; ")}
@@ -99,24 +95,19 @@ def run_line(study: StudyFrames) -> str:
 
 
 def agreement_badges(rows: Sequence[TableRow]) -> list[Block]:
-    """How many configurations agree, are inconclusive and differ, and how far their means are apart."""
-    comparisons = [(row, difference) for row in rows if (difference := compare_row(row))]
-    if not comparisons:
+    """How many of distinct rows agree, are inconclusive and differ, and how far their means are apart."""
+    comparisons = compare_rows(rows)
+    verdicts, sizes = comparisons["verdict"].dropna(), comparisons["difference"].abs()
+    if verdicts.empty:
         return []
-    counts = [sum(difference.verdict == verdict for _, difference in comparisons) for verdict in VERDICTS]
-    badges = Badges(tuple(Badge(verdict, count) for verdict, count in zip(VERDICTS, counts, strict=True)))
-    sizes = {
-        row.key: (abs(difference.value), row)
-        for row, difference in comparisons
-        if difference.value is not None and row.diverged.empty
-    }
-    if not sizes:
+    badges = Badges(tuple(Badge(verdict, int((verdicts == verdict).sum())) for verdict in VERDICTS))
+    if sizes.isna().all():
         return [badges]
-    largest, row = max(sizes.values(), key=lambda pair: pair[0])
+    row = rows[int(sizes.argmax())]
     where = f"{escape(row.section.title)}, {escape(row_words(row))}"
-    median = float(pd.Series([size for size, _ in sizes.values()]).median())
-    several = f"median {accuracy(median)}, largest " if len(sizes) > 1 else ""
-    return [badges, Prose(f"Difference of measured and reported means: {several}{accuracy(largest)} ({where}).")]
+    several = f"median {accuracy(sizes.median())}, largest " if sizes.count() > 1 else ""
+    sentence = f"Difference of measured and reported means: {several}{accuracy(sizes.max())} ({where})."
+    return [badges, Prose(sentence)]
 
 
 def best_rows(study: StudyFrames) -> dict[NetworkStart, TableRow]:

@@ -55,7 +55,7 @@ def test_csv_has_a_column_per_number_rounded_as_on_the_page() -> None:
         "learning rate,measured,measured std,difference,difference 95 % half width,hours,n",
         "'-1,,,,,0.0123,3",
         "two,0.300,0.071,0.100,,1000,2",
-        "one,0.300,,0.000,,1.5,1",
+        "one,0.300,,0.000,,1.50,1",
     ]
 
 
@@ -83,7 +83,16 @@ def test_formulas_are_neutralised(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.01234, "0.0123"), (1.5, "1.5"), (12.34, "12.3"), (999.7, "1,000"), (12345.6, "12,346")]
+    ("value", "text"),
+    [
+        (0.01234, "0.0123"),
+        (1.5, "1.50"),
+        (0.12, "0.120"),
+        (100.2, "100"),
+        (12.34, "12.3"),
+        (999.7, "1,000"),
+        (12345.6, "12,346"),
+    ],
 )
 def test_amounts_keep_three_digits(value: float, text: str) -> None:
     assert shown(Column("hours", "amount"), value) == text

@@ -41,8 +41,8 @@ def test_shared_runs_count_in_each_row_and_once_in_all(folder: SampleStudy) -> N
 def test_total_names_devices_and_counted_energy(folder: SampleStudy) -> None:
     fill(folder)
     assert total_sentence(read_study(folder.path)) == (
-        "1 run took 30.0 minutes on EPYC (CPU) and 2 runs took 1.5 hours on H200 (GPU). "
-        "Energy: 1 kWh (1 of 3 runs count it)."
+        "1 run took 30.0 minutes on EPYC (CPU) and 2 runs took 1.50 hours on H200 (GPU). "
+        "Energy: 1.00 kWh (1 of 3 runs count it)."
     )
 
 

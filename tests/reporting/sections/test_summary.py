@@ -98,7 +98,7 @@ def test_run_line_names_seeds_hours_devices_code_and_date(folder: SampleStudy) -
     )
     code = "0.1.0 (aaaaaaaaaaaa)"
     assert run_line(frames(folder)) == (
-        "2 of 120 runs finished; 1 diverged, 117 not submitted · 3 seeds · 1.5 CPU hours · 1 GPU hour · "
+        "2 of 120 runs finished; 1 diverged, 117 not submitted · 3 seeds · 1.50 CPU hours · 1.00 GPU hours · "
         f"EPYC and H200 · {code} · 2026-01-03"
     )
 
