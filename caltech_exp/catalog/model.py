@@ -232,10 +232,10 @@ class Catalog:
         """The claims that the first screen shows."""
         return tuple(claim for claim in self.claims if claim.finding)
 
-    @cached_property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """Every comparison of the claims, each once."""
-        return tuple(dict.fromkeys(comparison for claim in self.claims for comparison in claim.comparisons))
+    def comparisons(self, stated_in: str) -> tuple[Comparison, ...]:
+        """Every comparison of the claims that a section states, each once."""
+        claims = (claim for claim in self.claims if claim.stated_in == stated_in)
+        return tuple(dict.fromkeys(comparison for claim in claims for comparison in claim.comparisons))
 
     def select(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> list[tuple[Section, Table]]:
         """The tables of the named sections, by default of all; with `tables`, only these.

@@ -1,8 +1,9 @@
 """The claims of the catalog against the runs of a study.
 
 Rows that share seeds are compared run by run: a seed fixes the initial weights and the order of the images, so the
-difference of two runs of one seed scatters less than either. The catalog fixes all m comparisons in advance, so
-each interval has the level 1 - 0.05/m (Bonferroni), and all of them hold together at 95 %.
+difference of two runs of one seed scatters less than either. The catalog fixes the comparisons in advance: if the
+claims of one section of the report make m of them, each interval has the level 1 - 0.05/m (Bonferroni), and the
+section's intervals hold together at 95 %.
 
 Rows are compared with each other only where they are what the catalog says: overrides, other initial weights,
 other images and stand-in data leave a claim about them without data.
@@ -68,21 +69,18 @@ class ClaimResult:
         )
 
 
-def claim_confidence(study: StudyFrames) -> float:
-    """The level of each interval: 1 - 0.05/m for the m comparisons of the catalog."""
-    return 1 - (1 - CONFIDENCE) / max(len(study.catalog.comparisons), 1)
+def claim_confidence(study: StudyFrames, claim: Claim) -> float:
+    """The level of the claim's intervals: 1 - 0.05/m for the m comparisons that its section states."""
+    return 1 - (1 - CONFIDENCE) / max(len(study.catalog.comparisons(claim.stated_in)), 1)
 
 
 def judge_claims(study: StudyFrames) -> list[ClaimResult]:
     """Every claim about rows of the study's tables, in the catalog's order."""
     rows = {row.key: row for row in all_rows(study)}
-    confidence = claim_confidence(study)
     return [
         _judge_divergence(claim, rows[claim.diverging])
         if claim.diverging
-        else _judge_comparisons(
-            claim, [_effect(study, rows, claim, pair, confidence) for pair in claim.comparisons]
-        )
+        else _judge_comparisons(claim, [_effect(study, rows, claim, pair) for pair in claim.comparisons])
         for claim in study.catalog.claims
         if _keys(claim) <= rows.keys()
     ]
@@ -111,14 +109,12 @@ def _judge_divergence(claim: Claim, row: TableRow) -> ClaimResult:
     return ClaimResult(claim, "contradicted" if finished else "supported", reason=reason)
 
 
-def _effect(
-    study: StudyFrames, rows: Mapping[str, TableRow], claim: Claim, pair: Comparison, confidence: float
-) -> Effect:
+def _effect(study: StudyFrames, rows: Mapping[str, TableRow], claim: Claim, pair: Comparison) -> Effect:
     row, baseline = rows[pair.row], rows[pair.baseline]
     if reason := _why_no_data(pair, row, baseline):
         return Effect(pair, "no data", reason=reason)
     values = _baseline_values(study, pair, baseline)
-    difference = paired_difference(values, row.accuracies, confidence)
+    difference = paired_difference(values, row.accuracies, claim_confidence(study, claim))
     low, high = _bounds(difference, row, baseline)
     least, most = claim.expected
     slack = min(

@@ -7,7 +7,6 @@ from caltech_exp.reporting.claims import (
     CLAIM_VERDICTS,
     ClaimResult,
     Effect,
-    claim_confidence,
     claimed_words,
     deciding_words,
     judge_claims,
@@ -61,7 +60,7 @@ def conclusion_blocks(study: StudyFrames) -> list[Block]:
         blocks += [
             Prose(verdict_sentence(results)),
             claims_table(study, results),
-            Prose(_note(study), is_quiet=True),
+            Prose(_note(), is_quiet=True),
         ]
     models = {start.model for start in rows_by_start(study)}
     remarks = [architecture.remark for architecture in _architectures(study) if architecture.name in models]
@@ -82,14 +81,13 @@ def verdict_sentence(results: Sequence[ClaimResult]) -> str:
     return f"Of {len(results)} claims {join_words(parts)}."
 
 
-def _note(study: StudyFrames) -> str:
-    m, level = len(study.catalog.comparisons), f"{100 * claim_confidence(study):.4g} %"
-    together = f", so that all {m} hold together at 95 %" if m > 1 else ""
+def _note() -> str:
     return (
-        f"Rows are compared run by run on the seeds that they share, at least {MIN_RUNS}. Each interval has a "
-        f"level of {level}{together}. A claim is supported if the whole interval lies where it says, contradicted "
-        "if none of it does. Of several comparisons the table shows the one that decides: all have to support a "
-        "claim, one is enough to contradict it. A diverged run is worse than any finished one. From "
+        f"Rows are compared run by run on the seeds that they share, at least {MIN_RUNS}. The intervals of the "
+        "claims that one section states hold together at 95 %: with m comparisons each has the level 1 - 0.05/m. "
+        "A claim is supported if the whole interval lies where it says, contradicted if none of it does. Of "
+        "several comparisons the table shows the one that decides: all have to support a claim, one is enough to "
+        "contradict it. A diverged run is worse than any finished one. From "
         f"{MIN_PAIRS_FOR_P} seeds on, p is that of an exact sign-flip test of the one difference."
     )
 

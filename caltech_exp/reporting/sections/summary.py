@@ -200,8 +200,8 @@ def finding_blocks(study: StudyFrames) -> list[Block]:
         return [Prose(f"No data yet on {join_words(missing)}.", is_quiet=True)] if missing else []
     if missing:
         sentences.append(f"No data yet on {join_words(missing)}.")
-    head = f"**Findings** from runs of the same seed; all {len(study.catalog.comparisons)} intervals of the"
-    return [Listing(tuple(sentences), f"{head} [claims](#page-conclusions) hold together at 95 %:")]
+    head = "**Findings** from runs of the same seed, each from the report's [claims](#page-conclusions):"
+    return [Listing(tuple(sentences), head)]
 
 
 def finding_sentence(study: StudyFrames, result: ClaimResult) -> str:

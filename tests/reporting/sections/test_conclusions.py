@@ -92,7 +92,7 @@ def test_p_is_listed_from_six_seeds_on(folder: SampleStudy) -> None:
         ((0.83,), Interval(-0.02, None, "n = 1: too few"), "inconclusive"),
         ((0.83, 0.03, 0.83), Interval(-0.86 / 3, None, "n = 3: interval beyond ±1"), "inconclusive"),
         ((0.83, 0.83, 0.83), Interval(-0.02, None, "no spread to judge by"), "inconclusive"),
-        ((0.8496, 0.8496, 0.84961), "−0.0004 ± 0.0001", "supported"),
+        ((0.8496, 0.8496, 0.84961), "−0.0004 ± 0.0000", "supported"),
         ((DIVERGED, DIVERGED, 0.83), "2 of 3 runs diverged (batch size 64)", "inconclusive"),
         ((DIVERGED, DIVERGED, DIVERGED), "3 of 3 runs diverged (batch size 64)", "supported"),
     ],
