@@ -40,33 +40,17 @@ SETTINGS = {
     for name, field in RunConfig.model_fields.items()
 }
 RESULTS = {
-    "first_loss": FLOAT,
-    "val_accuracy": FLOAT,
-    "best_val_accuracy": FLOAT,
-    "test_loss": FLOAT,
-    "test_accuracy": FLOAT,
-    "wall_seconds": FLOAT,
-    "images_per_second": FLOAT,
+    **dict.fromkeys(("first_loss", "val_accuracy", "best_val_accuracy", "test_loss", "test_accuracy"), FLOAT),
+    **dict.fromkeys(("wall_seconds", "images_per_second"), FLOAT),
     "peak_memory_bytes": INTEGER,
     "energy_joules": FLOAT,
     "attempts": INTEGER,
-    "job": TEXT,
-    "host": TEXT,
-    "started": TEXT,
-    "weights_sha256": TEXT,
+    **dict.fromkeys(("job", "host", "started", "weights_sha256"), TEXT),
 }
 ORIGIN = {
-    "device": TEXT,
-    "device_type": TEXT,
-    "torch": TEXT,
-    "libraries": TEXT,
-    "code": TEXT,
-    "data": TEXT,
-    "train_images": INTEGER,
-    "val_images": INTEGER,
-    "test_images": INTEGER,
-    "is_simulated": FLAG,
-    "is_stand_in": FLAG,
+    **dict.fromkeys(("device", "device_type", "torch", "libraries", "code", "data"), TEXT),
+    **dict.fromkeys(("train_images", "val_images", "test_images"), INTEGER),
+    **dict.fromkeys(("is_simulated", "is_stand_in"), FLAG),
 }
 RUN_COLUMNS = {
     "run_id": TEXT,
@@ -83,15 +67,15 @@ RUN_COLUMNS = {
     **ORIGIN,
 }
 EPOCH_VALUES = ("lr", "train_loss", "val_loss", "val_accuracy", "seconds")
-EPOCH_COLUMNS = {"run_id": TEXT, "config_id": TEXT, "seed": INTEGER, "epoch": INTEGER} | dict.fromkeys(
-    EPOCH_VALUES, FLOAT
-)
-ROW_COLUMNS = {
-    "key": TEXT,
-    "section": TEXT,
-    "table": TEXT,
-    "row": TEXT,
+EPOCH_COLUMNS = {
+    "run_id": TEXT,
     "config_id": TEXT,
+    "seed": INTEGER,
+    "epoch": INTEGER,
+    **dict.fromkeys(EPOCH_VALUES, FLOAT),
+}
+ROW_COLUMNS = {
+    **dict.fromkeys(("key", "section", "table", "row", "config_id"), TEXT),
     "is_overridden": FLAG,
     **SETTINGS,
     "reported_mean": FLOAT,
@@ -235,7 +219,7 @@ def _keyed_rows(catalog: Catalog) -> list[tuple[str, Row]]:
 
 
 def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
-    config, reported = settings.apply(row.config), row.reported
+    config = settings.apply(row.config)
     section, table = key.partition("=")[0].split(".")
     return {
         "key": key,
@@ -245,9 +229,7 @@ def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
         "config_id": config.id,
         "is_overridden": is_overridden(row.config, settings),
         **config.model_dump(),
-        "reported_mean": reported.mean if reported else None,
-        "reported_std": reported.std if reported else None,
-        "reported_runs": reported.runs if reported else None,
+        **{f"reported_{name}": getattr(row.reported, name, None) for name in ("mean", "std", "runs")},
         "reported_diverges": row.diverges,
     }
 
@@ -349,12 +331,8 @@ def _frame(lines: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFr
 
 def _epochs(records: Mapping[str, RunRecord]) -> pd.DataFrame:
     tables = {name: record.epochs for name, record in records.items() if record.epochs is not None}
-    lengths = [len(table) for table in tables.values()]
-    values = np.concatenate([np.empty((0, len(EPOCH_VALUES))), *tables.values()])
-    frame = pd.DataFrame(values, columns=list(EPOCH_VALUES))
-    config_ids, seeds = zip(*map(split_run_id, tables), strict=True) if tables else ((), ())
-    frame.insert(0, "run_id", np.repeat(np.array(list(tables), dtype=object), lengths))
-    frame.insert(1, "config_id", np.repeat(np.array(config_ids, dtype=object), lengths))
-    frame.insert(2, "seed", np.repeat(np.array(seeds, dtype=np.int64), lengths))
-    frame.insert(3, "epoch", np.concatenate([np.arange(0), *(np.arange(1, length + 1) for length in lengths)]))
+    runs = pd.DataFrame([(name, *split_run_id(name)) for name in tables], columns=["run_id", "config_id", "seed"])
+    frame = runs.loc[np.repeat(runs.index, [len(table) for table in tables.values()])].reset_index(drop=True)
+    frame["epoch"] = frame.groupby("run_id").cumcount() + 1
+    frame[list(EPOCH_VALUES)] = np.concatenate([np.empty((0, len(EPOCH_VALUES))), *tables.values()])
     return frame.astype(EPOCH_COLUMNS)

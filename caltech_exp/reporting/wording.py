@@ -70,6 +70,9 @@ STATES = {
 }
 """State -> its words, most advanced first."""
 
+MAX_LISTED = 20
+"""Items that are listed one by one."""
+
 
 def setting(name: str, value: Any) -> str:
     """One setting, as plain text: `LR = 5e-2`, `from scratch`."""
@@ -165,9 +168,9 @@ def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
     """The settings in which a row of this study differs from the report's row, with the study's values."""
     before, after = reported.model_dump(), measured.settings
     return [
-        setting(name, after[name])
-        for name in after
-        if after[name] != before[name] and name not in SAME_RESULT_SETTINGS
+        setting(name, value)
+        for name, value in after.items()
+        if value != before[name] and name not in SAME_RESULT_SETTINGS
     ]
 
 
@@ -194,6 +197,12 @@ def count_line(states: Iterable[str]) -> str:
         f"{counts[state]:,} {words}" for state, words in STATES.items() if counts[state] and state != "finished"
     ]
     return f"{head}; {', '.join(others)}" if others else head
+
+
+def shorten(items: Sequence[str], most: int = MAX_LISTED, where: str = "") -> tuple[str, ...]:
+    """The first items, and how many more there are; a single one more is listed too."""
+    more = len(items) - most
+    return (*items[:most], f"and {more:,} more{where}") if more > 1 else tuple(items)
 
 
 def submit_command(study: StudyFrames, selection: str, seeds: int | None = None) -> str:

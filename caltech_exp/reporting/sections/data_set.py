@@ -1,17 +1,19 @@
 """Figures 1 to 3, drawn from the data set's own files, or the line that says what they need."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
 
 from caltech_exp.catalog import Section
 from caltech_exp.cli import UserError
-from caltech_exp.data.splits import DataSet, Sample, read_data_set
+from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.files import user_path
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import AverageImages, ClassCounts
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Listing, Picture, Prose, code, escape
+from caltech_exp.reporting.wording import shorten
 
 VARIABLE = "CALTECH101_ROOT"
 WHAT_TO_SET = f"give `data=DIR`, or set `{VARIABLE}`, to the folder of Caltech-101"
@@ -78,15 +80,15 @@ def _averages(number: int, caption: str, data: DataSet, fingerprint: str, figure
         ),
         number=number,
     )
-    unread = [escape(line) for line in figures.words(name)]
-    if not unread:
-        return [picture]
-    more = [f"and {len(unread) - MAX_NAMED} more"] if len(unread) > MAX_NAMED else []
-    return [picture, Listing((*unread[:MAX_NAMED], *more), "Images that cannot be read and are left out:")]
+    unread = shorten([escape(line) for line in figures.words(name)], MAX_NAMED)
+    return [picture, *([Listing(unread, "Images that cannot be read and are left out:")] if unread else [])]
 
 
 def _class_counts(splits: Sequence[tuple[int, str]], data: DataSet, figures: FigureCache) -> Picture:
-    train, test = (_counts(data, samples) for samples in (data.train_val, data.test))
+    train, test = (
+        tuple(np.bincount([sample.label for sample in samples], minlength=len(data.classes)).tolist())
+        for samples in (data.train_val, data.test)
+    )
     numbers = " and ".join(str(number) for number, _ in splits)
     words = f"Figure{'s' if len(splits) > 1 else ''} {numbers}. {'; '.join(caption for _, caption in splits)}."
     return figures.add(
@@ -100,11 +102,6 @@ def _class_counts(splits: Sequence[tuple[int, str]], data: DataSet, figures: Fig
         ),
         number=splits[0][0],
     )
-
-
-def _counts(data: DataSet, samples: Sequence[Sample]) -> tuple[int, ...]:
-    counts = Counter(sample.label for sample in samples)
-    return tuple(counts[label] for label in range(len(data.classes)))
 
 
 def _shares_title(train: Sequence[int], test: Sequence[int]) -> str:

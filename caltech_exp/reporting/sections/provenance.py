@@ -10,10 +10,7 @@ from caltech_exp.files import utc_now
 from caltech_exp.provenance import code_version
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Block, Column, Listing, Prose, Table, code, escape
-from caltech_exp.reporting.wording import STATES, display_path, network_name
-
-MAX_LISTED = 20
-"""Runs or files of one kind that are listed; of more only the number."""
+from caltech_exp.reporting.wording import STATES, display_path, network_name, shorten
 
 
 def provenance_blocks(study: StudyFrames) -> list[Block]:
@@ -116,11 +113,7 @@ def _left_out(study: StudyFrames) -> list[Listing]:
             runs[runs["rows"] == ""].replace({"state": STATES}), "state"
         ),
     }
-    blocks = []
-    for head, lines in lists.items():
-        more = [f"and {len(lines) - MAX_LISTED:,} more"] if len(lines) > MAX_LISTED else []
-        blocks += [Listing((*lines[:MAX_LISTED], *more), head)] if lines else []
-    return blocks
+    return [Listing(shorten(lines), head) for head, lines in lists.items() if lines]
 
 
 def _run_lines(runs: pd.DataFrame, column: str) -> list[str]:

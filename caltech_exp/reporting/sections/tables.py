@@ -32,6 +32,7 @@ from caltech_exp.reporting.wording import (
     computed_with,
     count_line,
     shared_settings,
+    shorten,
     submit_command,
 )
 
@@ -55,8 +56,6 @@ STATE = Column("state", "text", is_detail=True)
 
 EXPLAINED_STATES = ("failed", "damaged", "newer", "lost", "not counted")
 """States of runs that do not count though they should, with a reason."""
-MAX_LISTED = 20
-"""Runs and rows that are listed one by one."""
 MIXED = {
     "code": "code versions",
     "libraries": "library versions",
@@ -306,16 +305,9 @@ def _same_runs(study: StudyFrames, rows: Sequence[TableRow]) -> list[Prose]:
 
 def uncounted_runs(rows: Sequence[TableRow]) -> list[Listing]:
     """Every run of the table that should have a result and has none, with the reason in one line."""
-    runs = {
-        run.run_id: f"{code(run.run_id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
-        for row in rows
-        for run in row.runs.loc[
-            row.runs["state"].isin(EXPLAINED_STATES), ["run_id", "state", "detail"]
-        ].itertuples()
-    }
-    if not runs:
-        return []
-    items = list(runs.values())
-    more = len(items) - MAX_LISTED
-    items = [*items[:MAX_LISTED], f"and {more:,} more, in `runs.csv`"] if more > 1 else items
-    return [Listing(tuple(items), "Runs that do not count:")]
+    runs = pd.concat([row.runs for row in rows]).drop_duplicates("run_id")
+    items = [
+        f"{code(run.run_id)} {run.state}" + (f": {escape(run.detail)}" if run.detail else "")
+        for run in runs[runs["state"].isin(EXPLAINED_STATES)].itertuples()
+    ]
+    return [Listing(shorten(items, where=", in `runs.csv`"), "Runs that do not count:")] if items else []

@@ -196,7 +196,7 @@ def test_list_of_runs_says_what_became_of_each(folder: SampleStudy) -> None:
         re.findall(rf'<tr id="{run_id(config, seed)}">(.*?)</tr>', page, re.DOTALL) for seed in (0, 1)
     )
     assert re.findall("<td[^>]*>(.*?)</td>", first[0])[1:] == [
-        *("finished", "0.500", "0.490", "30", "&lt;b&gt; (cuda), gpu1, job 1_0", ""),
+        *("finished", "0.500", "0.490", "30.0", "&lt;b&gt; (cuda), gpu1, job 1_0", ""),
     ]
     assert re.findall("<td[^>]*>(.*?)</td>", second[0])[1:5] == ["failed", "–", "–", "–"]
     assert "out of &lt;memory&gt; (log: " in second[0]
