@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from caltech_exp.catalog import row_key
 from caltech_exp.cli import UserError
 from caltech_exp.config import SAME_RESULT_SETTINGS, RunConfig
-from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, Verdict
+from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, Verdict, all_rows
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import NOTHING, join_words, printable
 from caltech_exp.reporting.stats import (
@@ -29,6 +28,22 @@ from caltech_exp.reporting.wording import as_typed, cautions
 
 STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, MAX_HALF_WIDTH)
 """Of these the verdict names the first that no difference reaches."""
+COLUMNS = {
+    "pairs": "pairs: both runs finished.",
+    "diverged": "diverged: runs of first + of second; their pairs do not count elsewhere.",
+    "first": "first, second: mean validation accuracy after the last epoch ± population standard deviation.",
+    "difference": "difference: second - first ± half its 95 % interval.",
+    "verdict": (
+        "verdict: a row differs if zero lies outside its interval at the level of all rows together "
+        "(Bonferroni);\n"
+        f"  it agrees if zero lies inside its 95 % interval and that is narrower than ±{MAX_HALF_WIDTH:g}."
+    ),
+    "p": (
+        f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}, "
+        f"above that from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})."
+    ),
+}
+"""What the columns of the table of rows mean."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +67,17 @@ class PairedRow:
     one_diverged: int
 
     @property
-    def diverges_in_one(self) -> bool:
-        """Whether all runs of one study diverge, and none of the other."""
-        return (
-            not self.first.n and self.one_diverged >= MIN_RUNS and sorted(self.diverged) == [0, self.one_diverged]
-        )
-
-    @property
     def verdict(self) -> Verdict:
         """A row that differs by its own interval, but not at the level of all rows, is inconclusive."""
-        difference, half_width = self.difference, self.difference.half_width
-        if self.joint.is_significant or self.diverges_in_one:
+        n, half_width, size = self.difference.n, self.difference.half_width, abs(self.difference.mean or 0)
+        diverges_in_one = sorted(self.diverged) == [0, self.one_diverged]
+        if self.joint.is_significant or (n == 0 and diverges_in_one and self.one_diverged >= MIN_RUNS):
             return "differs"
-        if self.one_diverged:
+        if self.one_diverged or 0 < n < MIN_RUNS:
             return "inconclusive"
-        if difference.n == 0:
-            return "agrees"  # every run diverged, in both studies
-        if difference.n < MIN_RUNS:
-            return "inconclusive"
-        if half_width is None:  # all pairs differ alike
-            return "agrees" if difference.minimum == difference.maximum == 0 else "inconclusive"
-        return "agrees" if abs(difference.mean or 0) <= half_width < MAX_HALF_WIDTH else "inconclusive"
+        if half_width is None:  # all pairs differ alike, or every run diverged in both studies
+            return "agrees" if not self.difference.minimum and not self.difference.maximum else "inconclusive"
+        return "agrees" if size <= half_width < MAX_HALF_WIDTH else "inconclusive"
 
 
 def pair_runs(first: StudyFrames, second: StudyFrames) -> pd.DataFrame:
@@ -83,26 +88,26 @@ def pair_runs(first: StudyFrames, second: StudyFrames) -> pd.DataFrame:
     keys = ["recipe", "seed", "data"]
     pairs = _results(first).merge(_results(second), on=keys, suffixes=("_first", "_second"))
     for side in ("first", "second"):
-        for _, versions in pairs.drop_duplicates([*keys, f"run_id_{side}"]).groupby(keys, sort=False):
-            if len(versions) > 1:
-                runs = zip(versions[f"run_id_{side}"], versions[f"config_{side}"], strict=True)
-                names = join_words([f"{run} ({_engine(config)})" for run, config in runs])
-                raise UserError(
-                    f"{side}= holds {len(versions)} versions of one run, {names}; give a folder with one of them: "
-                    "copy each version to a folder of its own, or submit each engine= and precision= to its own "
-                    "runs="
-                )
+        runs = pairs.drop_duplicates(f"run_id_{side}")
+        for _, versions in runs[runs.duplicated(keys, keep=False)].groupby(keys, sort=False):
+            names = [
+                f"{run} ({as_typed(config.model_dump(include=set(SAME_RESULT_SETTINGS)))})"
+                for run, config in zip(versions[f"run_id_{side}"], versions[f"config_{side}"], strict=True)
+            ]
+            raise UserError(
+                f"{side}= holds {len(names)} versions of one run, {join_words(names)}; give a folder with one of "
+                "them: copy each version to a folder of its own, or submit each engine= and precision= to its own "
+                "runs="
+            )
     return pairs
 
 
 def _results(study: StudyFrames) -> pd.DataFrame:
     """The runs with a result, with their `config` and `recipe`."""
     runs = study.runs[study.runs["state"].isin(["finished", "diverged"])]
-    configs = {
-        line["config_id"]: RunConfig.model_validate({name: line[name] for name in RunConfig.model_fields})
-        for line in runs.drop_duplicates("config_id").to_dict("records")
-    }
-    recipes = {config_id: recipe(config) for config_id, config in configs.items()}
+    lines = runs.drop_duplicates("config_id").set_index("config_id")[list(RunConfig.model_fields)]
+    configs = {name: RunConfig.model_validate(values) for name, values in lines.to_dict("index").items()}
+    recipes = {name: recipe(config) for name, config in configs.items()}
     return runs.assign(config=runs["config_id"].map(configs), recipe=runs["config_id"].map(recipes))
 
 
@@ -111,20 +116,15 @@ def recipe(config: RunConfig) -> str:
     return RunConfig.model_validate(config.model_dump(exclude=set(SAME_RESULT_SETTINGS))).id
 
 
-def _engine(config: RunConfig) -> str:
-    return " ".join(f"{name}={getattr(config, name)}" for name in SAME_RESULT_SETTINGS)
-
-
 def row_names(studies: Iterable[StudyFrames]) -> dict[str, str]:
     """Recipe -> the rows that ask for it, in the order of the first study's tables, then of the second's."""
     names: dict[str, str] = {}
     for study in studies:
-        keys: dict[str, list[str]] = {}
-        for section, table in study.catalog.tables:
-            for row in table.rows:
-                key = row_key(section.name, table.name, row.label)
-                keys.setdefault(recipe(study.settings.apply(row.config)), []).append(key)
-        names |= {name: "; ".join(own) for name, own in keys.items() if name not in names}
+        own: dict[str, list[str]] = {}
+        for row in all_rows(study):
+            own.setdefault(recipe(row.config), []).append(row.key)
+        for name, keys in own.items():
+            names.setdefault(name, "; ".join(keys))
     return names
 
 
@@ -134,10 +134,11 @@ def compare_pairs(pairs: pd.DataFrame, names: Mapping[str, str]) -> list[PairedR
     The level of all rows together is 1 - 0.05 / m for m rows with an interval (C. E. Bonferroni): studies that
     differ in nothing then differ in some row with a probability of 0.05 at most.
     """
-    order = {name: place for place, name in enumerate(names)}
     groups = {str(name): group for name, group in pairs.groupby("recipe", sort=False)}
-    ordered = sorted(groups, key=lambda name: order.get(name, len(order)))
-    intervals = sum(_paired_row("", groups[name]).difference.half_width is not None for name in ordered)
+    ordered = [*(name for name in names if name in groups), *(name for name in groups if name not in names)]
+    intervals = sum(
+        _paired_row("", group, CONFIDENCE).difference.half_width is not None for group in groups.values()
+    )
     confidence = 1 - (1 - CONFIDENCE) / max(1, intervals)
     return [
         _paired_row(names.get(name) or _changed(groups[name]["config_first"].iloc[0]), groups[name], confidence)
@@ -147,12 +148,11 @@ def compare_pairs(pairs: pd.DataFrame, names: Mapping[str, str]) -> list[PairedR
 
 def _changed(config: RunConfig) -> str:
     """The settings that are not the template's."""
-    template = RunConfig().model_dump(exclude=set(SAME_RESULT_SETTINGS))
-    changed = {name: getattr(config, name) for name in template if getattr(config, name) != template[name]}
+    changed = config.model_dump(exclude=set(SAME_RESULT_SETTINGS), exclude_defaults=True)
     return as_typed(changed) or "the template's settings"
 
 
-def _paired_row(name: str, pairs: pd.DataFrame, confidence: float = CONFIDENCE) -> PairedRow:
+def _paired_row(name: str, pairs: pd.DataFrame, confidence: float) -> PairedRow:
     first_diverged, second_diverged = (pairs[f"state_{side}"] == "diverged" for side in ("first", "second"))
     finished = pairs[~first_diverged & ~second_diverged].set_index("seed")
     first, second = finished["val_accuracy_first"], finished["val_accuracy_second"]
@@ -176,31 +176,25 @@ def verdict_line(rows: Sequence[PairedRow]) -> str:
     others = f"; {_count(inconclusive, 'is', 'are')} inconclusive" if inconclusive else ""
     if differing:
         row = max(differing, key=lambda row: (row.joint.is_significant, abs(row.difference.mean or 0)))
-        reason = (
-            _shown(row.difference.mean, row.difference.half_width, "+")
-            if row.joint.is_significant
-            else "it diverges in one of them alone"
-        )
+        size = _shown(row.difference.mean, row.difference.half_width, "+")
+        reason = size if row.joint.is_significant else "it diverges in one of them alone"
         most = f"{'most in ' if len(differing) > 1 else ''}{row.name} ({reason})"
         agree = f"; {_count(agreeing, 'agrees', 'agree')}" if agreeing else ""
         return f"The two studies differ in {len(differing)} {total}, {most}{agree}{others}."
-    if agreeing:
-        finished = [row for row in agreeing if row.difference.n]
-        diverging = [row for row in agreeing if not row.difference.n]
-        diverge = f"{_count(diverging, 'diverges', 'diverge')} in both"
-        if not finished:
-            return f"The two studies agree in {len(agreeing)} {total}: {diverge}{others}."
-        largest = max(abs(row.difference.mean or 0) for row in finished)
-        below = f"less than {next(step for step in STEPS if largest < step):g}"
-        if inconclusive:
-            return f"The two studies agree in {len(agreeing)} {total} (differences of {below}){others}."
-        others = f"; {diverge}" if diverging else ""
-        differ = "differs" if len(rows) == 1 else "differ"
-        return f"The two studies agree: {len(finished)} {total} {differ} by {below}, none significantly{others}."
-    pairs = max(row.difference.n for row in rows)
-    if pairs < MIN_RUNS:
-        return f"Nothing can be decided: a row needs {MIN_RUNS} pairs of finished runs, the most here is {pairs}."
-    return "Nothing can be decided: no row agrees or differs clearly."
+    if not agreeing:
+        pairs = max(row.difference.n for row in rows)
+        few = f"a row needs {MIN_RUNS} pairs of finished runs, the most here is {pairs}"
+        return f"Nothing can be decided: {few if pairs < MIN_RUNS else 'no row agrees or differs clearly'}."
+    finished = [abs(row.difference.mean or 0) for row in agreeing if row.difference.n]
+    diverging = [row for row in agreeing if not row.difference.n]
+    diverge = f"{_count(diverging, 'diverges', 'diverge')} in both"
+    if not finished:
+        return f"The two studies agree in {len(agreeing)} {total}: {diverge}{others}."
+    below = f"less than {next(step for step in STEPS if max(finished) < step):g}"
+    if inconclusive:
+        return f"The two studies agree in {len(agreeing)} {total} (differences of {below}){others}."
+    differ = f"{'differs' if len(rows) == 1 else 'differ'} by {below}, none significantly"
+    return f"The two studies agree: {len(finished)} {total} {differ}{f'; {diverge}' if diverging else ''}."
 
 
 def _count(rows: Sequence[PairedRow], singular: str, plural: str) -> str:
@@ -209,13 +203,14 @@ def _count(rows: Sequence[PairedRow], singular: str, plural: str) -> str:
 
 def caution_lines(first: StudyFrames, second: StudyFrames) -> list[str]:
     """What a reader has to know of the studies before comparing them, and of which one."""
-    texts = [[caution.picture for caution in cautions(study)] for study in (first, second)]
-    lines = []
-    for text in dict.fromkeys([*texts[0], *texts[1]]):
-        owners = [name for name, own in zip(("first", "second"), texts, strict=True) if text in own]
-        owner = "both studies" if len(owners) == 2 else owners[0]
-        lines.append(f"caution: {owner}: {printable(text)}")
-    return lines
+    owners: dict[str, list[str]] = {}
+    for name, study in (("first", first), ("second", second)):
+        for caution in cautions(study):
+            owners.setdefault(caution.picture, []).append(name)
+    return [
+        f"caution: {'both studies' if len(names) == 2 else names[0]}: {printable(text)}"
+        for text, names in owners.items()
+    ]
 
 
 def _shown(mean: float | None, plus_minus: float | None, sign: str = "") -> str:
@@ -240,32 +235,21 @@ def rows_table(rows: Sequence[PairedRow]) -> str:
         }
         for row in rows
     )
-    lines = lines.drop(columns={"diverged", "p"} - _extra_columns(rows))
+    lines = lines.drop(columns=_empty_columns(rows))
     align = ["left" if column in ("row", "verdict") else "right" for column in lines]
     return str(lines.to_markdown(index=False, tablefmt="github", disable_numparse=True, colalign=align))
 
 
-def _extra_columns(rows: Sequence[PairedRow]) -> set[str]:
-    """The columns of this table that not every table has."""
-    columns = {"diverged"} if any(sum(row.diverged) for row in rows) else set()
-    return columns | ({"p"} if any(row.difference.p is not None for row in rows) else set())
+def _empty_columns(rows: Sequence[PairedRow]) -> list[str]:
+    """The columns that say nothing of these rows."""
+    has_content = {
+        "diverged": any(sum(row.diverged) for row in rows),
+        "p": any(row.difference.p is not None for row in rows),
+    }
+    return [name for name in has_content if not has_content[name]]
 
 
 def footnote(rows: Sequence[PairedRow]) -> str:
     """What the columns mean, in plain text, a line each."""
-    lines = [
-        "pairs: both runs finished.",
-        "first, second: mean validation accuracy after the last epoch ± population standard deviation.",
-        "difference: second - first ± half its 95 % interval.",
-        "verdict: a row differs if zero lies outside its interval at the level of all rows together (Bonferroni);",
-        f"  it agrees if zero lies inside its 95 % interval and that is narrower than ±{MAX_HALF_WIDTH:g}.",
-    ]
-    columns = _extra_columns(rows)
-    if "diverged" in columns:
-        lines.insert(1, "diverged: runs of first + of second; their pairs do not count elsewhere.")
-    if "p" in columns:
-        lines.append(
-            f"p: two-sided sign-flip test from {MIN_PAIRS_FOR_P} pairs on, exact up to n = {MAX_EXACT}, "
-            f"above that from {FLIPS:,} random flips, (1 + as extreme) / (1 + {FLIPS:,})."
-        )
-    return "\n".join(lines)
+    empty = _empty_columns(rows)
+    return "\n".join(text for name, text in COLUMNS.items() if name not in empty)
