@@ -48,13 +48,13 @@ def curve_json(study: StudyFrames) -> str:
     by_epoch = finished.groupby(["config_id", "epoch"])[QUANTITIES]
     # Mean, low and high of a configuration, one line an epoch.
     parts = {
-        part: _groups(_rounded(frame), "config_id")
+        part: _groups(frame, "config_id")
         for part, frame in (("mean", by_epoch.mean()), ("low", by_epoch.min()), ("high", by_epoch.max()))
     }
     single = ended.groupby(["config_id", "state"], sort=False).head(MOST_SINGLE_RUNS)
     single = single.sort_values("state", ascending=False, kind="stable")  # finished runs before diverged ones
     epochs = study.epochs[study.epochs["run_id"].isin(single["run_id"])]
-    curves = _groups(epochs.assign(**_rounded(epochs[QUANTITIES])), "run_id")
+    curves = _groups(epochs, "run_id")
     runs_of, single_of = _groups(ended, "config_id"), _groups(single, "config_id")
     configs = {
         config: {
@@ -91,19 +91,11 @@ def _groups(frame: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     return {str(value): lines for value, lines in frame.groupby(name, sort=False)}
 
 
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Numbers with DIGITS significant digits."""
-    values = frame.to_numpy(dtype=float)
-    is_known = np.isfinite(values) & (values != 0)
-    size = np.floor(np.log10(np.abs(values), where=is_known, out=np.zeros(values.shape)))
-    scale = 10.0 ** (DIGITS - 1 - size)
-    return pd.DataFrame(np.round(values * scale) / scale, frame.index, frame.columns)
-
-
 def _lists(frame: pd.DataFrame) -> dict[str, list[float | None]]:
-    """A list per quantity; None for values that are not finite."""
+    """A list per quantity, of DIGITS significant digits; None for values that are not finite."""
     return {
-        name: [value if math.isfinite(value) else None for value in frame[name].tolist()] for name in QUANTITIES
+        name: [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in frame[name].tolist()]
+        for name in QUANTITIES
     }
 
 

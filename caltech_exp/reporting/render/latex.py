@@ -129,7 +129,7 @@ def to_latex(table: Table) -> str:
     wraps = any(column.wraps for column in columns)
     narrow, wide = (_room(columns, letters) for letters in (COLUMN, LINE))
     is_long = _height(columns, wide) > LONG
-    width = rf"p{{{wide / LINE:.2f}\linewidth}}" if is_long else "X"
+    width = rf"p{{{max(wide, LEAST_LETTERS) / LINE:.2f}\linewidth}}" if is_long else "X"
     wrapped = rf">{{\raggedright\arraybackslash\hspace{{0pt}}}}{width}"  # 0pt: hyphenates a first word, too
     sides = f"@{{}}{''.join(wrapped if column.wraps else column.side for column in columns)}@{{}}"
     caption, label = latex(table.caption), f"tab:{table.name.replace('_', '-')}"
