@@ -326,7 +326,10 @@ def _run_values(name: str, record: RunRecord) -> dict[str, Any]:
 
 
 def _frame(lines: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(lines, columns=list(columns)).astype(dict(columns))
+    # Column by column: a frame of lines makes floats of integers beside None, which are exact to 2**53 alone.
+    return pd.DataFrame(
+        {name: pd.Series([line.get(name) for line in lines], dtype=dtype) for name, dtype in columns.items()}
+    )
 
 
 def _epochs(records: Mapping[str, RunRecord]) -> pd.DataFrame:
