@@ -136,23 +136,17 @@ def compare_pairs(pairs: pd.DataFrame, names: Mapping[str, str]) -> list[PairedR
     """
     groups = {str(name): group for name, group in pairs.groupby("recipe", sort=False)}
     ordered = [*(name for name in names if name in groups), *(name for name in groups if name not in names)]
-    intervals = sum(
-        _paired_row("", group, CONFIDENCE).difference.half_width is not None for group in groups.values()
-    )
+    rows = [_paired_row(names.get(name, ""), groups[name], CONFIDENCE) for name in ordered]
+    intervals = sum(row.difference.half_width is not None for row in rows)
     confidence = 1 - (1 - CONFIDENCE) / max(1, intervals)
-    return [
-        _paired_row(names.get(name) or _changed(groups[name]["config_first"].iloc[0]), groups[name], confidence)
-        for name in ordered
-    ]
-
-
-def _changed(config: RunConfig) -> str:
-    """The settings that are not the template's."""
-    changed = config.model_dump(exclude=set(SAME_RESULT_SETTINGS), exclude_defaults=True)
-    return as_typed(changed) or "the template's settings"
+    return [_paired_row(row.name, groups[name], confidence) for name, row in zip(ordered, rows, strict=True)]
 
 
 def _paired_row(name: str, pairs: pd.DataFrame, confidence: float) -> PairedRow:
+    if not name:  # no row asks for it: the settings that are not the template's
+        config: RunConfig = pairs["config_first"].iloc[0]
+        changed = config.model_dump(exclude=set(SAME_RESULT_SETTINGS), exclude_defaults=True)
+        name = as_typed(changed) or "the template's settings"
     first_diverged, second_diverged = (pairs[f"state_{side}"] == "diverged" for side in ("first", "second"))
     finished = pairs[~first_diverged & ~second_diverged].set_index("seed")
     first, second = finished["val_accuracy_first"], finished["val_accuracy_second"]

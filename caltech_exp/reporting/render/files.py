@@ -5,23 +5,14 @@ Tables are rounded as on the page; runs and epochs have all their digits.
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from caltech_exp.files import remove, write_atomically
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import (
-    Column,
-    Interval,
-    Spread,
-    Table,
-    Value,
-    accuracy,
-    printable,
-    shown,
-    signed,
-)
+from caltech_exp.reporting.render.blocks import Column, Interval, Spread, Table, Value, printable, shown
 from caltech_exp.reporting.render.latex import MARK, to_latex
 
 TABLES = "tables"
@@ -96,16 +87,12 @@ def _numbers(column: Column, value: Value) -> tuple[str | None, str | None]:
     match value:
         case None | str():
             return None, None
-        case Spread(mean, std):
-            return accuracy(mean), None if std is None else accuracy(std)
-        case Interval(difference, half_width):
-            return _plain(signed(difference)), None if half_width is None else accuracy(half_width)
-        case _:
-            return _plain(shown(column, value)), None
-
-
-def _plain(number: str) -> str:
-    return number.replace(",", "").replace("−", "-").removeprefix("+")
+        case Spread():
+            value = replace(value, bounds=None)
+        case Interval():
+            value = replace(value, reason="")
+    first, _, second = shown(column, value).replace(",", "").replace("−", "-").partition(" ± ")
+    return first.removeprefix("+"), second or None
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Chapter:
     """A heading of level 1 or 2 and what follows up to the next."""
 
     heading: Heading
-    blocks: tuple[Block, ...]
+    blocks: list[Block] = field(default_factory=list)
 
     @property
     def parts(self) -> list[Heading]:
@@ -97,13 +97,13 @@ def to_html(blocks: Sequence[Block], study: StudyFrames, folder: Path) -> str:
 
 def split_chapters(blocks: Sequence[Block]) -> list[Chapter]:
     """The blocks by headings of level 1 and 2; the first block must be one."""
-    chapters: list[tuple[Heading, list[Block]]] = []
+    chapters: list[Chapter] = []
     for block in blocks:
         if isinstance(block, Heading) and block.level <= 2:
-            chapters.append((block, []))
+            chapters.append(Chapter(block))
         else:
-            chapters[-1][1].append(block)
-    return [Chapter(heading, tuple(content)) for heading, content in chapters]
+            chapters[-1].blocks.append(block)
+    return chapters
 
 
 def bokeh_scripts() -> tuple[str, ...]:

@@ -32,12 +32,12 @@ def to_markdown(blocks: Sequence[Block]) -> str:
         for block in blocks[first:]
         if isinstance(block, Heading) and block.is_listed
     )
-    texts = [*_texts(blocks[:first]), *([contents] if contents else []), *_texts(blocks[first:])]
-    return "\n\n".join(texts) + "\n"
+    parts = (_texts(blocks[:first]), contents, _texts(blocks[first:]))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _texts(blocks: Iterable[Block]) -> list[str]:
-    return [_text(block) for block in blocks]
+def _texts(blocks: Iterable[Block]) -> str:
+    return "\n\n".join(map(_text, blocks))
 
 
 def _text(block: Block) -> str:
@@ -63,10 +63,9 @@ def _text(block: Block) -> str:
         case Picture():
             return f"![{block.alternative}]({block.path('png')})\n\n*{block.caption}* ([SVG]({block.path('svg')}))"
         case Panel(left, right):
-            return "\n\n".join(_texts((*left, *right)))
+            return _texts((*left, *right))
         case Details(summary, content):
-            inner = "\n\n".join(_texts(content))
-            return f"<details><summary>{inline_html(summary)}</summary>\n\n{inner}\n\n</details>"
+            return f"<details><summary>{inline_html(summary)}</summary>\n\n{_texts(content)}\n\n</details>"
 
 
 def _title(heading: Heading) -> str:
