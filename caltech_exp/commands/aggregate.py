@@ -116,7 +116,7 @@ def summary(study: "StudyFrames") -> list[str]:
     from caltech_exp.reporting.wording import count_line
 
     rows = all_rows(study)
-    lines = [f"{count_line(study.runs[study.runs['rows'] != '']['state'])}."] if rows else []
+    lines = [f"{count_line(study.requested['state'])}."] if rows else []
     return [*lines, *([verdict_sentence(compare_rows(rows))] if any(map(compare_row, rows)) else [])]
 
 

@@ -84,6 +84,11 @@ class TableRow:
         """Whether any run ended with a result."""
         return bool(len(self.finished) or len(self.diverged))
 
+    @property
+    def is_stable(self) -> bool:
+        """Whether the row has a mean that counts: some run finished and none diverged."""
+        return self.measured.mean is not None and self.diverged.empty
+
     @cached_property
     def accuracies(self) -> "pd.Series[float]":
         """Validation accuracy after the last epoch of the finished runs, by seed."""
@@ -207,7 +212,7 @@ def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
     lines = []
     for row in distinct_rows(rows):
         comparison = compare_row(row)
-        has_means = row.reported is not None and row.measured.mean is not None and row.diverged.empty
+        reported = row.reported if row.is_stable else None
         lines.append(
             {
                 "key": row.key,
@@ -216,8 +221,8 @@ def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
                 "verdict": comparison.verdict if comparison else None,
                 "n": row.measured.n,
                 "has_diverged": not row.diverged.empty,
-                "measured": row.measured.mean if has_means else None,
-                "reported": row.reported.mean if has_means and row.reported else None,
+                "measured": row.measured.mean if reported else None,
+                "reported": reported.mean if reported else None,
                 "test_gap": (row.finished["test_accuracy"] - row.finished["val_accuracy"]).mean(),
             }
         )

@@ -118,9 +118,14 @@ class StudyFrames:
         return self.rows.merge(self.runs[columns], on="config_id", how="left")
 
     @cached_property
+    def requested(self) -> pd.DataFrame:
+        """The runs that a row asks for."""
+        return self.runs[self.runs["rows"] != ""]
+
+    @cached_property
     def results(self) -> pd.DataFrame:
         """The runs that count: finished or diverged ones that a row asks for."""
-        return self.runs[self.runs["state"].isin(["finished", "diverged"]) & (self.runs["rows"] != "")]
+        return self.requested[self.requested["state"].isin(["finished", "diverged"])]
 
     @cached_property
     def runs_by_config(self) -> dict[str, pd.DataFrame]:

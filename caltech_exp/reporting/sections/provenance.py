@@ -25,7 +25,7 @@ def provenance_blocks(study: StudyFrames) -> list[Block]:
 
 def _states(study: StudyFrames) -> list[Block]:
     """The runs that a row asks for, by state."""
-    states = study.runs.loc[study.runs["rows"] != "", "state"]
+    states = study.requested["state"]
     counts = states.value_counts()
     rows = [(words, int(counts[state])) for state, words in STATES.items() if state in counts]
     table = Table(

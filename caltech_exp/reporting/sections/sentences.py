@@ -86,8 +86,8 @@ def table_sentence(table: Table, rows: Sequence[TableRow]) -> str:
 
 
 def stable_rows(rows: Sequence[TableRow]) -> list[TableRow]:
-    """The rows that can be ranked, each configuration once: they have a mean, and none of their runs diverged."""
-    return [row for row in distinct_rows(rows) if row.measured.mean is not None and row.diverged.empty]
+    """The rows that can be ranked, each configuration once."""
+    return [row for row in distinct_rows(rows) if row.is_stable]
 
 
 def best_rows(rows: Sequence[TableRow]) -> list[TableRow]:

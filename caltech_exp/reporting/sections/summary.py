@@ -77,8 +77,7 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
 
 def run_line(study: StudyFrames) -> str:
     """`120 of 120 runs finished · 3 seeds · 31 GPU hours · H200 · 0.1.0 (1234567890ab) · 2026-01-01`"""
-    runs, results = study.runs[study.runs["rows"] != ""], study.results
-    parts = [count_line(runs["state"])]
+    results, parts = study.results, [count_line(study.requested["state"])]
     counts = sorted({len(seeds) for seeds in study.seeds.values() if seeds})
     if counts:
         several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
@@ -115,7 +114,7 @@ def best_rows(study: StudyFrames) -> dict[NetworkStart, TableRow]:
     best = {}
     for start, rows in rows_by_start(study).items():
         row, reported = best_row(rows), _reported_best(rows)
-        if row and reported and reported.diverged.empty and _mean(reported) == _mean(row):
+        if row and reported and reported.is_stable and _mean(reported) == _mean(row):
             row = reported
         if row:
             best[start] = row
@@ -170,11 +169,7 @@ def _other_best_rows(study: StudyFrames, best: dict[NetworkStart, TableRow]) -> 
 
 def _agreement_picture(study: StudyFrames, rows: Sequence[TableRow], figures: FigureCache) -> Picture | None:
     """Measured against reported means of all configurations without a diverged run."""
-    points = tuple(
-        row_point(row, row_words(row))
-        for row in rows
-        if row.reported and row.measured.mean is not None and row.diverged.empty
-    )
+    points = tuple(row_point(row, row_words(row)) for row in rows if row.reported and row.is_stable)
     if len(points) < MIN_PLOTTED:
         return None
     title = "Measured against reported accuracy"

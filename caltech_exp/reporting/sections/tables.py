@@ -145,8 +145,7 @@ def results_table(rows: Sequence[TableRow]) -> Table:
     )
     values: list[tuple[Value, ...]] = []
     for row, state in zip(rows, states, strict=True):
-        measured = row.measured
-        counts = measured.n > 0 and row.diverged.empty
+        measured, counts = row.measured, row.is_stable
         values.append(
             (
                 row.label,
