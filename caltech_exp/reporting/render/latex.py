@@ -9,7 +9,7 @@ import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 import tabulate
@@ -135,17 +135,12 @@ def to_latex(table: Table) -> str:
     caption, label = latex(table.caption), f"tab:{table.name.replace('_', '-')}"
     frame = pd.DataFrame(dict(enumerate(column.cells for column in columns)))
     frame = frame.set_axis([column.heading for column in columns], axis=1)
-    body = frame.to_latex(
-        index=False,
-        escape=False,
-        column_format=sides,
-        longtable=is_long,
-        caption=caption if is_long else None,
-        label=label if is_long else None,
-    )
+    write = partial(frame.to_latex, index=False, escape=False, column_format=sides)
     if is_long:
+        body = write(longtable=True, caption=caption, label=label)
         needs = r"\usepackage{booktabs,array,longtable} and pages of one column"
         return f"{MARK}{needs}\n{{{SIZE}\\setlength{{\\LTcapwidth}}{{\\linewidth}}\n{body}}}\n"
+    body = str(write())
     if wraps:
         body = body.replace(r"\begin{tabular}", r"\begin{tabularx}{\linewidth}", 1)
         body = body.removesuffix("\\end{tabular}\n") + "\\end{tabularx}\n"
@@ -184,10 +179,8 @@ def latex(text: str) -> str:
 
 
 def _letter(letter: str) -> str:
-    if letter in LETTERS:
-        return str(LETTERS[letter])
-    if letter.isascii():
-        return letter
+    if letter.isascii() or letter in LETTERS:
+        return str(LETTERS.get(letter, letter))
     parts = unicodedata.normalize("NFD", letter)
     base, accent = parts[0], ACCENTS.get(parts[1:])
     return f"{accent}{{{base}}}" if accent and base.isascii() and base.isalpha() else "?"
