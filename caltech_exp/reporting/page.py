@@ -51,10 +51,10 @@ METHODS_OF_COMPARISON = (
     "sides. The reported numbers are rounded: half a last digit of each is part of the interval. A row *differs* "
     "if its interval does not contain zero, or if a run diverged and none does in the report. It *agrees* if the "
     f"interval contains zero and is narrower than ±{MAX_HALF_WIDTH:g}; otherwise it is *inconclusive*.",
-    "Rows of this study are compared with each other seed by seed (paired differences). Claims fix "
-    "their comparisons in advance: where a section states claims with m comparisons, each interval has the level "
-    "1 - 0.05/m. A row is significantly the best of its "
-    "table if the 95 % interval of each of its leads is above zero.",
+    "Rows of this study are compared with each other seed by seed (paired differences). Claims fix their "
+    "comparisons in advance: where a section states claims with m comparisons, each interval has the level "
+    "1 - 0.05/m. A row is significantly the best of its table if the 95 % interval of each of its leads is above "
+    "zero.",
 )
 
 

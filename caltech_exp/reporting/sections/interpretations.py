@@ -108,14 +108,9 @@ def _named(counts: "pd.Series[int]") -> str:
 
 def interpretation_table(verdicts: pd.DataFrame) -> Table:
     """A line for each row."""
-    groups = verdicts.groupby("key", sort=False)
-    return Table(
-        "interpretations",
-        "Measured - reported with its 95 % confidence interval, by what the reported accuracies may be.",
-        COLUMNS,
-        tuple(_line(str(key), own) for key, own in groups),
-        tuple(str(key) for key, _ in groups),
-    )
+    caption = "Measured - reported with its 95 % confidence interval, by what the reported accuracies may be."
+    lines = {str(key): _line(str(key), own) for key, own in verdicts.groupby("key", sort=False)}
+    return Table("interpretations", caption, COLUMNS, tuple(lines.values()), tuple(lines))
 
 
 def _line(key: str, own: pd.DataFrame) -> tuple[Value, ...]:

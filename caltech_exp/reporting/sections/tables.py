@@ -88,13 +88,11 @@ def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> T
     rows = table_rows(study, section, table)
     key = table_key(section.name, table.name)
     numbers, matrix = results_table(rows), results_matrix(rows)
-    results: list[Block]
+    results: list[Block] = [matrix] if matrix else []
     if not any(row.is_measured for row in rows):
         results = [Prose(f"No results yet. To get them: {code(submit_command(study, f'table={key}'))}")]
-    elif matrix and not any(row.is_reported for row in rows):
-        results = [matrix]
-    else:
-        results = [*([matrix] if matrix else []), numbers]
+    elif not matrix or any(row.is_reported for row in rows):
+        results.append(numbers)
     if sentence := table_sentence(table, rows):
         results.append(Prose(sentence))
     return TableSection(
