@@ -118,9 +118,11 @@ def network_name(model: str) -> str:
     return f"{custom['function']} of {PurePath(custom['path']).name}{digest}"
 
 
-def start_words(start: NetworkStart) -> str:
-    """`AlexNet from scratch`, `ResNet-18 pretrained`"""
-    return f"{network_name(start.model)} {'pretrained' if start.is_pretrained else 'from scratch'}"
+def start_words(study: StudyFrames, start: NetworkStart) -> str:
+    """`AlexNet from scratch`, `ResNet-18 pretrained`; a study file may give a network another title."""
+    titles = {architecture.name: architecture.title for architecture in study.catalog.architectures}
+    name = titles.get(start.model) or network_name(start.model)
+    return f"{name} {'pretrained' if start.is_pretrained else 'from scratch'}"
 
 
 def row_words(row: TableRow) -> str:

@@ -1,6 +1,7 @@
 """Settings, states, commands and cautions in the report's words."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,4 +180,13 @@ def test_rows_are_named_without_their_table(folder: SampleStudy) -> None:
     ((section, table),) = own.tables
     pair = TableRow(section, table, table.rows[0], table.rows[0].config, study.runs, is_comparable=True)
     assert row_words(pair) == "LR 1, batch size 2"
-    assert start_words(NetworkStart("resnet18", True)) == "ResNet-18 pretrained"
+
+
+def test_networks_have_the_titles_that_the_catalog_gives(simulated: Path) -> None:
+    study = read_study(simulated)
+    start = NetworkStart("resnet18", is_pretrained=True)
+    assert start_words(study, start) == "ResNet-18 pretrained"
+    text = "architectures: {resnet18: {title: Residual, parameters: 1}}\nsections: {a: {tables: {b: {rows: {x: {}}}}}}"
+    own = replace(study, catalog=read_catalog(text, "mine", "mine.yaml"))
+    assert start_words(own, start) == "Residual pretrained"
+    assert start_words(own, NetworkStart("alexnet", is_pretrained=False)) == "AlexNet from scratch"

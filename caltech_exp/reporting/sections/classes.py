@@ -96,7 +96,7 @@ def read_class_results(study: StudyFrames) -> list[ClassResults]:
         ]
         if matrices:
             val, test = (np.sum(split, axis=0) for split in zip(*matrices, strict=True))
-            results.append(ClassResults(row, start_words(start), len(matrices), val, test))
+            results.append(ClassResults(row, start_words(study, start), len(matrices), val, test))
     return results
 
 

@@ -13,7 +13,7 @@ from caltech_exp.reporting.claims import (
     shown_decimals,
     size_words,
 )
-from caltech_exp.reporting.comparison import NetworkStart, TableRow, best_row, rows_by_start
+from caltech_exp.reporting.comparison import TableRow, best_row, rows_by_start
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Block, Column, Interval, Prose, Table, Value, escape, join_words
 from caltech_exp.reporting.sections.costs import JOULES_PER_KWH
@@ -132,19 +132,20 @@ def network_table(study: StudyFrames) -> Table:
         name="networks",
         caption=f"The networks beside each other. {NETWORKS_NOTE}",
         columns=NETWORK_COLUMNS,
-        rows=tuple(_network_values(start, row, parameters.get(start.model)) for start, row in best.items()),
+        rows=tuple(
+            (start_words(study, start), parameters.get(start.model), *_network_values(row))
+            for start, row in best.items()
+        ),
         keys=tuple(row.key for row in best.values()),
         sortable=False,
     )
 
 
-def _network_values(start: NetworkStart, row: TableRow, parameters: int | None) -> tuple[Value, ...]:
+def _network_values(row: TableRow) -> tuple[Value, ...]:
     runs = row.finished
     means = runs[["wall_seconds", "images_per_second", "energy_joules"]].mean()
     energy = None if means.isna()["energy_joules"] else float(means["energy_joules"]) / JOULES_PER_KWH
     return (
-        start_words(start),
-        parameters,
         measured_value(row),
         float(means["wall_seconds"]) / 60,
         row_words(row),

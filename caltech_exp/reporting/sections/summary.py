@@ -60,7 +60,7 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     """The blocks of the first screen, the page's title first. Raises OSError."""
     rows = distinct_rows(all_rows(study))
     best = best_rows(study)
-    table: list[Block] = [best_table(best), *_other_best_rows(study, best)] if best else []
+    table: list[Block] = [best_table(study, best), *_other_best_rows(study, best)] if best else []
     picture = _agreement_picture(study, rows, figures)
     notes = tuple(caution.page for caution in cautions(study))
     selection = study.catalog.selection
@@ -134,7 +134,7 @@ def _mean(row: TableRow) -> str:
     return "" if row.measured.mean is None else accuracy(row.measured.mean)
 
 
-def best_table(best: dict[NetworkStart, TableRow]) -> Table:
+def best_table(study: StudyFrames, best: dict[NetworkStart, TableRow]) -> Table:
     """The best rows beside what the report gives for the same rows."""
     is_reported = any(row.is_reported for row in best.values())
     return Table(
@@ -143,7 +143,7 @@ def best_table(best: dict[NetworkStart, TableRow]) -> Table:
         columns=(Column("best row of", "text"), MEASURED, *(COMPARED if is_reported else ())),
         rows=tuple(
             (
-                f"{start_words(start)}: {row_words(row)}",
+                f"{start_words(study, start)}: {row_words(row)}",
                 measured_value(row),
                 *(reported_values(row) if is_reported else ()),
             )
@@ -160,8 +160,8 @@ def _other_best_rows(study: StudyFrames, best: dict[NetworkStart, TableRow]) -> 
     for start, rows in rows_by_start(study).items():
         row, value = _reported_best(rows), best[start].reported
         if row and row.reported and (value is None or row.reported.mean > value.mean):
-            here = shown(MEASURED, measured_value(row))
-            words.append(f"{start_words(start)}: {row_words(row)} ({accuracy(row.reported.mean)}, here {here})")
+            values = f"{accuracy(row.reported.mean)}, here {shown(MEASURED, measured_value(row))}"
+            words.append(f"{start_words(study, start)}: {row_words(row)} ({values})")
     return (
         [Prose(f"Another row is best in the report. {escape('; '.join(words))}.", is_quiet=True)] if words else []
     )

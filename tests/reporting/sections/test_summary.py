@@ -166,7 +166,8 @@ def test_overridden_study_shows_its_numbers_alone(
 
 
 def best(folder: SampleStudy) -> Table:
-    return best_table(best_rows(frames(folder)))
+    study = frames(folder)
+    return best_table(study, best_rows(study))
 
 
 def test_best_table_shows_each_network_beside_the_same_rows_reported_value(folder: SampleStudy) -> None:
