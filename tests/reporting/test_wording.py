@@ -186,7 +186,8 @@ def test_networks_have_the_titles_that_the_catalog_gives(simulated: Path) -> Non
     study = read_study(simulated)
     start = NetworkStart("resnet18", is_pretrained=True)
     assert start_words(study, start) == "ResNet-18 pretrained"
-    text = "architectures: {resnet18: {title: Residual, parameters: 1}}\nsections: {a: {tables: {b: {rows: {x: {}}}}}}"
+    text = "architectures: {resnet18: {title: Residual, parameters: 1}}\n"
+    text += "sections: {a: {tables: {b: {rows: {x: {}}}}}}"
     own = replace(study, catalog=read_catalog(text, "mine", "mine.yaml"))
     assert start_words(own, start) == "Residual pretrained"
     assert start_words(own, NetworkStart("alexnet", is_pretrained=False)) == "AlexNet from scratch"
