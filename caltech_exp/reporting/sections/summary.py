@@ -46,6 +46,7 @@ from caltech_exp.reporting.render.blocks import (
     printable,
     shown,
 )
+from caltech_exp.reporting.sections.agreement import NEAR
 from caltech_exp.reporting.sections.costs import DEVICE_WORDS, HOURS
 from caltech_exp.reporting.sections.figures import row_point
 from caltech_exp.reporting.sections.tables import CAPTION, MEASURED, REPORTED, measured_value, reported_values
@@ -172,12 +173,13 @@ def _agreement_picture(study: StudyFrames, rows: Sequence[TableRow], figures: Fi
     points = tuple(row_point(row, row_words(row)) for row in rows if row.reported and row.is_stable)
     if len(points) < MIN_PLOTTED:
         return None
-    title = "Measured against reported accuracy"
+    near = sum(round(abs(point.difference or 0.0), 3) <= NEAR for point in points)
+    title = f"{near} of {len(points)} means {'lies' if near == 1 else 'lie'} within {NEAR:g} of the report's"
     return figures.add(
         "overview",
         "comparisons:draw_agreement",
         RowPlot(title, points, caution=picture_caution(study)),
-        alternative=f"{title}, a point for each of {len(points)} rows",
+        alternative=f"Measured against reported accuracy. {title}.",
         caption="On the line, both are equal.",
     )
 
