@@ -88,7 +88,12 @@ def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor |
             without_results.append(section)
     if conclusions := conclusion_blocks(study):
         blocks += [
-            Heading(2, "Conclusions", "page-conclusions", "5" if study.catalog.is_report else ""),
+            Heading(
+                2,
+                "Conclusions" if study.catalog.claims else "Networks",
+                "page-conclusions",
+                "5" if study.catalog.is_report else "",
+            ),
             *conclusions,
         ]
     blocks += _waiting(study, without_results)

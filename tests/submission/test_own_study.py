@@ -1,6 +1,7 @@
 """A study file with a network of the user's own, through submit, status and aggregate."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,14 @@ def test_the_way_through(
     text = (tmp_path / "report" / "report.md").read_text()
     assert text.startswith("# Mine & yours\n")
     assert "## Own\n" in text
-    assert "*Which \\*sampling\\* helps?* (`table=own.sampling`)" in text
-    assert "| balanced   |" in text
-    assert "mean balanced accuracy" in text
+    assert "*Which \\*sampling\\* helps?*" in text
+    assert "Key: `own.sampling`." in text
+    assert re.search(r"^\| \**balanced\** +\|", text, re.MULTILINE)
+    assert "balanced accuracy" in (tmp_path / "report" / "tables" / "own.sampling.csv").read_text()
     assert "**tiny of nets.py (sha256 " in text  # class by class
     assert "tiny of nets.py (sha256 " in text
     assert "4 of 4 runs finished" in text
-    for absent in ("Conclusions", "Agreement", "Template", "reported"):
+    for absent in ("Conclusions", "Agreement", "Template", "in the report"):
         assert absent not in text, absent
 
 
