@@ -25,6 +25,10 @@ VERDICTS: tuple[Verdict, ...] = ("agrees", "inconclusive", "differs")
 MAX_HALF_WIDTH = 0.1
 """Half a width from which an interval that contains zero does not count as agreement: as far as the report's
 learning rates 5e-2 and 6e-2 are from each other (section 1.1: 0.446 and 0.344)."""
+COMPARISON_COLUMNS = (
+    *("key", "label", "is_reported", "verdict", "n", "has_diverged"),
+    *("measured", "reported", "test_gap"),
+)
 MAX_SEEDS = 1000
 """Seeds up to which one more is worth advising."""
 
@@ -226,7 +230,8 @@ def compare_rows(rows: Iterable[TableRow]) -> pd.DataFrame:
                 "test_gap": (row.finished["test_accuracy"] - row.finished["val_accuracy"]).mean(),
             }
         )
-    frame = pd.DataFrame(lines).astype(dict.fromkeys(("measured", "reported", "test_gap"), "float64"))
+    frame = pd.DataFrame(lines, columns=COMPARISON_COLUMNS)
+    frame = frame.astype(dict.fromkeys(("measured", "reported", "test_gap"), "float64"))
     return frame.assign(difference=frame["measured"] - frame["reported"])
 
 
