@@ -327,5 +327,5 @@ def best_row(rows: Sequence[TableRow]) -> TableRow | None:
     Rows with diverged runs count only where all have some: their means are those of the lucky runs.
     """
     measured = [row for row in rows if row.measured.mean is not None]
-    stable = [row for row in measured if row.diverged.empty] or measured
+    stable = [row for row in measured if row.is_stable] or measured
     return max(stable, key=lambda row: row.measured.mean or 0.0, default=None)

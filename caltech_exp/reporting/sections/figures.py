@@ -34,7 +34,7 @@ MIN_EPOCHS = 3
 MIN_PLOTTED, MAX_PLOTTED = 3, 60
 """Rows of a table that are drawn beside each other: the plot of two says no more than the table."""
 MAX_CURVES, BEST_CURVES = 8, 4
-"""Rows whose curves are told apart in one plot; of more rows, the best few and the worst two are drawn."""
+"""At most so many rows have curves in one plot. Of more rows, the best few and the worst two are drawn."""
 MAX_NAMED = 10
 """Runs that a caption names by their seeds."""
 DECIMALS = 4
@@ -168,7 +168,7 @@ def _heat_map(name: str, study: StudyFrames, rows: Sequence[TableRow], figures: 
         return []
     means = np.full((len(matrix.down), len(matrix.across)), np.nan)
     for (down, across), row in matrix.cells.items():
-        if row.measured.mean is not None and row.diverged.empty:
+        if row.is_stable:
             means[matrix.down.index(down), matrix.across.index(across)] = row.measured.mean
     if np.isfinite(means).sum() < MIN_PLOTTED:
         return []

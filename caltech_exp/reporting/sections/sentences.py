@@ -124,7 +124,7 @@ def _leads(best: TableRow, others: Sequence[TableRow]) -> Iterator[Lead]:
 
 
 def _is_flat(ranked: Sequence[TableRow]) -> bool:
-    """Whether all leads are small, and the best row is not significantly best all the same."""
+    """Whether all leads are small and the best row is not significantly best."""
     leads = []
     for lead in _leads(ranked[0], ranked[1:]):
         if not lead.is_small:
