@@ -3,11 +3,16 @@
 import difflib
 import errno
 import io
+import os
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -16,6 +21,19 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell reports Ctrl-C
 VALUE = "VALUE"
 """In a hint, the place of the value that the user typed."""
+OTHER_NAMES = Path(__file__).with_name("other_names.toml")
+LEAVE = "leave it out"
+NO = ("0", "false", "no", "none", "null", "off")
+DECORATION = "-+~\u2013\u2014 "  # of GNU options, Hydra overrides, and words copied from a page
+Hint = str | Callable[[str], str]  # what to write, or what makes that of the value
+MOST_NAMES = 20  # that an error lists
+NUMBER_ERRORS = {
+    "int_parsing": "input should be a whole number",
+    "int_from_float": "input should be a whole number",
+    "float_parsing": "input should be a number",
+}
+MESSAGES = {**NUMBER_ERRORS, "bool_parsing": "input should be true or false"}
+"""An error's type -> what to say instead of pydantic's message."""
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
@@ -44,18 +62,22 @@ def shown(value: object, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def closest(name: str, known: Collection[str]) -> str | None:
+def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most similar to `name`; None if no name is similar."""
-    return next(iter(difflib.get_close_matches(name.lower(), known, n=1)), None)
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff)), None)
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """`; did you mean 'x'?`, or nothing if no known name is similar."""
+    match = closest(name, known)
+    return f"; did you mean {match!r}?" if match else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error: `; did you mean 'x'?`, or a list of the known names."""
     names = list(known)
-    if match := closest(name, names):
-        return f"; did you mean {match!r}?"
     separator = "; " if any("," in name for name in names) else ", "
-    return f"; known: {separator.join(names)}"
+    return suggestion(name, names) or f"; known: {separator.join(names)}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -67,43 +89,118 @@ def split_arguments(
     argv: Sequence[str],
     known: Sequence[str],
     flags: Collection[str] = (),
-    hints: Mapping[str, str] = MappingProxyType({}),
+    hints: Mapping[str, Hint] = MappingProxyType({}),
+    command: str = "",
 ) -> dict[str, str]:
     """`["lr=1e-2", "runs=my runs"]` -> `{"lr": "1e-2", "runs": "my runs"}`; values stay as they are typed.
 
-    flags  the known keys that take true or false
-    hints  words that users mistake for keys -> what to write instead, in which VALUE is replaced
+    flags    the known keys that take true or false
+    hints    words that users mistake for keys -> what to write instead (Hint), in which VALUE is replaced
+    command  whose section of other_names.toml has such words too
     """
     values: dict[str, str] = {}
-    for argument in argv:
+    vocabulary = Vocabulary(known, flags, hints, command)
+    for place, argument in enumerate(argv):
         key, equals, value = argument.partition("=")
         if not equals:
-            correction = _correction(key, "", known, flags, hints)
+            correction = vocabulary.correct_word(argv, place)
             raise UserError(f"{shown(argument)!r} is not of the form key=value{correction}")
         if key not in known:
-            raise UserError(f"unknown key {shown(key)!r}{_correction(key, value, known, flags, hints)}")
+            raise UserError(f"unknown key {shown(key)!r}{vocabulary.correct(key, value.strip())}")
         if key in values:
-            raise UserError(f"{key} is given twice, {shown(values[key])!r} and {shown(value)!r}; keep one")
+            both = f", or write {key}={shown(values[key])},{shown(value)}" if key in ("section", "table") else ""
+            raise UserError(f"{key} is given twice, {shown(values[key])!r} and {shown(value)!r}; keep one{both}")
         if not value:
-            raise UserError(f"{key}= has no value; give one, or leave {key}= out")
+            following = _value_after(argv, place)
+            remedy = f"write {key}={shown(following)}" if following else f"give one, or leave {key}= out"
+            raise UserError(f"{key}= has no value; {remedy}")
+        if value.startswith("="):
+            raise UserError(f"{shown(argument)!r} has two =; write {key}={shown(value.lstrip('= '))}")
         if "\0" in value or not _is_utf8(value):
             raise UserError(f"{key}={shown(value)} is not valid UTF-8 text; use another name")
         values[key] = value
     return values
 
 
-def _correction(
-    word: str, value: str, known: Sequence[str], flags: Collection[str], hints: Mapping[str, str]
-) -> str:
-    """What to write instead of `word=value`, or of the word alone if `value` is empty."""
-    name = word.lstrip("-").replace("-", "_")
-    if name in known:
-        return f"; write {name}={shown(value) or ('true' if name in flags else '...')}"
-    settings = {hint for hint, correction in hints.items() if VALUE in correction}
-    match = name if name in hints else closest(name, {*known, *settings}) or ""
-    if match in hints and match not in known:
-        return f"; write {hints[match].replace(VALUE, shown(value) or '...')}"
-    return did_you_mean(name, known)
+def _value_after(argv: Sequence[str], place: int) -> str:
+    """The value of a word whose `=` or value was typed as a word of its own; empty if there is none."""
+    following = " ".join(argv[place + 1 : place + 3]) if argv[place + 1 : place + 2] == ["="] else ""
+    following = following or next(iter(argv[place + 1 : place + 2]), "")
+    is_value = following.startswith("=") or ("=" not in following and not following.startswith("-"))
+    return following.lstrip("= ") if is_value else ""
+
+
+def other_names(section: str) -> dict[str, str]:
+    """Other tools' names -> what to write instead, by a section of other_names.toml."""
+    import tomllib  # only a mistake needs it
+
+    corrections = tomllib.loads(OTHER_NAMES.read_text(encoding="utf-8")).get(section, {})
+    return {word: correction for correction, words in corrections.items() for word in words.split()}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The keys of a command, its flags, and the words that users mistake for keys (split_arguments)."""
+
+    known: Sequence[str]
+    flags: Collection[str]
+    hints: Mapping[str, Hint]
+    command: str
+
+    @cached_property
+    def corrections(self) -> dict[str, Hint]:
+        """Word -> what to write instead: the hints, and other tools' names for the known keys."""
+        common = {
+            word: correction
+            for word, correction in other_names("all").items()
+            if correction.partition("=")[0] in self.known or correction.startswith(LEAVE)
+        }
+        return {**common, **self.hints, **other_names(self.command)}
+
+    def correct_word(self, argv: Sequence[str], place: int) -> str:
+        """The end of an error on a word without `=`."""
+        word, following = argv[place], _value_after(argv, place)
+        key, colon, value = word.partition(":")
+        if colon and key in self.known:
+            return f"; write {key}={shown(value)}"
+        if place and argv[place - 1].endswith(","):
+            return f"; write {shown(argv[place - 1] + word)} without the space"
+        if os.path.isdir(word):  # noqa: PTH112 (never fails)
+            if "first" in self.known:
+                return f"; write first={shown(word)} second={shown(following) or '...'}"
+            if "runs" in self.known and word not in self.corrections:
+                return f"; write runs={shown(word)}"
+        if word.endswith((".yaml", ".yml")) and "study" in self.known:
+            return f"; write study={shown(word)}"
+        return self.correct(word, following, is_alone=True)
+
+    def correct(self, word: str, value: str, *, is_alone: bool = False) -> str:
+        """The end of an error on `word=value`; of a word that stands alone, `value` is the word after it."""
+        name = word.strip(DECORATION).replace("-", "_")
+        if not name and word:
+            return "; leave it out"
+        for candidate in dict.fromkeys((name, name.lower(), name.lower().rpartition(".")[2])):
+            if candidate in self.known:
+                is_switch = is_alone and candidate in self.flags
+                return f"; write {candidate}={'true' if is_switch else shown(value) or '...'}"
+            if candidate in self.corrections:
+                return self._apply(candidate, "" if is_alone and candidate in self.flags else value)
+        has_value = {word for word, hint in self.corrections.items() if not isinstance(hint, str) or VALUE in hint}
+        similar = {word for word in has_value if len(word) > 2}
+        match = closest(name, {*self.known, *similar}) or ""
+        if match in self.corrections and match not in self.known:
+            return self._apply(match, value)
+        if re.fullmatch(r"[A-Z][A-Z0-9_]+", word) and not match:
+            return "; write it before the command if it is an environment variable"
+        if not match and len(self.known) > MOST_NAMES:
+            return "; --help lists the keys"
+        return did_you_mean(name, self.known)
+
+    def _apply(self, word: str, value: str) -> str:
+        hint = self.corrections[word]
+        yes, _, no = (hint if isinstance(hint, str) else hint(value)).partition("|")
+        correction = (no if no and value.lower() in NO else yes).replace(VALUE, shown(value) or "...")
+        return f"; {correction}" if correction.startswith(LEAVE) else f"; write {correction}"
 
 
 def _is_utf8(value: str) -> bool:
@@ -134,9 +231,30 @@ def explain(error: ValidationError, fields: Mapping[str, FieldInfo], where: str 
     if "[key]" in first["loc"]:  # a name in a mapping is wrong, not its value
         return UserError(f"{prefix}{key}: {message}")
     value = first["input"]
-    options = _options(first)
-    hint = did_you_mean(value, options) if isinstance(value, str) and options else ""
-    return UserError(f"{prefix}{key}={shown(value)}: {message[:1].lower()}{message[1:]}{hint}{takes}")
+    return UserError(f"{prefix}{key}={shown(value)}: {_complaint(first, takes)}{_number(first, key)}")
+
+
+def _complaint(error: Any, takes: str) -> str:
+    """What is wrong with a value, and what its setting takes; names that `takes` lists are not listed again."""
+    value = error["input"]
+    if error["type"] == "literal_error":
+        options = re.findall(r"'(.*?)'", error["ctx"]["expected"])
+        match = options[0] if len(options) == 1 else closest(str(value), options, 0.7)
+        lists = all(option in takes for option in options)
+        hint = f"; did you mean {match!r}?" if match else "" if lists else did_you_mean("", options)
+        return f"there is no such value{hint}{takes}"
+    message = MESSAGES.get(error["type"]) or reason(error)
+    return f"{message[:1].lower()}{message[1:]}{takes}"
+
+
+def _number(error: Any, key: str) -> str:
+    """The end of an error on a number with a comma."""
+    value = error["input"]
+    if error["type"] not in NUMBER_ERRORS or not isinstance(value, str) or "," not in value:
+        return ""
+    is_decimal = error["type"] == "float_parsing" and re.fullmatch("[0-9]+,[0-9]+", value)
+    decimal = f"write {key}={value.replace(',', '.')}"
+    return f"; {decimal if is_decimal else 'give one value: several need a study file (docs/studies.md)'}"
 
 
 def reason(error: Any) -> str:
@@ -144,24 +262,19 @@ def reason(error: Any) -> str:
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _options(error: Any) -> list[str]:
-    """The values that a setting with a list of names takes."""
-    if error["type"] != "literal_error":
-        return []
-    return [str(option) for option in error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")]
-
-
 def _takes(field: FieldInfo | None) -> str:
     return f" ({field.description})" if field is not None and field.description else ""
 
 
 class Options(BaseModel):
-    """The options of a command: one field an option, whose description is its help text."""
+    """The options of `command`: one field an option, whose description is its help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    command: ClassVar[str] = ""
 
 
 Model = TypeVar("Model", bound=BaseModel)
+Command = TypeVar("Command", bound=Options)
 
 
 def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
@@ -172,10 +285,10 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise explain(error, model.model_fields) from None
 
 
-def read_options(model: type[Model], argv: Sequence[str]) -> Model:
+def read_options(model: type[Command], argv: Sequence[str]) -> Command:
     """A command line whose keys are the model's fields."""
     keys = [_key(name, field) for name, field in model.model_fields.items()]
-    return parse(model, split_arguments(argv, keys, flags(model)))
+    return parse(model, split_arguments(argv, keys, flags(model), command=model.command))
 
 
 def flags(model: type[BaseModel]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from caltech_exp.cli import did_you_mean
+from caltech_exp.cli import suggestion
 
 NUM_CLASSES = 102
 """Outputs of the networks' last layer: 101 classes and an unused one, as in the report (Figure 4)."""
@@ -44,7 +44,7 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 def _known_network(name: str) -> str:
     if name not in NETWORK_NAMES and not CUSTOM_NETWORK.fullmatch(name):
-        raise ValueError(f"there is no such network{did_you_mean(name, NETWORK_NAMES)}")
+        raise ValueError(f"there is no such network{suggestion(name, NETWORK_NAMES)}")
     return name
 
 

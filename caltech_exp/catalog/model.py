@@ -31,6 +31,13 @@ def split_row_key(key: str) -> tuple[str, str | None]:
     return table, row if equals else None
 
 
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True)
 class Reported:
     """Mean and standard deviation of the last epoch's validation accuracy (0 to 1), as the report prints them.
@@ -119,6 +126,13 @@ class Table:
             if row.label == label:
                 return row
         raise KeyError(f"table {self.name} has no row {label!r}")
+
+    def find_row(self, label: str) -> Row | None:
+        """The row with that label, otherwise the first whose label is the same number: 0.05 is 5e-2."""
+        same = [row for row in self.rows if row.label == label]
+        number = _number(label)
+        same += [row for row in self.rows if number is not None and _number(row.label) == number]
+        return same[0] if same else None
 
 
 @dataclass(frozen=True)
@@ -240,44 +254,73 @@ class Catalog:
     def select(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> list[tuple[Section, Table]]:
         """The tables of the named sections, by default of all; with `tables`, only these.
 
-        A table is named `section.table`, or `section.table=row` for one of its rows.
+        A table is named `section.table`, or `section.table=row` for one of its rows. The report's numbers name
+        sections and tables too, and a number names the row of the same value: `1.1=0.05`.
         """
-        by_name = {section.name: section for section in self.sections}
-        by_key = {table_key(section.name, table.name): (section, table) for section, table in self.tables}
-        for name in sections:
-            if name in by_key:
-                raise UserError(f"{name} is a table, not a section; write table={name}")
-            if name not in by_name and name != "all":
-                raise unknown("section", name, [*by_name, "all"])
-        selected = [s for s in self.sections if not sections or "all" in sections or s.name in sections]
+        chosen = self._sections_named(sections)
+        selected = [section for section in self.sections if not sections or section.name in chosen]
         if not tables:
             return [(section, table) for section in selected for table in section.tables]
+        by_key = self._by_key
         rows: dict[str, list[str]] = {}
-        for key in tables:
-            name, label = split_row_key(key)
-            if name not in by_key:
-                raise unknown("table", name, by_key)
-            section, table = by_key[name]
-            if section not in selected:
-                raise UserError(
-                    f"table {name!r} is not in section {','.join(sections)}; "
-                    f"leave section= out, or use section={section.name}"
-                )
-            if label is not None and label not in table.labels:
-                raise unknown(f"row of {name}", label, table.labels)
-            rows.setdefault(name, []).extend(table.labels if label is None else [label])
+        for text, label in map(split_row_key, tables):
+            keys = self._tables_named(text)
+            if label is not None:
+                keys = [key for key in keys if by_key[key][1].find_row(label)] or keys[:1]
+            for key in keys:
+                section, table = by_key[key]
+                row = None if label is None else table.find_row(label)
+                if section not in selected:
+                    raise UserError(
+                        f"table {key!r} is not in section {','.join(sections)}; "
+                        f"leave section= out, or use section={section.name}"
+                    )
+                if label is not None and row is None:
+                    raise unknown(f"row of {key}", label, table.labels)
+                rows.setdefault(key, []).extend([row.label] if row else table.labels)
         return [
             (section, replace(table, rows=tuple(row for row in table.rows if row.label in rows[key])))
             for key, (section, table) in by_key.items()
             if key in rows
         ]
 
+    @cached_property
+    def _by_key(self) -> dict[str, tuple[Section, Table]]:
+        return {table_key(section.name, table.name): (section, table) for section, table in self.tables}
+
+    def _sections_named(self, names: Sequence[str]) -> set[str]:
+        """The sections of these names, or of the report's numbers; `all` is every one."""
+        known = {section.name for section in self.sections}
+        by_number = {section.number: section.name for section in self.sections if section.number}
+        for name in names:
+            if name in known or name in by_number or name == "all":
+                continue
+            if tables := [
+                key for key, (_, table) in self._by_key.items() if name in (key, table.name, table.number)
+            ]:
+                raise UserError(f"{name} is a table, not a section; write table={' or table='.join(tables)}")
+            raise unknown("section", name, [*(section.name for section in self.sections), "all"])
+        return known if "all" in names else {name if name in known else by_number[name] for name in names}
+
+    def _tables_named(self, name: str) -> list[str]:
+        """The table `section.table`, or those with the report's number."""
+        if name in self._by_key:
+            return [name]
+        if keys := [key for key, (_, table) in self._by_key.items() if table.number == name]:
+            return keys
+        whole = name.removesuffix(".*")
+        if whole in ("all", *(word for section in self.sections for word in (section.name, section.number))):
+            raise UserError(f"{whole} is a section, not a table; write section={whole}")
+        if keys := [key for key, (_, table) in self._by_key.items() if table.name == name]:
+            raise UserError(f"table={name} lacks its section; write table={' or table='.join(keys)}")
+        raise unknown("table", name, self._by_key)
+
     def restrict(self, sections: Sequence[str] = (), tables: Sequence[str] = ()) -> "Catalog":
         """This catalog with nothing but the tables and rows that `select` gives, and their figures.
 
         A section that is selected without `tables` keeps the figures of the data set.
         """
-        selected = self.select(sections, tables)
+        selected, chosen = self.select(sections, tables), self._sections_named(sections)
         if not tables and (not sections or "all" in sections):
             return self
         kept = []
@@ -292,7 +335,7 @@ class Catalog:
                 for owner, table in selected
                 if owner is section
             )
-            is_whole = section.name in sections and not tables
+            is_whole = section.name in chosen and not tables
             if own or is_whole:
                 figures = section.dataset_figures if is_whole else ()
                 kept.append(replace(section, tables=own, dataset_figures=figures))

@@ -75,10 +75,12 @@ def _load(command: str) -> tuple[Callable[[Sequence[str]], int], str]:
 
 def _other(argv: Sequence[str]) -> int:
     """Print the version, or raise UserError for a word that is no command."""
-    from caltech_exp.cli import unknown
+    from caltech_exp.cli import UserError, other_names, unknown
     from caltech_exp.provenance import code_version
 
     if argv[0] != "--version":
+        if command := other_names("commands").get(argv[0]):
+            raise UserError(f"unknown command {argv[0]!r}; write {CONSOLE} {command}")
         raise unknown("command", argv[0], COMMANDS)
     print(f"caltech_exp {code_version()}")
     return 0

@@ -18,6 +18,7 @@ MIN_SECONDS = 5.0
 
 
 class StatusOptions(Options):
+    command = "status"
     runs: str = Field("runs", description="folder of the study")
     watch: bool = Field(False, description="refresh the status in place until all runs have ended")
     seconds: float | None = Field(

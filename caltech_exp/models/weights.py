@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from caltech_exp.cli import UserError, did_you_mean
+from caltech_exp.cli import UserError, suggestion
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import user_path
@@ -32,8 +32,8 @@ def pin(text: str, folder: Path | None = None) -> str:
     if path.is_dir():
         raise UserError(f"weights={name} is a folder; give a file in it")
     if not path.is_file():
-        hint = did_you_mean(name, ("none", "imagenet")) if "/" not in name else ""
-        hint = hint if hint.startswith("; did") else "; give none, imagenet or the path of a state dict"
+        hint = suggestion(name, ("none", "imagenet")) if "/" not in name else ""
+        hint = hint or "; give none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
     try:
         with path.open("rb") as file:

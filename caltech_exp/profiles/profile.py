@@ -20,7 +20,16 @@ from caltech_exp.cli import UserError, closest, explain, shown, split_arguments,
 from caltech_exp.config import FiniteFloat
 from caltech_exp.files import user_path
 from caltech_exp.machine import local_gpus
-from caltech_exp.profiles.sbatch_options import CPU_JOB_SETTINGS, SETTINGS, complaint, contradiction
+from caltech_exp.profiles.sbatch_options import (
+    CPU_JOB_SETTINGS,
+    OTHER_NAMES,
+    SETTINGS,
+    complaint,
+    contradiction,
+    in_unit,
+    refusal,
+    setting_for,
+)
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.records import StrictRecord
 from caltech_exp.strict_yaml import load_plain, read_text, read_yaml
@@ -234,7 +243,7 @@ class SlurmProfile(_Profile):
     @model_validator(mode="after")
     def _check_together(self) -> "SlurmProfile":
         if self.gpus_per_node and is_gpu_resource(self.gres):
-            raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one")
+            raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one (profile.gpus_per_node=null)")
         if reason := contradiction(self.sbatch):
             raise ValueError(f"sbatch: {reason}")
         if self.signal_delay_seconds >= 60 * self.time_minutes:
@@ -264,6 +273,13 @@ class ProfileWords:
     def __str__(self) -> str:
         """` with profile.partition=short`, empty without words."""
         return f" with {' '.join(self.words)}" if self.words else ""
+
+    def write(self, place: str, setting: str, value: object) -> str:
+        """The setting as it is written where `place` was: on the command line, or in the profile's file."""
+        if any(word.startswith(f"{PREFIX}{place}") for word in self.words):
+            return f"{PREFIX}{setting}={shown(value)}"
+        option = setting.removeprefix("sbatch.")
+        return f"{setting}: {shown(value)}" if option == setting else f"sbatch: {{{option}: {shown(value)}}}"
 
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a profile's file with the changes; null removes a setting."""
@@ -361,24 +377,49 @@ def parse_profile(text: str, where: str, words: ProfileWords = NO_WORDS) -> Prof
             f"use profile={executor}, or another file"
         )
     kind = _KINDS[executor]
-    if kind is SlurmProfile:
-        _check_names(values, where)
+    _check_names(values, where, words)
     try:
-        return kind.model_validate(values)
+        profile = kind.model_validate(values)
     except ValidationError as error:
-        raise explain(error, kind.model_fields, f"profile {where}") from None
+        problem = explain(error, kind.model_fields, f"profile {where}")
+        raise UserError(f"{problem}{_in_unit(error, words)}") from None
+    if isinstance(profile, SlurmProfile) and (reason := refusal(profile.sbatch, profile.mem_gb)):
+        raise UserError(f"profile {where}: {reason}")
+    return profile
 
 
-def _check_names(values: Mapping[str, Any], where: str) -> None:
-    """Raises UserError for a name that is similar to no setting: it may be an option of sbatch."""
-    for name in values:
-        if not closest(name, SlurmProfile.model_fields):
-            option = name.replace("_", "-")
-            hint = SETTINGS.get("gpus-per-node" if option == "gpus" else option) or f"sbatch: {{{option}: ...}}"
-            raise UserError(
-                f"profile {where}: unknown setting {shown(repr(name))}; "
-                f"if it is an option of sbatch, write {shown(hint)}"
-            )
+def _check_names(values: Mapping[str, Any], where: str, words: ProfileWords) -> None:
+    """Raises UserError for a name that is an option of sbatch, or may be one, with what to write instead."""
+    kind = _KINDS[values["executor"]]
+    for name in (name for name in values if name not in kind.model_fields):
+        option = name.replace("_", "-")
+        is_option = option in SETTINGS or option in OTHER_NAMES
+        if kind is LocalProfile and (is_option or name in SlurmProfile.model_fields):
+            remedy = "a setting of Slurm profiles only; leave it out, or use profile=slurm"
+            raise UserError(f"profile {where}: {name} is {remedy}")
+        if kind is LocalProfile or (not is_option and closest(name, kind.model_fields)):
+            continue
+        setting, text = setting_for(option, str(values[name])) if is_option else (f"sbatch.{option}", values[name])
+        hint = f"{'' if is_option else 'if it is an option of sbatch, '}write {words.write(name, setting, text)}"
+        raise UserError(f"profile {where}: unknown setting {shown(repr(name))}; {hint}")
+    for place, settings in (("", values), ("cpu_jobs.", values.get("cpu_jobs"))):
+        options = settings.get("sbatch") if isinstance(settings, dict) else None
+        for name, value in options.items() if isinstance(options, dict) else ():
+            option = str(name).replace("_", "-")
+            if option in (CPU_JOB_SETTINGS if place else SETTINGS):
+                setting, text = setting_for(option, str(value))
+                hint = words.write(f"{place}sbatch", f"{place}{setting}", text)
+                reason = f"{option} has a setting of its own; write {hint} instead"
+                raise UserError(f"profile {where}: {place}sbatch.{option}: {reason}")
+
+
+def _in_unit(error: ValidationError, words: ProfileWords) -> str:
+    """The end of an error on a time or a memory with a unit: the number to write."""
+    first = error.errors(include_url=False)[0]
+    place, value = ".".join(map(str, first["loc"])), first["input"]
+    setting = place.rpartition(".")[2]
+    number = in_unit(setting, value) if isinstance(value, str) and setting in ("time_minutes", "mem_gb") else ""
+    return f"; write {words.write(place, place, number)}" if number else ""
 
 
 def recorded_profile(values: Mapping[str, Any]) -> tuple[Profile | None, list[str]]:

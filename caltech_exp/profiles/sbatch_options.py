@@ -3,8 +3,11 @@
 Only options that need a decision are listed. sbatch itself judges every other one.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import TYPE_CHECKING
 
 from caltech_exp.cli import shown
@@ -25,6 +28,10 @@ SETTINGS = {
     "qos": "qos: normal",
     "time": "time_minutes: 240",
 }
+OTHER_NAMES = {"cpus": "cpus-per-task", "gpus": "gpus-per-node", "memory": "mem"}  # that people type
+CLOCK = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?")  # as sbatch writes a time limit
+DURATION = re.compile(r"([0-9.]+) ?(s|m|h|d)[a-z]*")
+MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)i?b?")
 CPU_JOB_SETTINGS = ("account", "cpus-per-task", "mem", "partition", "qos", "time")  # those that `cpu_jobs` has too
 
 # By these the suite finds its jobs and logs, and ends its tasks in time.
@@ -63,6 +70,39 @@ VARIABLES = {
 }
 
 
+def setting_for(option: str, value: str = "") -> tuple[str, str]:
+    """The profile's setting for an option of sbatch, and the value in its unit; an example if it has none."""
+    name, _, example = SETTINGS[OTHER_NAMES.get(option, option)].partition(": ")
+    return name, in_unit(name, value) or example
+
+
+def in_unit(setting: str, value: str) -> str:
+    """`time_minutes`, `2:00:00` -> `120`; `mem_gb`, `64G` -> `64`. Empty for a value that cannot be read."""
+    text = value.strip().lower()
+    if setting == "time_minutes":
+        return _minutes(text)
+    if setting != "mem_gb":
+        return value
+    memory = MEMORY.fullmatch(text)
+    if not memory:
+        return ""
+    unit = memory[2] or ("m" if float(memory[1]) >= 1000 else "g")  # without one sbatch reads megabytes
+    return f"{float(memory[1]) * 1024.0 ** ('kmgt'.index(unit) - 2):g}"
+
+
+def _minutes(text: str) -> str:
+    if duration := DURATION.fullmatch(text):
+        with contextlib.suppress(ValueError):
+            return str(ceil(float(duration[1]) * {"s": 1 / 60, "m": 1, "h": 60, "d": 1440}[duration[2]]))
+    clock = CLOCK.fullmatch(text)
+    if not clock:
+        return ""
+    days, first, second, third = (int(part or 0) for part in clock.groups())
+    has_hours = clock[1] is not None or clock[4] is not None  # otherwise minutes:seconds
+    minutes, seconds = (60 * first + second, third) if has_hours else (first, second)
+    return str(1440 * days + minutes + (1 if seconds else 0))
+
+
 def complaint(name: str, settings: Iterable[str] = SETTINGS) -> str:
     """Why the option cannot stand under `sbatch`, and what to write instead; empty if it can."""
     if name == "signal":
@@ -82,6 +122,17 @@ def contradiction(options: Mapping[str, object]) -> str:
     """A complaint if two of the options contradict each other; empty otherwise."""
     both = all(options.get(name, False) is not False for name in REQUEUE)
     return "requeue and no-requeue contradict each other; keep one" if both else ""
+
+
+def refusal(options: Mapping[str, object], mem_gb: float | None) -> str:
+    """Why sbatch would refuse the options beside the profile's memory, and what to do; empty if it would not."""
+    names = [name for name, value in options.items() if value is not False]
+    if "gpus-per-task" in names and not {"ntasks", "gpus"}.intersection(names):
+        return "gpus-per-task needs ntasks; add ntasks: 1 under `sbatch` (profile.sbatch.ntasks=1)"
+    for name in ("mem-per-cpu", "mem-per-gpu"):
+        if name in names and mem_gb is not None:
+            return f"{name} needs mem_gb: null, as sbatch takes only one of them (profile.mem_gb=null)"
+    return ""
 
 
 def variables(options: Iterable[str]) -> set[str]:

@@ -12,38 +12,60 @@ from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
-from caltech_exp.cli import VALUE, Options, UserError, flags, parse, shown, split_arguments
+from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, shown, split_arguments
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
-from caltech_exp.profiles.profile import Profile, SlurmProfile, load_profile, take_profile_words
-from caltech_exp.profiles.sbatch_options import SETTINGS
+from caltech_exp.profiles.profile import CpuJobs, Profile, SlurmProfile, load_profile, take_profile_words
+from caltech_exp.profiles.sbatch_options import OTHER_NAMES, SETTINGS, setting_for
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
 from caltech_exp.study.study import StudyFile, StudySettings
 
-SBATCH_OPTIONS = ("hold", "licenses", "mail-type", "mail-user", "nice", "reservation")  # that people type
-SBATCH_NAMES = {"cpus": "cpus-per-task", "gpus": "gpus-per-node", "mem": "mem", "memory": "mem", "time": "time"}
+SBATCH_OPTIONS = (
+    "begin", "hold", "licenses", "mail-type", "mail-user", "mem-per-gpu", "nice", "nodelist", "reservation",
+)  # fmt: skip
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
+SHORT_OPTIONS = {
+    "A": "account", "C": "constraint", "c": "cpus-per-task", "G": "gpus", "p": "partition", "q": "qos",
+    "t": "time", "x": "exclude",
+}  # fmt: skip
 
 
-def hints(catalog: Catalog) -> dict[str, str]:
-    """Word that is not a key -> what to write instead, with VALUE in it if it takes a value."""
-    sbatch_settings = {option: setting.replace(": ", "=", 1) for option, setting in SETTINGS.items()}
+def hints(catalog: Catalog) -> dict[str, Hint]:
+    """Word that is not a key -> what to write instead (cli.split_arguments)."""
     settings = [name for name in SlurmProfile.model_fields if name not in SETTINGS_WITHOUT_HINT]
-    tables = [table_key(section.name, table.name) for section, table in catalog.tables]
+    options = {**{option: option for option in (*SETTINGS, *OTHER_NAMES)}, **SHORT_OPTIONS}
+    keys = [table_key(section.name, table.name) for section, table in catalog.tables]
     return {
         **{name.replace("-", "_"): f"profile.sbatch.{name}={VALUE}" for name in SBATCH_OPTIONS},
-        **{name: f"profile.{sbatch_settings[option]}" for name, option in SBATCH_NAMES.items()},
         **{name: f"profile.{name}={VALUE}" for name in settings},
-        **{name: f"table={name}" for name in tables},
+        **{f"cpu_jobs.{name}": f"profile.cpu_jobs.{name}={VALUE}" for name in CpuJobs.model_fields},
+        **{word.replace("-", "_"): _setting_hint(option) for word, option in options.items()},
+        **{key: _table_hint(key) for key in keys},
         **{name: f"section={name}" for name in ("all", *(section.name for section in catalog.sections))},
+        "augmentation": lambda value: f"augment={value}" if value else "section=augmentation",
     }
+
+
+def _table_hint(key: str) -> Hint:
+    return lambda row: f"table={key}={row}" if row else f"table={key}"
+
+
+def _setting_hint(option: str) -> Hint:
+    """`time`, `2:00:00` -> `profile.time_minutes=120`"""
+
+    def hint(value: str) -> str:
+        if option in ("gpus", "gpus-per-node") and value == "0":
+            return "profile.gpus_per_node=null profile.device=cpu"
+        return "profile." + "=".join(setting_for(option, value))
+
+    return hint
 
 
 def _section_names(catalog: Catalog) -> str:
@@ -54,7 +76,8 @@ class SubmitOptions(Options):
     section: str = Field("", description=f"{_section_names(THE_REPORT)}, or several with commas")
     table: str = Field(
         "",
-        description="section.table, for example scratch.lr, or a row of it, scratch.lr=5e-2; several with commas",
+        description="section.table, for example scratch.lr, or a row of it, scratch.lr=5e-2; several with commas; "
+        "the report's numbers do too, 1.1=5e-2",
     )
     study: str = Field(
         "",
@@ -123,7 +146,7 @@ def parse_request(argv: Sequence[str]) -> Request:
     """Read and check the command line; the study file and the weights that it names are read too."""
     profile_words, words = take_profile_words(argv)
     known = [*SubmitOptions.model_fields, *RunConfig.model_fields]
-    values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT))
+    values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     runs = user_path(options.runs, "runs")
     file, networks = _study_file(options.study, runs)

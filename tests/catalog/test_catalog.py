@@ -95,6 +95,28 @@ def test_select_takes_a_row_by_its_label() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sections", "tables", "same"),
+    [
+        ([], ["1.1"], ["scratch.lr"]),
+        ([], ["2.1"], ["transfer.diverging", "transfer.template", "transfer.lr"]),
+        ([], ["2.1=0.001"], ["transfer.lr=1e-3"]),
+        ([], ["scratch.lr=0.05", "scratch.epochs=6e1"], ["scratch.lr=5e-2", "scratch.epochs=60"]),
+        (["1"], ["1.3"], ["scratch.step_size"]),
+    ],
+)
+def test_select_takes_the_reports_numbers_and_rows_by_value(
+    sections: list[str], tables: list[str], same: list[str]
+) -> None:
+    assert THE_REPORT.select(sections, tables) == THE_REPORT.select([], same)
+
+
+def test_a_section_by_its_number_is_the_section() -> None:
+    by_name, by_number = (THE_REPORT.restrict([name]) for name in ("scratch", "1"))
+    assert by_number.sections == by_name.sections
+    assert THE_REPORT.select(["1", "all"]) == THE_REPORT.select()
+
+
+@pytest.mark.parametrize(
     ("sections", "tables", "message"),
     [
         ([], ["scratch.lr=5e-3"], "unknown row of scratch.lr '5e-3'; did you mean '5e-2'?"),

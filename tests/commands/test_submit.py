@@ -28,7 +28,7 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
         ("section=all lrr=1", "unknown key 'lrr'; did you mean 'lr'?"),
         ("section=all profile=testbd", "unknown profile 'testbd'; did you mean 'testbed'?"),
         ("section=all seeds=0", "seeds=0: seeds takes a number of seeds"),
-        ("section=all lr=abc", "lr=abc: input should be a valid number"),
+        ("section=all lr=abc", "lr=abc: input should be a number"),
         ("section=all lr=-1", "lr=-1: input should be greater than 0"),
         ("section=all weights=imagnet", "did you mean 'imagenet'?"),
         ("section=scratch", "no data set: set data=DIR or CALTECH101_ROOT"),
@@ -36,7 +36,7 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
         ("section=scratch data=STAND_IN batch_size=100000", "larger than the training set of"),
         ("section=scratch data=STAND_IN batch_size=100000", "or last_batch=keep"),
         ("section=scratch resize=-1", "resize=-1: input should be greater than or equal to 0"),
-        ("section=scratch last_batch=kept", "last_batch=kept: input should be 'drop' or 'keep'"),
+        ("section=scratch last_batch=kept", "last_batch=kept: there is no such value; did you mean 'keep'?"),
         ("section=scratch data=STAND_IN", "batch_size=256 of a row of the report is larger"),
     ],
 )

@@ -18,7 +18,7 @@ AUTO = "executor: slurm\ndevice: auto\n"
         (AUTO + "gres: gpu:a100:1", "cuda"),
         (AUTO + "gres: scratch:10", "cpu"),
         (AUTO + "sbatch: {gpus: 1}", "cuda"),
-        (AUTO + "sbatch: {gpus-per-task: 1, nice: 10}", "cuda"),
+        (AUTO + "sbatch: {gpus-per-task: 1, ntasks: 1, nice: 10}", "cuda"),
         (AUTO + "sbatch: {tres-per-task: gres/gpu:1}", "cuda"),
         (AUTO + "sbatch: {exclusive: true}", "cuda"),
         (AUTO + "sbatch: {exclusive: false, nice: 10, mail-user: gpu@example.org}", "cpu"),

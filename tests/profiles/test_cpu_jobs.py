@@ -13,8 +13,7 @@ account: mine
 gres: gpu:a100:1
 constraint: a100
 cpus_per_task: 8
-mem_gb: 64
-sbatch: {nice: 10, gpus-per-task: 1, tres-per-node: gpu, mem-per-gpu: 1}
+sbatch: {nice: 10, gpus-per-task: 1, ntasks: 1, tres-per-node: gpu, mem-per-gpu: 1}
 srun_args: ["--mpi=none", "--gpus-per-task=1"]
 setup: [module load cuda]
 """
@@ -29,7 +28,7 @@ def given(text: str) -> dict[str, object]:
 def test_nothing_that_asks_for_a_gpu_is_left_and_all_else_stays() -> None:
     asked = given(FULL)
     assert not {"gres", "gpus_per_node", "constraint"} & asked.keys()
-    assert asked["additional_parameters"] == {"nice": 10, "requeue": True}
+    assert asked["additional_parameters"] == {"nice": 10, "ntasks": 1, "requeue": True}
     assert asked["srun_args"] == ["--mpi=none"]
     assert (asked["partition"], asked["account"]) == ("gpu", "mine")
     assert (asked["time"], asked["cpus_per_task"], asked["mem"]) == (30, 2, "4096M")

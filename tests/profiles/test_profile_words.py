@@ -77,8 +77,8 @@ def test_other_words_stay_in_their_order() -> None:
     ("words", "message"),
     [
         (["profile.partion=x"], "p with profile.partion=x: unknown setting 'partion'; did you mean 'partition'?"),
-        (["profile.time=60"], "if it is an option of sbatch, write time_minutes: 240"),
-        (["profile.mail_type=ALL"], "if it is an option of sbatch, write sbatch: {mail-type: ...}"),
+        (["profile.time=60"], "unknown setting 'time'; write profile.time_minutes=60"),
+        (["profile.mail_type=ALL"], "if it is an option of sbatch, write profile.sbatch.mail-type=ALL"),
         (["profile.time_minutes=soon"], "profile p with profile.time_minutes=soon: time_minutes=soon: "),
         (["profile.partition.name=x"], "partition={'name': 'x'}: "),
         (["profile.sbatch=fast"], "sbatch=fast: "),

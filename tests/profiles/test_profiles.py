@@ -18,6 +18,7 @@ from caltech_exp.profiles.profile import (
     profile_files,
     recorded_profile,
 )
+from caltech_exp.profiles.sbatch_options import in_unit
 from tests.conftest import CHECKOUT
 
 
@@ -74,7 +75,10 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (SLURM + "sbatch: {'x y': 1}", "profile p: sbatch.x y"),
         (SLURM + "sbatch: {array: 0-1}", "array is set by the suite itself; leave it out"),
         (SLURM + "time_minutes: 2:00:00", "profile p: time_minutes=2:00:00: "),
-        ("executor: local\npartition: gpu", "profile p: unknown setting 'partition'"),
+        (
+            "executor: local\npartition: gpu",
+            "profile p: partition is a setting of Slurm profiles only; leave",
+        ),
         ("executor: [", "profile p is not YAML"),
         ("- a", "profile p is not a list of `setting: value` lines"),
         ("!!python/object/apply:os.system [echo]", "tags are not supported; write the value alone"),
@@ -92,9 +96,9 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
             SLURM + "sbatch: {gpus_per_node: 1}",
             "gpus-per-node has a setting of its own; write gpus_per_node: 1 instead",
         ),
-        (SLURM + "sbatch: {gres: gpu:1}", "gres has a setting of its own; write gres: gpu:a100:1 instead"),
-        (SLURM + "sbatch: {time: 10}", "time has a setting of its own; write time_minutes: 240 instead"),
-        (SLURM + "sbatch: {mem: 10G}", "mem has a setting of its own; write mem_gb: 32 instead"),
+        (SLURM + "sbatch: {gres: gpu:1}", "gres has a setting of its own; write gres: gpu:1 instead"),
+        (SLURM + "sbatch: {time: 10}", "time has a setting of its own; write time_minutes: 10 instead"),
+        (SLURM + "sbatch: {mem: 10G}", "mem has a setting of its own; write mem_gb: 10 instead"),
         (
             SLURM + "sbatch: {parsable: true}",
             "parsable keeps sbatch from queueing a job and printing its id; leave it out",
@@ -102,7 +106,21 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (SLURM + "sbatch: {partition: gpu}", "partition has a setting of its own; write partition: gpu instead"),
         (SLURM + "sbatch: {signal: USR1}", "signal is set by the suite itself; write signal_delay_seconds: 90"),
         (SLURM + "sbatch: {test-only: true}", "test-only keeps sbatch from queueing a job and printing its id"),
-        (SLURM + "cpu_jobs: {sbatch: {time: 10}}", "time has a setting of its own; write time_minutes: 240"),
+        (SLURM + "sbatch: {gpus-per-task: 1}", "gpus-per-task needs ntasks; add ntasks: 1"),
+        (
+            SLURM + "mem_gb: 8\nsbatch: {mem-per-cpu: 4G}",
+            "mem-per-cpu needs mem_gb: null, as sbatch takes only one of them",
+        ),
+        (SLURM + "sbatch: {time: soon}", "time has a setting of its own; write time_minutes: 240 instead"),
+        (
+            SLURM + "mem_gb: 512M",
+            "mem_gb=512M: input should be a number (memory of a task, GB: 32, not 32G; 0 for",
+        ),
+        (SLURM + "time_minutes: 90s", "; write time_minutes: 2"),
+        (
+            SLURM + "cpu_jobs: {sbatch: {time: 10}}",
+            "time has a setting of its own; write cpu_jobs.time_minutes: 10",
+        ),
         (
             SLURM + "sbatch: {requeue: true, no-requeue: true}",
             "requeue and no-requeue contradict each other; keep one",
@@ -115,9 +133,9 @@ LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n
         (SLURM + "sbatch: {clusters: a}", "clusters reaches sbatch alone; export SLURM_CLUSTERS"),
         (
             SLURM + "mail_type: FAIL",
-            "unknown setting 'mail_type'; if it is an option of sbatch, write sbatch: {mail-type: ...}",
+            "unknown setting 'mail_type'; if it is an option of sbatch, write sbatch: {mail-type: FAIL}",
         ),
-        (SLURM + "time: 1-00:00:00", "if it is an option of sbatch, write time_minutes: 240"),
+        (SLURM + "time: 1-00:00:00", "unknown setting 'time'; write time_minutes: 1440"),
         ("executor: slurm\nsbatch: {mail-type: FAIL}", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
         ("executor: slurm\nsbatch: {exclusive: false}", "device cuda needs gpus_per_node: 1 or gres: gpu:1"),
         (SLURM + "mem_gb: inf", "profile p: mem_gb=inf: "),
@@ -140,7 +158,9 @@ def test_a_wrong_profile_is_named(text: str, message: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["gpus: 1", "gpus-per-task: 1", "tres_per_task: gres/gpu:1", "exclusive: true"])
+@pytest.mark.parametrize(
+    "text", ["gpus: 1", "gpus-per-task: 1, ntasks: 1", "tres_per_task: gres/gpu:1", "exclusive: true"]
+)
 def test_other_ways_to_ask_for_a_gpu(text: str) -> None:
     profile = parse_profile(f"executor: slurm\nsbatch: {{{text}, mail_type: FAIL}}", "p")
     assert isinstance(profile, SlurmProfile)
@@ -263,3 +283,17 @@ def test_recorded_profile_of_invalid_values_or_another_executor_is_none() -> Non
     assert recorded_profile({"executor": "slurm", "device": "cpu", "time_minutes": "long"}) == (None, [])
     assert recorded_profile({"executor": "pbs"}) == (None, [])
     assert recorded_profile({}) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "number"),
+    [
+        ("time_minutes", "60", "60"), ("time_minutes", "90:30", "91"), ("time_minutes", "2:00:00", "120"),
+        ("time_minutes", "1-12", "2160"), ("time_minutes", "1-00:30", "1470"), ("time_minutes", "1-0:0:1", "1441"),
+        ("time_minutes", "1.5h", "90"), ("time_minutes", "2 days", "2880"), ("time_minutes", "1.2.3h", ""),
+        ("time_minutes", "soon", ""), ("mem_gb", "64G", "64"), ("mem_gb", "512M", "0.5"), ("mem_gb", "1T", "1024"),
+        ("mem_gb", "64000", "62.5"), ("mem_gb", "16", "16"), ("mem_gb", "much", ""), ("qos", "long", "long"),
+    ],
+)  # fmt: skip
+def test_values_of_sbatch_become_minutes_and_gigabytes(setting: str, value: str, number: str) -> None:
+    assert in_unit(setting, value) == number
