@@ -4,6 +4,7 @@ A variable that the user or an enclosing job has set must not change the answer.
 example, scancel skips pending jobs. In a git hook, `GIT_DIR` makes git answer about another repository.
 """
 
+import errno
 import os
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
@@ -37,6 +38,15 @@ def python_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in WHERE_SLURM_IS or not name.startswith(("SLURM_", "SRUN_"))
     }
+
+
+def start_problem(program: str, error: OSError) -> str:
+    """Why the system does not start a program, and what to do, in a line."""
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        advice = "end some of your processes on this machine and run the command again"
+    else:
+        advice = f"check how {program} is installed"
+    return f"{program} could not be started ({error.strerror or error}); {advice}"
 
 
 def run_program(

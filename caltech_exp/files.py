@@ -11,9 +11,11 @@ import os
 import secrets
 import stat
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -119,12 +121,36 @@ def user_path(text: str, key: str, folder: Path | None = None) -> Path:
     return path
 
 
+def folder_path(text: str, key: str) -> Path:
+    """`user_path` of a folder that may be made; a link to nowhere on the way to it is a UserError."""
+    path = user_path(text, key)
+    try:
+        _check_links(path)
+    except FileExistsError as error:
+        raise UserError(f"{key}={text}: {error.strerror}; make that folder or name another one") from None
+    return path
+
+
+def _check_links(path: Path) -> None:
+    """Raises FileExistsError if the path, or one of its parents, is a link to nowhere."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            reason = f"{place} is a link to {place.readlink()}, which does not exist"
+            raise FileExistsError(errno.EEXIST, reason, str(place))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents. Raises OSError."""
+    _check_links(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def folder_if_it_succeeds(folder: Path) -> Iterator[None]:
     """Make `folder` and its parents for the block; if it fails, those that are new and empty are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         yield
     except BaseException:
         for path in new:
@@ -141,7 +167,7 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
     file systems, and another user's lock file in a shared folder with the sticky bit.)
     """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share the folder
         try:
             lock_or_wait(handle, waiting)
@@ -232,12 +258,62 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MANY = 500  # starting processes takes a second
+MAX_WORKERS = 8
+HELPERS = 8  # threads and processes that a pool of processes has besides its workers, with a few to spare
+AHEAD = 64  # answers that wait for their turn; bounds the memory that they take
+
+
+def usable_cores() -> int:
+    """The cores that this process may use; those of the machine where that is unknown (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool_processes() -> int:
+    """How many processes a pool shall have: one per core up to 8, or as many as the system starts."""
+    most = min(usable_cores(), MAX_WORKERS) + HELPERS
+    with _Threads(most) as pool:  # a thread counts as a process does, and costs nothing
+        over = threading.Event()
+        for _ in range(most):
+            pool.submit(over.wait)
+        over.set()
+        return max(0, len(pool.threads) - HELPERS)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads, fewer than asked for where the system starts no more; perhaps none."""
+
+    def _adjust_thread_count(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            super()._adjust_thread_count()
+
+    @property
+    def threads(self) -> set[threading.Thread]:
+        return self._threads  # type: ignore[return-value]
+
+
+def in_threads(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """`function` of each item, in order, by several threads, or by this one where the system starts no other."""
+    answers: deque[Future[Answer]] = deque()
+    with _Threads(min(usable_cores(), MAX_WORKERS)) as pool:
+        pool.submit(int)
+        if not pool.threads:
+            yield from map(function, items)
+            return
+        try:
+            for item in items:
+                answers.append(pool.submit(function, item))
+                if len(answers) > AHEAD:
+                    yield answers.popleft().result()
+            while answers:
+                yield answers.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def in_processes(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """`function` of each item, in order, by several processes if there are many; all are pickled."""
-    processes = min(os.cpu_count() or 1, 8)
-    if len(items) < MANY or processes < 2:
+    processes = pool_processes() if len(items) >= MANY else 0
+    if processes < 2:
         return list(map(function, items))
     with ProcessPoolExecutor(processes) as pool:
         return list(pool.map(function, items, chunksize=100))

@@ -3,14 +3,30 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.cli import UserError
-from caltech_exp.files import folder_if_it_succeeds, has_exclusive_creation, make_own_folder, write_atomically
+from caltech_exp.files import (
+    HELPERS,
+    MANY,
+    MAX_WORKERS,
+    folder_if_it_succeeds,
+    folder_path,
+    has_exclusive_creation,
+    in_processes,
+    in_threads,
+    make_folder,
+    make_own_folder,
+    pool_processes,
+    usable_cores,
+    write_atomically,
+)
 from caltech_exp.records import write_record
 from caltech_exp.study.results import PROGRESS, Progress
+from tests.tools.process_limit import answer_with_processes
 
 
 def test_write_atomically_replaces_the_file_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -175,3 +191,48 @@ def test_has_exclusive_creation_sees_a_file_created_twice(tmp_path: Path, monkey
     monkeypatch.setattr(os, "open", lambda path, flags, *mode: create(path, flags & ~os.O_EXCL, *mode))
     assert not has_exclusive_creation(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def doubles_and_threads() -> tuple[list[int], int]:
+    """Numbers doubled by several threads, and how many threads did it."""
+    doubles = list(in_threads(lambda number: (2 * number, threading.get_ident()), range(500)))
+    return [double for double, _ in doubles], len({thread for _, thread in doubles})
+
+
+def test_in_threads_keeps_the_order_and_raises_the_first_error() -> None:
+    doubles, count = doubles_and_threads()
+    assert doubles == list(range(0, 1000, 2))
+    assert count <= min(usable_cores(), MAX_WORKERS)
+    answers = in_threads(lambda number: 1 // (3 - number), range(10))
+    assert [next(answers) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(answers)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_in_threads_works_with_the_threads_that_can_be_started(limit: int) -> None:
+    answer = answer_with_processes(limit, doubles_and_threads)
+    assert answer == repr((list(range(0, 1000, 2)), 1))
+
+
+@pytest.mark.parametrize(("limit", "processes"), [(1, 0), (HELPERS, 0), (1 + HELPERS + 1, 1)])
+def test_pool_has_as_many_processes_as_can_be_started(limit: int, processes: int) -> None:
+    assert answer_with_processes(limit, pool_processes) == repr(processes)
+
+
+def test_in_processes_without_a_second_process_works_in_this_one() -> None:
+    assert answer_with_processes(1, lambda: sum(in_processes(abs, range(-MANY, 0)))) == str(MANY * (MANY + 1) // 2)
+
+
+def test_link_to_nowhere_is_named_with_where_it_leads(tmp_path: Path) -> None:
+    link = tmp_path / "runs"
+    link.symlink_to(tmp_path / "gone")
+    problem = f"{link} is a link to {tmp_path}/gone, which does not exist"
+    for path in (link, link / "study"):
+        with pytest.raises(UserError) as caught:
+            folder_path(str(path), "runs")
+        assert str(caught.value) == f"runs={path}: {problem}; make that folder or name another one"
+    with pytest.raises(FileExistsError, match=problem):
+        make_folder(link / "study")
+    (tmp_path / "gone").mkdir()
+    assert folder_path(str(link), "runs") == link

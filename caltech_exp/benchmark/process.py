@@ -10,6 +10,7 @@ import time
 
 from caltech_exp import bootstrap
 from caltech_exp.benchmark.records import Costs, Outcome, Request
+from caltech_exp.child_environment import start_problem
 from caltech_exp.cli import UserError
 from caltech_exp.machine import keep_freed_memory
 
@@ -17,14 +18,13 @@ from caltech_exp.machine import keep_freed_memory
 def measure_in_process(request: Request) -> Outcome:
     """Start the process and wait for it; if it fails, the UserError has its last line."""
     arguments = (str(time.time()), request.model_dump_json())
-    process = subprocess.run(
-        bootstrap.own_command("caltech_exp.benchmark.process", arguments),
-        stdin=subprocess.DEVNULL,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = bootstrap.own_command("caltech_exp.benchmark.process", arguments)
+    try:
+        process = subprocess.run(
+            command, stdin=subprocess.DEVNULL, env=os.environ, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise UserError(start_problem(sys.executable, error)) from None
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise UserError(f"a measurement failed: {reason}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from caltech_exp.cli import Options, UserError, one_line, read_options, run_command_line, usage
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path, user_path
 from caltech_exp.submission.request import split_names, split_table_names
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ USAGE = usage(
 def main(argv: Sequence[str]) -> int:
     """Write the report and say how far the study agrees; returns the exit status."""
     options = read_options(AggregateOptions, argv)
-    runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
+    runs, out = folder_path(options.runs, "runs"), folder_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
     sections, tables = split_names("section", options.section), split_table_names(options.table)
     if not runs.exists():

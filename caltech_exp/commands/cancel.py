@@ -9,7 +9,7 @@ from caltech_exp.cli import Options, read_options, usage
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
 from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import expand
@@ -55,7 +55,7 @@ class Selection:
 
 def main(argv: Sequence[str]) -> int:
     options = read_options(CancelOptions, argv)
-    folder, slurm = StudyFolder(user_path(options.runs, "runs")), Slurm(options.timeout)
+    folder, slurm = StudyFolder(folder_path(options.runs, "runs")), Slurm(options.timeout)
     study = folder.require_study()
     if options.dry_run:
         _print(_select(folder, study, options, slurm), folder, "would cancel")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from caltech_exp.cli import Options, UserError, read_options, usage
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path
 from caltech_exp.records import Corrupt
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
 def _folder(key: str, name: str) -> Path:
     if not name:
         raise UserError(f"{key} is missing: give {key}=DIR, the folder of a study")
-    folder = user_path(name, key)
+    folder = folder_path(name, key)
     if not folder.is_dir():
         raise UserError(f"{key}={name}: there is no such folder; give the folder of a study")
     return folder

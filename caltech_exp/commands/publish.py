@@ -14,7 +14,7 @@ from pydantic import Field
 
 from caltech_exp.cli import Options, UserError, read_options, usage
 from caltech_exp.config import CUSTOM_NETWORK, PIN
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path, user_path
 from caltech_exp.records import Corrupt, write_record
 from caltech_exp.reporting.published import add_record, record_of
 from caltech_exp.study.folder import StudyFolder
@@ -39,7 +39,7 @@ USAGE = usage(
 def main(argv: Sequence[str]) -> int:
     """Copy the results that `out` does not have yet and print what was done."""
     options = read_options(PublishOptions, argv)
-    runs, out = user_path(options.runs, "runs"), user_path(options.out, "out")
+    runs, out = folder_path(options.runs, "runs"), user_path(options.out, "out")
     _require_other_folder(runs, out)
     study, published = StudyFolder(runs).study(), StudyFolder(out).study()
     if study is None:

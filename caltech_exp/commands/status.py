@@ -9,7 +9,7 @@ from rich.console import Console
 from caltech_exp.cli import EXIT_INTERRUPTED, Options, UserError, read_options, usage
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path
 from caltech_exp.monitoring.render import as_json, as_text, fit_screen
 from caltech_exp.monitoring.study_status import latest_profile, read_status
 from caltech_exp.study.folder import StudyFolder
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     options = read_options(StatusOptions, argv)
     if options.watch and options.json_:
         raise UserError("watch=true cannot be combined with json=true, which prints once; leave one out")
-    folder = StudyFolder(user_path(options.runs, "runs"))
+    folder = StudyFolder(folder_path(options.runs, "runs"))
     read = partial(read_status, folder, Slurm(options.timeout))
     console = Console(highlight=False)
     if options.json_:

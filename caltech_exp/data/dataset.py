@@ -21,7 +21,7 @@ from torchvision.transforms import (
 )
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.splits import DataSet, Sample
+from caltech_exp.data.splits import DataSet, Sample, opened_image
 
 SIDE = 224  # pixels, height and width of the networks' input
 HORIZONTAL_FLIP_P = 0.5
@@ -105,7 +105,9 @@ class Caltech(VisionDataset):  # type: ignore[misc]
     def load(self, sample: Sample) -> Image.Image:
         """The decoded image, RGB. Raises UserError that names the image, its split file and line."""
         try:
-            with self.data.image_path(sample).open("rb") as file, Image.open(file) as image:
+            with opened_image(self.data.image_path(sample)) as image:
                 return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise anything
             raise self.data.image_error(sample, self.split, error) from None

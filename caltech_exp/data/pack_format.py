@@ -102,6 +102,13 @@ class PackContents:
         """Size and times of the sample's image file."""
         return self.data.image_status(sample, self.split_file)
 
+    def image_bytes(self, sample: Sample) -> bytes:
+        """The sample's image file."""
+        try:
+            return self.data.image_path(sample).read_bytes()
+        except OSError as error:
+            raise self.data.image_error(sample, self.split_file, error) from None
+
     def __str__(self) -> str:
         size = f", resize={self.resize}" if self.resize != RESIZE else ""
         return f"{len(self.samples):,} images of {self.split} ({self.layout}{size})"
@@ -154,7 +161,7 @@ def _changed_image(index: PackIndex, contents: PackContents) -> Path | None:
         path, status = contents.data.image_path(sample), contents.status(sample)
         if (status.st_size, status.st_mtime_ns) == (size, modified_ns):
             continue
-        if status.st_size != size or zlib.crc32(path.read_bytes()) != checksum:
+        if status.st_size != size or zlib.crc32(contents.image_bytes(sample)) != checksum:
             return path
     return None
 

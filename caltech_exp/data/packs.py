@@ -5,13 +5,10 @@ Processes that map the same pack share its pixels through the page cache.
 
 import contextlib
 import mmap
-import os
 import shutil
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +28,9 @@ from caltech_exp.data.pack_format import (
     read_index,
 )
 from caltech_exp.data.splits import Sample
-from caltech_exp.files import file_system_time, locked, new_file
+from caltech_exp.files import file_system_time, in_threads, locked, make_folder, new_file
 from caltech_exp.records import write_record
 
-DECODED_AHEAD = 64  # images that wait to be written; bounds the memory that packing takes
 ABANDONED_SECONDS = 600.0  # a temporary file unchanged for so long is a killed process's: writers never pause
 
 
@@ -112,7 +108,7 @@ def _load_or_make(folder: Path, contents: PackContents, make: Callable[[Path, st
     pack = load_pack(folder, name, contents)
     if isinstance(pack, Pack):
         return pack
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder / f".{name}.lock"):
         pack = load_pack(folder, name, contents)  # another process may have made it meanwhile
         if isinstance(pack, Pack):
@@ -184,7 +180,7 @@ def write_pack(folder: Path, name: str, contents: PackContents) -> None:
 
 
 def _decode(contents: PackContents) -> Iterator[DecodedImage]:
-    """Every image in order, decoded by as many threads as this process has cores (PIL releases the GIL)."""
+    """Every image in order, decoded by several threads (PIL releases the GIL)."""
     crop = [CenterCrop(SIDE)] if contents.layout == "center" else []
     resize = Compose([*resize_steps(contents.resize), *crop])
     images = Caltech(contents.data, contents.split_file, contents.samples, resize)
@@ -192,18 +188,8 @@ def _decode(contents: PackContents) -> Iterator[DecodedImage]:
     def decode(sample: Sample) -> DecodedImage:
         pixels = np.asarray(resize(images.load(sample)))
         status = contents.status(sample)
-        checksum = zlib.crc32(contents.data.image_path(sample).read_bytes())
+        checksum = zlib.crc32(contents.image_bytes(sample))
         height, width, _ = pixels.shape
         return DecodedImage(pixels.tobytes(), height, width, (status.st_size, status.st_mtime_ns, checksum))
 
-    futures: deque[Future[DecodedImage]] = deque()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        try:
-            for sample in contents.samples:
-                futures.append(pool.submit(decode, sample))
-                if len(futures) > DECODED_AHEAD:
-                    yield futures.popleft().result()
-            while futures:
-                yield futures.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return in_threads(decode, contents.samples)

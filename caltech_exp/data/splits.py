@@ -1,20 +1,36 @@
 """Caltech-101 on disk: the split files, the labels, and whether every image exists. No torch."""
 
+import contextlib
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from caltech_exp.cli import UserError, shown
+from caltech_exp.files import in_threads
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Item = TypeVar("Item")
 
 IMAGES = "101_ObjectCategories"
 BACKGROUND = "BACKGROUND_Google"  # clutter, which neither split uses (report, Data preparation)
 STAND_IN_MARK = "STAND_IN.txt"  # marks a data folder as a generated stand-in
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")  # others may start programs (EPS)
+MAX_PIXELS = 2**26  # of an image, which takes 3 bytes for each in memory
+MAX_RATIO = 100  # of an image's sides: resizing the shorter side lengthens the longer one
+ORIENTATION = 0x0112  # tag of EXIF; 1 stands for upright
+
+warnings.filterwarnings("ignore", r"Image size \(")  # Pillow's about large images: `opened_image` refuses them
+
+
+class UnsuitableImageError(ValueError):
+    """An image is not damaged, but training would change it or take too much memory for it."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,11 @@ class DataSet:
 
     def image_error(self, sample: Sample, split: str, problem: object) -> UserError:
         """An error that names the image and the line of its split file, `train` or `test`."""
-        line = f"{split}.txt line {sample.line}"
-        return UserError(f"damaged image {self.image_path(sample)} ({line}): {problem}; unpack it again")
+        place = f"image {self.image_path(sample)} ({split}.txt line {sample.line})"
+        if isinstance(problem, UnsuitableImageError):
+            return UserError(f"{place} {problem}; replace the image or remove the line")
+        reason = shown(str(problem)) or type(problem).__name__
+        return UserError(f"damaged {place}: {reason}; unpack it again")
 
 
 def read_data_set(root: Path) -> DataSet:
@@ -100,6 +119,13 @@ def read_data_set(root: Path) -> DataSet:
         reason = error.strerror if isinstance(error, OSError) else "its links form a loop"
         raise UserError(f"data folder {root} cannot be read ({reason}); make it readable") from None
     train_lines, test_lines = (read_split(root / name) for name in ("train.txt", "test.txt"))
+    trained = {path: number for number, path in train_lines}
+    for number, path in test_lines:
+        if path in trained:
+            raise UserError(
+                f"{root / 'test.txt'} line {number} names {shown(path)}, as train.txt line {trained[path]} does: "
+                "an image that is trained on cannot test; remove one of the lines"
+            )
     classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))
     train_val, test = (
         _samples(root, name, lines, classes)
@@ -207,25 +233,71 @@ def evenly(samples: tuple[Item, ...], most: int) -> tuple[Item, ...]:
     return tuple(samples[i * len(samples) // most] for i in range(most))
 
 
-def check_images(data: DataSet) -> None:
-    """Decode every image; raise UserError for the first damaged one."""
-    images = [("train", sample) for sample in data.train_val] + [("test", sample) for sample in data.test]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = pool.map(lambda image: _image_problem(data.image_path(image[1])), images, chunksize=64)
-        for (split, sample), problem in zip(images, problems, strict=True):
-            if problem:
-                pool.shutdown(cancel_futures=True)
-                raise data.image_error(sample, split, problem)
-
-
-def _image_problem(path: Path) -> str | None:
+@contextlib.contextmanager
+def opened_image(path: Path) -> Iterator["Image.Image"]:
+    """An image file, not decoded yet. Raises UnsuitableImageError if decoding it takes too much memory."""
     from PIL import Image  # imported where it is used: planning decodes no images
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            short, long = sorted(image.size)
+            if short * long > MAX_PIXELS:
+                raise UnsuitableImageError(f"is larger than {MAX_PIXELS:,} pixels")
+            if long > MAX_RATIO * short:
+                sides = f"{image.width} x {image.height}"
+                raise UnsuitableImageError(f"has {sides} pixels, one side more than {MAX_RATIO} times the other")
+            yield image
+    except Image.DecompressionBombError:
+        raise UnsuitableImageError(f"is larger than {MAX_PIXELS:,} pixels") from None
+
+
+def check_images(data: DataSet) -> list[str]:
+    """Decode every image; raise UserError for the first damaged or unsuitable one.
+
+    Returns a line if an image is in the split files twice under two names.
+    """
+    images = [("train", sample) for sample in data.train_val] + [("test", sample) for sample in data.test]
+    places: dict[bytes, str] = {}
+    copies = []
+    answers = in_threads(lambda image: _check_image(data.image_path(image[1])), images)
+    for (split, sample), answer in zip(images, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise data.image_error(sample, split, answer)
+        place = f"{split}.txt line {sample.line}"
+        if (first := places.setdefault(answer, place)) != place:
+            copies.append(f"{first} and {place}")
+    if not copies:
+        return []
+    more = f" (and {len(copies) - 1} more)" if len(copies) > 1 else ""
+    return [
+        f"the same image under two names: {copies[0]}{more}; accuracies count images that are trained on, or "
+        "that have two labels, unless you remove one line of each pair"
+    ]
+
+
+def _check_image(path: Path) -> bytes | Exception:
+    """A digest of the image file, or why it cannot be used."""
+    try:
+        with opened_image(path) as image:
+            _require_same_pixels(image)
             # Decoding a JPEG at 1/8 of its size finds truncated files just as well, three times as fast.
-            image.draft("RGB", (image.width // 8, image.height // 8))
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error)
-    return None
+            if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                raise UnsuitableImageError(
+                    "has transparent pixels, and training would show the colours below them"
+                )
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except Exception as error:  # Pillow's decoders raise anything
+        return error
+
+
+def _require_same_pixels(image: "Image.Image") -> None:
+    """Raises UnsuitableImageError if training would see other pixels than a viewer shows."""
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo with a preview
+        raise UnsuitableImageError("has several frames, and training would take the first")
+    if image.mode[0] in "IF":  # 16 or 32 bits per channel
+        raise UnsuitableImageError("has more than 8 bits per channel, and training would cut them off")
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        raise UnsuitableImageError("is turned by its EXIF data only, and training would not turn it")

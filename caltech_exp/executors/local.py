@@ -23,7 +23,7 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
-from caltech_exp.child_environment import python_environment
+from caltech_exp.child_environment import python_environment, start_problem
 from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob
@@ -75,7 +75,7 @@ def job_name(index: int) -> str:
 def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
     """Start the queue process, which runs the snapshot and outlives this process and its terminal.
 
-    Raises OSError if `folder` cannot be written, UserError if its file system has no locks.
+    Raises OSError if `folder` cannot be written, UserError if it has no locks or Python cannot be started.
     """
     with closed_to_others():
         (folder / QUEUE).write_bytes(pickle.dumps(queue))
@@ -91,15 +91,15 @@ def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
                 "needs; use runs= on another disk"
             ) from None
         with (folder / QUEUE_LOG).open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, *snapshot.command("caltech_exp.executors.local_worker", str(folder))],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**python_environment(), "PYTHONSAFEPATH": "1"},
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+            command = snapshot.command("caltech_exp.executors.local_worker", str(folder))
+            environment = {**python_environment(), "PYTHONSAFEPATH": "1"}
+            try:
+                subprocess.Popen(
+                    [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                    start_new_session=True, pass_fds=(lock,),
+                )  # fmt: skip
+            except OSError as error:
+                raise UserError(start_problem(sys.executable, error)) from None
     finally:
         os.close(lock)
 

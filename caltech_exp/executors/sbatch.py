@@ -20,7 +20,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, JobPaths
 
-from caltech_exp.child_environment import slurm_environment
+from caltech_exp.child_environment import slurm_environment, start_problem
 from caltech_exp.cli import UserError, shown
 from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError, hint, is_refusal
 from caltech_exp.executors.slurm_queries import NO_CONNECTION, Slurm
@@ -177,7 +177,7 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
     """Submit the tasks, which run the snapshot; their job ids in order (`1234_0`, or `1234` for a single task).
 
     Raises RefusedError if sbatch refuses, UncertainError if jobs may be queued or not, and UserError if sbatch
-    cannot be started.
+    cannot be started, OSError if the script cannot be written.
     """
     script = BatchScript(batch.folder, python=task_python(profile, snapshot), max_num_timeout=TIME_LIMITS)
     parameters = sbatch_parameters(batch.name, profile, batch.after)
@@ -185,12 +185,12 @@ def queue_array(batch: BatchJob, profile: SlurmProfile, snapshot: Snapshot) -> l
     # sbatch gives environment variables precedence over the script.
     options = {*NEVER_FROM_ENVIRONMENT, *batch.unset, *options_of(profile)}
     seconds = profile.command_timeout_seconds
+    with closed_to_others():
+        path = script.write(batch.tasks, batch.part)
     try:
-        with closed_to_others():
-            path = script.write(batch.tasks, batch.part)
-            answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
+        answer = call_sbatch(path, seconds, slurm_environment(variables(options)))
     except OSError as error:
-        raise UserError(f"sbatch could not be started for the array {batch.name}: {error}") from None
+        raise UserError(start_problem("sbatch", error)) from None
     job = answer.job
     if job is None:
         failure = _why_not(batch.name, answer, seconds)

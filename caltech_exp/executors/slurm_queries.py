@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from caltech_exp.child_environment import run_program, slurm_environment
+from caltech_exp.child_environment import run_program, slurm_environment, start_problem
 from caltech_exp.cli import UserError, shown
 
 # Words in complaints that the controller or the database was not reached (slurm_errno.c).
@@ -200,6 +200,8 @@ class Slurm:
             raise NoAnswerError(
                 f"{name} is not on this machine; submit from a login node, or use profile=local"
             ) from None
+        except OSError as error:
+            raise NoAnswerError(start_problem(name, error)) from None
         except subprocess.TimeoutExpired:
             raise _not_answering(f"{name} did not end within {self.timeout_seconds:g} s") from None
         complaint = [line for line in map(str.strip, done.stderr.splitlines()) if line]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from caltech_exp.cli import UserError
 from caltech_exp.data.download import IMAGENET
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.weights import imagenet_path
 from caltech_exp.profiles.profile import Profile
 
@@ -29,9 +29,9 @@ def expand_path(text: str, key: str) -> Path:
 def packs_folder(given: str, profile: Profile) -> Path:
     """The folder of decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`)."""
     if given:
-        return user_path(given, "packs")
+        return folder_path(given, "packs")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expand_path(profile.packs or f"{cache}/caltech_exp/packs", "packs")
+    return folder_path(str(expand_path(profile.packs or f"{cache}/caltech_exp/packs", "packs")), "packs")
 
 
 def use_torch_home(profile: Profile) -> None:

@@ -22,6 +22,8 @@ from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, Manifest, read_man
 from caltech_exp.study.results_cache import PastRun, past_runs, run_names
 from caltech_exp.study.study import STUDY, Study, StudyData, StudyFile, StudySettings
 
+NOT_OF_A_FOLDER = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
 
 @dataclass(frozen=True)
 class StudyFolder:
@@ -128,6 +130,11 @@ class StudyFolder:
         except OSError as error:
             if error.errno == errno.ESTALE:
                 raise
+            if error.errno in NOT_OF_A_FOLDER:
+                raise UserError(
+                    f"no more processes or open files are allowed here ({error.strerror}); end some of your "
+                    "programs on this machine and run the command again"
+                ) from None
             raise UserError(
                 f"runs folder {self.path} cannot be written ({error.strerror}); use another runs= folder"
             ) from None

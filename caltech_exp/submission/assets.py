@@ -248,7 +248,8 @@ def _fetch_images(root: Path, origin: Origin, digest: Digest | None) -> None:
     if _has_splits(root):
         data = read_data_set(root)
         print(f"checking {len(data.train_val) + len(data.test):,} images of {root}", flush=True)
-        check_images(data)
+        for line in check_images(data):
+            print(line, flush=True)
 
 
 def _weights(spec: AssetSpec) -> list[Asset]:

@@ -147,16 +147,17 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         check(check_data, configs, data, request.settings)
     max_tasks = check(executor.max_tasks)
     downloads = check(check_weights, configs, fetch=not dry_run) or []
-    weights_notes = []
+    image_notes, weights_notes = [], []
     if data and not dry_run:
         if folder.study() is None:
             print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
-            check_images(data)
+            image_notes = check_images(data)
         weights_notes = check_weights_files(configs, request.networks)
     place = check(packs_folder, request.options.packs, request.profile)
     packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [
         *filter(None, [executor.describe_environment() if dry_run else ""]),
+        *image_notes,
         *weights_notes,
         *unpinned([run.config for run in plan]),
         *merged_rows(request),

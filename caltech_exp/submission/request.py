@@ -16,7 +16,7 @@ from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, shown
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.executors.slurm_queries import default_profile
-from caltech_exp.files import user_path
+from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import CpuJobs, Profile, SlurmProfile, load_profile, take_profile_words
@@ -139,7 +139,7 @@ class Request:
     @property
     def report(self) -> Path | None:
         """The folder of the report, None if none is asked for."""
-        return user_path(self.options.out or "report", "out") if self.options.aggregate else None
+        return folder_path(self.options.out or "report", "out") if self.options.aggregate else None
 
 
 def parse_request(argv: Sequence[str]) -> Request:
@@ -148,7 +148,7 @@ def parse_request(argv: Sequence[str]) -> Request:
     known = [*SubmitOptions.model_fields, *RunConfig.model_fields]
     values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
-    runs = user_path(options.runs, "runs")
+    runs = folder_path(options.runs, "runs")
     file, networks = _study_file(options.study, runs)
     catalog = file.catalog if file else THE_REPORT
     if not options.section and not options.table:

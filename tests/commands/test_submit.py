@@ -164,6 +164,20 @@ def test_a_runs_folder_that_cannot_be(
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("key", ["runs", "packs", "out"])
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_a_folder_that_is_a_link_to_nowhere_is_told(
+    key: str, dry_run: str, submit: Command, small: tuple[str, ...], untouched: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("gone")
+    words = [f"runs={untouched}"] if key != "runs" else []
+    done = submit(*small, "profile=demo", "aggregate=true", f"dry_run={dry_run}", *words, f"{key}={link}/mine")
+    assert done.returncode == 2
+    problem = f"{key}={link}/mine: {link} is a link to gone, which does not exist; make that folder or name"
+    assert (done.stdout + done.stderr).count(problem) == 1
+
+
 TWICE = """
 import os, runpy, sys
 create = os.open

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from caltech_exp.cli import UserError
-from caltech_exp.data.splits import IMAGES, Sample, check_images, evenly, read_data_set
+from caltech_exp.data.splits import IMAGES, ORIENTATION, DataSet, Sample, check_images, evenly, read_data_set
 
 
 @pytest.fixture
@@ -175,3 +177,84 @@ def test_damaged_image_is_named_with_its_line(folder: Path, content: bytes | Non
     path.write_bytes(path.read_bytes()[:600] if content is None else content)
     with pytest.raises(UserError, match=re.escape(f"{victim.path} (train.txt line {victim.line})")):
         check_images(read_data_set(folder))
+
+
+def replaced(folder: Path, image: Image.Image, kind: str = "PNG", **options: object) -> tuple[DataSet, str]:
+    """The data set with this image in place of one of its own, and where it is named."""
+    sample = read_data_set(folder).test[17]
+    image.save(folder / IMAGES / sample.path, kind, **options)
+    return read_data_set(folder), f"{sample.path} (test.txt line {sample.line})"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP"])
+def test_image_with_a_side_below_eight_pixels_is_taken(folder: Path, kind: str) -> None:
+    data, _ = replaced(folder, Image.new("RGB", (300, 7)), kind)
+    assert check_images(data) == []
+
+
+UPSIDE_DOWN = Image.Exif()
+UPSIDE_DOWN[ORIENTATION] = 3
+
+
+def frames(count: int) -> dict[str, object]:
+    return {"save_all": True, "append_images": [Image.new("RGB", (9, 9), (n, 0, 0)) for n in range(1, count)]}
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "options", "problem"),
+    [
+        (Image.new("L", (9000, 9000)), "PNG", {}, "is larger than 67,108,864 pixels"),
+        (Image.new("1", (20_000, 20_000)), "PNG", {}, "is larger than 67,108,864 pixels"),
+        (Image.new("L", (5, 501)), "JPEG", {}, "has 5 x 501 pixels, one side more than 100 times the other"),
+        (Image.new("RGB", (9, 9)), "GIF", frames(3), "has several frames, and training would take the first"),
+        (Image.new("I;16", (9, 9)), "PNG", {}, "has more than 8 bits per channel"),
+        (Image.new("F", (9, 9)), "TIFF", {}, "has more than 8 bits per channel"),
+        (Image.new("RGBA", (9, 9), (1, 2, 3, 0)), "PNG", {}, "has transparent pixels"),
+        (Image.new("RGB", (9, 9)), "JPEG", {"exif": UPSIDE_DOWN}, "is turned by its EXIF data only"),
+    ],
+)
+def test_image_that_training_would_change_is_refused(
+    folder: Path, image: Image.Image, kind: str, options: dict[str, object], problem: str
+) -> None:
+    data, place = replaced(folder, image, kind, **options)
+    with pytest.raises(UserError) as caught:
+        check_images(data)
+    assert f"{place} {problem}" in str(caught.value)
+    assert str(caught.value).endswith("; replace the image or remove the line")
+
+
+def test_opaque_alpha_channel_is_taken(folder: Path) -> None:
+    data, _ = replaced(folder, Image.new("RGBA", (9, 9), (1, 2, 3, 255)))
+    assert check_images(data) == []
+
+
+def test_any_exception_of_pillow_names_the_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def divide(_image: Image.Image, _mode: str, _size: object) -> None:
+        raise ZeroDivisionError
+
+    data = read_data_set(folder)
+    monkeypatch.setattr(JpegImageFile, "draft", divide)
+    with pytest.raises(UserError, match=r"damaged image .*\(train.txt line 1\): ZeroDivisionError; unpack it"):
+        check_images(data)
+
+
+def test_image_in_both_splits_is_refused_with_its_lines(folder: Path) -> None:
+    sample = read_data_set(folder).train[3]
+    with (folder / "test.txt").open("a") as file:
+        file.write(f"{sample.path}\n")
+    line = len((folder / "test.txt").read_text().splitlines())
+    with pytest.raises(UserError) as caught:
+        read_data_set(folder)
+    assert (
+        f"test.txt line {line} names {sample.path}, as train.txt line {sample.line} does: an image that is "
+        "trained on cannot test; remove one of the lines"
+    ) in str(caught.value)
+
+
+def test_copies_under_another_name_are_told_with_their_lines(folder: Path) -> None:
+    data = read_data_set(folder)
+    for first, second in zip(data.train[:2], data.test[:2], strict=True):
+        shutil.copyfile(data.image_path(first), data.image_path(second))
+    (line,) = check_images(read_data_set(folder))
+    train, test = data.train[0].line, data.test[0].line
+    assert f"under two names: train.txt line {train} and test.txt line {test} (and 1 more); " in line

@@ -92,6 +92,14 @@ def test_without_locks_two_submissions_may_meet_and_a_queue_on_this_machine_is_r
         start_queue(tmp_path, LocalQueue({}, 1, ()), code_snapshot)
 
 
+def test_python_that_cannot_be_started_is_told_as_that(
+    code_snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(UserError, match=r"/python could not be started \(No such file or directory\); check how"):
+        start_queue(tmp_path, LocalQueue({}, 1, ()), code_snapshot)
+
+
 @pytest.mark.parametrize("text", ["", "{", "{}", "[3]"])
 def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: Path) -> None:
     (tmp_path / "cancelled.json").write_text(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.executors.slurm_queries import NoAnswerError, Slurm
+from tests.tools.process_limit import answer_with_processes
 from tests.tools.testbed import path_with, show_queue
 
 
@@ -34,6 +35,18 @@ def test_a_command_that_fails_says_why_itself(
     with pytest.raises(NoAnswerError) as caught:
         Slurm(5).cancel(["5"])
     assert str(caught.value).startswith(told)
+
+
+def test_a_command_that_cannot_be_started_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = answer_with_processes(1, lambda: Slurm(5).queued_jobs(["scratch.runs"], [os.geteuid()]))
+    assert "squeue could not be started (Resource temporarily unavailable); end some of your processes" in answer
+    (tmp_path / "squeue").write_text("\0")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        NoAnswerError, match=r"^squeue could not be started \(.*\); check how squeue is installed$"
+    ):
+        Slurm(5).queued_jobs(["scratch.runs"], [os.geteuid()])
 
 
 @pytest.mark.parametrize("line", ["JOBID PARTITION NAME", "5|RUNNING|None|scratch.runs"])

@@ -1,5 +1,7 @@
 """The folder of a study: its record, its lock, and the commands that fit it."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -93,3 +95,14 @@ def test_lock_says_that_it_waits_for_another_command(tmp_path: Path, capsys: pyt
         assert waiting.is_alive()
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_lock_tells_a_lack_of_processes_or_open_files_as_that(number: int, tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            UserError, match=f"^no more processes or open files are allowed here .{os.strerror(number)}"
+        ),
+        StudyFolder(tmp_path / "runs").lock(),
+    ):
+        raise OSError(number, os.strerror(number))

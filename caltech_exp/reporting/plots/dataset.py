@@ -1,7 +1,5 @@
 """The data set and its classes: average images, images per class in both splits, confusion matrices."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from caltech_exp.data.splits import IMAGES, DataSet, Sample, evenly
+from caltech_exp.data.splits import IMAGES, DataSet, Sample, evenly, opened_image
+from caltech_exp.files import in_threads
 from caltech_exp.reporting.plots.data import Array, AverageImages, ClassCounts, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import Drawing
 from caltech_exp.reporting.plots.style import (
@@ -172,8 +171,7 @@ def class_averages(data: DataSet, max_images: int) -> Averages:
     for sample in (*data.train_val, *data.test):
         samples[sample.label].append(sample)
     chosen = [evenly(tuple(images), max_images) for images in samples]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        averages = list(pool.map(lambda images: _average(data.root / IMAGES, images), chosen))
+    averages = list(in_threads(lambda images: _average(data.root / IMAGES, images), chosen))
     unread = {path: reason for _, problems in averages for path, reason in problems.items()}
     return Averages(tuple(tile for tile, _ in averages), unread)
 
@@ -184,8 +182,8 @@ def _average(folder: Path, samples: tuple[Sample, ...]) -> tuple[Array | None, d
     for sample in samples:
         try:
             total += _read(folder / sample.path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            problems[sample.path] = str(error)
+        except Exception as error:  # Pillow's decoders raise anything
+            problems[sample.path] = str(error) or type(error).__name__
     count = len(samples) - len(problems)
     return (_stretch(total / count) if count else None), problems
 
@@ -193,7 +191,7 @@ def _average(folder: Path, samples: tuple[Sample, ...]) -> tuple[Array | None, d
 def _read(path: Path) -> NDArray[np.uint8]:
     """An image squeezed to the size of a tile, shape (54, 72, 3)."""
     height, width = TILE
-    with Image.open(path) as image:
+    with opened_image(path) as image:
         image.draft("RGB", (width, height))  # a JPEG decoded at a fraction of its size
         small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(small)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from caltech_exp.files import write_atomically
+from caltech_exp.files import pool_processes, write_atomically
 from caltech_exp.reporting.render.blocks import Picture
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg")
 ROOM = __name__.rpartition(".")[0]
-MAX_PROCESSES = 8
 MAX_TEMP_PATH = 70
 """Bytes: a socket's path has at most 104 on macOS and 108 on Linux, of which multiprocessing takes 32."""
 
@@ -54,9 +53,15 @@ class Entry:
 _INDEX = TypeAdapter(dict[str, Entry])
 
 
-def drawing_pool() -> Executor:
-    """Processes that draw. They start with the first picture, from a process that has matplotlib imported once, so
-    that nothing of the caller (threads, open files, gigabytes of frames) is copied into them."""
+def drawing_pool() -> contextlib.AbstractContextManager[Executor | None]:
+    """Processes that draw; none where the system starts no more.
+
+    They start with the first picture, from a process that has matplotlib imported once, so that nothing of the
+    caller (threads, open files, gigabytes of frames) is copied into them.
+    """
+    processes = pool_processes()
+    if not processes:
+        return contextlib.nullcontext()
     # That process listens at a socket in the temporary folder, whose path must be short.
     is_short = len(os.fsencode(tempfile.gettempdir())) <= MAX_TEMP_PATH
     context = multiprocessing.get_context("forkserver" if is_short else "spawn")
@@ -64,7 +69,7 @@ def drawing_pool() -> Executor:
     context.set_forkserver_preload(
         [f"{ROOM}.{module}" for module in ("style", "curves", "comparisons", "dataset")]
     )
-    return ProcessPoolExecutor(min(os.cpu_count() or 1, MAX_PROCESSES), mp_context=context)
+    return ProcessPoolExecutor(processes, mp_context=context)
 
 
 class FigureCache:
