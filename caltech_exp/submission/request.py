@@ -27,9 +27,6 @@ from caltech_exp.study.manifest import Manifest, read_manifests, read_published_
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
 from caltech_exp.study.study import StudyFile, StudySettings
 
-SBATCH_OPTIONS = (
-    "begin", "hold", "licenses", "mail-type", "mail-user", "mem-per-gpu", "nice", "nodelist", "reservation",
-)  # fmt: skip
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
 SHORT_OPTIONS = {
     "A": "account", "C": "constraint", "c": "cpus-per-task", "G": "gpus", "p": "partition", "q": "qos",
@@ -43,7 +40,6 @@ def hints(catalog: Catalog) -> dict[str, Hint]:
     options = {**{option: option for option in (*SETTINGS, *OTHER_NAMES)}, **SHORT_OPTIONS}
     keys = [table_key(section.name, table.name) for section, table in catalog.tables]
     return {
-        **{name.replace("-", "_"): f"profile.sbatch.{name}={VALUE}" for name in SBATCH_OPTIONS},
         **{name: f"profile.{name}={VALUE}" for name in settings},
         **{f"cpu_jobs.{name}": f"profile.cpu_jobs.{name}={VALUE}" for name in CpuJobs.model_fields},
         **{word.replace("-", "_"): _setting_hint(option) for word, option in options.items()},
