@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TextIO, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -54,6 +54,27 @@ def one_line(text: str) -> str:
     if text.isprintable():  # the usual case, and status asks for thousands of runs
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class PrintableStream:
+    """Writes to a stream of text, each line by `one_line`: a file that is quoted cannot command the terminal.
+
+    rich, which writes terminal codes of its own, asks for `rich_proxied_file`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        self.rich_proxied_file.write("".join(map(_printable, re.split("([\n\t])", text))))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+def _printable(text: str) -> str:
+    return text if text in ("\n", "\t") else one_line(text)
 
 
 def shown(value: object, most: int = 100) -> str:
@@ -326,6 +347,7 @@ def run_command_line(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may not be able to show a path
+    sys.stdout, sys.stderr = (cast(TextIO, PrintableStream(stream)) for stream in (sys.stdout, sys.stderr))
     status = 0
     try:
         if any(word in ("-h", "--help", "help") for word in argv):

@@ -70,18 +70,20 @@ class RunConfig(BaseModel):
         description="random transforms of the training images: none, crop (with flip and grayscale), perspective "
         "(with rotation and vertical flip) or combined (all but the vertical flip)",
     )
-    lr: FiniteFloat = Field(1e-3, gt=0, description="initial learning rate, a number above 0")
+    lr: FiniteFloat = Field(1e-3, gt=0, le=1e38, description="initial learning rate, a number above 0")
     momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")
-    weight_decay: FiniteFloat = Field(5e-5, ge=0, description="L2 penalty, at least 0")
-    batch_size: int = Field(256, ge=1, description="images per step, a whole number from 1")
-    epochs: int = Field(30, ge=1, description="passes over the training set, a whole number from 1")
-    step_size: int = Field(20, ge=1, description="epochs between two step-downs of the learning rate, from 1")
+    weight_decay: FiniteFloat = Field(5e-5, ge=0, le=1e38, description="L2 penalty, at least 0")
+    batch_size: int = Field(256, ge=1, lt=2**31, description="images per step, a whole number from 1")
+    epochs: int = Field(30, ge=1, le=1_000_000, description="passes over the training set, a whole number from 1")
+    step_size: int = Field(
+        20, ge=1, lt=2**31, description="epochs between two step-downs of the learning rate, from 1"
+    )
     gamma: FiniteFloat = Field(0.1, gt=0, le=1, description="factor of each step-down, above 0, at most 1")
     max_images: int = Field(
-        0, ge=0, description="images used of each of the training, validation and test sets; 0 = all"
+        0, ge=0, lt=2**31, description="images used of each of the training, validation and test sets; 0 = all"
     )
     max_per_class: int = Field(
-        0, ge=0, description="most training images per class, by under-sampling larger classes; 0 = all"
+        0, ge=0, lt=2**31, description="most training images per class, by under-sampling larger classes; 0 = all"
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle",

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -24,6 +25,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from caltech_exp.bootstrap import BY_OTHERS, UntrustedError, check_own_folder, look_again
 from caltech_exp.cli import UserError
 
+MOST_BYTES = 64 * 2**20
+"""Larger than any record: the manifest of 12,000 runs has 1 MB."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 
@@ -88,6 +91,35 @@ def has_exclusive_creation(folder: Path) -> bool:
     finally:
         probe.unlink(missing_ok=True)
     return False
+
+
+class RefusedFileError(OSError):
+    """A file that is not read: a pipe, a device, or one larger than any of its kind."""
+
+
+def open_file(path: str | Path) -> BufferedReader:
+    """Open a file to read. Raises OSError, for a pipe or a device at once (RefusedFileError)."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise RefusedFileError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+
+
+def read_file(path: str | Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file of at most `most` bytes; tried again on a stale handle. Raises OSError."""
+
+    def read() -> bytes:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise RefusedFileError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}", str(path))
+            return file.read()
+
+    return look_again(read)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -339,7 +371,7 @@ def stamp(path: str | Path) -> Stamp | None:
 def load_content(path: Path, readers: Iterable[ModuleType]) -> bytes | None:
     """What `save_content` wrote; None if it is missing or damaged, or the modules `readers` have changed since."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head, content = file.readline().decode(errors="replace").split(), file.read()
     except OSError:
         return None

@@ -6,14 +6,14 @@ below.
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from caltech_exp.bootstrap import look_again
 from caltech_exp.cli import one_line, reason, shown
-from caltech_exp.files import write_atomically
+from caltech_exp.files import read_file, write_atomically
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=255)]
 """One part of a path that no command takes for an option, for example a submission's id."""
@@ -29,6 +29,28 @@ RecordedPath = Annotated[str, StringConstraints(max_length=4096)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A whole number that fits a table's column."""
+Number = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
+"""A number that fp32 can hold, more or less; its squares and sums are finite."""
+Amount = Annotated[float, Field(ge=0, le=1e39, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
+"""A length of time; added to any Time, it gives a time."""
+
+
+def _check_time(text: str) -> str:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("the time has no zone")
+    if not 1970 <= moment.year < 2200:
+        raise ValueError("the time is not between 1970 and 2200")
+    return text
+
+
+TIME = r"^[0-9T:.Z+-]*$"
+Time = Annotated[str, StringConstraints(pattern=TIME, max_length=40), AfterValidator(_check_time)]
+"""A time with its zone in ISO 8601, as files.utc_now writes it."""
+TimeOrEmpty = Annotated[
+    str, StringConstraints(pattern=TIME, max_length=40), AfterValidator(lambda text: text and _check_time(text))
+]
 
 
 class StrictRecord(BaseModel):
@@ -59,8 +81,8 @@ class Corrupt:
     def complaint(self, remedy: str) -> str:
         """The file and what is wrong with it; `remedy` says what to do about a damaged one."""
         if self.is_newer:
-            return f"{self.path} was {self.reason}"
-        return f"{self.path} is damaged ({self.reason}); {remedy}"
+            return one_line(f"{self.path} was {self.reason}")
+        return one_line(f"{self.path} is damaged ({self.reason}); {remedy}")
 
 
 def newer(path: Path, evidence: str) -> Corrupt:
@@ -84,7 +106,7 @@ def read_record(path: Path, kind: type[Record]) -> Record | Corrupt | None:
     A newer version wrote it if its schema version is higher, or if unknown fields are all that is wrong.
     """
     try:
-        text = look_again(path.read_bytes)
+        text = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

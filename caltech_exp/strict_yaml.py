@@ -1,5 +1,6 @@
 """YAML of plain values, for files that people write by hand: no tags, no aliases, no name twice."""
 
+import io
 import re
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 
 from caltech_exp.cli import UserError
+from caltech_exp.files import open_file
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20  # libyaml has no limit but the C stack
@@ -16,7 +18,7 @@ MAX_DEPTH = 20  # libyaml has no limit but the C stack
 def read_text(path: Path, where: str, advice: str) -> str:
     """The text of a file that the user gave as `where`; no more than MAX_CHARACTERS and one are read."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
             return file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise UserError(f"{where}: there is no such file; {advice}") from None

@@ -1,5 +1,8 @@
 """key=value words: taken as they stand, or refused in one line."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import BaseModel, Field
 
@@ -75,3 +78,24 @@ def test_usage_lists_every_option_with_its_default() -> None:
     assert "the colour [red]" in text
     assert "whether to wait [false]" in text
     assert "a folder\n" in f"{text}\n"  # there is no default to tell
+
+
+HOSTILE = "a\x1b[2J\x9b31m\u202eb\tc\nd\r\x07"
+ESCAPED = "a\\x1b[2J\\x9b31m\\u202eb\tc\nd\\r\\x07\n"
+
+
+def test_command_prints_no_codes_for_the_terminal_but_those_of_rich() -> None:
+    code = f"""
+import sys
+from rich.console import Console
+from caltech_exp.cli import run_command_line
+def main(argv):
+    print({HOSTILE!r})
+    print({HOSTILE!r}, file=sys.stderr)
+    Console(force_terminal=True).print("bold", style="bold")
+    return 0
+run_command_line(main, "")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env={"TERM": "xterm"})
+    assert done.stdout.decode() == f"{ESCAPED}\x1b[1mbold\x1b[0m\n"
+    assert (done.returncode, done.stderr.decode()) == (0, ESCAPED)

@@ -151,7 +151,14 @@ def test_new_files_need_no_chmod(fault: str, code: str, strace: str, tmp_path: P
 
 
 RECORD = Progress(
-    run_id="r", epoch=1, epochs=9, images_per_second=1.0, submission="s", job="j", host="h", when="w"
+    run_id="r",
+    epoch=1,
+    epochs=9,
+    images_per_second=1.0,
+    submission="s",
+    job="j",
+    host="h",
+    when="2026-01-01T12:00:00Z",
 )
 READ = """
 from caltech_exp.study.results import PROGRESS, Progress

@@ -17,7 +17,14 @@ from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
 CALLS = ("openat", "write", "lseek", "fsync", "chmod,fchmod,fchmodat", "rename,renameat,renameat2", "close")
 """The system calls of which each one is a moment to die in."""
 RECORD = Progress(
-    run_id="r", epoch=1, epochs=9, images_per_second=1.0, submission="s", job="j", host="h", when="w"
+    run_id="r",
+    epoch=1,
+    epochs=9,
+    images_per_second=1.0,
+    submission="s",
+    job="j",
+    host="h",
+    when="2026-01-01T12:00:00Z",
 )
 
 
@@ -66,7 +73,7 @@ def test_a_record(strace: str, tmp_path: Path) -> None:
         remove_half_written(folder)
         assert [path.name for path in folder.iterdir()] == [PROGRESS]
 
-    new = RECORD.model_copy(update={"epoch": 2, "when": "w" * 100_000})
+    new = RECORD.model_copy(update={"epoch": 2, "run_id": "r" * 100_000})
     deaths = kill_everywhere(strace, lambda: write_record(folder, PROGRESS, new), check, tmp_path / "log")
     assert (
         deaths >= 8

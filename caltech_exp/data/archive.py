@@ -13,7 +13,7 @@ from typing import IO
 from caltech_exp.cli import UserError, shown
 from caltech_exp.data.download import INNER_ARCHIVE, SPLITS
 from caltech_exp.data.splits import IMAGES, read_split
-from caltech_exp.files import locked
+from caltech_exp.files import locked, open_file
 
 
 def unpack_images(archive: Path, root: Path) -> None:
@@ -60,7 +60,7 @@ def _extract(archive: Path, folder: Path) -> None:
 def _open_tar_gz(archive: Path) -> Iterator[IO[bytes]]:
     """The archive itself, or the tar.gz inside the zip."""
     if not zipfile.is_zipfile(archive):
-        with archive.open("rb") as file:
+        with open_file(archive) as file:
             yield file
         return
     with zipfile.ZipFile(archive) as outer:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from caltech_exp.cli import UserError, shown
-from caltech_exp.files import folder_if_it_succeeds, lock_or_wait, new_file, user_path
+from caltech_exp.files import folder_if_it_succeeds, lock_or_wait, new_file, open_file, user_path
 
 if TYPE_CHECKING:
     from requests import Response
@@ -53,7 +53,7 @@ class Digest:
 
 def file_digest(path: Path, algorithm: Literal["sha256", "md5"]) -> Digest:
     """The complete hash of a file. Raises OSError."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         # Clusters in FIPS mode allow MD5 only for purposes other than security.
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
     return Digest(algorithm, digest.hexdigest())

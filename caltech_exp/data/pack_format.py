@@ -19,7 +19,7 @@ from pydantic import Field
 from caltech_exp.cli import UserError
 from caltech_exp.config import RESIZE
 from caltech_exp.data.splits import DataSet, Sample, evenly
-from caltech_exp.records import Corrupt, StrictRecord, read_record
+from caltech_exp.records import Corrupt, Count, StrictRecord, read_record
 
 FORMAT = 1  # part of a pack's name: increase it with every change of the files' content
 MISSING = "missing"  # the reason that read_index gives for a pack that does not exist
@@ -41,6 +41,9 @@ ALL_PACKS: tuple[tuple[str, Layout], ...] = (
 Side = Annotated[int, Field(ge=1, le=2**24)]
 """Pixels. A JPEG side has at most 65,535, and Resize(256) makes a one-pixel line 256 times as long."""
 
+Crc = Annotated[int, Field(ge=0, lt=2**32)]
+FileTime = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
 
 class PackIndex(StrictRecord):
     """What a pack holds, with one entry per image in every list.
@@ -54,8 +57,8 @@ class PackIndex(StrictRecord):
     layout: Layout
     heights: tuple[Side, ...]
     widths: tuple[Side, ...]
-    checksums: tuple[int, ...]
-    sources: tuple[tuple[int, int, int], ...]
+    checksums: tuple[Crc, ...]
+    sources: tuple[tuple[Count, FileTime, Crc], ...]
 
     @property
     def image_bytes(self) -> list[int]:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from caltech_exp.cli import UserError, shown
-from caltech_exp.files import in_threads
+from caltech_exp.files import in_threads, read_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -137,18 +138,19 @@ def read_data_set(root: Path) -> DataSet:
 def read_split(file: Path) -> list[tuple[int, str]]:
     """Line number and path, `class/image`, of each image in a split file, without those of the background."""
     try:
-        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
+        text = read_file(file).decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError:
         raise UserError(
             f"split file {file} does not exist; put the course's {file.name} there, or download it with python "
             "jobs/prepare.py"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"split file {file} cannot be read ({error}); put the course's {file.name} there"
+            f"split file {file} cannot be read ({reason}); put the course's {file.name} there"
         ) from None
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         path = line.strip(" \t")
         if not path:
             continue
@@ -198,7 +200,7 @@ def _image_names(root: Path, class_name: str) -> frozenset[str]:
             return frozenset(
                 entry.name
                 for entry in entries
-                if (_is_inside(root, Path(entry.path)) if entry.is_symlink() else entry.is_file())
+                if entry.is_file() and (not entry.is_symlink() or _is_inside(root, Path(entry.path)))
             )
     except PermissionError as error:
         raise UserError(f"data folder {folder} cannot be read ({error.strerror}); make it readable") from None

@@ -107,7 +107,7 @@ def start_queue(folder: Path, queue: LocalQueue, snapshot: Snapshot) -> None:
 def is_alive(folder: Path) -> bool:
     """Whether the queue process of a submission runs."""
     try:
-        lock = os.open(folder / LOCK, os.O_RDONLY)  # other users may only read
+        lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)  # other users may only read
     except OSError:
         return False
     try:

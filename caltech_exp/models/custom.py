@@ -20,8 +20,10 @@ from typing import Any
 from caltech_exp.bootstrap import UntrustedError, read_own, user_name
 from caltech_exp.cli import UserError, did_you_mean, shown
 from caltech_exp.config import CUSTOM_NETWORK, PIN
-from caltech_exp.files import closed_to_others, make_own_folder, user_path, write_atomically
+from caltech_exp.files import closed_to_others, make_own_folder, read_file, user_path, write_atomically
 
+LONGEST = 2**20
+"""Bytes of a network's file, which Python parses in memory."""
 FOLDER = "networks"  # of the study: networks/<user id>/<first digits of the file's hash>/<file>.py
 
 
@@ -48,7 +50,7 @@ def find_network(text: str, folder: Path, runs: Path) -> CustomNetwork:
         raise UserError(f"network {shown(text)!r}: give a file and a function in it, as in nets.py:tiny")
     path = user_path(match["path"], "network", folder)
     try:
-        content = path.read_bytes()
+        content = read_file(path, LONGEST)
         tree = ast.parse(content)
     except OSError as error:
         raise UserError(f"network {text}: {path} cannot be read ({error.strerror}); correct the path") from None
@@ -78,7 +80,7 @@ def recorded_network(model: str, runs: Path) -> CustomNetwork:
     owners = set()
     for path in paths:
         with contextlib.suppress(OSError):
-            content, owner = path.read_bytes(), path.lstat().st_uid
+            content, owner = read_file(path, LONGEST), path.lstat().st_uid
             if hashlib.sha256(content).hexdigest() == match["digest"]:
                 owners.add(owner)
                 if owner == os.geteuid():

@@ -8,7 +8,7 @@ from pathlib import Path
 from caltech_exp.cli import UserError, suggestion
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
-from caltech_exp.files import user_path
+from caltech_exp.files import RefusedFileError, open_file, user_path
 from caltech_exp.models.weights_format import foreign_content
 
 
@@ -36,7 +36,7 @@ def pin(text: str, folder: Path | None = None) -> str:
         hint = hint or "; give none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             problem = foreign_content(file)
     except OSError as error:
@@ -104,8 +104,9 @@ def read_weights(config: RunConfig) -> WeightsFile:
         raise UserError(f"weights=imagenet: {problem}; download it on the login node with python jobs/prepare.py")
     path = imagenet_path(config.model) if is_imagenet else user_path(name, "weights")
     try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        with open_file(path) as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, RefusedFileError) as error:
         raise UserError(f"weights {path} cannot be read ({error.strerror}); restore the file") from None
     sha256 = hashlib.sha256(content).hexdigest()
     if is_imagenet and not IMAGENET[config.model].digest.matches(Digest("sha256", sha256)):

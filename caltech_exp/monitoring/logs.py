@@ -7,7 +7,7 @@ from pathlib import Path
 from caltech_exp.bootstrap import refusal_name
 from caltech_exp.cli import one_line, shown
 from caltech_exp.executors.executor import executor_named
-from caltech_exp.records import HostName, JobId, StrictRecord, read_record
+from caltech_exp.records import HostName, JobId, StrictRecord, TimeOrEmpty, read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SingleJob, SubmittedTask
 
@@ -41,7 +41,7 @@ class Refusal(StrictRecord):
     reason: str
     job: JobId
     host: HostName = ""
-    when: str = ""
+    when: TimeOrEmpty = ""
 
     @property
     def line(self) -> str:

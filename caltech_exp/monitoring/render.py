@@ -102,7 +102,7 @@ def end_lines(status: StudyStatus) -> list[str]:
 
 
 def queue_note(status: StudyStatus) -> str:
-    return f"the queue did not answer, so queued runs may be lost: {status.note}"
+    return one_line(f"the queue did not answer, so queued runs may be lost: {status.note}")
 
 
 def log_lines(status: StudyStatus, run: PlannedRun) -> list[str]:

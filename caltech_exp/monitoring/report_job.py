@@ -9,7 +9,7 @@ from caltech_exp.cli import one_line
 from caltech_exp.executors.executor import StudyJob, study_jobs
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.logs import log_path, read_refusal
-from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, read_record
+from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, TimeOrEmpty, read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import AggregationJob, Manifest, recorded_log
 
@@ -26,7 +26,7 @@ class JobEnd(StrictRecord):
     reason: str
     job: JobId
     log: RecordedPath
-    when: str
+    when: TimeOrEmpty
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from caltech_exp.cli import EXIT_USER_ERROR, UserError
+from caltech_exp.cli import EXIT_USER_ERROR, UserError, one_line
 from caltech_exp.executors.executor import Executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.monitoring.queued_runs import read_queue
@@ -225,7 +225,7 @@ def next_view(before: View, read: ReadStatus) -> View:
     try:
         status = read(before.status.ended_jobs)
     except (UserError, OSError) as error:
-        return View(before.status, str(error))
+        return View(before.status, one_line(str(error)))
     return View(before.status, status.note) if status.note and not before.status.note else View(status)
 
 

@@ -13,6 +13,9 @@ from caltech_exp.study.results import Progress
 from caltech_exp.study.results_cache import PastRun, network_name, run_kind
 from caltech_exp.study.run_status import RunStatus
 
+MOST_SECONDS = 1e10
+"""The longest estimate, which any time can be added to."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -48,8 +51,8 @@ class Throughput:
             return self.configs[config.id]
         speed, rate = self.kinds.get(run_kind(config)), self.rates.get(network_name(config)[0])
         if images and speed:
-            return speed.start_seconds + config.epochs * images * speed.image_seconds
-        return config.epochs * images / rate if images and rate else None
+            return min(speed.start_seconds + config.epochs * images * speed.image_seconds, MOST_SECONDS)
+        return min(config.epochs * images / rate, MOST_SECONDS) if images and rate else None
 
     def estimate_runs(self, runs: Sequence[PlannedRun], train_val_images: int | None) -> list[float | None]:
         """`estimate` of each run; `train_val_images` are in train.txt, None if unknown."""
@@ -166,9 +169,10 @@ def forecast(
     queued, pending = (_all_seconds(estimate_state(state)[1]) for state in ("queued", "pending"))
     slots = len(running) or slots
     is_known = queued is not None and len(seconds_left) == len(running) and bool(running or queued)
+    until_done = seconds_until_done(queued or (), slots, tuple(seconds_left.values()))
     return Forecast(
         eta={run_id: now + timedelta(seconds=seconds) for run_id, seconds in seconds_left.items()},
-        seconds_left=seconds_until_done(queued or (), slots, tuple(seconds_left.values())) if is_known else None,
+        seconds_left=min(until_done, MOST_SECONDS) if is_known else None,
         slots=slots,
         pending_seconds=sum(pending) if pending else None,
     )

@@ -22,10 +22,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from caltech_exp.bootstrap import look_again
-from caltech_exp.files import boot_seconds, names_in, utc_now, write_atomically
+from caltech_exp.files import RefusedFileError, boot_seconds, names_in, read_file, utc_now, write_atomically
 from caltech_exp.machine import host_name, is_alive, machine_id, process_start
-from caltech_exp.records import HostName, JobId, StrictRecord, read_record
+from caltech_exp.records import Count, HostName, JobId, StrictRecord, Time, read_record
 
 HEARTBEAT_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
@@ -61,11 +63,11 @@ class Owner(StrictRecord):
     job: JobId
     host: HostName
     machine: str
-    pid: int
-    started: int
-    since: str
+    pid: int = Field(ge=1, lt=2**31)
+    started: Count
+    since: Time
     token: str = ""
-    restarts: int = 0
+    restarts: Count = 0
 
 
 @dataclass(frozen=True)
@@ -291,10 +293,10 @@ def _last_number(folder: Path) -> int:
 
 
 def _read_bytes(path: Path) -> bytes | None:
-    """The content of a file, None if there is none. Raises OSError."""
+    """The content of a lease or request, None if there is none. Raises OSError."""
     try:
-        return look_again(path.read_bytes)
-    except (FileNotFoundError, NotADirectoryError):
+        return read_file(path)
+    except (FileNotFoundError, NotADirectoryError, RefusedFileError):
         return None
 
 

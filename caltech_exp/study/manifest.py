@@ -13,6 +13,7 @@ from caltech_exp.config import split_run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
     Corrupt,
+    Count,
     FileName,
     HostName,
     JobId,
@@ -20,6 +21,7 @@ from caltech_exp.records import (
     RecordedPath,
     Seed,
     StrictRecord,
+    Time,
     read_record,
 )
 from caltech_exp.study.study import RUN_FOLDER, StudySettings
@@ -62,8 +64,8 @@ class SubmittedTask(StrictRecord):
     job           `1234_0`, or `local-0` on this machine; empty until sbatch has named it
     """
 
-    array: int = Field(ge=0)
-    index: int = Field(ge=0)
+    array: Count
+    index: Count
     job: JobId
     runs: tuple[FileName, ...]
 
@@ -114,7 +116,7 @@ class Manifest(StrictRecord):
     command: tuple[str, ...]
     code: CodeVersion
     host: HostName
-    created: str
+    created: Time
     user: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)] = ""
     uid: int | None = Field(default=None, ge=0, lt=2**32)
 

@@ -5,17 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, StringConstraints, model_validator
 
-from caltech_exp.config import NUM_CLASSES, FiniteFloat, RunConfig, run_id
+from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
+    Amount,
     Corrupt,
     Count,
     HostName,
     JobId,
+    Number,
     PlainName,
     RecordedPath,
+    Seconds,
     Seed,
     StrictRecord,
+    Time,
+    TimeOrEmpty,
     read_record,
 )
 
@@ -67,7 +72,7 @@ FAILURE = "failure.json"
 PROGRESS = "progress.json"
 
 # A mean cross-entropy; None if it was not finite.
-Loss = Annotated[float, Field(allow_inf_nan=False)] | None
+Loss = Number | None
 Share = Annotated[float, Field(ge=0, le=1)]
 FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
 
@@ -76,11 +81,11 @@ class Epoch(StrictRecord):
     """Train loss is the mean over the epoch's steps; validation loss and accuracy are measured after it."""
 
     epoch: Count
-    lr: FiniteFloat
+    lr: Amount
     train_loss: Loss
     val_loss: Loss
     val_accuracy: Share
-    seconds: FiniteFloat
+    seconds: Seconds
 
 
 class DataRecord(StrictRecord):
@@ -136,12 +141,12 @@ class Result(StrictRecord):
     earlier_code: tuple[CodeVersion, ...] = ()
     job: JobId
     host: HostName
-    started: str
-    wall_seconds: FiniteFloat
+    started: Time
+    wall_seconds: Seconds
     attempts: Count = 1
-    images_per_second: FiniteFloat
+    images_per_second: Amount
     peak_memory_bytes: Count
-    energy_joules: FiniteFloat | None = None
+    energy_joules: Amount | None = None
     weights_sha256: str | None = None
 
     @model_validator(mode="after")
@@ -175,25 +180,25 @@ class Failure(StrictRecord):
     host: HostName
     node: HostName
     log: RecordedPath
-    when: str
+    when: TimeOrEmpty
 
 
 class Progress(StrictRecord):
-    """How far a run in training is, at the end of an epoch; `when` is UTC in ISO 8601.
+    """How far a run in training is, at the end of an epoch.
 
     seconds_left  of the remaining epochs if each takes the median of those before; None before the first
     """
 
     schema_version: Literal[1] = 1
     run_id: str
-    epoch: int
-    epochs: int
-    images_per_second: float | None
-    seconds_left: float | None = None
+    epoch: Count
+    epochs: Count
+    images_per_second: Amount | None
+    seconds_left: Seconds | None = None
     submission: PlainName
     job: JobId
     host: HostName
-    when: str
+    when: Time
 
 
 def read_result(folder: Path) -> Result | Corrupt | None:

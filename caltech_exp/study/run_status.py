@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from caltech_exp.cli import one_line
-from caltech_exp.files import names_in, remove
+from caltech_exp.files import names_in, open_file, remove
 from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
 from caltech_exp.study.lease import REQUEST, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
@@ -166,7 +166,7 @@ def newer_record(folder: Path) -> Corrupt | None:
 def _checkpoint_version(path: Path) -> int:
     """0 if there is no checkpoint, or only a part of one."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(max(0, path.stat().st_size - LONGEST_MARK))
             end = file.read()
     except OSError:  # the process that trains the run reports it

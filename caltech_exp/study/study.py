@@ -10,7 +10,7 @@ from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalo
 from caltech_exp.cli import explain
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.provenance import CodeVersion
-from caltech_exp.records import StrictRecord
+from caltech_exp.records import Count, StrictRecord, Time
 
 STUDY = "study.json"
 RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
@@ -89,8 +89,8 @@ class StudyData(StrictRecord):
     stand_in: bool
     simulated: bool = False
     classes: tuple[str, ...]
-    train_val_images: int
-    test_images: int
+    train_val_images: Count
+    test_images: Count
 
     def __str__(self) -> str:
         kind = "generated stand-in" if self.stand_in else "data set"
@@ -133,7 +133,7 @@ class Study(StrictRecord):
     settings: StudySettings
     file: StudyFile | None = None
     data: StudyData
-    created: str
+    created: Time
     code: CodeVersion
 
     @property

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import random
 import time
@@ -15,7 +16,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from caltech_exp.bootstrap import look_again
-from caltech_exp.files import new_file
+from caltech_exp.files import RefusedFileError, new_file, open_file
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, ReplacedError
@@ -186,16 +187,27 @@ def write_checkpoint(path: Path, state: StateDict) -> None:
         file.write(MARK + hashing.digest.hexdigest().encode())
 
 
+def _read_whole(path: Path) -> bytes:
+    """The content of a checkpoint; nothing if it does not end like one, which may have any size."""
+    with open_file(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TRAILER))
+        is_whole = file.read(len(MARK)) == MARK
+        file.seek(0)
+        return file.read() if is_whole else b""
+
+
 def read_checkpoint(path: Path) -> StateDict | str | None:
     """The state in `path`, on the CPU; None without such a file, or the reason why it cannot be used.
 
     Raises OSError if the file cannot be read now. It may be sound, so nothing may replace it.
     """
     try:
-        content = look_again(path.read_bytes)
+        content = look_again(lambda: _read_whole(path))
     except FileNotFoundError:
         return None
-    if len(content) < TRAILER or content[-TRAILER:-64] != MARK:
+    except RefusedFileError as error:
+        return str(error.strerror)
+    if not content:
         return "it is not a whole checkpoint of this version"
     if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:
         return "its checksum is wrong"

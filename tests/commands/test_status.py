@@ -44,7 +44,8 @@ def test_status_shows_why_runs_failed(
     (folder / "result.json").unlink()
     failure = Failure(
         run_id=folder.name, error="ValueError: the reason", traceback="Traceback\n  line 1\nValueError",
-        kind="error", submission="s", job="1_0", host="h", node="", log="/logs/1_0.out", when="noon",
+        kind="error", submission="s", job="1_0", host="h", node="", log="/logs/1_0.out",
+        when="2026-01-01T12:00:00Z",
     )  # fmt: skip
     write_record(folder, "failure.json", failure)
     assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout

@@ -63,6 +63,11 @@ def test_evenly_spaces_the_samples(most: int, labels: list[int]) -> None:
     assert [sample.label for sample in evenly(samples, most)] == labels
 
 
+def make_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
 def append(text: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         with (folder / "train.txt").open("a") as file:
@@ -79,6 +84,10 @@ def append(text: str) -> Callable[[Path], None]:
         (lambda f: (f / "test.txt").unlink(), r"split file .*test.txt does not exist"),
         (lambda f: (f / "train.txt").write_text("\n"), r"split file .*train.txt names no images"),
         (lambda f: (f / "train.txt").write_bytes(b"\xff\xfe"), r"split file .*train.txt cannot be read"),
+        (
+            lambda f: make_pipe(f / "test.txt"),
+            r"test.txt cannot be read \(it is a pipe or a device, not a file\); put",
+        ),
         (append("ant/image_9999.jpg\n"), r"train.txt line \d+ names ant/image_9999.jpg, which is not in"),
         (append("../secret/image.jpg\n"), r"train.txt line \d+: '../secret/image.jpg' is not of the form"),
         (append("../image.jpg\n"), r"train.txt line \d+: '../image.jpg' is not of the form"),

@@ -36,7 +36,7 @@ MANIFEST = Manifest(
     command=(),
     code=CodeVersion(version="0", commit=None, dirty=None),
     host="h",
-    created="now",
+    created="2026-01-01T12:00:00Z",
 )
 TASK = MANIFEST.tasks[1]
 

@@ -103,6 +103,7 @@ def test_planning_does_not_execute_the_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("nets", "give a file and a function in it, as in nets.py:tiny"),
+        ("pipe.py:f", "pipe.py cannot be read (it is a pipe or a device, not a file); correct the path"),
         ("none.py:f", "none.py cannot be read (No such file or directory); correct the path"),
         ("broken.py:f", "broken.py is not Python"),
         ("my nets.py:Tinny", "no function 'Tinny'; did you mean 'Tiny'?"),
@@ -112,6 +113,7 @@ def test_planning_does_not_execute_the_file(tmp_path: Path) -> None:
 def test_wrong_network_is_reported(text: str, message: str, tmp_path: Path) -> None:
     network(tmp_path)
     (tmp_path / "broken.py").write_text("def f(:")
+    os.mkfifo(tmp_path / "pipe.py")
     with pytest.raises(UserError) as caught:
         find_network(text, tmp_path, tmp_path / "runs")
     assert message in str(caught.value)

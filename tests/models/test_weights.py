@@ -147,7 +147,7 @@ def test_disk_failure_is_not_a_user_error(stand_in_weights: Path, monkeypatch: p
     def broken(_path: Path) -> bytes:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(weights, "open_file", broken)
     with pytest.raises(OSError, match="Stale file handle") as caught:
         build(config)
     assert kind_of(caught.value) == "node"

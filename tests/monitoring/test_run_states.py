@@ -18,7 +18,7 @@ from tests.executors.test_job_index import MANIFEST
 def failed(kind: FailureKind, node: str = "") -> RunStatus:
     failure = Failure(
         run_id="0123456789-s0", error="the error", traceback="", kind=kind, submission="s", job="1_0", host="h",
-        node="", log="l", when="noon",
+        node="", log="l", when="2026-01-01T12:00:00Z",
     )  # fmt: skip
     return RunStatus("failed", "the error (log: l)", failure, node=node if kind == "node" else "")
 

@@ -17,7 +17,7 @@ def fail(folder: Path, **what: str) -> None:
     """Leave a failure in the folder of a run."""
     failure = {
         "run_id": folder.name, "error": "no", "traceback": "", "kind": "error", "submission": "s", "job": "1",
-        "host": "h", "node": "", "log": "/elsewhere/1_0_log.out", "when": "noon", **what,
+        "host": "h", "node": "", "log": "/elsewhere/1_0_log.out", "when": "2026-01-01T12:00:00Z", **what,
     }  # fmt: skip
     folder.mkdir()
     (folder / FAILURE).write_text(json.dumps(failure))

@@ -1,5 +1,6 @@
 """Profiles: what comes with the suite is valid, and mistakes are named."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,13 @@ def test_numbers_are_decimal() -> None:
     assert (profile.time_minutes, profile.sbatch) == (10, {"nice": "010"})
 
 
-def test_a_file_without_end_is_no_profile() -> None:
-    with pytest.raises(UserError, match="is longer than 100,000 characters"):
-        load_profile("/dev/zero")
+def test_a_device_and_a_pipe_are_no_profiles(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name in ("/dev/zero", str(tmp_path / "pipe.yaml")):
+        with pytest.raises(
+            UserError, match=r"cannot be read \(it is a pipe or a device, not a file\); give a YAML"
+        ):
+            load_profile(name)
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:

@@ -99,7 +99,7 @@ class SampleStudy:
         """Write study.json, with changes to its data set."""
         data = DATA.model_copy(update=changes)
         StudyFolder(self.path).write_study(
-            Study(settings=self.settings, data=data, created="2026-01-01", code=CODE)
+            Study(settings=self.settings, data=data, created="2026-01-01T12:00:00Z", code=CODE)
         )
 
     def add(self, *results: Result) -> None:
@@ -121,7 +121,7 @@ class SampleStudy:
             command=("jobs/submit.py",),
             code=CODE,
             host="login",
-            created="2026-01-01",
+            created="2026-01-01T12:00:00Z",
         )
         StudyFolder(self.path).write_manifest(manifest)
 
@@ -136,7 +136,7 @@ class SampleStudy:
             job="1_0",
             host="gpu1",
             log="log.out",
-            when="2026-01-01",
+            when="2026-01-01T12:00:00Z",
         )
         write_record(self.path / run, FAILURE, failure)
 

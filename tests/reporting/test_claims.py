@@ -39,7 +39,7 @@ class OwnStudy:
             settings=self.sample.settings,
             file=StudyFile(name="mine", text=text),
             data=DATA.model_copy(update=data),
-            created="2026-01-01",
+            created="2026-01-01T12:00:00Z",
             code=CODE,
         )
         StudyFolder(path).write_study(record)
@@ -274,7 +274,7 @@ def test_rows_of_one_configuration_are_no_comparison(folder: SampleStudy) -> Non
         settings=StudySettings(),
         file=StudyFile(name="mine", text=text % claim),
         data=DATA,
-        created="2026-01-01",
+        created="2026-01-01T12:00:00Z",
         code=CODE,
     )
     StudyFolder(folder.path).write_study(record)

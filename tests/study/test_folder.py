@@ -33,7 +33,9 @@ def data(fingerprint: str = "1" * 16) -> StudyData:
 
 
 def study(**overrides: int | float | str) -> Study:
-    return Study(settings=StudySettings(overrides=overrides), data=data(), created="now", code=CODE)
+    return Study(
+        settings=StudySettings(overrides=overrides), data=data(), created="2026-01-01T12:00:00Z", code=CODE
+    )
 
 
 def folder_with(study: Study, path: Path) -> StudyFolder:

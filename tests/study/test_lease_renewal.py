@@ -6,10 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
 
+from caltech_exp import files
 from caltech_exp.study import lease
 from caltech_exp.study.lease import Lease, LeaseLostError, acquire, lease_files, read_lease
 from tests.tools.leases import pass_time, start_owner
@@ -228,18 +230,27 @@ def test_stale_folder_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     own_lease = acquire(tmp_path, "1_0")
     assert own_lease is not None
     fails = iter([True, False, True, False])
-    read = Path.read_bytes
+    read = files.open_file
 
-    def stale(path: Path) -> bytes:
+    def stale(path: Path) -> BufferedReader:
         if next(fails, False):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(files, "open_file", stale)
     own_lease.confirm()
     lease_info = read_lease(tmp_path)
     assert lease_info is not None
     assert lease_info.is_alive
+    own_lease.release()
+
+
+def test_request_that_is_a_pipe_asks_for_nothing(tmp_path: Path) -> None:
+    own_lease = acquire(tmp_path, "1_0")
+    assert own_lease is not None
+    os.mkfifo(tmp_path / lease.REQUEST)
+    own_lease.confirm()
+    assert not own_lease.is_requested
     own_lease.release()
 
 

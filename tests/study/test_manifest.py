@@ -36,7 +36,7 @@ MANIFEST = Manifest(
     command=(),
     code=CodeVersion(version="0", commit=None, dirty=None),
     host="login",
-    created="now",
+    created="2026-01-01T12:00:00Z",
     uid=os.geteuid(),
 )
 
@@ -121,7 +121,14 @@ def test_local_queue_cannot_name_another_file(tmp_path: Path) -> None:
 
 
 def test_lease_cannot_name_another_file(tmp_path: Path) -> None:
-    holder = {"job": "../../secret", "host": "n", "machine": "m", "pid": 1, "started": 1, "since": "now"}
+    holder = {
+        "job": "../../secret",
+        "host": "n",
+        "machine": "m",
+        "pid": 1,
+        "started": 1,
+        "since": "2026-01-01T12:00:00Z",
+    }
     (tmp_path / "lease.000001.json").write_text(json.dumps(holder))
     lease_info = read_lease(tmp_path)
     assert lease_info is not None
@@ -143,7 +150,14 @@ def test_report_job_is_described_without_trusting_its_record(
     manifest = written(tmp_path, aggregation={"name": "aggregate.study", "job": "12", "report": "/report"})
     assert isinstance(manifest, Manifest)
     folder = tmp_path / "submissions" / ID
-    ended = {"schema_version": 1, "status": "failed", "reason": "no room", "job": "12", "log": "", "when": "now"}
+    ended = {
+        "schema_version": 1,
+        "status": "failed",
+        "reason": "no room",
+        "job": "12",
+        "log": "",
+        "when": "2026-01-01T12:00:00Z",
+    }
     (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
     report_job = last_report_job(StudyFolder(tmp_path), [manifest], Slurm(1))
     assert report_job is not None

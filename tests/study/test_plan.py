@@ -43,7 +43,7 @@ def manifest(*runs: str, seeds: Sequence[int], requests: dict[str, tuple[int, ..
         command=(),
         code=CodeVersion(version="0", commit=None, dirty=None),
         host="login",
-        created="now",
+        created="2026-01-01T12:00:00Z",
     )
 
 

@@ -16,7 +16,14 @@ from caltech_exp.training.failures import record_failure_of_free_run
 
 NAME = "0123456789-s0"
 PROGRESS_RECORD = Progress(
-    run_id=NAME, epoch=3, epochs=30, images_per_second=1.0, submission="s", job="1_0", host="n", when="noon"
+    run_id=NAME,
+    epoch=3,
+    epochs=30,
+    images_per_second=1.0,
+    submission="s",
+    job="1_0",
+    host="n",
+    when="2026-01-01T12:00:00Z",
 )
 FAILURE_RECORD = Failure(
     run_id=NAME,
@@ -28,7 +35,7 @@ FAILURE_RECORD = Failure(
     host="n",
     node="n",
     log="/where/the/node/sees/it/1_0_0_log.out",
-    when="noon",
+    when="2026-01-01T12:00:00Z",
 )
 
 RUNS, WAITS = QueuedTask("s", is_running=True), QueuedTask("s", is_running=False)

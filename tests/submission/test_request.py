@@ -1,5 +1,6 @@
 """The words of jobs/submit.py."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_wrong_words(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_request(words)
     assert message in str(caught.value)
+
+
+def test_study_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.yaml")
+    with pytest.raises(
+        UserError, match=r"mine.yaml cannot be read \(it is a pipe or a device, not a file\); give"
+    ):
+        parse_request(["section=all", f"study={tmp_path / 'mine.yaml'}", f"runs={tmp_path / 'runs'}"])
 
 
 def test_weights_are_pinned(stand_in_weights: Path) -> None:

@@ -76,7 +76,9 @@ def ids(request: Request) -> list[str]:
 def begin(there: Path, request: Request) -> Study:
     """The record that a submission of the request leaves."""
     code = CodeVersion(version="0", commit=None, dirty=None)
-    study = Study(settings=request.settings, file=request.file, data=DATA, created="now", code=code)
+    study = Study(
+        settings=request.settings, file=request.file, data=DATA, created="2026-01-01T12:00:00Z", code=code
+    )
     StudyFolder(there / "runs").write_study(study)
     for network in request.networks:
         save_network(network)

@@ -54,6 +54,6 @@ def write_lease(folder: Path, **fields: object) -> None:
     """The first lease of the run, as a process that has ended left it; None leaves a field out."""
     ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
     values = {"job": "1_0", "host": socket.gethostname(), "machine": machine_id(), "pid": int(ended.stdout),
-              "started": 1, "since": "noon", **fields}  # fmt: skip
+              "started": 1, "since": "2026-01-01T12:00:00Z", **fields}  # fmt: skip
     owner = Owner.model_validate({name: value for name, value in values.items() if value is not None})
     (folder / "lease.000001.json").write_text(owner.model_dump_json(exclude_unset=True))

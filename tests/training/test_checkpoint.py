@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from caltech_exp.training import checkpoint
 from caltech_exp.training.checkpoint import TRAILER, read_checkpoint, write_checkpoint
 from tests.conftest import Disk
 
@@ -67,9 +68,17 @@ def test_unreadable_checkpoint_raises_oserror(path: Path, monkeypatch: pytest.Mo
     def stale(_path: Path) -> bytes:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(checkpoint, "open_file", stale)
     with pytest.raises(OSError, match="Stale file handle"):
         read_checkpoint(path)
+
+
+def test_checkpoint_that_is_a_pipe_or_sparse_is_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_checkpoint(tmp_path / "pipe") == "it is a pipe or a device, not a file"
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**40)
+    assert read_checkpoint(tmp_path / "sparse") == "it is not a whole checkpoint of this version"
 
 
 def test_full_disk_leaves_the_checkpoint_before(small_disk: Disk) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from caltech_exp.files import pool_processes, write_atomically
+from caltech_exp.files import pool_processes, read_file, write_atomically
 from caltech_exp.reporting.render.blocks import Picture
 
 if TYPE_CHECKING:
@@ -167,14 +167,14 @@ def _files(folder: Path, name: str) -> tuple[str, ...]:
     for kind in FORMATS:
         content = b""
         with contextlib.suppress(OSError):
-            content = (folder / f"{name}.{kind}").read_bytes()
+            content = read_file(folder / f"{name}.{kind}")
         digests.append(hashlib.blake2b(content, digest_size=16).hexdigest() if content else "")
     return tuple(digests)
 
 
 def _read_index(path: Path) -> dict[str, Entry]:
     try:
-        return _INDEX.validate_json(path.read_bytes())
+        return _INDEX.validate_json(read_file(path))
     except (OSError, ValidationError):
         return {}
 

@@ -77,7 +77,7 @@ def test_no_text_can_end_the_script_element(folder: SampleStudy) -> None:
         settings=StudySettings(),
         file=StudyFile(name="mine", text=text),
         data=DATA,
-        created="2026-01-01",
+        created="2026-01-01T12:00:00Z",
         code=CODE,
     )
     StudyFolder(folder.path).write_study(study)

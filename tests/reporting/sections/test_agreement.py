@@ -207,7 +207,7 @@ def test_another_reported_deviation_draws_the_plot_again(tmp_path: Path) -> None
         rows = ", ".join(f"{lr}: {{reported: 0.5 ± {std}, lr: {lr}}}" for lr in (0.1, 0.2, 0.3))
         text = f"sections: {{a: {{tables: {{b: {{rows: {{{rows}}}}}}}}}}}"
         folder, file = SampleStudy(tmp_path / std), StudyFile(name="mine", text=text)
-        study = Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
+        study = Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01T12:00:00Z", code=CODE)
         StudyFolder(folder.path).write_study(study)
         for row in study.catalog.tables[0][1].rows:
             folder.add(*(make_result(row.config, seed, 0.5) for seed in range(3)))

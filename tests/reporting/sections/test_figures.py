@@ -259,7 +259,7 @@ def own_study(path: Path, table: str) -> SampleStudy:
     """The study of a study file whose only table is `a.b`."""
     file = StudyFile(name="mine", text=f"sections: {{a: {{tables: {{b: {table}}}}}}}")
     StudyFolder(path).write_study(
-        Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01", code=CODE)
+        Study(settings=StudySettings(), file=file, data=DATA, created="2026-01-01T12:00:00Z", code=CODE)
     )
     return SampleStudy(path)
 
