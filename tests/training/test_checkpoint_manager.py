@@ -85,12 +85,14 @@ def test_elapsed_adds_earlier_attempts(
     state = read_checkpoint(path)
     assert isinstance(state, dict)
     assert state["energy_joules"] == 10
-    write_checkpoint(path, {**state, "wall_seconds": 1000.0, "energy_joules": 500.0, "started": "before"})
+    write_checkpoint(
+        path, {**state, "wall_seconds": 1000.0, "energy_joules": 500.0, "started": "2026-01-01T12:00:00Z"}
+    )
     stop_after(1000, stop_request, monkeypatch)
     result = finish(LONGER, 0, context)
     assert 1000 < result.wall_seconds < 1100
     assert result.energy_joules == 510
-    assert result.started == "before"
+    assert result.started == "2026-01-01T12:00:00Z"
 
 
 def test_run_listens_from_its_first_step(
