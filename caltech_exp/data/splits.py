@@ -200,7 +200,7 @@ def _image_names(root: Path, class_name: str) -> frozenset[str]:
             return frozenset(
                 entry.name
                 for entry in entries
-                if entry.is_file() and (not entry.is_symlink() or _is_inside(root, Path(entry.path)))
+                if (not entry.is_symlink() or _is_inside(root, Path(entry.path))) and entry.is_file()
             )
     except PermissionError as error:
         raise UserError(f"data folder {folder} cannot be read ({error.strerror}); make it readable") from None
