@@ -1,6 +1,6 @@
 """The parts of a catalog: section, table, row, figure, reported value."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
@@ -99,7 +99,7 @@ class Table:
 
     heading          of the first column
     settings_figure  number of the figure that lists the table's settings
-    is_part          whether some of its rows were left out (Catalog.restrict)
+    is_part          whether some of its rows were left out (Catalog.restrict, without)
     """
 
     name: str
@@ -341,3 +341,19 @@ class Catalog:
                 kept.append(replace(section, tables=own, dataset_figures=figures))
         words = [f"{key}={','.join(names)}" for key, names in (("section", sections), ("table", tables)) if names]
         return replace(self, sections=tuple(kept), selection=" ".join(words))
+
+    def without(self, keys: Collection[str]) -> "Catalog":
+        """This catalog without some rows and their figures; tables and sections that have no row left go too."""
+        sections = []
+        for section in self.sections:
+            tables = []
+            for table in section.tables:
+                kept = [row for row in table.rows if row_key(section.name, table.name, row.label) not in keys]
+                labels = {row.label for row in kept}
+                figures = tuple(figure for figure in table.figures if figure.row in labels)
+                is_part = table.is_part or len(kept) < len(table.rows)
+                if kept:
+                    tables.append(replace(table, rows=tuple(kept), figures=figures, is_part=is_part))
+            if tables or not section.tables:
+                sections.append(replace(section, tables=tuple(tables)))
+        return replace(self, sections=tuple(sections))

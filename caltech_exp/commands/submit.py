@@ -61,12 +61,12 @@ def main(argv: Sequence[str]) -> int:
     images = checked.study_data.train_val_images if checked.study_data else None
     show(
         [
+            *(f"cannot be submitted yet: {problem}" for problem in checked.problems),
             *submission.describe(plan, state.states, executor),
             *lines,
             *cost_lines(submission.arrays, state.past, executor, images),
             *(checked.notes if dry_run else []),
             *describe_failures(state.states.values()),
-            *(f"cannot be submitted yet: {problem}" for problem in checked.problems),
         ]
     )
     if manifest:
@@ -93,7 +93,7 @@ def recheck(
 
     assert checked.study_data is not None
     folder, fingerprint = StudyFolder(request.runs), checked.study_data.fingerprint
-    folder.require_same(request.settings, checked.study_data, request.file)
+    folder.require_same(request.settings, checked.study_data, request.file, request.tables)
     _, lines = recover_orphans(folder, folder.manifests(), folder.past_runs(fingerprint), executor.slurm)
     state = read_state(request, plan, executor, fingerprint)
     for run in plan:

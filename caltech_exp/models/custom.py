@@ -87,7 +87,8 @@ def recorded_network(model: str, runs: Path) -> CustomNetwork:
                     return _study_copy(match["function"], recorded.name, content, runs)
     problem = f"belongs to {user_name(owners.pop())}" if owners else "no longer exists"
     raise UserError(
-        f"the study's network {match['function']}: {recorded} {problem}; give study=FILE with your own file"
+        f"the study's network {match['function']}: {recorded} {problem}; "
+        "give study=FILE or model=FILE:FUNCTION with your own file"
     )
 
 

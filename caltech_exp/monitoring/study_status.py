@@ -81,8 +81,9 @@ def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None 
     past = folder.past_runs(study.data.fingerprint)
     published = read_published_seeds(folder.path)
     results = () if manifests else past  # of a study copied from elsewhere: they tell what was asked for
-    seeds = requested_seeds(study.catalog, study.settings, manifests, published, results)
-    plan = expand(study.catalog.tables, seeds, study.settings)
+    catalog = study.catalog
+    seeds = requested_seeds(catalog, study.settings, manifests, published, results)
+    plan = expand(catalog.tables, seeds, study.settings)
     note, report, queue = "", "", None
     try:
         queue = read_queue(folder, manifests, slurm, past)
@@ -94,7 +95,7 @@ def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None 
         folder, plan, manifests, queue.runs if queue else None, fingerprint=study.data.fingerprint, past=past
     )
     runs, ended_jobs = explain_lost(folder, runs, manifests, slurm, ended_jobs)
-    tables, sections = count_runs(study.catalog.tables, plan, runs)
+    tables, sections = count_runs(catalog.tables, plan, runs)
     profile, ignored_settings = latest_profile(manifests)
     images, now = study.data.train_val_images, datetime.now(UTC)
     needs_images = any(status.state in ("queued", "running", *WITHOUT_RESULT) for status in runs.values())

@@ -20,7 +20,7 @@ from caltech_exp.files import folder_if_it_succeeds, locked
 from caltech_exp.records import Corrupt, read_record, write_record
 from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, Manifest, read_manifests
 from caltech_exp.study.results_cache import PastRun, past_runs, run_names
-from caltech_exp.study.study import STUDY, Study, StudyData, StudyFile, StudySettings
+from caltech_exp.study.study import STUDY, Study, StudyData, StudyFile, StudySettings, Tables
 
 NOT_OF_A_FOLDER = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -45,33 +45,49 @@ class StudyFolder:
     def write_study(self, study: Study) -> None:
         write_record(self.path, STUDY, study)
 
-    def require_same(self, settings: StudySettings, data: StudyData, file: StudyFile | None = None) -> None:
+    def require_same(
+        self,
+        settings: StudySettings,
+        data: StudyData,
+        file: StudyFile | None = None,
+        tables: Tables | None = None,
+    ) -> None:
         """Raises UserError if the folder holds a study with other settings, data, or another study file.
 
         The content of the same study file may have changed: rows and tables are added as a study goes on.
+
+        tables  what the command asks for; by default everything
         """
         study = self.study()
         if study is None:
             return
-        recorded, requested = (
-            f"the study {study_file.name}" if study_file else "the report's study"
-            for study_file in (study.file, file)
-        )
-        if recorded != requested:
-            raise UserError(
-                f"{self.path} holds {recorded}, but this command submits {requested}; choose another runs= folder"
-            )
-        catalog = file.catalog if file else THE_REPORT
-        if not study.settings.joined(settings).same_results(settings.joined(study.settings), catalog):
-            raise UserError(
-                f"{self.path} holds a study with {study.settings}, but this command sets {settings}; "
-                "repeat those settings or choose another runs= folder"
-            )
+        self.require_same_file(file)
+        if tables is None:
+            tables = study.settings.fitting(file.catalog if file else THE_REPORT).tables
+        self.require_same_settings(settings, tables)
         if study.data.fingerprint != data.fingerprint:
             raise UserError(
                 f"{self.path} holds a study of the {study.data}, but this command uses the {data}; "
                 "give the same data= or choose another runs= folder"
             )
+
+    def require_same_file(self, file: StudyFile | None) -> None:
+        """Raises UserError if the folder holds another study than the file's (None: the report's)."""
+        study = self.study()
+        recorded, requested = (
+            f"the study {study_file.name}" if study_file else "the report's study"
+            for study_file in (study.file if study else file, file)
+        )
+        if recorded != requested:
+            raise UserError(
+                f"{self.path} holds {recorded}, but this command submits {requested}; choose another runs= folder"
+            )
+
+    def require_same_settings(self, settings: StudySettings, tables: Tables) -> None:
+        """Raises UserError if the tables' runs are others with these settings than with those of the study."""
+        study = self.study()
+        if study and (difference := study.settings.difference(settings, tables)):
+            raise UserError(f"{self.path} was started {difference}; use another runs= folder")
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all submissions, oldest first.

@@ -7,12 +7,13 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
-from caltech_exp.cli import explain
+from caltech_exp.cli import UserError, explain
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Count, StrictRecord, Time
 
 STUDY = "study.json"
+Tables = Iterable[tuple[Section, Table]]
 RUN_FOLDER = re.compile(r"[0-9a-f]{10}-s[0-9]{1,10}")
 
 
@@ -52,24 +53,62 @@ class StudySettings(StrictRecord):
         weights = {**other.imagenet_weights, **self.imagenet_weights}
         return self.model_copy(update={"imagenet_weights": weights})
 
-    def require_fit(self, tables: Iterable[tuple[Section, Table]]) -> None:
-        """Raises UserError that names the first row that the overrides do not fit.
+    def extended(self, other: "StudySettings") -> "StudySettings":
+        """These settings and the other's, which win. Whether they fit together is checked row by row."""
+        return StudySettings.model_construct(
+            overrides={**self.overrides, **other.overrides},
+            imagenet_weights={**self.imagenet_weights, **other.imagenet_weights},
+        )
 
-        Pass all tables, not only those that are submitted: status and report show the others too.
-        """
+    def require_fit(self, tables: Tables) -> None:
+        """Raises UserError that names the first row that the overrides do not fit."""
         for section, table in tables:
             for row in table.rows:
                 self.apply(row.config, row_key(section.name, table.name, row.label))
 
-    def same_results(self, other: "StudySettings", catalog: Catalog) -> bool:
-        """Whether both ask for the same runs, row by row of the catalog."""
-        rows = [row.config for _, table in catalog.tables for row in table.rows]
-        return all(self.apply(config).id == other.apply(config).id for config in rows)
+    def fitting(self, catalog: Catalog) -> Catalog:
+        """The catalog without the rows that the overrides do not fit: no run of the study can be theirs."""
+        misfits = set()
+        for section, table in catalog.tables if self.overrides else ():
+            for row in table.rows:
+                try:
+                    self.apply(row.config)
+                except UserError:
+                    misfits.add(row_key(section.name, table.name, row.label))
+        return catalog.without(misfits) if misfits else catalog
+
+    def difference(self, other: "StudySettings", tables: Tables) -> str:
+        """`with epochs=1; this command says epochs=2`: a study's settings and the other's where they differ.
+
+        Empty if both ask for the same runs, row by row.
+        """
+        own, others = self.joined(other)._words(), other.joined(self)._words()
+        names = [name for name in own | others if own.get(name) != others.get(name)]
+        if not names or self._same_runs(other, tables):
+            return ""
+        changed, added = [name for name in names if name in own], [name for name in names if name not in own]
+        started = [f"with {' '.join(own[name] for name in changed)}"] if changed else []
+        started += [f"without {' and '.join(added)}"] if added else []
+        said = [others[name] for name in names if name in others]
+        absent = [name for name in changed if name not in others]
+        said += [f"{'and ' if said else ''}nothing of {' and '.join(absent)}"] if absent else []
+        return f"{' and '.join(started)}; this command says {' '.join(said)}"
+
+    def _same_runs(self, other: "StudySettings", tables: Tables) -> bool:
+        own, others = self.joined(other), other.joined(self)
+        configs = (row.config for _, table in tables for row in table.rows)
+        try:
+            return all(own.apply(config).id == others.apply(config).id for config in configs)
+        except UserError:  # they do not fit a row
+            return False
+
+    def _words(self) -> dict[str, str]:
+        """By name each setting as it is typed."""
+        weights = {f"imagenet_weights[{model}]": file for model, file in self.imagenet_weights.items()}
+        return {name: f"{name}={_plain(value)}" for name, value in {**self.overrides, **weights}.items()}
 
     def __str__(self) -> str:
-        words = [f"{name}={_plain(value)}" for name, value in self.overrides.items()]
-        words += [f"imagenet_weights[{model}]={_plain(file)}" for model, file in self.imagenet_weights.items()]
-        return " ".join(words) or "no overrides"
+        return " ".join(self._words().values()) or "no overrides"
 
 
 def _plain(value: object) -> str:
@@ -138,4 +177,5 @@ class Study(StrictRecord):
 
     @property
     def catalog(self) -> Catalog:
-        return self.file.catalog if self.file else THE_REPORT
+        """The rows that the study may ask for."""
+        return self.settings.fitting(self.file.catalog if self.file else THE_REPORT)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
-from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
+from caltech_exp.config import NUM_CLASSES, PIN, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
@@ -21,7 +21,7 @@ from caltech_exp.profiles.paths import expand_path, packs_folder
 from caltech_exp.profiles.profile import Profile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
-from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.plan import PlannedRun, catalog_seeds
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
@@ -131,12 +131,15 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
             return None
 
     if request.report:
-        check(check_report_folder, request.report)
+        check(check_writable, request.report, "out")
+    if dry_run:  # otherwise the folder's lock is the test
+        check(check_writable, request.runs, "runs")
     check(executor.check, folder)
-    data = check(find_data, request.options.data, request.profile)
+    study = check(folder.study)
+    data = check(find_data, request.options.data, request.profile, study.data.root if study else "")
     study_data = check(describe_data, data) if data else None
     if study_data:
-        check(folder.require_same, request.settings, study_data, request.file)
+        check(folder.require_same, request.settings, study_data, request.file, request.tables)
     fingerprint = study_data.fingerprint if study_data else None
     state = check(read_state, request, plan, executor, fingerprint, brief=not dry_run)
     if state is None:
@@ -146,13 +149,16 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
     if data:
         check(check_data, configs, data, request.settings)
     max_tasks = check(executor.max_tasks)
-    downloads = check(check_weights, configs, fetch=not dry_run) or []
-    image_notes, weights_notes = [], []
-    if data and not dry_run:
-        if folder.study() is None:
-            print(f"checking {len(data.train_val) + len(data.test):,} images of {data.root}", flush=True)
+    to_do = check(check_weights, configs, fetch=not dry_run) or []
+    image_notes = []
+    if data and study is None:
+        images = f"{len(data.train_val) + len(data.test):,} images of {data.root}"
+        if dry_run:  # which takes a second, not a minute
+            to_do.append(f"Still to do: submit reads all {images} and names a damaged one.")
+        else:
+            print(f"checking {images}", flush=True)
             image_notes = check_images(data)
-        weights_notes = check_weights_files(configs, request.networks)
+    weights_notes = check(check_weights_files, configs, request.networks) or []
     place = check(packs_folder, request.options.packs, request.profile)
     packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [
@@ -161,25 +167,28 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         *weights_notes,
         *unpinned([run.config for run in plan]),
         *merged_rows(request),
+        *unasked_results(request, state.past),
         *slow_arithmetic(configs, executor),
-        *downloads,
+        *to_do,
     ]
     return Preflight(study_data, state, packs or {}, max_tasks, notes, problems)
 
 
-def check_report_folder(report: Path) -> None:
-    """Raises UserError if this machine cannot write the report there."""
-    place = next(path for path in (report, *report.parents) if path.exists())
+def check_writable(folder: Path, key: str) -> None:
+    """Raises UserError if this machine cannot write into `key=folder`, which need not exist yet."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
     if not place.is_dir():
-        raise UserError(f"out={report}: {place} is a file; give another folder")
+        raise UserError(f"{key}={folder}: {place} is a file; give another folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"out={report}: {place} cannot be written; give another folder")
+        raise UserError(f"{key}={folder}: {place} cannot be written; give another folder")
 
 
-def data_folder(given: str, profile: Profile) -> Path:
-    """The folder of data=, $CALTECH101_ROOT or the profile, in this order."""
+def data_folder(given: str, profile: Profile, recorded: str = "") -> Path:
+    """The folder of data=, the study (if it is there), $CALTECH101_ROOT or the profile, in this order."""
     if given:
         return user_path(given, "data")
+    if recorded and os.access(recorded, os.R_OK | os.X_OK):
+        return Path(recorded)
     environment = os.environ.get("CALTECH101_ROOT")
     if environment:
         return user_path(environment, "CALTECH101_ROOT")
@@ -191,8 +200,8 @@ def data_folder(given: str, profile: Profile) -> Path:
     )
 
 
-def find_data(given: str, profile: Profile) -> DataSet:
-    return read_data_set(data_folder(given, profile))
+def find_data(given: str, profile: Profile, recorded: str = "") -> DataSet:
+    return read_data_set(data_folder(given, profile, recorded))
 
 
 def describe_data(data: DataSet) -> StudyData:
@@ -243,7 +252,7 @@ def _training_images(data: DataSet, config: RunConfig) -> int:
 def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> list[str]:
     """Download the ImageNet weights that are missing, or without `fetch` return a line for each of them.
 
-    Raises UserError if weights cannot be read or downloaded; with `fetch` also if they are damaged.
+    Raises UserError if weights are damaged or cannot be read or downloaded.
     """
     downloads = []
     for model in sorted({config.model for config in configs if config.weights == "imagenet"}):
@@ -253,10 +262,10 @@ def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> list[str]:
                 fetch_imagenet(model)
             elif _is_missing(path):
                 downloads.append(
-                    f"still to do: {path.name} is missing from {path.parent}. It will be downloaded on submit; "
+                    f"Still to do: {path.name} is missing from {path.parent}. It will be downloaded on submit; "
                     "without a network, run python jobs/prepare.py."
                 )
-            elif problem := imagenet_problem(model, read=False):
+            elif problem := imagenet_problem(model):
                 raise UserError(problem)
         except UserError as error:
             raise UserError(f"weights=imagenet: {error}") from None
@@ -308,6 +317,18 @@ def slow_arithmetic(configs: Iterable[RunConfig], executor: Executor) -> list[st
     if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
         return []
     return ["this machine's CPU only emulates bf16; precision=fp32 is faster (such runs have other ids)"]
+
+
+def unasked_results(request: Request, results: Iterable[str]) -> list[str]:
+    """A line on results that the study file asked for before it was changed."""
+    if request.file is None:
+        return []
+    asked = catalog_seeds(request.settings.fitting(request.file.catalog).tables, request.settings)
+    count = sum(split_run_id(run)[0] not in asked for run in results)
+    if not count:
+        return []
+    runs = "1 finished run is" if count == 1 else f"{count:,} finished runs are"
+    return [f"{runs} no longer asked for by {request.file.name}.yaml; the report leaves them out"]
 
 
 def merged_rows(request: Request) -> list[str]:

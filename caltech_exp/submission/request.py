@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from caltech_exp.bootstrap import look_again
+from caltech_exp.bootstrap import UntrustedError, look_again, read_own
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
@@ -19,7 +19,15 @@ from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
-from caltech_exp.profiles.profile import CpuJobs, Profile, SlurmProfile, load_profile, take_profile_words
+from caltech_exp.profiles.profile import (
+    CpuJobs,
+    Profile,
+    ProfileWords,
+    SlurmProfile,
+    load_profile,
+    profile_files,
+    take_profile_words,
+)
 from caltech_exp.profiles.sbatch_options import OTHER_NAMES, SETTINGS, setting_for
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
@@ -27,6 +35,7 @@ from caltech_exp.study.manifest import Manifest, read_manifests, read_published_
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
 from caltech_exp.study.study import StudyFile, StudySettings
 
+PROFILE = "profile="
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
 SHORT_OPTIONS = {
     "A": "account", "C": "constraint", "c": "cpus-per-task", "G": "gpus", "p": "partition", "q": "qos",
@@ -86,8 +95,8 @@ class SubmitOptions(Options):
     )
     profile: str = Field(
         "",
-        description="name in slurm/profiles, or a path; default: slurm where sbatch exists, otherwise local. "
-        "profile.NAME=VALUE changes one of its settings",
+        description="name in slurm/profiles, or a path; default: the one last named for the study, else slurm "
+        "where sbatch exists, else local. profile.NAME=VALUE changes one of its settings for this command",
     )
     runs: str = Field("runs", description="folder of the study")
     data: str = Field("", description="the Caltech-101 folder; default: $CALTECH101_ROOT, otherwise the profile's")
@@ -145,6 +154,7 @@ def parse_request(argv: Sequence[str]) -> Request:
     values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     runs = folder_path(options.runs, "runs")
+    folder = StudyFolder(runs)
     file, networks = _study_file(options.study, runs)
     catalog = file.catalog if file else THE_REPORT
     if not options.section and not options.table:
@@ -155,44 +165,94 @@ def parse_request(argv: Sequence[str]) -> Request:
         )
     tables = catalog.select(split_names("section", options.section), split_table_names(options.table))
     overrides, network = _overrides({key: values[key] for key in RunConfig.model_fields if key in values}, runs)
-    settings = StudySettings(overrides=overrides)
-    settings.require_fit(tables)
-    if options.imagenet_weights:
-        configs = [settings.apply(row.config) for _, table in tables for row in table.rows]
-        used = {config.model for config in configs if config.weights == "imagenet"}
-        weights = _imagenet_weights(options.imagenet_weights, used)
-        settings = settings.model_copy(update={"imagenet_weights": weights})
-    try:
-        settings.require_fit(catalog.tables)
-    except UserError as error:
-        raise UserError(f"{error}; settings apply to all rows of the study, submitted or not") from None
-    profile = load_profile(options.profile or default_profile(), profile_words)
+    folder.require_same_file(file)
+    settings = _settings(overrides, options.imagenet_weights, folder, tables)
+    model = str(settings.overrides.get("model", NETWORK_NAMES[0]))
+    if not network and model not in NETWORK_NAMES:
+        network = recorded_network(model, runs)
+    # The checks before submission name the manifests that cannot be read.
+    manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
+    name, profile = _profile(options.profile, profile_words, manifests, runs)
     if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; choose another")
     return Request(
         tables=tuple(tables),
-        seeds=_seeds(options.seeds, catalog, tables, settings, runs),
+        seeds=_seeds(
+            options.seeds,
+            catalog_seeds(tables, settings),
+            requested_seeds(settings.fitting(catalog), settings, manifests, read_published_seeds(runs)),
+        ),
         settings=settings,
         options=options,
         runs=runs,
         profile=profile,
-        profile_name=f"profile {options.profile or profile.executor}{profile_words}",
+        profile_name=f"profile {name}{profile_words}",
         file=file,
         networks=(*networks, *([network] if network else [])),
     )
 
 
 def _seeds(
-    text: str, catalog: Catalog, tables: Sequence[tuple[Section, Table]], settings: StudySettings, runs: Path
+    text: str, named: Mapping[str, tuple[int, ...]], requested: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
-    """Configuration id -> the seeds of `seeds=text`; by default the catalog's, and all asked for before."""
-    named = catalog_seeds(tables, settings)
+    """Configuration id -> the seeds of `seeds=text`; by default those that rows name, and all asked for before."""
     if text:
         return dict.fromkeys(named, parse_seeds(text))
-    # The checks before submission name the manifests that cannot be read.
-    manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
-    requested = requested_seeds(catalog, settings, manifests, read_published_seeds(runs))
     return merge_seeds([named, {config_id: requested[config_id] for config_id in named}])
+
+
+def _settings(
+    overrides: dict[str, int | float | str],
+    imagenet_weights: str,
+    folder: StudyFolder,
+    tables: Sequence[tuple[Section, Table]],
+) -> StudySettings:
+    """The command's settings and those that its study was started with, which need not be typed again.
+
+    Raises UserError if they contradict each other, or do not fit a row of the tables.
+    """
+    study = folder.study()
+    before = study.settings if study else StudySettings()
+    settings = before.extended(StudySettings(overrides=overrides))
+    folder.require_same_settings(settings, tables)
+    settings.require_fit(tables)
+    configs = [settings.apply(row.config) for _, table in tables for row in table.rows]
+    used = {config.model for config in configs if config.weights == "imagenet"}
+    if imagenet_weights:
+        weights = StudySettings(imagenet_weights=_imagenet_weights(imagenet_weights, used))
+        settings = settings.extended(weights)
+        folder.require_same_settings(settings, tables)
+    elif used and before.imagenet_weights:
+        files = " and ".join(f"{model}.pth" for model in sorted(used))
+        raise UserError(
+            f"{folder.path} was started with imagenet_weights=, but without {files}; "
+            "give imagenet_weights= with a folder that has what the rows need"
+        )
+    if study is None:
+        return settings
+    # What the study does not set makes no difference to these rows.
+    kept = {name: settings.overrides[name] for name in before.overrides}
+    return settings.model_copy(update={"overrides": kept})
+
+
+def _profile(given: str, words: ProfileWords, manifests: Sequence[Manifest], runs: Path) -> tuple[str, Profile]:
+    """The name and the profile of `profile=given`; by default the one that this user last named for the study.
+
+    The manifest that names it may be another user's forgery, so a path counts only if the file is this user's own.
+    """
+    commands = (manifest.command for manifest in reversed(manifests) if manifest.is_own)
+    named = (word.removeprefix(PROFILE) for command in commands for word in command if word.startswith(PROFILE))
+    name = given or next(named, "")
+    if name and not given and name not in profile_files():
+        before, advice = f"{runs} was last submitted with profile={shown(name)}", "give profile= again"
+        try:
+            read_own(user_path(name, "profile"))
+        except OSError as error:
+            raise UserError(f"{before}, which cannot be read here ({error.strerror}); {advice}") from None
+        except UntrustedError as error:
+            raise UserError(f"{before}, and {error.problem}; {advice}") from None
+    name = name or default_profile()
+    return name, load_profile(name, words)
 
 
 def split_names(key: str, text: str) -> list[str]:

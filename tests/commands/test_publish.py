@@ -116,7 +116,7 @@ def test_another_study_is_not_mixed_in(folder: SampleStudy, tmp_path: Path) -> N
     other = SampleStudy(tmp_path / "other", StudySettings(overrides={"epochs": 1}))
     other.start()
     other.add(make_result(RunConfig(epochs=1), 0))
-    with pytest.raises(UserError, match="holds a study with no overrides, but this command sets epochs=1"):
+    with pytest.raises(UserError, match="was started without epochs; this command says epochs=1"):
         publish(other, tmp_path / "copy")
     assert list(StudyFolder(tmp_path / "copy").run_folders()) == []
 

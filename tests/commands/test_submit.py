@@ -204,7 +204,32 @@ def test_dry_run_lists_the_whole_report_and_what_prevents_it_and_writes_nothing(
     assert "120 runs of 40 configurations: 120 pending" in done.stdout
     assert "transfer.lr=1e-2, transfer.step_size=50" in done.stdout
     assert "would queue transfer.runs: 48 tasks, 48 runs, profile local" in done.stdout
-    assert "cannot be submitted yet: no data set" in done.stdout
+    assert done.stdout.startswith("cannot be submitted yet: no data set")
+
+
+def test_dry_run_says_first_what_submit_would_refuse_and_at_the_end_what_it_would_fetch(
+    submit: Command, stand_in: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "torch" / "hub" / "checkpoints"
+    words = ("section=transfer", *SMALL, "profile=demo", f"data={stand_in}", "dry_run=true")
+    done = submit(*words, TORCH_HOME=str(tmp_path / "torch"))
+    assert (done.returncode, done.stderr, "cannot be" in done.stdout) == (0, "", False)
+    fetch, images = done.stdout.splitlines()[-2:]
+    assert fetch.startswith(
+        f"Still to do: alexnet-owt-7be5be79.pth is missing from {cache}. It will be downloaded"
+    )
+    assert images == f"Still to do: submit reads all 484 images of {stand_in} and names a damaged one."
+    cache.mkdir(parents=True)
+    (cache / "alexnet-owt-7be5be79.pth").write_bytes(b"half")
+    (tmp_path / "file").write_text("mine")
+    done = submit(*words, f"runs={tmp_path / 'file' / 'runs'}", TORCH_HOME=str(tmp_path / "torch"))
+    assert (done.returncode, done.stderr) == (2, "")
+    folder, weights = done.stdout.splitlines()[:2]
+    assert folder.endswith(
+        f"runs={tmp_path / 'file' / 'runs'}: {tmp_path / 'file'} is a file; give another folder"
+    )
+    assert weights.startswith("cannot be submitted yet: weights=imagenet: ")
+    assert "alexnet-owt-7be5be79.pth does not have the hash in its name" in weights
 
 
 def test_dry_run_collects_all_problems(submit: Command, tmp_path: Path) -> None:
@@ -250,14 +275,17 @@ def test_a_study_on_this_machine(submit: Command, small: tuple[str, ...], tmp_pa
     assert {path: path.stat().st_mtime_ns for path in results} == before
 
     other = submit(*small, "lr=0.5", "profile=demo", f"runs={runs}")
-    one_line_error(
-        other,
-        "but this command sets weights=none lr=0.5 batch_size=4 epochs=1 max_images=4 workers=0 precision=fp32",
-    )
-    assert (
-        "holds a study with weights=none batch_size=4 epochs=1 max_images=4 workers=0 precision=fp32,"
-        in other.stderr
-    )
+    one_line_error(other, "was started without lr; this command says lr=0.5; use another runs= folder")
+
+    # The folder remembers settings, profile and data.
+    table, runs_word = words[0], words[-1]
+    more = submit(table, "seeds=3", runs_word, "profile.max_parallel=1", "wait=true", CALTECH101_ROOT=None)
+    assert more.returncode == 0, more.stderr
+    assert "3 runs of 1 configuration: 2 finished, 1 pending" in more.stdout
+    assert "1 task, 1 run, profile demo with profile.max_parallel=1" in more.stdout
+    retry = submit(table, runs_word, "retry=failed")
+    assert (retry.returncode, retry.stderr) == (0, "")
+    assert "nothing to submit: all 3 runs are finished" in retry.stdout
 
 
 def test_a_damaged_manifest_is_not_submitted_past(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:

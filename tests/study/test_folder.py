@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.cli import UserError
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study.folder import StudyFolder
@@ -55,12 +56,24 @@ def test_damaged_study_is_an_error(tmp_path: Path) -> None:
         StudyFolder(tmp_path).study()
 
 
-def test_require_same_names_both_overrides(tmp_path: Path) -> None:
+def test_require_same_names_what_differs(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         folder_with(study(epochs=1), tmp_path).require_same(
             StudySettings(overrides={"epochs": 2, "lr": 0.1}), data()
         )
-    assert "holds a study with epochs=1, but this command sets epochs=2 lr=0.1" in str(caught.value)
+    assert str(caught.value) == (
+        f"{tmp_path} was started with epochs=1 and without lr; this command says epochs=2 lr=0.1; "
+        "use another runs= folder"
+    )
+    with pytest.raises(UserError, match="was started with epochs=1; this command says nothing of epochs; "):
+        StudyFolder(tmp_path).require_same(StudySettings(), data())
+
+
+def test_require_same_looks_only_at_what_is_asked_for(tmp_path: Path) -> None:
+    folder, settings = folder_with(study(), tmp_path), StudySettings(overrides={"epochs": 20})
+    folder.require_same(settings, data(), tables=THE_REPORT.select(tables=["scratch.epochs=20"]))
+    with pytest.raises(UserError, match="was started without epochs; this command says epochs=20;"):
+        folder.require_same(settings, data(), tables=THE_REPORT.select(tables=["scratch.epochs"]))
 
 
 def test_require_same_names_both_data_sets(tmp_path: Path) -> None:

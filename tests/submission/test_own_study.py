@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import SMALL, Command
 
 STUDY = """
 title: Mine & yours
@@ -95,12 +95,40 @@ def test_a_folder_holds_one_study(words: list[str], submit: Command, tmp_path: P
     assert "unknown section 'scratch'; known: own, all" in of_report.stderr
 
 
-@pytest.mark.parametrize("section", ["transfer", "scratch"])
-def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
-    section: str, submit: Command, tmp_path: Path, stand_in: Path
+def test_results_that_a_changed_file_no_longer_asks_for_are_counted(
+    words: list[str], submit: Command, tmp_path: Path
+) -> None:
+    assert submit(*words, "section=all", "wait=true", "runs_per_task=4").returncode == 0
+    (tmp_path / "my study.yaml").write_text(STUDY.replace("[shuffle, balanced]", "[balanced]"))
+    line = "2 finished runs are no longer asked for by my study.yaml; the report leaves them out\n"
+    for last in ("dry_run=true", "wait=true"):
+        done = submit(*words, "section=all", last)
+        assert (done.returncode, done.stdout.count(line)) == (0, 1), done
+
+
+def test_a_network_for_rows_from_scratch_needs_no_weights(
+    submit: Command, status: Command, aggregate: Command, tmp_path: Path, stand_in: Path
 ) -> None:
     (tmp_path / "nets.py").write_text(NETS)
-    words = (f"section={section}", "model=nets.py:tiny", f"data={stand_in}", "profile=demo", "dry_run=true")
+    words = ("table=scratch.lr=5e-2", "model=nets.py:tiny", "seeds=1", *SMALL, f"data={stand_in}", "profile=demo")
+    done = submit(*words, "wait=true")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "nets.py").unlink()  # the folder keeps it
+    assert "nothing to submit" in submit("table=scratch.lr=5e-2", "seeds=1").stdout
+    state = status("runs=runs")
+    assert (state.returncode, "transfer" in state.stdout) == (0, False)
+    report = aggregate("runs=runs", "out=report")
+    assert (report.returncode, report.stderr) == (0, "")
+    refused = submit("section=transfer")
+    assert refused.returncode == 2
+    assert "ImageNet weights exist for alexnet and resnet18 only; give weights=none or a file" in refused.stderr
+
+
+def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
+    submit: Command, tmp_path: Path, stand_in: Path
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    words = ("section=transfer", "model=nets.py:tiny", f"data={stand_in}", "profile=demo", "dry_run=true")
     done = submit(*words)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

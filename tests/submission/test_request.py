@@ -8,7 +8,16 @@ import pytest
 
 from caltech_exp.cli import UserError
 from caltech_exp.commands.submit import USAGE
+from caltech_exp.provenance import CodeVersion
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.study import Study, StudyData, StudySettings
 from caltech_exp.submission.request import parse_request
+
+CODE = CodeVersion(version="0", commit=None, dirty=None)
+DATA = StudyData(
+    root="/data", fingerprint="1" * 16, stand_in=True, classes=("ant",), train_val_images=4, test_images=2
+)
 
 
 def test_options_and_overrides_are_told_apart() -> None:
@@ -28,12 +37,93 @@ def test_labels_of_rows_may_hold_commas() -> None:
     assert found == {"lr": ["5e-2"], "epochs": ["20", "30", "40", "50", "60"], "augment": [label]}
 
 
-def test_settings_that_do_not_fit_a_row_that_was_not_asked_for(tmp_path: Path) -> None:
+def test_what_is_not_asked_for_is_not_checked(tmp_path: Path) -> None:
     network = tmp_path / "nets.py"
     network.write_text("import torch\n\n\ndef tiny(num_classes):\n    return torch.nn.Linear(1, num_classes)\n")
-    with pytest.raises(UserError, match="settings apply to all rows of the study, submitted or not") as caught:
-        parse_request(["section=scratch", f"model={network}:tiny", f"runs={tmp_path / 'runs'}"])
-    assert str(caught.value).startswith("transfer.diverging=LR = 5e-2 with model=")
+    words = [f"model={network}:tiny", f"runs={tmp_path / 'runs'}"]
+    request = parse_request(["section=scratch", *words])
+    assert {section.name for section, _ in request.tables} == {"scratch"}
+    study = Study(settings=request.settings, data=DATA, created="now", code=CODE)
+    assert {section.name for section, _ in study.catalog.tables} == {"scratch", "resnet"}
+    assert [table.name for section, table in study.catalog.tables if section.name == "resnet"] == ["scratch"]
+    with pytest.raises(UserError, match=r"transfer\.diverging=LR = 5e-2 with model=.*give weights=none or a file"):
+        parse_request(["section=transfer", *words])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    """A study that was started with epochs=1 and submitted with the profile demo."""
+    folder = StudyFolder(tmp_path / "w1")
+    settings = StudySettings(overrides={"epochs": 1})
+    folder.write_study(Study(settings=settings, data=DATA, created="now", code=CODE))
+    submitted(folder, "section=scratch", "epochs=1", "profile=demo", "profile.max_parallel=1")
+    return folder
+
+
+def submitted(folder: StudyFolder, *words: str, uid: int | None = None) -> None:
+    manifest = Manifest(
+        id=f"20260101T00000{len(folder.manifests())}-abcd", executor="local", job_names=(), tasks=(),
+        settings=StudySettings(), seeds=(), profile={}, command=("jobs/submit.py", *words), code=CODE, host="here",
+        created="now", uid=os.geteuid() if uid is None else uid,
+    )  # fmt: skip
+    folder.write_manifest(manifest)
+
+
+def test_a_folder_remembers_settings_and_profile(folder: StudyFolder) -> None:
+    words = ["section=scratch", f"runs={folder.path}"]
+    request = parse_request(words)
+    assert request.settings.overrides == {"epochs": 1}
+    assert (request.profile_name, request.profile.max_parallel) == ("profile demo", 2)  # profile.NAME= is for once
+    assert parse_request([*words, "profile=local"]).profile_name == "profile local"  # another is no contradiction
+    submitted(folder, "section=scratch", "profile=local")
+    submitted(folder, "section=scratch")
+    assert parse_request(words).profile_name == "profile local"
+    submitted(folder, "section=scratch", "profile=gres", uid=os.geteuid() + 1)  # another user's
+    assert parse_request(words).profile_name == "profile local"
+
+
+def test_only_a_contradiction_is_refused_as_a_difference(folder: StudyFolder) -> None:
+    words = ["section=scratch", f"runs={folder.path}"]
+    assert parse_request([*words, "epochs=1"]).settings == parse_request(words).settings
+    with pytest.raises(UserError) as caught:
+        parse_request([*words, "epochs=2"])
+    assert str(caught.value) == (
+        f"{folder.path} was started with epochs=1; this command says epochs=2; use another runs= folder"
+    )
+    with pytest.raises(UserError, match=r"was started without lr; this command says lr=0\.5; use another runs="):
+        parse_request([*words, "lr=0.5"])
+    once = parse_request(["table=scratch.lr=5e-2", f"runs={folder.path}", "lr=5e-2"])  # the row says the same
+    assert once.settings.overrides == {"epochs": 1}
+
+
+def test_a_path_to_a_profile_is_remembered_only_if_nobody_else_writes_it(
+    folder: StudyFolder, tmp_path: Path
+) -> None:
+    words, path = ["section=scratch", f"runs={folder.path}"], tmp_path / "mine.yaml"
+    path.write_text("executor: local\nmax_parallel: 7\n")
+    path.chmod(0o644)
+    submitted(folder, f"profile={path}")
+    assert parse_request(words).profile.max_parallel == 7
+    path.chmod(0o666)
+    with pytest.raises(UserError, match=r"profile=.*mine.yaml can be written by other users; give profile= again"):
+        parse_request(words)
+    path.unlink()
+    with pytest.raises(
+        UserError, match=r"mine.yaml, which cannot be read here \(No such file or directory\); give"
+    ):
+        parse_request(words)
+
+
+def test_imagenet_weights_are_remembered(stand_in_weights: Path, tmp_path: Path) -> None:
+    shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
+    runs = f"runs={tmp_path / 'runs'}"
+    first = parse_request(["section=resnet", f"imagenet_weights={tmp_path}", runs])
+    StudyFolder(tmp_path / "runs").write_study(Study(settings=first.settings, data=DATA, created="now", code=CODE))
+    assert parse_request(["section=resnet", runs]).settings == first.settings
+    with pytest.raises(UserError, match=r"was started with imagenet_weights=, but without alexnet\.pth; give"):
+        parse_request(["section=transfer", runs])
+    more = parse_request(["section=transfer", f"imagenet_weights={stand_in_weights}", runs])
+    assert set(more.settings.imagenet_weights) == {"alexnet", "resnet18"}
 
 
 def test_section_all_is_every_table_and_data_has_none() -> None:

@@ -153,7 +153,10 @@ def test_each_user_runs_what_is_their_own(users: tuple[User, User], place: Path)
     refused = submit(ann, runs, "section=own", "seeds=9,")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert f"belongs to user {bob.number}; give study=FILE with your own file\n" in refused.stderr
+    assert (
+        f"belongs to user {bob.number}; give study=FILE or model=FILE:FUNCTION with your own file\n"
+        in refused.stderr
+    )
     assert not list(runs.glob("*-s9"))
 
     # Whoever may write the study's folder can put others' folders away, and nothing of theirs in the place is run.
