@@ -89,10 +89,10 @@ class StudySettings(StrictRecord):
         changed, added = [name for name in names if name in own], [name for name in names if name not in own]
         started = [f"with {' '.join(own[name] for name in changed)}"] if changed else []
         started += [f"without {' and '.join(added)}"] if added else []
-        said = [others[name] for name in names if name in others]
+        others_words = [others[name] for name in names if name in others]
         absent = [name for name in changed if name not in others]
-        said += [f"{'and ' if said else ''}nothing of {' and '.join(absent)}"] if absent else []
-        return f"{' and '.join(started)}; this command says {' '.join(said)}"
+        others_words += [f"{'and ' if others_words else ''}nothing of {' and '.join(absent)}"] if absent else []
+        return f"{' and '.join(started)}; this command says {' '.join(others_words)}"
 
     def _same_runs(self, other: "StudySettings", tables: Tables) -> bool:
         own, others = self.joined(other), other.joined(self)

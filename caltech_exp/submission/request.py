@@ -99,7 +99,9 @@ class SubmitOptions(Options):
         "where sbatch exists, else local. profile.NAME=VALUE changes one of its settings for this command",
     )
     runs: str = Field("runs", description="folder of the study")
-    data: str = Field("", description="the Caltech-101 folder; default: $CALTECH101_ROOT, otherwise the profile's")
+    data: str = Field(
+        "", description="the Caltech-101 folder; default: the study's, $CALTECH101_ROOT, or the profile's"
+    )
     packs: str = Field(
         "", description="folder of decoded images; default: the profile's, otherwise the user's cache"
     )
