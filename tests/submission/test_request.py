@@ -43,7 +43,7 @@ def test_what_is_not_asked_for_is_not_checked(tmp_path: Path) -> None:
     words = [f"model={network}:tiny", f"runs={tmp_path / 'runs'}"]
     request = parse_request(["section=scratch", *words])
     assert {section.name for section, _ in request.tables} == {"scratch"}
-    study = Study(settings=request.settings, data=DATA, created="now", code=CODE)
+    study = Study(settings=request.settings, data=DATA, created="2026-01-01T00:00:00Z", code=CODE)
     assert {section.name for section, _ in study.catalog.tables} == {"scratch", "resnet"}
     assert [table.name for section, table in study.catalog.tables if section.name == "resnet"] == ["scratch"]
     with pytest.raises(UserError, match=r"transfer\.diverging=LR = 5e-2 with model=.*give weights=none or a file"):
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> StudyFolder:
     """A study that was started with epochs=1 and submitted with the profile demo."""
     folder = StudyFolder(tmp_path / "w1")
     settings = StudySettings(overrides={"epochs": 1})
-    folder.write_study(Study(settings=settings, data=DATA, created="now", code=CODE))
+    folder.write_study(Study(settings=settings, data=DATA, created="2026-01-01T00:00:00Z", code=CODE))
     submitted(folder, "section=scratch", "epochs=1", "profile=demo", "profile.max_parallel=1")
     return folder
 
@@ -64,7 +64,7 @@ def submitted(folder: StudyFolder, *words: str, uid: int | None = None) -> None:
     manifest = Manifest(
         id=f"20260101T00000{len(folder.manifests())}-abcd", executor="local", job_names=(), tasks=(),
         settings=StudySettings(), seeds=(), profile={}, command=("jobs/submit.py", *words), code=CODE, host="here",
-        created="now", uid=os.geteuid() if uid is None else uid,
+        created="2026-01-01T00:00:00Z", uid=os.geteuid() if uid is None else uid,
     )  # fmt: skip
     folder.write_manifest(manifest)
 
@@ -118,7 +118,9 @@ def test_imagenet_weights_are_remembered(stand_in_weights: Path, tmp_path: Path)
     shutil.copy(stand_in_weights / "resnet18.pth", tmp_path)
     runs = f"runs={tmp_path / 'runs'}"
     first = parse_request(["section=resnet", f"imagenet_weights={tmp_path}", runs])
-    StudyFolder(tmp_path / "runs").write_study(Study(settings=first.settings, data=DATA, created="now", code=CODE))
+    StudyFolder(tmp_path / "runs").write_study(
+        Study(settings=first.settings, data=DATA, created="2026-01-01T00:00:00Z", code=CODE)
+    )
     assert parse_request(["section=resnet", runs]).settings == first.settings
     with pytest.raises(UserError, match=r"was started with imagenet_weights=, but without alexnet\.pth; give"):
         parse_request(["section=transfer", runs])
