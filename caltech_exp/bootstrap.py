@@ -10,6 +10,7 @@ Processes of multiprocessing get the same bytes.
 Only the standard library is imported here: nothing else is trusted yet.
 """
 
+import contextlib
 import errno
 import hashlib
 import importlib.abc
@@ -167,7 +168,8 @@ def main() -> None:
     except UntrustedError as error:
         refuse(record, str(error))
     if os.path.isdir(record):  # noqa: PTH112 (Path.is_dir may raise for long text)
-        (record / refusal_name()).unlink(missing_ok=True)  # left by an earlier start of this job
+        with contextlib.suppress(IsADirectoryError):
+            (record / refusal_name()).unlink(missing_ok=True)  # left by an earlier start of this job
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

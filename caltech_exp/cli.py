@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn, TextIO, TypeVar, cast
@@ -34,6 +35,11 @@ NUMBER_ERRORS = {
 }
 MESSAGES = {**NUMBER_ERRORS, "bool_parsing": "input should be true or false"}
 """An error's type -> what to say instead of pydantic's message."""
+
+# Files hold words of any length, and any number of them; comparing takes the product of all lengths.
+LONGEST_WORD = 100
+MOST_COMPARED = 1000
+MOST_LISTED = 60
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
@@ -84,8 +90,11 @@ def shown(value: object, most: int = 100) -> str:
 
 
 def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most similar to `name`; None if no name is similar."""
-    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff)), None)
+    """The known name that is most similar to `name`; None if no name is similar, or `name` is a long text."""
+    if len(name) > LONGEST_WORD:
+        return None
+    words = [word for word in islice(known, MOST_COMPARED) if len(word) <= LONGEST_WORD]
+    return next(iter(difflib.get_close_matches(name.lower(), words, n=1, cutoff=cutoff)), None)
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -98,7 +107,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error: `; did you mean 'x'?`, or a list of the known names."""
     names = list(known)
     separator = "; " if any("," in name for name in names) else ", "
-    return suggestion(name, names) or f"; known: {separator.join(names)}"
+    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    listed = separator.join(shown(name) for name in names[:MOST_LISTED])
+    return suggestion(name, names) or f"; known: {listed}{more}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -28,7 +28,6 @@ from caltech_exp.cli import UserError
 MOST_BYTES = 64 * 2**20
 """Larger than any record: the manifest of 12,000 runs has 1 MB."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -36,7 +35,8 @@ def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[B
     """A file to write that replaces `path` in one step when the block ends.
 
     Until then it is `.<name>.<random>` in the same folder. If the block fails, it is removed and the old file
-    stays. Without `flush`, a crash of the machine may leave a truncated file.
+    stays. Without `flush`, a crash of the machine may leave a truncated file. What fails after the file is in its
+    place is no error.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     # tempfile would need a chmod afterwards, which some file systems refuse.
@@ -53,20 +53,17 @@ def new_file(path: Path, *, mode: int = 0o666, flush: bool = True) -> Iterator[B
             temporary.unlink()
         raise
     if flush:
-        flush_folder(path.parent)
+        with contextlib.suppress(OSError):
+            flush_folder(path.parent)
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in `folder` to disk, if its file system can. Raises OSError for a broken disk."""
+    """Flush the names in `folder` to disk. Raises OSError, also where its file system cannot do so."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_FLUSH:
-            raise
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -75,8 +72,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it exists; tried again on a stale handle (ESTALE)."""
-    look_again(lambda: path.unlink(missing_ok=True))
+    """Remove a file if it exists; tried again on a stale handle (ESTALE). A folder stays."""
+    with contextlib.suppress(IsADirectoryError):
+        look_again(lambda: path.unlink(missing_ok=True))
 
 
 def has_exclusive_creation(folder: Path) -> bool:
@@ -235,7 +233,7 @@ def lock_or_wait(handle: int, waiting: str = "") -> None:
 @contextlib.contextmanager
 def closed_to_others() -> Iterator[None]:
     """Files made in the block are writable by their owner only, whatever the umask; for files to be executed."""
-    before = os.umask(BY_OTHERS)  # never 0, not even for a moment
+    before = umask()
     os.umask(before | BY_OTHERS)
     try:
         yield
@@ -267,8 +265,12 @@ def close_to_others(path: Path) -> None:
 
 
 def umask() -> int:
-    """The process's mask of permissions."""
-    current = os.umask(0)
+    """The process's mask of permissions. Linux tells it; elsewhere it is closed for a moment, but never open."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.removeprefix("Umask:"), 8)
+    current = os.umask(0o077)
     os.umask(current)
     return current
 

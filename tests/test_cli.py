@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from pydantic import BaseModel, Field
 
-from caltech_exp.cli import VALUE, UserError, parse, split_arguments, usage
+from caltech_exp.cli import VALUE, UserError, did_you_mean, parse, split_arguments, usage
 from caltech_exp.config import RunConfig
 
 HINTS = {"partition": f"profile.partition={VALUE}", "time": "profile.time_minutes=60"}
@@ -43,6 +44,21 @@ def test_split_arguments_names_the_wrong_word(words: list[str], message: str) ->
     with pytest.raises(UserError) as caught:
         split_arguments(words, [*KNOWN, "wait"], ["wait"], HINTS)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "end"),
+    [
+        ("a" * 10**5, ["b" * 10**5, "a" * 99], f"; known: {'b' * 100}…, {'a' * 99}"),
+        ("aa", ["a" * 10**5, "ab"], f"; known: {'a' * 100}…, ab"),
+        ("aab", ["a" * 10**5, "aac"], "; did you mean 'aac'?"),
+        ("x", [f"{number:05}" for number in range(10_000)], "00059 and 9,940 more"),
+    ],
+)
+def test_did_you_mean_takes_no_time_for_long_words_and_lists(word: str, known: list[str], end: str) -> None:
+    start = time.process_time()
+    assert did_you_mean(word, known).endswith(end)
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

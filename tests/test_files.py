@@ -126,16 +126,46 @@ WRITE = "from caltech_exp.files import write_atomically; write_atomically(folder
 SAVE = "from caltech_exp import files; files.save_content(folder / 'a', b'new', [files])"
 
 
-@pytest.mark.parametrize("fault", ["EINVAL", "EOPNOTSUPP", "EBADF", "EPERM"])
+@pytest.mark.parametrize("fault", ["EINVAL", "EOPNOTSUPP", "EBADF", "EPERM", "ENOSPC", "EIO"])
 def test_write_atomically_needs_no_flush_of_folders(fault: str, strace: str, tmp_path: Path) -> None:
     done = with_fault(strace, f"fsync:error={fault}", WRITE, tmp_path, str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
 
 
-def test_write_atomically_reports_a_disk_that_breaks_at_the_flush(strace: str, tmp_path: Path) -> None:
-    done = with_fault(strace, "fsync:error=EIO", WRITE, tmp_path, str(tmp_path))
+def test_write_atomically_reports_a_file_that_cannot_be_flushed(strace: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    done = with_fault(strace, "fsync:error=EIO", WRITE, tmp_path)
     assert "OSError: [Errno 5] Input/output error" in done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+ASK = """
+import subprocess
+from caltech_exp.files import closed_to_others, umask
+before = umask()
+with closed_to_others():
+    inside = umask()
+print(f"{before:03o} {inside:03o} {umask():03o}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("mask", "masks"), [(0o000, "000 022 000"), (0o077, "077 077 077"), (0o027, "027 027 027")]
+)
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_umask_is_found_without_a_moment_in_which_files_are_open(
+    mask: int, masks: str, has_proc: bool, strace: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    command = [strace, "-f", "-e", "trace=umask", "-o", str(trace)]
+    if not has_proc:
+        command += ["-e", "trace=umask,openat", "-e", "inject=openat:error=ENOENT", "-P", "/proc/self/status"]
+    command += [sys.executable, "-c", ASK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, umask=mask)
+    assert done.stdout.split() == masks.split()
+    calls = [line.partition("umask(")[2].partition(")")[0] for line in trace.read_text().splitlines()]
+    assert all(int(call, 8) & mask == mask for call in calls if call)
 
 
 @pytest.mark.parametrize("code", [WRITE, SAVE])

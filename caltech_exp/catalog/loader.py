@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -23,6 +25,7 @@ from pydantic import (
 
 from caltech_exp.catalog.claims import ClaimEntry, read_claims
 from caltech_exp.catalog.model import (
+    MAX_RUNS,
     REPORTED_RUNS,
     Architecture,
     Catalog,
@@ -46,6 +49,9 @@ MEAN_AND_STD = re.compile(r"(\S+)\s*(?:±|\+-)\s*(\S+)")
 RESERVED = "all"
 """The name that no section may have: `section=all`."""
 MAX_ROWS = 10_000
+"""Of all tables of a file together."""
+MAX_REPORTED = 100
+"""The most characters of a reported value."""
 MAX_SEEDS = 100_000
 MAX_DEFAULT_FIGURES = 6
 """A table that names no figures gets one a row, up to this many rows."""
@@ -58,7 +64,7 @@ def _reported(value: Any) -> Any:
         return value
     if not value.strip():
         return None
-    match = MEAN_AND_STD.fullmatch(value.strip())
+    match = MEAN_AND_STD.fullmatch(value.strip()) if len(value) <= MAX_REPORTED else None
     try:
         mean, std = (float(part) for part in match.groups()) if match else (-1.0, -1.0)
     except ValueError:
@@ -71,12 +77,12 @@ def _reported(value: Any) -> Any:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """`3` -> (0, 1, 2); `0,1,5` -> (0, 1, 5); `7,` -> (7,)."""
     try:
-        return _seeds(text)
+        return tuple(_seeds(text))
     except ValueError as error:
         raise UserError(f"seeds={text}: {error}") from None
 
 
-def _seeds(text: Any) -> tuple[int, ...]:
+def _seeds(text: Any) -> Sequence[int]:
     takes = "seeds takes a number of seeds, from 1 (seeds=3), or a list (seeds=0,1,2; seeds=7, for one seed)"
     parts = [part.strip() for part in str(text).split(",")]
     is_list = len(parts) > 1
@@ -93,10 +99,10 @@ def _seeds(text: Any) -> tuple[int, ...]:
         return numbers
     if not 1 <= numbers[0] <= MAX_SEEDS:
         raise ValueError(f"{takes}, at most {MAX_SEEDS}")
-    return tuple(range(numbers[0]))
+    return range(numbers[0])  # takes no memory: a file may name many
 
 
-Seeds = Annotated[tuple[int, ...] | None, BeforeValidator(_seeds)]
+Seeds = Annotated[Sequence[int] | None, PlainValidator(_seeds)]
 """Of all rows below, unless one farther in says otherwise."""
 
 
@@ -196,7 +202,7 @@ class StudyEntry(_Entry):
     """A whole study file."""
 
     title: Line = ""
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0, 1, 2)
+    seeds: Annotated[Sequence[int], PlainValidator(_seeds)] = (0, 1, 2)
     reported_runs: int = Field(
         REPORTED_RUNS, ge=2, le=1_000_000, description="number of runs behind the reported values"
     )
@@ -273,7 +279,7 @@ class _Base:
     """
 
     config: RunConfig
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]
     precision: str = ""
 
 
@@ -288,6 +294,7 @@ class _Reader:
         self.networks = networks
         self.weights = weights
         self.figure_numbers = _free_numbers(study)
+        self.rows = self.runs = 0  # so far
 
     def catalog(self, name: str) -> Catalog:
         sections = tuple(self._section(key, entry) for key, entry in self.study.sections.items())
@@ -296,7 +303,7 @@ class _Reader:
             name=name,
             title=self.study.title or name,
             sections=sections,
-            seeds=self.study.seeds,
+            seeds=tuple(self.study.seeds),
             claims=read_claims(self.study.claims, sections, self.where),
             architectures=tuple(self._architectures()),
         )
@@ -320,9 +327,12 @@ class _Reader:
 
     def _table(self, key: str, entry: TableEntry, base: _Base, place: str) -> Table:
         base = self._inherit(replace(base, seeds=entry.seeds or base.seeds), entry.settings, place)
+        sweep = entry.sweep if isinstance(entry.sweep, dict) else {"": list(entry.rows)}
+        self.rows += prod(map(len, sweep.values()))  # before they are made
+        if self.rows > MAX_ROWS:
+            asked = f"{min(self.rows, 10**15):,}"  # it may have thousands of digits
+            raise UserError(f"{place}: {asked} rows up to here are more than {MAX_ROWS:,}; sweep fewer values")
         rows = tuple(self._rows(entry, base, place))
-        if len(rows) > MAX_ROWS:
-            raise UserError(f"{place}: {len(rows):,} rows are more than {MAX_ROWS:,}; sweep fewer values")
         labels: dict[str, str] = {}
         for row in rows:
             if label := labels.get(row.config.id):
@@ -345,7 +355,8 @@ class _Reader:
             for values in product(*entry.sweep.values()):
                 label = ", ".join(values)
                 settings = dict(zip(entry.sweep, values, strict=True))
-                yield Row(label, self._inherit(base, settings, f"{place}, row {label}").config, base.seeds)
+                config = self._inherit(base, settings, f"{place}, row {label}").config
+                yield Row(label, config, self._counted(base.seeds, place))
             return
         for label, value in entry.rows.items():
             row_place = f"{place}, row {label}"
@@ -359,7 +370,14 @@ class _Reader:
                 settings[entry.sweep] = label
             reported = replace(row.reported, runs=self.study.reported_runs) if row.reported else None
             config = self._inherit(base, settings, row_place, RowEntry.model_fields).config
-            yield Row(label, config, row.seeds or base.seeds, reported, row.diverges)
+            yield Row(label, config, self._counted(row.seeds or base.seeds, place), reported, row.diverges)
+
+    def _counted(self, seeds: Sequence[int], place: str) -> tuple[int, ...]:
+        """The seeds of one more row."""
+        self.runs += len(seeds)
+        if self.runs > MAX_RUNS:
+            raise UserError(f"{place}: more than {MAX_RUNS:,} runs up to here; use fewer seeds")
+        return tuple(seeds)
 
     def _inherit(
         self, base: _Base, settings: Mapping[str, Any], place: str, others: Mapping[str, Any] | None = None

@@ -14,6 +14,9 @@ REPORT = "report"
 REPORTED_RUNS = 3
 """Runs behind each of the report's values (its footnotes 1 to 8), and the default for a study file's values."""
 
+MAX_RUNS = 1_000_000
+"""The most runs that a study file or a command may ask for."""
+
 
 def table_key(section: str, table: str) -> str:
     """`scratch.lr`"""

@@ -28,7 +28,7 @@ from caltech_exp.data.pack_format import (
     read_index,
 )
 from caltech_exp.data.splits import Sample
-from caltech_exp.files import file_system_time, in_threads, locked, make_folder, new_file
+from caltech_exp.files import file_system_time, in_threads, locked, make_folder, new_file, remove
 from caltech_exp.records import write_record
 
 ABANDONED_SECONDS = 600.0  # a temporary file unchanged for so long is a killed process's: writers never pause
@@ -128,7 +128,7 @@ def _remove_abandoned_files(folder: Path, name: str) -> None:
         now = file_system_time(folder) if files else 0.0
         for path in files:
             if now - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink()
+                remove(path)
 
 
 def load_pack(folder: Path, name: str, contents: PackContents) -> Pack | str:

@@ -5,7 +5,7 @@ import re
 import socket
 from pathlib import Path
 
-from caltech_exp.cli import UserError
+from caltech_exp.cli import UserError, shown
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.weights import imagenet_path
@@ -13,10 +13,13 @@ from caltech_exp.profiles.profile import Profile
 
 WEIGHTS_VARIABLES = ("TORCH_HOME", "XDG_CACHE_HOME")  # by which torch.hub finds its cache of weights
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)  # what os.path.expandvars replaces
+LONGEST_PATH = 4096
 
 
 def expand_path(text: str, key: str) -> Path:
     """The absolute path of the setting `key` of a profile. A variable that is not set here is a UserError."""
+    if len(text) > LONGEST_PATH:  # searching takes the square of its length
+        raise UserError(f"{key}={shown(text)} is longer than {LONGEST_PATH:,} characters; name another path")
     for name in (match[1] or match[2] for match in VARIABLE.finditer(text)):
         if name not in os.environ:
             raise UserError(

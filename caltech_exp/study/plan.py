@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from caltech_exp.catalog import Catalog, Section, Table, row_key, split_row_key
+from caltech_exp.catalog.model import MAX_RUNS
+from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig, run_id, split_run_id
 from caltech_exp.study.manifest import Manifest, PublishedSeeds
 from caltech_exp.study.study import StudySettings
@@ -37,7 +39,7 @@ def expand(
     seeds  of every row, or by configuration id
 
     The order is the report's, all seeds of a configuration together. Raises UserError that names a row that the
-    settings do not fit.
+    settings do not fit, or for more than MAX_RUNS.
     """
     rows: dict[str, list[str]] = {}
     first: dict[str, tuple[RunConfig, str]] = {}
@@ -47,10 +49,13 @@ def expand(
             config = settings.apply(row.config, key)
             rows.setdefault(config.id, []).append(key)
             first.setdefault(config.id, (config, section.name))
+    chosen = {config_id: seeds[config_id] if isinstance(seeds, Mapping) else seeds for config_id in first}
+    if (count := sum(map(len, chosen.values()))) > MAX_RUNS:
+        raise UserError(f"{count:,} runs are more than {MAX_RUNS:,}; use fewer seeds= or rows")
     return [
         PlannedRun(config, seed, section, tuple(rows[config_id]))
         for config_id, (config, section) in first.items()
-        for seed in (seeds[config_id] if isinstance(seeds, Mapping) else seeds)
+        for seed in chosen[config_id]
     ]
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: the state that a run resumes from, the file that holds it, and when it is written."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from caltech_exp.bootstrap import look_again
+from caltech_exp.cli import one_line, shown
 from caltech_exp.files import RefusedFileError, new_file, open_file
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import write_record
@@ -53,6 +55,25 @@ def restore_random_states(states: StateDict, device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+class UnfitError(Exception):
+    """A whole checkpoint lacks a part of a run, or holds a part of another one."""
+
+
+@contextlib.contextmanager
+def must_fit() -> Iterator[None]:
+    """Raises UnfitError for a part of a checkpoint that the block does not find or cannot use."""
+    try:
+        yield
+    except KeyError as error:
+        raise UnfitError(f"it lacks {shown(repr(error.args[0]))}") from error
+    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        # Any other RuntimeError may be the device's, and the checkpoint sound.
+        is_misfit = any(words in str(error) for words in ("Error(s) in loading state_dict", "RNG state"))
+        if isinstance(error, RuntimeError) and not is_misfit:
+            raise
+        raise UnfitError(one_line(shown(f"{type(error).__name__}: {error}", 300))) from error
 
 
 @dataclass
@@ -131,6 +152,7 @@ class TrainState:
             "weights_sha256": self.weights_sha256,
         }
 
+    @must_fit()
     def load_state_dict(self, saved: StateDict) -> None:
         self.setup.net.load_state_dict(saved["net"])
         self.setup.optimizer.load_state_dict(saved["optimizer"])
@@ -139,13 +161,15 @@ class TrainState:
         self.setup.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.epochs = [Epoch.model_validate(epoch) for epoch in saved["epochs"]]
         self.losses = list(saved["losses"].to(self.device).unbind())
-        self.epoch_seconds = saved["epoch_seconds"]
-        self.training_seconds = saved["training_seconds"]
-        self.trained_images = saved["trained_images"]
+        self.epoch_seconds = float(saved["epoch_seconds"])
+        self.training_seconds = float(saved["training_seconds"])
+        self.trained_images = int(saved["trained_images"])
         self.first_loss = saved["first_loss"]
         self.confusion = None if saved["confusion"] is None else saved["confusion"].numpy()
         self.epoch_random = saved["epoch_random"]
         self.resume_random = saved["random"]
+        for states in (self.epoch_random, self.resume_random):
+            restore_random_states(states, self.device)  # only to see that it can be done; see remaining_batches
         self.weights_sha256 = saved.get("weights_sha256")  # earlier versions did not save it
 
 
@@ -207,6 +231,8 @@ def read_checkpoint(path: Path) -> StateDict | str | None:
         return None
     except RefusedFileError as error:
         return str(error.strerror)
+    except IsADirectoryError:
+        return "it is a folder; remove it, or the run saves no checkpoint"
     if not content:
         return "it is not a whole checkpoint of this version"
     if hashlib.sha256(memoryview(content)[:-TRAILER]).hexdigest().encode() != content[-64:]:
@@ -214,7 +240,7 @@ def read_checkpoint(path: Path) -> StateDict | str | None:
     try:
         # weights_only: nothing in the file is executed.
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError):
         return "it holds more than numbers and tensors"
     return state if isinstance(state, dict) else "it does not hold a run"
 
@@ -253,7 +279,7 @@ class CheckpointManager:
     def resume(self) -> StateDict | None:
         """The state to resume from; None without a checkpoint that can be used, and the log says why.
 
-        Raises OSError if the checkpoint cannot be read now.
+        Raises OSError if the checkpoint cannot be read now, UnfitError if it names no run.
         """
         saved = read_checkpoint(self.path)
         if saved is None:
@@ -261,7 +287,8 @@ class CheckpointManager:
         if isinstance(saved, str):
             print(f"{self.path} is not used: {saved}", flush=True)
             return None
-        kin = saved["kin"]
+        with must_fit():
+            kin = dict(saved["kin"])
         if differences := [
             f"{name} is {kin.get(name)}, not {value}"
             for name, value in self.compatibility.items()

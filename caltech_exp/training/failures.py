@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.cli import UserError
-from caltech_exp.files import utc_now
+from caltech_exp.files import remove, utc_now
 from caltech_exp.machine import host_name
 from caltech_exp.provenance import TaskOrigin
 from caltech_exp.records import write_record
@@ -173,7 +173,7 @@ def record_failure(runs: Path, name: str, error: Exception, origin: TaskOrigin) 
     )
     try:
         write_record(runs / name, FAILURE, failure)
-        (runs / name / PROGRESS).unlink(missing_ok=True)
+        remove(runs / name / PROGRESS)
     except (OSError, MemoryError) as reason:
         with contextlib.suppress(OSError):  # the log may be on the same disk
             print_unrecorded(name, error, reason)

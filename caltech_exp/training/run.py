@@ -15,12 +15,12 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.files import remove, utc_now
 from caltech_exp.machine import host_name
-from caltech_exp.provenance import TaskOrigin, library_versions
+from caltech_exp.provenance import CodeVersion, TaskOrigin, library_versions
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, acquire, hold, read_lease
 from caltech_exp.study.results import FAILURE, RESULT, Epoch, Matrix, Progress, Result, encode, read_finished
-from caltech_exp.study.run_status import newer_record, remove_after_result, remove_half_written
-from caltech_exp.training.checkpoint import CheckpointManager, StateDict, earlier_code
+from caltech_exp.study.run_status import CHECKPOINT, newer_record, remove_after_result, remove_half_written
+from caltech_exp.training.checkpoint import CheckpointManager, StateDict, UnfitError, earlier_code, must_fit
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
 from caltech_exp.training.failures import StopRequest, error_line, print_unrecorded, record_failure
 from caltech_exp.training.loop import train
@@ -60,7 +60,7 @@ class Elapsed:
 
     def resume(self, saved: StateDict) -> None:
         self.started = saved["started"]
-        self.seconds = saved["wall_seconds"]
+        self.seconds = float(saved["wall_seconds"])
         self.joules = saved["energy_joules"]
 
     def totals(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _train_or_record_failure(
     try:
         # The owner before may have finished the run since it was last read.
         result = read_finished(folder, context.data.fingerprint)
-        result = result or _train(config, seed, folder, lease, context)
+        result = result or _train_anew_if_unfit(config, seed, folder, lease, context)
     except LeaseLostError:
         raise
     except Exception as error:
@@ -135,6 +135,16 @@ def _train_or_record_failure(
         lease.confirm()
         remove_after_result(folder)
     return result
+
+
+def _train_anew_if_unfit(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
+    try:
+        return _train(config, seed, folder, lease, context)
+    except UnfitError as error:
+        print(f"{folder / CHECKPOINT} is not used: {error}", flush=True)
+        lease.confirm()
+        remove(folder / CHECKPOINT)
+    return _train(config, seed, folder, lease, context)
 
 
 def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: TaskContext) -> Result:
@@ -154,10 +164,12 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         elapsed=elapsed.totals,
     )
     saved = checkpoints.resume()
-    earlier = earlier_code(saved, code) if saved else ()
+    earlier: tuple[CodeVersion, ...] = ()
     if saved:
-        elapsed.resume(saved)
-        print(f"run {name} resumes from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
+        with must_fit():
+            earlier = earlier_code(saved, code)
+            elapsed.resume(saved)
+            print(f"run {name} resumes from its checkpoint, after epoch {len(saved['epochs'])}", flush=True)
     if earlier:
         print(f"run {name} began with other code, {', '.join(map(str, earlier))}; this is {code}", flush=True)
     checkpoints.code_history = (*earlier, code)

@@ -1,6 +1,7 @@
 """Study files: what they ask is understood, and every mistake is named by its place."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def test_sweep_of_two_settings_is_every_pair() -> None:
         ("crop, 1e-3", "crop", 1e-3),
         ("crop, 1e-2", "crop", 1e-2),
     ]
+
+
+def sweep(settings: int, values: int) -> str:
+    """A table that sweeps several settings."""
+    names = [*RunConfig.model_fields, *(f"more{number}" for number in range(settings))]
+    swept = ", ".join(f"{name}: [{'1, ' * values}]" for name in names[:settings])
+    return f"{{sweep: {{{swept}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TABLE % sweep(6, 30), "mine.yaml: section a, table b: 729,000,000 rows up to here are more than 10,000"),
+        (
+            (TABLE % "{sweep: {epochs: [1, 2, 3]}}, c: SWEEP").replace("SWEEP", sweep(2, 100)),
+            "mine.yaml: section a, table c: 10,003 rows up to here are more than 10,000; sweep fewer values",
+        ),
+        (TABLE % sweep(1000, 9), "1,000,000,000,000,000 rows up to here are more than 10,000"),
+        (
+            "seeds: 100000\nsections: {a: {tables: {b: {sweep: {lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}}}}}",
+            "mine.yaml: section a, table b: more than 1,000,000 runs up to here; use fewer seeds",
+        ),
+        (TABLE % "{sweep: lr, rows: {1: %s x}}" % ("±" * 90_000), "a reported value is mean ± std"),
+    ],
+    ids=["a product", "two tables", "a long number", "seeds", "a long value"],
+)
+def test_a_file_that_asks_for_too_much_is_refused_before_it_is_expanded(text: str, message: str) -> None:
+    start = time.process_time()
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert message in str(caught.value)
+    assert time.process_time() - start < 10  # seconds, on a busy machine
 
 
 @pytest.mark.parametrize("outer", ["", "engine: fast", "engine: reference"])

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.profiles.paths import WEIGHTS_VARIABLES, torch_home_here, use_torch_home_of_submission
+from caltech_exp.cli import UserError
+from caltech_exp.profiles.paths import (
+    WEIGHTS_VARIABLES,
+    expand_path,
+    torch_home_here,
+    use_torch_home_of_submission,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +60,8 @@ def test_a_node_or_the_profiles_setup_may_say_where(name: str, monkeypatch: pyte
     before = os.environ["TORCH_HOME"]
     use_torch_home_of_submission("/weights")
     assert os.environ["TORCH_HOME"] == before
+
+
+def test_a_path_that_no_file_can_have_is_refused_before_it_is_searched() -> None:
+    with pytest.raises(UserError, match=r"^data=\$.*… is longer than 4,096 characters; name another path$"):
+        expand_path("${" * 50_000, "data")

@@ -60,6 +60,32 @@ def test_own_profiles_come_before_those_of_the_suite(tmp_path: Path, monkeypatch
 
 
 SLURM = "executor: slurm\ngpus_per_node: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("'#SBATCH --mem=32G'", "there; mem has a setting of its own; write mem_gb: 32 instead"),
+        (
+            "' #SBATCH --nice=5'",
+            "setup: sbatch does not read ' #SBATCH --nice=5' there; write sbatch: {nice: VALUE}",
+        ),
+        ("'#SBATCH -p gpu'", "there; write sbatch: {OPTION: VALUE}"),
+        ("'#SBATCH'", "there; write sbatch: {OPTION: VALUE}"),
+        (
+            "#SBATCH --nice=5",
+            "profile p: setup has an empty line; remove it, or quote the line if it begins with #",
+        ),
+    ],
+)
+def test_options_of_sbatch_in_setup_are_refused(line: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_profile(f"{SLURM}setup:\n  - module load cuda\n  - {line}\n", "p")
+    assert message in str(caught.value)
+    recorded, _ = recorded_profile({"executor": "slurm", "gpus_per_node": 1, "setup": ["#SBATCH --nice=5"]})
+    assert recorded  # of an earlier submission
+
+
 LAUGHS = "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n" for n in range(30))
 
 

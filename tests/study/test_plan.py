@@ -76,6 +76,11 @@ def test_parse_seeds_rejects_anything_else(text: str) -> None:
         parse_seeds(text)
 
 
+def test_expand_refuses_more_runs_than_a_study_may_have() -> None:
+    with pytest.raises(UserError, match=r"^4,000,000 runs are more than 1,000,000; use fewer seeds= or rows$"):
+        expand(THE_REPORT.tables, parse_seeds("100000"), StudySettings())
+
+
 def test_expand_merges_rows_of_one_configuration() -> None:
     tables = THE_REPORT.select([], ["scratch.epochs"])
     assert len(expand(tables, (0,), StudySettings())) == 5

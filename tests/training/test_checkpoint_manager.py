@@ -160,6 +160,62 @@ def test_incompatible_checkpoint_is_not_used_and_the_log_says_why(
     assert not path.exists()
 
 
+KEYS = (
+    "kin", "started", "wall_seconds", "energy_joules", "net", "optimizer", "scheduler", "random", "epoch_random",
+    "epochs", "losses", "epoch_seconds", "training_seconds", "trained_images", "first_loss", "confusion",
+)  # fmt: skip
+
+
+def test_checkpoint_that_lacks_a_part_is_not_used_and_the_log_says_which(
+    stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data, stop_request, short = read_data_set(stand_in), StopRequest(), LONGER.but(epochs=1)
+    whole = finish(short, 0, task(tmp_path / "undisturbed", data, packs))
+    context = replace(task(tmp_path / "runs", data, packs), stop_request=stop_request)
+    stop_after(1, stop_request, monkeypatch)
+    with pytest.raises(Interrupted):
+        run_one(short, 0, context)
+    stop_after(1000, stop_request, monkeypatch)
+    folder = tmp_path / "runs" / whole.run_id
+    state = read_checkpoint(folder / CHECKPOINT)
+    assert isinstance(state, dict)
+    assert {*KEYS, "codes", "weights_sha256"} == state.keys()  # these two may be missing
+    layer = next(iter(state["net"]))
+    damages: dict[str, dict[str, Any]] = {
+        f"it lacks '{key}'": {name: value for name, value in state.items() if name != key} for key in KEYS
+    }
+    damages |= {
+        "it lacks 'python'": {**state, "random": {}},
+        "RuntimeError: ": {
+            **state,
+            "epoch_random": {**state["epoch_random"], "torch": torch.zeros(1).byte()},
+        },
+        "RuntimeError: Error(s) in loading": {**state, "net": {**state["net"], layer: torch.zeros(1)}},
+        "AttributeError: 'str' object": {**state, "losses": "none"},
+        "TypeError: ": {**state, "wall_seconds": None},
+        "ValueError: ": {**state, "kin": "mine"},
+        "ValidationError: ": {**state, "epochs": [{"epoch": -1}]},
+    }
+    for reason, damaged in damages.items():
+        (folder / RESULT).unlink(missing_ok=True)
+        write_checkpoint(folder / CHECKPOINT, damaged)
+        assert bits(finish(short, 0, context)) == bits(whole), reason
+        assert f"{folder / CHECKPOINT} is not used: {reason}" in capsys.readouterr().out
+
+
+def test_folder_in_the_place_of_a_checkpoint_is_named(
+    stand_in: Path, tmp_path: Path, packs: PackStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = replace(task(tmp_path, read_data_set(stand_in), packs), checkpoint_seconds=0.0)
+    path = tmp_path / run_id(CONFIG, 0) / CHECKPOINT
+    path.mkdir(parents=True)
+    assert finish(CONFIG, 0, context).status == "finished"
+    printed = capsys.readouterr().out
+    assert f"{path} is not used: it is a folder; remove it, or the run saves no checkpoint" in printed
+    assert f"no checkpoint: {path}: Is a directory" in printed
+
+
 def test_unreadable_checkpoint_stays_for_the_next_attempt(
     stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

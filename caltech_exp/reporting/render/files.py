@@ -4,6 +4,7 @@ Tables are rounded as on the page; runs and epochs have all their digits.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from caltech_exp.reporting.render.blocks import Column, Interval, Spread, Table,
 from caltech_exp.reporting.render.latex import MARK, to_latex
 
 TABLES = "tables"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Cells that begin so are formulas to a spreadsheet (OWASP, CSV Injection)."""
+FORMULA = re.compile(r'(?:^|(?<=;))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b])')
+"""Before what a spreadsheet takes for a formula (OWASP, CSV Injection), also with full-width and small signs, and
+after `;`, which separates cells where the decimal sign is a comma."""
 SECOND = {"spread": "std", "difference": "95 % half width"}
 """The second number of a cell by the kind of its column; in a CSV file it has a column of its own."""
 
@@ -112,5 +114,4 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 
 def neutral(text: str) -> str:
     """One printable line; an apostrophe stands before what a spreadsheet would take for a formula."""
-    line = printable(text)
-    return f"'{line}" if line.startswith(FORMULA) else line
+    return FORMULA.sub("'", printable(text))

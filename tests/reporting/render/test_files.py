@@ -77,9 +77,24 @@ def test_csv_keeps_columns_of_one_heading() -> None:
     assert to_csv(to_frame(table)) == "measured,measured,measured std\na,0.500,0.100\n"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_formulas_are_neutralised(text: str) -> None:
-    assert neutral(text)[0] not in "=+-@\t\r"
+SIGNS = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+
+
+@pytest.mark.parametrize("start", ["", "\t", "\r", "\ufeff", " ", '"', "1e-3;", "a; ", 'a;"', ";;", "a,b;\n"])
+@pytest.mark.parametrize("sign", SIGNS)
+def test_formulas_are_neutralised(sign: str, start: str) -> None:
+    text = f"{start}{sign}cmd|' /C calc'!A0"
+    for cell in (
+        (to_csv(pd.DataFrame({"n": [1], "b": [neutral(text)]})).splitlines()[1]).replace(",", ";").split(";")
+    ):
+        for stripped in (cell.strip(), cell.strip('" ')):
+            assert not stripped.startswith(tuple(SIGNS))
+    assert neutral(neutral(text)) == neutral(text)
+
+
+@pytest.mark.parametrize("text", ["scratch.lr=5e-2", "none, -1", "a; b", "two - one; 3", "", "'=1", "1;'=2"])
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert neutral(text) == text
 
 
 @pytest.mark.parametrize(
