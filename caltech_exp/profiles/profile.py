@@ -29,6 +29,7 @@ from caltech_exp.profiles.sbatch_options import (
     in_unit,
     refusal,
     setting_for,
+    setup_complaint,
 )
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.records import StrictRecord
@@ -378,8 +379,8 @@ def parse_profile(text: str, where: str, words: ProfileWords = NO_WORDS) -> Prof
         )
     kind = _KINDS[executor]
     _check_names(values, where, words)
-    if kind is SlurmProfile:
-        _check_setup(values.get("setup"), where)
+    if kind is SlurmProfile and (reason := setup_complaint(values.get("setup"))):
+        raise UserError(f"profile {where}: {reason}")
     try:
         profile = kind.model_validate(values)
     except ValidationError as error:
@@ -422,19 +423,6 @@ def _in_unit(error: ValidationError, words: ProfileWords) -> str:
     setting = place.rpartition(".")[2]
     number = in_unit(setting, value) if isinstance(value, str) and setting in ("time_minutes", "mem_gb") else ""
     return f"; write {words.write(place, place, number)}" if number else ""
-
-
-def _check_setup(lines: object, where: str) -> None:
-    """Raises UserError for an option of sbatch among the shell lines, where sbatch reads none."""
-    for line in lines if isinstance(lines, list) else ():
-        if line is None:
-            remedy = "remove it, or quote the line if it begins with #, which YAML takes for a comment"
-            raise UserError(f"profile {where}: setup has an empty line; {remedy}")
-        if str(line).lstrip().startswith("#SBATCH"):
-            option = str(line).partition("#SBATCH")[2].strip()
-            name = option.removeprefix("--").partition("=")[0] if option.startswith("--") else "OPTION"
-            advice = complaint(name) or f"write sbatch: {{{shown(name)}: VALUE}}"
-            raise UserError(f"profile {where}: setup: sbatch does not read {shown(str(line))!r} there; {advice}")
 
 
 def recorded_profile(values: Mapping[str, Any]) -> tuple[Profile | None, list[str]]:

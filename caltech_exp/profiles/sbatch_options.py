@@ -118,6 +118,20 @@ def complaint(name: str, settings: Iterable[str] = SETTINGS) -> str:
     return ""
 
 
+def setup_complaint(lines: object) -> str:
+    """What is wrong with the lines of `setup`: an option of sbatch, which reads none there, or an empty line."""
+    for line in lines if isinstance(lines, list) else ():
+        if line is None:
+            remedy = "remove it, or quote the line if it begins with #, which YAML takes for a comment"
+            return f"setup has an empty line; {remedy}"
+        if str(line).lstrip().startswith("#SBATCH"):
+            option = str(line).partition("#SBATCH")[2].strip()
+            name = option.removeprefix("--").partition("=")[0] if option.startswith("--") else "OPTION"
+            advice = complaint(name) or f"write sbatch: {{{shown(name)}: VALUE}}"
+            return f"setup: sbatch does not read {shown(str(line))!r} there; {advice}"
+    return ""
+
+
 def contradiction(options: Mapping[str, object]) -> str:
     """A complaint if two of the options contradict each other; empty otherwise."""
     both = all(options.get(name, False) is not False for name in REQUEUE)
