@@ -6,8 +6,10 @@ import io
 import os
 import re
 import reprlib
+import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -347,10 +349,21 @@ def usage(synopsis: str, *models: type[BaseModel]) -> str:
     return "\n".join(lines).rstrip()
 
 
+@contextmanager
+def on_interrupt(text: str) -> Iterator[None]:
+    """Ctrl-C in the block ends the command with the line `interrupted; text`."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(*(interrupt.args or [text])) from None
+
+
 def run_command_line(
     main: Callable[[Sequence[str]], int], synopsis: str, reword: Callable[[str], str] = str
 ) -> NoReturn:
     """Run `main(argv)` and exit with its status; a UserError or a stale file (ESTALE) is printed in one line.
+
+    So is Ctrl-C, with the KeyboardInterrupt's text if the command gave it one.
 
     reword  changes the help text and the error before they are printed
     """
@@ -369,8 +382,9 @@ def run_command_line(
     except UserError as error:
         print(f"error: {reword(str(error))}", file=sys.stderr)
         status = EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, lambda *_: None)  # a second one would end in a traceback
+        print("; ".join(["interrupted", *map(reword, interrupt.args)]), file=sys.stderr)
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import signal
 import stat
 import tempfile
 import threading
@@ -283,6 +284,15 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def local_time(when: str | datetime) -> str:
+    """`2026-01-31 13:00 CET`, by this machine's clock; a text that is no time stays as it is."""
+    try:
+        moment = datetime.fromisoformat(when) if isinstance(when, str) else when
+        return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
+    except (ValueError, OverflowError, OSError):
+        return str(when)
+
+
 def boot_seconds() -> float:
     """Seconds by a clock that is never set; unlike `time.monotonic` it runs while the machine is suspended."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
@@ -349,7 +359,10 @@ def in_processes(function: Callable[[Item], Answer], items: Sequence[Item]) -> l
     processes = pool_processes() if len(items) >= MANY else 0
     if processes < 2:
         return list(map(function, items))
-    with ProcessPoolExecutor(processes) as pool:
+    # A terminal sends Ctrl-C to these processes too; only this one reports it.
+    with ProcessPoolExecutor(
+        processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         return list(pool.map(function, items, chunksize=100))
 
 

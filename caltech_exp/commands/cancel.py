@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from caltech_exp.cli import Options, read_options, usage
+from caltech_exp.cli import Options, on_interrupt, read_options, usage
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
-from caltech_exp.executors.local import end_orphans, is_orphaned
+from caltech_exp.executors.local import cancelled, end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import folder_path
 from caltech_exp.study.folder import StudyFolder
@@ -42,12 +42,14 @@ class Selection:
     """The jobs that a command is about.
 
     jobs      to cancel
+    ending    that were cancelled before and still save a checkpoint; they are asked once more
     orphaned  submissions on this machine whose tasks have outlived their queue process, to be ended too
     shared    jobs that are left alone because they train other runs too
     others    jobs that are left alone because another user submitted them
     """
 
     jobs: tuple[StudyJob, ...]
+    ending: tuple[StudyJob, ...]
     orphaned: tuple[Manifest, ...]
     shared: tuple[StudyJob, ...]
     others: tuple[StudyJob, ...]
@@ -74,8 +76,10 @@ def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Sl
     orphaned = [
         manifest for manifest in manifests if chosen is None and manifest.is_own and is_orphaned(folder, manifest)
     ]
+    asked = {manifest.id: cancelled(folder.submission(manifest.id)) for manifest in manifests}
     return Selection(
-        jobs=tuple(whole),
+        jobs=tuple(job for job in whole if job.job.id not in asked[job.manifest.id]),
+        ending=tuple(job for job in whole if job.job.id in asked[job.manifest.id]),
         orphaned=tuple(orphaned),
         shared=tuple(job for job in own if job not in whole),
         others=tuple(job for job in jobs if not job.manifest.is_own),
@@ -92,11 +96,13 @@ def _chosen_runs(study: Study, options: CancelOptions, manifests: Sequence[Manif
 
 
 def _cancel(selection: Selection, folder: StudyFolder, slurm: Slurm) -> None:
-    remaining = [
-        job for executor in all_executors(slurm) for job in executor.cancel(folder, selection.jobs, END_SECONDS)
-    ]
-    for manifest in selection.orphaned:
-        end_orphans(folder.submission(manifest.id))
+    jobs = (*selection.jobs, *selection.ending)
+    with on_interrupt("what was cancelled already ends; run the command again for the rest"):
+        remaining = [
+            job for executor in all_executors(slurm) for job in executor.cancel(folder, jobs, END_SECONDS)
+        ]
+        for manifest in selection.orphaned:
+            end_orphans(folder.submission(manifest.id))
     ended = tuple(job for job in selection.jobs if job not in remaining)
     _print(replace(selection, jobs=ended), folder, "cancelled")
     for job in remaining:
@@ -105,9 +111,9 @@ def _cancel(selection: Selection, folder: StudyFolder, slurm: Slurm) -> None:
 
 def _print(selection: Selection, folder: StudyFolder, verb: str) -> None:
     for executor in all_executors(Slurm()):
-        jobs = [job for job in selection.jobs if job.manifest.executor == executor.name]
-        if jobs:
-            print(f"{verb} {_count(jobs)} {executor.locate(jobs)}")
+        for words, all_jobs in ((verb, selection.jobs), ("cancelled before, and ending:", selection.ending)):
+            if jobs := [job for job in all_jobs if job.manifest.executor == executor.name]:
+                print(f"{words} {_count(jobs)} {executor.locate(jobs)}")
     for manifest in selection.orphaned:
         print(f"{verb} the remaining tasks of {manifest.id}, whose queue process has died")
     for job in selection.shared:

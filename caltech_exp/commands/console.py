@@ -10,6 +10,7 @@ import gc
 import importlib
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,10 @@ def run(command: str, *, console: bool = False) -> NoReturn:
         from caltech_exp.cli import run_command_line
 
         run_command_line(command_main, usage, _name_console if console else str)
+    except KeyboardInterrupt:  # while modules are loaded
+        signal.signal(signal.SIGINT, lambda *_: None)
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except ModuleNotFoundError as error:
         library = (error.name or "caltech_exp").partition(".")[0]
         if library == "caltech_exp":

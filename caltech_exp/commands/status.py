@@ -6,7 +6,7 @@ from functools import partial
 from pydantic import Field
 from rich.console import Console
 
-from caltech_exp.cli import EXIT_INTERRUPTED, Options, UserError, read_options, usage
+from caltech_exp.cli import Options, UserError, on_interrupt, read_options, usage
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import folder_path
@@ -52,10 +52,8 @@ def main(argv: Sequence[str]) -> int:
     elif options.watch:
         from caltech_exp.monitoring.watch import watch
 
-        try:
+        with on_interrupt("the jobs go on"):
             watch(read, console, options.seconds or _poll_seconds(folder), failures=options.failed)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
     elif console.is_terminal:
         console.print(fit_screen(read(), console, failures=options.failed))
     else:

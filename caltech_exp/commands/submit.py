@@ -3,24 +3,25 @@
 Without Slurm the same runs are queued on this machine.
 """
 
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
-from caltech_exp.cli import EXIT_INTERRUPTED, usage
+from caltech_exp.cli import on_interrupt, usage
 from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import Executor, make_executor
 from caltech_exp.monitoring.queued_runs import release_held
 from caltech_exp.monitoring.run_states import describe_failures
 from caltech_exp.profiles.paths import use_torch_home
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.forecast import unfinished_runs
+from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.run_status import DONE, remove_after_result
 from caltech_exp.submission.cost import cost_lines
 from caltech_exp.submission.preflight import Preflight, StudyState, preflight, read_state
 from caltech_exp.submission.report_job import cancel_replaced, with_dependencies
 from caltech_exp.submission.request import Request, SubmitOptions, parse_request
-from caltech_exp.submission.submission import NO_RUNS, Submission
+from caltech_exp.submission.submission import NO_RUNS, Submission, all_queued
 
 USAGE = usage(
     "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
@@ -56,24 +57,32 @@ def main(argv: Sequence[str]) -> int:
             from caltech_exp.submission.launch import launch  # planning does not need submitit
 
             manifest = launch(submission, folder, executor)
-        if manifest and submission.report:
-            lines += cancel_replaced(submission, state, executor)
+        with still_queued(manifest):
+            if manifest and submission.report:
+                lines += cancel_replaced(submission, state, executor)
     images = checked.study_data.train_val_images if checked.study_data else None
-    show(
-        [
-            *(f"cannot be submitted yet: {problem}" for problem in checked.problems),
-            *submission.describe(plan, state.states, executor),
-            *lines,
-            *cost_lines(submission.arrays, state.past, executor, images),
-            *(checked.notes if dry_run else []),
-            *describe_failures(state.states.values()),
-        ]
-    )
-    if manifest:
-        print(f"submission {manifest.id}: logs and manifest in {folder.submission(manifest.id)}")
+    unfinished = unfinished_runs(plan, state.states, images)
+    with still_queued(manifest):
+        show(
+            [
+                *(f"cannot be submitted yet: {problem}" for problem in checked.problems),
+                *submission.describe(plan, state.states, executor),
+                *lines,
+                *cost_lines(submission.arrays, state.past, executor, images, unfinished),
+                *(checked.notes if dry_run else []),
+                *describe_failures(state.states.values()),
+            ]
+        )
+        if manifest:
+            print(f"submission {manifest.id}: logs and manifest in {folder.submission(manifest.id)}", flush=True)
     if request.options.wait and not dry_run:
         return wait(request, plan, executor, checked)
     return checked.exit_status
+
+
+def still_queued(manifest: Manifest | None) -> AbstractContextManager[None]:
+    """Ctrl-C in the block says that the submission is queued, if there is one."""
+    return on_interrupt(all_queued(manifest)) if manifest else nullcontext()
 
 
 def show(lines: Sequence[str]) -> None:
@@ -108,10 +117,7 @@ def wait(request: Request, plan: Sequence[PlannedRun], executor: Executor, check
 
     assert checked.study_data is not None
     folder = StudyFolder(request.runs)
-    try:
+    with on_interrupt("the runs go on, and the same command waits for them again"):
         status = wait_for_runs(folder, plan, executor, checked.study_data.fingerprint)
         report_status = wait_for_report(folder, request.report, executor) if request.report else 0
-        return report_status or status
-    except KeyboardInterrupt:
-        print("no longer waiting; the runs go on, and the same command waits for them again", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return report_status or status

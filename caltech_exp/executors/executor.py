@@ -84,7 +84,7 @@ class SubmissionRecord:
     def queueing(self, *parts: int | SinglePart) -> Iterator[None]:
         """Record these parts, an array by its number, while the block queues them and calls `set_jobs`.
 
-        Ctrl-C is ignored until the ids are recorded. If the block fails, `manifest` loses the parts. The file
+        Ctrl-C counts once the ids are recorded. If the block fails, `manifest` loses the parts. The file
         keeps them, because their jobs may already be queued.
         """
         before = self.manifest
@@ -117,14 +117,16 @@ class SubmissionRecord:
 
 @contextlib.contextmanager
 def _ignored_signals() -> Iterator[None]:
-    """Ignore Ctrl-C, a closed terminal and SIGTERM."""
-    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    """Ignore a closed terminal and SIGTERM, and put Ctrl-C off until the end, here and in child processes."""
+    numbers = (signal.SIGHUP, signal.SIGTERM)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Executor(ABC):

@@ -164,7 +164,7 @@ def _read_state(folder: Path) -> _State | Corrupt:
 
 
 def cancel(folder: Path, names: Collection[str]) -> None:
-    """Have the queue process cancel these tasks. Raises OSError."""
+    """Have the queue process cancel these tasks; on Slurm a record that they were cancelled. Raises OSError."""
     write_atomically(folder / CANCELLED, json.dumps(sorted({*names, *cancelled(folder)})))
 
 

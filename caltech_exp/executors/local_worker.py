@@ -125,7 +125,8 @@ def _run(state: _QueueState, tasks: dict[str, Task], slots: int, gpus: tuple[str
 
 
 if __name__ == "__main__":
-    # The process that started this one ignored these signals at that moment, and that is inherited.
+    # The process that started this one ignored or blocked these signals at that moment, and that is inherited.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from caltech_exp.cli import UserError
+from caltech_exp.executors import local
 from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
 from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm, grouped
@@ -170,9 +171,13 @@ class SlurmExecutor(Executor):
         return tuple(dict.fromkeys(job.job.array for job in own))
 
     def cancel(self, folder: StudyFolder, jobs: Sequence[StudyJob], wait_seconds: float = 0) -> list[StudyJob]:
-        ids = [job.job.id for job in jobs if job.manifest.executor == self.name]
-        if ids:
-            self.slurm.cancel(ids)
+        own = [job for job in jobs if job.manifest.executor == self.name]
+        if own:
+            self.slurm.cancel([job.job.id for job in own])
+        for submission in {job.manifest.id for job in own}:
+            with contextlib.suppress(OSError):  # then a second command counts them again
+                ids = [job.job.id for job in own if job.manifest.id == submission]
+                local.cancel(folder.submission(submission), ids)
         return []
 
 

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from caltech_exp.catalog import table_key
 from caltech_exp.cli import one_line
+from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
 from caltech_exp.study.forecast import duration
@@ -71,12 +72,14 @@ def end_lines(status: StudyStatus) -> list[str]:
     forecast = status.forecast
     lines = []
     if status.is_open:
-        end = "unknown until each network has finished one epoch"
-        if forecast.seconds_left is not None:
-            when = clock(status, status.when + timedelta(seconds=forecast.seconds_left))
+        end = f"unknown until a run of each has finished an epoch: {', '.join(forecast.unknown)}"
+        if forecast.known_seconds is not None:
+            when = clock(status, status.when + timedelta(seconds=forecast.known_seconds))
             how = f"{forecast.slots} at a time, {'as now' if status.counts['running'] else 'once they start'}"
-            end = f"{when}, in {duration(forecast.seconds_left)} ({how})"
-        lines.append(f"expected end: {end}")
+            end = f"{when}, in {duration(forecast.known_seconds)} ({how})"
+            unknown = [f"{count:,} of {kind}" for kind, count in forecast.unknown.items()]
+            end += f", without runs of which none has finished an epoch: {', '.join(unknown)}" if unknown else ""
+        lines.append(one_line(f"expected end: {end}"))
     if reasons := sorted(status.queue.reasons.items(), key=lambda item: (-item[1], item[0])):
         lines.append(one_line(f"waiting: {', '.join(f'{tasks:,} for {reason}' for reason, tasks in reasons)}"))
     if job := status.queue.preparation:
@@ -90,15 +93,25 @@ def end_lines(status: StudyStatus) -> list[str]:
     submitted = {run.config.id for run in status.plan if status.runs[run.id].state != "pending"}
     if seeds := describe_seeds(run for run in status.plan if run.config.id in submitted):
         lines.append(one_line(seeds))
-    if status.counts["pending"]:
+    if pending := status.counts["pending"]:
         seconds = forecast.pending_seconds
-        cost = f", {duration(seconds)} of computing in all" if seconds is not None else ""
-        lines.append(f"{status.counts['pending']:,} runs of the study were not submitted{cost}")
+        of_runs = f" for {pending - forecast.pending_unknown:,} of them" if forecast.pending_unknown else " in all"
+        cost = f", {duration(seconds)} of computing{of_runs}" if seconds is not None else ""
+        lines.append(f"not submitted: {pending:,} runs ({not_submitted(status)}){cost}")
     if names := ", ".join(status.ignored_settings):
         lines.append(
             one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
         )
     return [*lines, *filter(None, (status.preparation_failure, status.report))]
+
+
+def not_submitted(status: StudyStatus) -> str:
+    """`all of scratch and resnet, part of transfer`"""
+    sections = {name: counts for name, counts in status.sections.items() if counts["pending"]}
+    idle = [name for name, counts in sections.items() if is_idle(counts)]
+    begun = [name for name in sections if name not in idle]
+    parts = [f"{share} of {' and '.join(names)}" for share, names in (("all", idle), ("part", begun)) if names]
+    return one_line(", ".join(parts))
 
 
 def queue_note(status: StudyStatus) -> str:
@@ -113,14 +126,14 @@ def log_lines(status: StudyStatus, run: PlannedRun) -> list[str]:
 
 
 def clock(status: StudyStatus, end: datetime) -> str:
-    """`14:35` today, `2026-01-31 14:35` on another day, of this machine's clock."""
-    end, today = end.astimezone(), status.when.astimezone().date()
-    return f"{end:%H:%M}" if end.date() == today else f"{end:%Y-%m-%d %H:%M}"
+    """`14:35 CET` today, `2026-01-31 14:35 CET` on another day, by this machine's clock."""
+    is_today = end.astimezone().date() == status.when.astimezone().date()
+    return f"{end.astimezone():%H:%M %Z}" if is_today else local_time(end)
 
 
 def time_of_day(moment: datetime) -> str:
     """By this machine's clock."""
-    return f"{moment.astimezone():%H:%M:%S}"
+    return f"{moment.astimezone():%H:%M:%S %Z}"
 
 
 # Plain text.
@@ -138,17 +151,15 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
         if not is_idle(counts)
     ]
     rows.append([ALL_RUNS, *(status.counts[state] for state in states)])
-    idle = [table_key(section, table) for (section, table), counts in status.tables.items() if is_idle(counts)]
     running = [run_line(status, run) for run in status.in_state("running")]
     without_result = []
     for run in status.in_state(*LISTED):
         without_result.append(run_line(status, run))
         without_result += [f"    {line}" for line in log_lines(status, run)] if failures else []
     parts = [
-        f"study {status.folder}, {utc(status.when)}",
+        f"study {status.folder}, {local_time(status.when)}",
         queue_note(status) if status.note else "",
         tabulate(rows, headers=("table", *states), disable_numparse=False),
-        f"nothing submitted of {', '.join(idle)}" if idle and len(rows) > 1 else "",
         "\n".join(running),
         "\n".join(without_result),
         *end_lines(status),
@@ -209,11 +220,10 @@ class Screen:
         return Group(*parts)
 
     def _title(self) -> Text:
-        done, total = self.status.counts["finished"] + self.status.counts["diverged"], len(self.status.plan)
-        share = f"{100 * done // total} %" if total else "no runs"
-        return Text.assemble(
-            (one_line(str(self.status.folder)), "bold"), f"  {done:,} of {total:,} runs done, {share}"
-        )
+        counts = self.status.counts
+        done, submitted = counts["finished"] + counts["diverged"], len(self.status.plan) - counts["pending"]
+        share = f"{done:,} of {submitted:,} submitted runs done, {100 * done // submitted} %" if submitted else ""
+        return Text.assemble((one_line(str(self.status.folder)), "bold"), f"  {share or 'nothing submitted'}")
 
     def _table(self) -> Table:
         """A line per section and per table of it; a section that nothing was submitted of has one line."""

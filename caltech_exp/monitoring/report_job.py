@@ -8,6 +8,7 @@ from typing import Literal
 from caltech_exp.cli import one_line
 from caltech_exp.executors.executor import StudyJob, study_jobs
 from caltech_exp.executors.slurm_queries import Slurm
+from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import log_path, read_refusal
 from caltech_exp.records import Corrupt, JobId, RecordedPath, StrictRecord, TimeOrEmpty, read_record
 from caltech_exp.study.folder import StudyFolder
@@ -109,7 +110,7 @@ def describe_report_job(folder: StudyFolder, report_job: ReportJob) -> str:
 def _describe(folder: StudyFolder, report_job: ReportJob) -> str:
     page, end = report_job.report / PAGE, report_job.end
     if end and end.status == "finished":
-        return f"{page}, written {end.when}"
+        return f"{page}, written {local_time(end.when)}"
     if end:
         return f"failed: {end.reason}{_log(recorded_log(folder.path, report_job.manifest.id, end.log))}"
     if report_job.state == "queued":

@@ -16,7 +16,7 @@ from caltech_exp.monitoring.report_job import describe_report_job, last_report_j
 from caltech_exp.monitoring.run_states import EndedJobs, explain_lost, statuses_from_files
 from caltech_exp.profiles.profile import Profile, recorded_profile
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.forecast import Forecast, Throughput, forecast, measure_throughput, train_images
+from caltech_exp.study.forecast import Forecast, Throughput, forecast, measure_throughput, unfinished_runs
 from caltech_exp.study.manifest import Manifest, SubmittedTask, read_published_seeds, recorded_log
 from caltech_exp.study.plan import PlannedRun, expand, requested_seeds
 from caltech_exp.study.results_cache import PastRun
@@ -157,12 +157,8 @@ def throughput_of(
     """On the profile's type of device, or on the one that most past runs had."""
     most_common = Counter(run.device_type for run in past.values()).most_common(1)
     device: str = profile.device_type if profile else most_common[0][0] if most_common else "cpu"
-    running = [
-        (run.config, progress, train_images(run.config, train_val_images))
-        for run in plan
-        if (progress := runs[run.id].progress)
-    ]
-    return measure_throughput(past, device, profile.images_per_second if profile else {}, running)
+    unfinished = unfinished_runs(plan, runs, train_val_images)
+    return measure_throughput(past, device, profile.images_per_second if profile else {}, unfinished)
 
 
 def find_logs(

@@ -15,31 +15,31 @@ from caltech_exp.study.run_status import RunStatus
 
 MOST_SECONDS = 1e10
 """The longest estimate, which any time can be added to."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of runs of one kind: seconds per training image and epoch, evaluation included, and outside epochs."""
-
-    image_seconds: float
-    start_seconds: float
+EpochKey = tuple[str, int, int]
+"""What decides how long an epoch takes: run_kind, max_images and max_per_class."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast runs train on one type of device.
+    """How fast runs train on one type of device, evaluation included.
 
-    device   `cuda` or `cpu`
-    models   model of that device -> finished runs on it
-    configs  configuration id -> mean seconds of its finished runs
-    kinds    run_kind -> speed
-    rates    network -> training images per second over whole epochs, from the profile
+    device      `cuda` or `cpu`
+    models      model of that device -> finished runs on it
+    unfinished  runs without a result that have finished an epoch
+    configs     configuration id -> mean seconds of its finished runs
+    epochs      seconds of an epoch
+    kinds       run_kind -> seconds of an epoch per training image
+    starts      run_kind -> seconds of a finished run outside epochs; "" is all kinds together
+    rates       network -> training images per second over whole epochs, from the profile
     """
 
     device: str
     models: Mapping[str, int] = field(default_factory=dict)
+    unfinished: int = 0
     configs: Mapping[str, float] = field(default_factory=dict)
-    kinds: Mapping[str, Speed] = field(default_factory=dict)
+    epochs: Mapping[EpochKey, float] = field(default_factory=dict)
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    starts: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
 
     def estimate(self, config: RunConfig, images: int | None) -> float | None:
@@ -49,10 +49,21 @@ class Throughput:
         """
         if config.id in self.configs:
             return self.configs[config.id]
-        speed, rate = self.kinds.get(run_kind(config)), self.rates.get(network_name(config)[0])
-        if images and speed:
-            return min(speed.start_seconds + config.epochs * images * speed.image_seconds, MOST_SECONDS)
-        return min(config.epochs * images / rate, MOST_SECONDS) if images and rate else None
+        kind, rate = run_kind(config), self.rates.get(network_name(config)[0])
+        seconds = self.epochs.get(_epoch_key(config))
+        if images and kind in self.kinds:
+            seconds = images * self.kinds[kind]
+        elif images and rate and seconds is None:
+            seconds = images / rate
+        start = self.starts.get(kind, self.starts.get("", 0.0))
+        return None if seconds is None else min(start + config.epochs * seconds, MOST_SECONDS)
+
+    def uses_rate(self, config: RunConfig) -> bool:
+        """Whether the profile's rate decides the estimate."""
+        is_measured = (
+            config.id in self.configs or run_kind(config) in self.kinds or _epoch_key(config) in self.epochs
+        )
+        return not is_measured and network_name(config)[0] in self.rates
 
     def estimate_runs(self, runs: Sequence[PlannedRun], train_val_images: int | None) -> list[float | None]:
         """`estimate` of each run; `train_val_images` are in train.txt, None if unknown."""
@@ -68,32 +79,58 @@ def measure_throughput(
     past: Mapping[str, PastRun],
     device: str,
     rates: Mapping[str, float],
-    running: Iterable[tuple[RunConfig, Progress, int | None]] = (),
+    unfinished: Iterable[tuple[RunConfig, Progress, int | None]] = (),
 ) -> Throughput:
-    """From runs with a result on a device of that type, and runs in training: settings, progress, training images.
+    """From runs with a result on a device of that type, and runs without one: settings, progress, training images.
 
-    Runs in training are assumed to be on such a device.
+    Runs without a result are assumed to have been on such a device.
     """
     on_device = {run_id: run for run_id, run in past.items() if run.device_type == device}
     configs: dict[str, list[float]] = {}
+    epochs: dict[EpochKey, list[float]] = {}
     images: dict[str, list[float]] = {}
     starts: dict[str, list[float]] = {}
+    count = 0
     for run_id, run in on_device.items():
         configs.setdefault(split_run_id(run_id)[0], []).append(run.wall_seconds)
         if run.epochs and run.train_images:
-            images.setdefault(run.kind, []).append(run.epoch_seconds / (run.epochs * run.train_images))
-            starts.setdefault(run.kind, []).append(max(0.0, run.wall_seconds - run.epoch_seconds))
-    for config, progress, image_count in running:
-        if image_count and progress.seconds_left and progress.epoch < progress.epochs:
-            epoch_seconds = progress.seconds_left / (progress.epochs - progress.epoch)
-            images.setdefault(run_kind(config), []).append(epoch_seconds / image_count)
+            seconds = run.epoch_seconds / run.epochs
+            epochs.setdefault((run.kind, run.max_images, run.max_per_class), []).append(seconds)
+            images.setdefault(run.kind, []).append(seconds / run.train_images)
+            for kind in (run.kind, ""):
+                starts.setdefault(kind, []).append(max(0.0, run.wall_seconds - run.epoch_seconds))
+    for config, progress, image_count in unfinished:
+        if progress.seconds_left and progress.epoch < progress.epochs:
+            count += 1
+            seconds = progress.seconds_left / (progress.epochs - progress.epoch)
+            epochs.setdefault(_epoch_key(config), []).append(seconds)
+            if image_count:
+                images.setdefault(run_kind(config), []).append(seconds / image_count)
     return Throughput(
         device=device,
         models=Counter(run.device for run in on_device.values()),
-        configs={config_id: fmean(seconds) for config_id, seconds in configs.items()},
-        kinds={kind: Speed(median(seconds), median(starts.get(kind, [0.0]))) for kind, seconds in images.items()},
+        unfinished=count,
+        configs={config_id: fmean(each) for config_id, each in configs.items()},
+        epochs={key: median(each) for key, each in epochs.items()},
+        kinds={kind: median(each) for kind, each in images.items()},
+        starts={kind: median(each) for kind, each in starts.items()},
         rates=rates,
     )
+
+
+def _epoch_key(config: RunConfig) -> EpochKey:
+    return run_kind(config), config.max_images, config.max_per_class
+
+
+def unfinished_runs(
+    plan: Iterable[PlannedRun], statuses: Mapping[str, RunStatus], train_val_images: int | None
+) -> list[tuple[RunConfig, Progress, int | None]]:
+    """Of each run of the plan that is in training, or was: settings, progress, training images."""
+    return [
+        (run.config, progress, train_images(run.config, train_val_images) if train_val_images else None)
+        for run in plan
+        if (progress := statuses[run.id].progress)
+    ]
 
 
 def train_images(config: RunConfig, train_val_images: int) -> int | None:
@@ -136,14 +173,22 @@ class Forecast:
     """When a study will have ended; None is unknown.
 
     eta              run in training -> when it ends, where that is known
-    seconds_left     until all queued and running runs have ended, if `slots` run at a time
-    pending_seconds  of all runs together that were not submitted
+    known_seconds    until the queued and running runs with an estimate have ended, if `slots` run at a time
+    unknown          kind -> queued and running runs of it, without an estimate
+    pending_seconds  of all runs together that were not submitted, but `pending_unknown` of them
     """
 
     eta: Mapping[str, datetime] = field(default_factory=dict)
-    seconds_left: float | None = None
+    known_seconds: float | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
     slots: int = 1
     pending_seconds: float | None = None
+    pending_unknown: int = 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until all queued and running runs have ended."""
+        return None if self.unknown else self.known_seconds
 
 
 def forecast(
@@ -157,38 +202,50 @@ def forecast(
 ) -> Forecast:
     """When the plan's runs will have ended if as many run at a time as run now, or `slots` if none does."""
 
-    def estimate_state(state: str) -> tuple[list[PlannedRun], list[float | None]]:
-        runs = [run for run in plan if statuses[run.id].state == state]
-        return runs, throughput.estimate_runs(runs, train_val_images)
-
-    running = {
-        run.id: run_seconds_left(statuses[run.id], estimate, now)
-        for run, estimate in zip(*estimate_state("running"), strict=True)
+    runs = {
+        state: [run for run in plan if statuses[run.id].state == state]
+        for state in ("running", "queued", "pending")
     }
-    seconds_left = {run_id: seconds for run_id, seconds in running.items() if seconds is not None}
-    queued, pending = (_all_seconds(estimate_state(state)[1]) for state in ("queued", "pending"))
-    slots = len(running) or slots
-    is_known = queued is not None and len(seconds_left) == len(running) and bool(running or queued)
-    until_done = seconds_until_done(queued or (), slots, tuple(seconds_left.values()))
+    estimates = {state: throughput.estimate_runs(runs[state], train_val_images) for state in runs}
+    estimates["running"] = [
+        run_seconds_left(statuses[run.id], estimate, now)
+        for run, estimate in zip(runs["running"], estimates["running"], strict=True)
+    ]
+    running, queued, pending = ([each for each in of_state if each is not None] for of_state in estimates.values())
+    slots = len(runs["running"]) or slots
     return Forecast(
-        eta={run_id: now + timedelta(seconds=seconds) for run_id, seconds in seconds_left.items()},
-        seconds_left=min(until_done, MOST_SECONDS) if is_known else None,
+        eta={
+            run.id: now + timedelta(seconds=seconds)
+            for run, seconds in zip(runs["running"], estimates["running"], strict=True)
+            if seconds is not None
+        },
+        known_seconds=min(seconds_until_done(queued, slots, running), MOST_SECONDS) if queued or running else None,
+        unknown=count_kinds(runs["running"], estimates["running"])
+        + count_kinds(runs["queued"], estimates["queued"]),
         slots=slots,
         pending_seconds=sum(pending) if pending else None,
+        pending_unknown=len(runs["pending"]) - len(pending),
     )
 
 
-def _all_seconds(estimates: Sequence[float | None]) -> list[float] | None:
-    """The seconds of all estimates, None if one is unknown."""
-    seconds = [estimate for estimate in estimates if estimate is not None]
-    return seconds if len(seconds) == len(estimates) else None
+def count_kinds(runs: Iterable[PlannedRun], estimates: Iterable[float | None]) -> Counter[str]:
+    """Kind in short -> its runs without an estimate."""
+    pairs = zip(runs, estimates, strict=True)
+    return Counter(_short_kind(run.config) for run, seconds in pairs if seconds is None)
+
+
+def _short_kind(config: RunConfig) -> str:
+    """`alexnet freeze=conv`: run_kind without what is usual."""
+    usual = run_kind(RunConfig()).split(", ")[1:]
+    words = [word for word in run_kind(config).split(", ") if word not in usual]
+    return " ".join([*words, *([f"max_per_class={config.max_per_class}"] if config.max_per_class else [])])
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """`under a minute`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
+    if seconds < 60:
+        return "under a minute"
     if minutes < 60:
         return f"{minutes} min"
     if minutes < 24 * 60:

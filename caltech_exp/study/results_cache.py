@@ -34,6 +34,7 @@ class PastRun:
     fingerprint    of the data set
     epochs         that were trained, on `train_images` each; `epoch_seconds` is their total time
     wall_seconds   of the whole run, including building and testing the network
+    max_*          its settings
     """
 
     status: Literal["finished", "diverged"]
@@ -45,6 +46,8 @@ class PastRun:
     train_images: int
     epoch_seconds: float
     wall_seconds: float
+    max_images: int = 0
+    max_per_class: int = 0
 
 
 _Cached = dict[str, tuple[Stamp, PastRun]]
@@ -101,6 +104,8 @@ def summarize(result: Result) -> PastRun:
         train_images=result.data.train_images,
         epoch_seconds=sum(epoch.seconds for epoch in result.epochs),
         wall_seconds=result.wall_seconds,
+        max_images=result.config.max_images,
+        max_per_class=result.config.max_per_class,
     )
 
 

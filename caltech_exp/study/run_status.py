@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from caltech_exp.cli import one_line
-from caltech_exp.files import names_in, open_file, remove
+from caltech_exp.files import local_time, names_in, open_file, remove
 from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
 from caltech_exp.study.lease import REQUEST, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
@@ -41,6 +41,7 @@ class RunStatus:
     damaged   its result cannot be read; counts as missing
     newer     a newer version of caltech_exp has written a record of it; this version leaves the run alone
 
+    progress  at the end of the last epoch, of a run without a result
     owner    the process that trains the run, or did last, if known
     node     the node that caused the run's end, if one did
     """
@@ -106,16 +107,16 @@ def run_status(
         log = recorded_log(folder.parent, failure.submission, failure.log)
         detail = one_line(f"{failure.error} (log: {log})" if log else failure.error)
         node = failure.node if failure.kind == "node" else ""
-        return RunStatus("failed", detail, failure, node=node, in_task=task is not None)
+        return RunStatus("failed", detail, failure, progress, node=node, in_task=task is not None)
     if task:
-        return RunStatus("queued")
+        return RunStatus("queued", progress=progress)
     if isinstance(failure, Corrupt):
         return RunStatus("failed", f"its failure record cannot be read: {failure.reason}")
-    epoch = f"epoch {progress.epoch} of {progress.epochs}, {progress.when}" if progress else ""
+    epoch = f"epoch {progress.epoch} of {progress.epochs}, {local_time(progress.when)}" if progress else ""
     if queue is None and progress:
         return RunStatus("queued", f"interrupted at {epoch}; queued again, or lost", owner=owner)
     if queue is not None and (lease or progress):
-        return RunStatus("lost", epoch, owner=owner)
+        return RunStatus("lost", epoch, progress=progress, owner=owner)
     return status_without_files(folder.name, queue, submitted)
 
 

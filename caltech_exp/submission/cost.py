@@ -1,27 +1,32 @@
 """What a submission will cost: GPU hours, time until its end, and tasks longer than their time limit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import Executor, JobArray
-from caltech_exp.study.forecast import Throughput, duration, measure_throughput, seconds_until_done
+from caltech_exp.study.forecast import Throughput, count_kinds, duration, measure_throughput, seconds_until_done
+from caltech_exp.study.results import Progress
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.submission.submission import count_of
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of all tasks together, of the longest task, and until the last ends; of runs with an estimate."""
+    """Seconds of all tasks together, of the longest task, and until the last ends; of runs with an estimate.
+
+    unknown  kind -> runs of it without an estimate
+    """
 
     seconds: float
     longest: float
     wall: float
     runs: int
-    unknown: int
+    unknown: Mapping[str, int]
 
     @property
-    def is_known(self) -> bool:
-        return self.unknown < self.runs
+    def known_runs(self) -> int:
+        return self.runs - sum(self.unknown.values())
 
 
 def cost(
@@ -43,51 +48,61 @@ def cost(
         longest=max(tasks, default=0.0),
         wall=max((seconds_until_done(pool, at_once) for pool in (pools if each_array else [tasks])), default=0.0),
         runs=len(runs),
-        unknown=len(runs) - len(seconds),
+        unknown=count_kinds(runs, estimates),
     )
 
 
 def cost_lines(
-    arrays: Sequence[JobArray], past: Mapping[str, PastRun], executor: Executor, train_val_images: int | None
+    arrays: Sequence[JobArray],
+    past: Mapping[str, PastRun],
+    executor: Executor,
+    train_val_images: int | None,
+    unfinished: Iterable[tuple[RunConfig, Progress, int | None]] = (),
 ) -> list[str]:
     """The estimate and what it is based on; a warning if a task will reach its time limit.
 
     past              the results of the study
     train_val_images  images that train.txt names, None if unknown
+    unfinished        as measure_throughput takes it
     """
     if not arrays:
         return []
-    throughput = measure_throughput(past, executor.device_type, executor.profile.images_per_second)
+    throughput = measure_throughput(past, executor.device_type, executor.profile.images_per_second, unfinished)
     per_array = executor.has_slots_per_array
     total = cost(arrays, throughput, train_val_images, executor.slots, each_array=per_array)
-    if not total.is_known:
-        return ["no time estimate yet; one appears once a run has finished"]
-    least = "at least " if total.unknown else ""
+    if not total.known_runs:
+        return ["no time estimate yet; one appears once a run has finished an epoch"]
+    part = f" for {total.known_runs:,} of {count_of(total.runs, 'run')}" if total.unknown else ""
     tasks = f"{count_of(executor.slots, 'task')}{' of each array' if per_array else ''} at a time"
     lines = [
-        f"estimated {least}{_hours(total.seconds, executor)}, {least}{duration(total.wall)} at {tasks}, "
-        f"plus queueing ({_basis(throughput)})"
+        f"estimated {_hours(total.seconds, executor)}{part}, {duration(total.wall)} at {tasks}, "
+        f"plus queueing ({_basis(throughput, arrays)})"
     ]
     if total.unknown:
-        lines.append(
-            f"no time estimate yet for {total.unknown:,} of {count_of(total.runs, 'run')}; one appears once a run "
-            "of the same network, frozen layers and augmentation has finished"
-        )
+        kinds = ", ".join(f"{count_of(count, 'run')} of {kind}" for kind, count in total.unknown.items())
+        lines.append(f"no time estimate yet for {kinds}: none has finished an epoch")
     return lines + _time_limit_warning(total, executor)
 
 
 def _hours(seconds: float, executor: Executor) -> str:
-    """`12.5 GPU hours`, of all GPUs that the tasks hold; at least 0.01."""
+    """`12.5 GPU hours`, of all GPUs that the tasks hold; minutes below an hour and a half."""
     on_gpu = executor.device_type == "cuda"
-    hours = max(seconds / 3600 * (executor.gpus_per_task if on_gpu else 1), 0.01)
-    return f"{hours:,.{1 if hours >= 0.95 else 2}f} {'GPU hours' if on_gpu else 'CPU task hours'}"
+    minutes, device = seconds / 60 * (executor.gpus_per_task if on_gpu else 1), "GPU" if on_gpu else "CPU task"
+    if minutes < 1:
+        return f"under one {device} minute"
+    return f"{minutes / 60:,.1f} {device} hours" if minutes >= 90 else count_of(round(minutes), f"{device} minute")
 
 
-def _basis(throughput: Throughput) -> str:
-    results = sum(throughput.models.values())
-    if not results:
-        return "from images_per_second in the profile, without start-up"
-    return f"from {count_of(results, 'finished run')} on {' and '.join(sorted(throughput.models))}"
+def _basis(throughput: Throughput, arrays: Sequence[JobArray]) -> str:
+    """`from 3 finished runs on A100 and images_per_second in the profile`"""
+    finished = sum(throughput.models.values())
+    runs = [run for array in arrays for group in array.tasks for run in group]
+    sources = [
+        f"{count_of(finished, 'finished run')} on {' and '.join(sorted(throughput.models))}" if finished else "",
+        count_of(throughput.unfinished, "unfinished run") if throughput.unfinished else "",
+        "images_per_second in the profile" if any(throughput.uses_rate(run.config) for run in runs) else "",
+    ]
+    return f"from {' and '.join(filter(None, sources))}{'' if throughput.starts else ', without start-up'}"
 
 
 def _time_limit_warning(total: Cost, executor: Executor) -> list[str]:

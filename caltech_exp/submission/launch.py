@@ -20,7 +20,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, AggregationJob, Manifest, PreparationJob, SubmittedTask
 from caltech_exp.study.study import STUDY, Study
 from caltech_exp.submission.snapshot import take_snapshot, write_environment
-from caltech_exp.submission.submission import Submission, submission_id
+from caltech_exp.submission.submission import Submission, all_queued, submission_id
 from caltech_exp.submission.tasks import AggregateTask, PackTask, TrainTask
 
 
@@ -52,11 +52,12 @@ def launch(submission: Submission, folder: StudyFolder, executor: Executor) -> M
         if record.has_runs_or_report:
             with contextlib.suppress(OSError):  # the manifest on disk finds these jobs by their comments
                 folder.write_manifest(record.manifest)
+            queued = f"{len(record.manifest.tasks)} tasks are queued already, the same command queues the rest"
             if isinstance(error, UserError):
-                count = len(record.manifest.tasks)
-                raise UserError(
-                    f"{error}; {count} tasks are queued already, the same command queues the rest"
-                ) from None
+                raise UserError(f"{error}; {queued}") from None
+            if isinstance(error, KeyboardInterrupt):
+                is_whole = len(record.manifest.tasks) == len(record.planned.tasks)
+                raise KeyboardInterrupt(all_queued(record.manifest) if is_whole else queued) from None
             raise
         shutil.rmtree(record.path, ignore_errors=True)
         snapshot.forget()

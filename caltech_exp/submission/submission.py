@@ -15,6 +15,7 @@ from caltech_exp.data.pack_format import PackKey
 from caltech_exp.executors.executor import Executor, JobArray, StudyJob
 from caltech_exp.monitoring.queued_runs import packs_in_preparation
 from caltech_exp.monitoring.run_states import bad_nodes
+from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, describe_seeds
 from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudyData
@@ -163,6 +164,12 @@ def nothing_to_submit(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus
 def _count_states(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
     counts = Counter(states[run.id].state for run in plan)
     return ", ".join(f"{count} {state}" for state, count in counts.most_common())
+
+
+def all_queued(manifest: Manifest) -> str:
+    """What Ctrl-C leaves of a submission that is queued."""
+    tasks = count_of(len(manifest.tasks), "task")
+    return f"{tasks} of submission {manifest.id} stay queued; python jobs/cancel.py would cancel them"
 
 
 def count_of(count: int, noun: str) -> str:

@@ -107,3 +107,22 @@ def test_remedy_fits_the_installation(
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").write_text("")
     assert f"activate the environment first: . {tmp_path}/.venv/bin/activate" in remedy()
+
+
+@pytest.mark.parametrize(
+    "module", ["caltech_exp.cli", "pydantic", "caltech_exp.commands.submit", "caltech_exp.profiles"]
+)
+def test_ctrl_c_while_modules_are_loaded_is_one_line(module: str) -> None:
+    interrupted = f"""
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from caltech_exp.commands.console import run
+run("submit")
+"""
+    command = [sys.executable, "-c", interrupted, "section=all", "dry_run=true"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

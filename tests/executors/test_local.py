@@ -155,9 +155,35 @@ def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_pa
     )
     until(lambda: bool(list(runs.glob("*/progress.json"))))
     os.killpg(waiting.pid, signal.SIGINT)
-    assert "no longer waiting; the runs go on" in waiting.communicate(timeout=30)[1]
+    assert "interrupted; the runs go on" in waiting.communicate(timeout=30)[1]
     assert waiting.returncode == 130
     until(lambda: len(list(runs.glob("*/result.json"))) == 2)
+
+
+def test_ctrl_c_while_runs_are_queued_says_that_they_stay_queued(small: tuple[str, ...], tmp_path: Path) -> None:
+    interrupted = """
+import os, signal, sys
+from caltech_exp.cli import run_command_line
+from caltech_exp.commands import submit
+from caltech_exp.executors import local
+start = local.start_queue
+def start_and_interrupt(*words):
+    start(*words)
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+local.start_queue = start_and_interrupt
+run_command_line(submit.main, "")
+"""
+    words = [*small, "seeds=2", "profile=demo", f"runs={tmp_path / 'runs'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted, *words], capture_output=True, text=True, check=False, timeout=120
+    )
+    (manifest,) = StudyFolder(tmp_path / "runs").manifests()
+    assert done.stderr == (
+        f"interrupted; 2 tasks of submission {manifest.id} stay queued; python jobs/cancel.py would cancel them\n"
+    )
+    assert done.returncode == 130
+    until(lambda: len(list((tmp_path / "runs").glob("*/result.json"))) == 2)
 
 
 def test_tasks_that_outlive_their_queue_are_not_trained_twice(

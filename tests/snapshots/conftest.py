@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "torchvision", "submitit", "pillow", "numpy")
 
 CHANGING = (
     (r"\b\d{8}T\d{6}-[0-9a-f]{4}\b", "SUBMISSION"),
-    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:?\d\d| UTC)?", "TIME"),
+    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:?\d\d| [A-Z]{3,5}\b)?", "TIME"),
     (r'("commit": )"[0-9a-f]{40}"', r"\1COMMIT"),
     (r'("dirty": )(true|false)', r"\1DIRTY"),
     (r'("source": )"[0-9a-f]{16}"', r"\1SOURCE"),

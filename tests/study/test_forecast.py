@@ -11,11 +11,13 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.executors.executor import JobArray
 from caltech_exp.study.forecast import (
     Throughput,
+    duration,
     forecast,
     measure_throughput,
     run_seconds_left,
     seconds_until_done,
     train_images,
+    unfinished_runs,
 )
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import Progress
@@ -35,6 +37,7 @@ def past(config: RunConfig = CONFIG, seconds: float = 210.0, device: str = "cuda
     return PastRun(
         status="finished", kind=run_kind(config), fingerprint="f", device_type=device, device=model,
         epochs=config.epochs, train_images=100, epoch_seconds=seconds - 10.0, wall_seconds=seconds,
+        max_images=config.max_images, max_per_class=config.max_per_class,
     )  # fmt: skip
 
 
@@ -62,7 +65,8 @@ def test_estimate_scales_with_epochs_and_images_of_the_same_network() -> None:
     # 200 s for 10 epochs of 100 images: 0.2 s an image, and 10 s besides.
     assert throughput.estimate(ANOTHER_LR, 100) == 210.0
     assert throughput.estimate(ANOTHER_LR.but(epochs=20), 50) == 210.0
-    assert throughput.estimate(ANOTHER_LR, None) is None
+    assert throughput.estimate(ANOTHER_LR, None) == 210.0
+    assert throughput.estimate(ANOTHER_LR.but(max_images=50), None) is None
 
 
 @pytest.mark.parametrize(
@@ -85,15 +89,17 @@ def test_estimate_knows_custom_networks_by_function_and_file() -> None:
     changed = mine.but(model=f"/a/nets.py:tiny@sha256:{'2' * 64}")
     throughput = measure_throughput({run_id(mine, 0): past(mine)}, "cuda", {"tiny": 1.0})
     assert throughput.estimate(moved, 100) == 210.0
-    assert throughput.estimate(changed, 100) == 1000.0
+    assert throughput.estimate(changed, 100) == 1010.0
 
 
-def test_estimate_with_max_per_class_needs_the_same_settings() -> None:
+def test_estimate_with_max_per_class_needs_an_epoch_of_as_many_images() -> None:
     cut = CONFIG.but(max_per_class=10)
     assert train_images(cut, 200) is None
     throughput = measure_throughput({run_id(cut, 0): past(cut)}, "cuda", {"alexnet": 1.0})
-    estimates = throughput.estimate_runs([planned(cut), planned(cut.but(lr=0.5))], 200)
-    assert estimates == [210.0, None]
+    runs = [planned(each) for each in (cut, cut.but(lr=0.5), cut.but(epochs=20), cut.but(max_per_class=5))]
+    assert throughput.estimate_runs(runs, 200) == [210.0, 210.0, 410.0, None]
+    throughput = measure_throughput({}, "cuda", {}, [(cut, progress(290, epoch=1), None)])
+    assert throughput.estimate_runs(runs, 200) == [100.0, 100.0, 200.0, None]
 
 
 def test_estimate_ignores_runs_on_another_type_of_device() -> None:
@@ -106,6 +112,36 @@ def test_estimate_uses_runs_in_training() -> None:
     throughput = measure_throughput({}, "cuda", {}, [(CONFIG, progress(290, epoch=1), 100)])
     # 10 s an epoch
     assert throughput.estimate(ANOTHER_LR, 100) == 100.0
+
+
+def test_estimate_counts_the_start_of_other_kinds() -> None:
+    another = CONFIG.but(model="resnet18")
+    throughput = measure_throughput(
+        {run_id(CONFIG, 0): past()}, "cuda", {"resnet18": 50.0}, [(another, progress(290, epoch=1), 100)]
+    )
+    assert throughput.estimate(another, 100) == 110.0
+    assert throughput.unfinished == 1
+    assert throughput.estimate(another.but(freeze="conv"), 100) == 30.0  # 20 s at the profile's rate
+    assert [throughput.uses_rate(each) for each in (another, another.but(freeze="conv"), CONFIG)] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_unfinished_runs_are_those_with_an_epoch() -> None:
+    states = {run.id: RunStatus("pending") for run in PLAN}
+    states[PLAN[0].id] = RunStatus("lost", progress=progress(290))
+    assert unfinished_runs(PLAN, states, 200) == [(PLAN[0].config, progress(290), 100)]
+    assert unfinished_runs(PLAN, states, None) == [(PLAN[0].config, progress(290), None)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "under a minute"), (59.9, "under a minute"), (60, "1 min"), (3600, "1 h 00 min"), (2e5, "2 d 8 h")],
+)
+def test_duration_has_sensible_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_throughput_accepts_runs_without_epochs() -> None:
@@ -138,11 +174,11 @@ def test_cost_of_arrays() -> None:
     together = cost([first, second], throughput, 200, 1, each_array=False)
     assert together.wall == 500.0
     assert cost([first, second], throughput, 200, 2, each_array=False).wall == 300.0
-    assert (apart.runs, apart.unknown) == (5, 0)
+    assert (apart.runs, apart.unknown) == (5, {})
     unknown = cost(
         [JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], throughput, 200, 1, each_array=True
     )
-    assert (unknown.runs, unknown.unknown, unknown.is_known) == (1, 1, False)
+    assert (unknown.runs, unknown.unknown, unknown.known_runs) == (1, {"resnet18": 1}, 0)
     assert cost([], throughput, 200, 1, each_array=True).wall == 0.0
 
 
@@ -185,6 +221,8 @@ def test_forecast_waits_for_the_longest_run() -> None:
     assert left() == 540  # two at once: the longer one
     states[second.id] = RunStatus("queued")
     assert left() is None  # nothing tells how long it takes
+    ahead = forecast(PLAN, states, nothing, 200, slots=4, now=NOON)
+    assert (ahead.known_seconds, ahead.unknown, ahead.pending_unknown) == (540, {"alexnet": 1}, len(others))
     states = {run.id: RunStatus("finished") for run in PLAN}
     assert left() is None
 
@@ -197,8 +235,8 @@ def test_forecast_starts_queued_runs_after_those_in_training() -> None:
     throughput = Throughput("cuda", rates={"alexnet": 30 * 100 / 1000})  # 1,000 s a run of 30 epochs
     ahead = forecast(PLAN, states, throughput, 200, slots=4, now=NOON)
     assert ahead.seconds_left == 1540
-    assert (ahead.slots, ahead.pending_seconds) == (1, 1000)
+    assert (ahead.slots, ahead.pending_seconds) == (1, pytest.approx(1000))
     assert ahead.eta == {first.id: NOON + timedelta(seconds=540)}
     states[first.id] = RunStatus("queued")
     # Nothing runs: four at a time.
-    assert forecast(PLAN, states, throughput, 200, slots=4, now=NOON).seconds_left == 1000
+    assert forecast(PLAN, states, throughput, 200, slots=4, now=NOON).seconds_left == pytest.approx(1000)

@@ -9,6 +9,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import JobArray, make_executor
 from caltech_exp.profiles.profile import Profile, parse_profile
 from caltech_exp.study.plan import expand
+from caltech_exp.study.results import Progress
 from caltech_exp.study.results_cache import past_runs
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.cost import cost_lines
@@ -29,7 +30,7 @@ def lines(runs: Path, text: str = "", arrays: list[JobArray] = ARRAYS, images: i
 
 
 def test_cost_without_results_has_no_estimate(tmp_path: Path) -> None:
-    assert lines(tmp_path) == ["no time estimate yet; one appears once a run has finished"]
+    assert lines(tmp_path) == ["no time estimate yet; one appears once a run has finished an epoch"]
     assert lines(tmp_path, images=None) == lines(tmp_path)
     assert lines(tmp_path, arrays=[]) == []
 
@@ -44,7 +45,27 @@ def test_cost_from_the_rate_of_the_profile(tmp_path: Path) -> None:
 
 
 def test_cost_of_seconds_is_not_zero(tmp_path: Path) -> None:
-    assert lines(tmp_path, "images_per_second: {alexnet: 10000}")[0].startswith("estimated 0.01 GPU hours")
+    assert lines(tmp_path, "images_per_second: {alexnet: 10000}")[0].startswith(
+        "estimated under one GPU minute, under a minute at 4 tasks"
+    )
+
+
+@pytest.mark.parametrize(("rate", "words"), [(100, "5 GPU minutes, 2 min at"), (5, "1.7 GPU hours, 30 min at")])
+def test_cost_below_an_hour_and_a_half_is_in_minutes(rate: int, words: str, tmp_path: Path) -> None:
+    assert lines(tmp_path, f"images_per_second: {{alexnet: {rate}}}")[0].startswith(f"estimated {words}")
+
+
+def test_cost_from_the_epochs_of_a_lost_run() -> None:
+    progress = Progress(
+        run_id="r", epoch=20, epochs=30, images_per_second=1.0, seconds_left=600.0, submission="s", job="1",
+        host="h", when="2026-01-01T11:59:00Z",
+    )  # fmt: skip
+    executor = make_executor(profile())
+    (line,) = cost_lines(ARRAYS, {}, executor, 200, [(PLAN[0].config, progress, 100)])
+    assert line == (
+        "estimated 5.0 GPU hours, 1 h 30 min at 4 tasks of each array at a time, plus queueing "
+        "(from 1 unfinished run, without start-up)"
+    )
 
 
 def test_cost_from_finished_runs(tmp_path: Path) -> None:
@@ -70,11 +91,11 @@ def test_cost_ignores_results_of_another_type_of_device(tmp_path: Path) -> None:
     )
 
 
-def test_cost_of_some_runs_is_a_lower_bound(tmp_path: Path) -> None:
+def test_cost_of_some_runs_names_the_others(tmp_path: Path) -> None:
     plan = [*PLAN, *expand(THE_REPORT.select(tables=["resnet.batch_256"]), (0,), StudySettings())]
     estimate, missing = lines(tmp_path, "images_per_second: {alexnet: 1}", make_arrays(plan, "s", 1, None))
-    assert estimate.startswith("estimated at least 8.3 GPU hours, at least 2 h 30 min")
-    assert missing.startswith("no time estimate yet for 1 of 11 runs; ")
+    assert estimate.startswith("estimated 8.3 GPU hours for 10 of 11 runs, 2 h 30 min at 4 tasks")
+    assert missing == "no time estimate yet for 1 run of resnet18: none has finished an epoch"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +130,7 @@ def test_dry_run_shows_the_cost_and_writes_nothing(submit: Command, tmp_path: Pa
     write_result(runs, done_run, device="cpu")
     before = sorted(path for path in runs.rglob("*"))
     done = submit("table=scratch.lr", "seeds=2", "dry_run=true", "profile=demo", f"runs={runs}")
-    assert "CPU task hours" in done.stdout
+    assert "CPU task hours" in done.stdout or "CPU task minutes" in done.stdout
     assert "at 2 tasks at a time, plus queueing (from 1 finished run on EPYC)" in done.stdout
     assert sorted(path for path in runs.rglob("*")) == before
 

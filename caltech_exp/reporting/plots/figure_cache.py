@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
@@ -69,7 +70,12 @@ def drawing_pool() -> contextlib.AbstractContextManager[Executor | None]:
     context.set_forkserver_preload(
         [f"{ROOM}.{module}" for module in ("style", "curves", "comparisons", "dataset")]
     )
-    return ProcessPoolExecutor(processes, mp_context=context)
+    return ProcessPoolExecutor(
+        processes,
+        mp_context=context,
+        initializer=signal.signal,  # a terminal sends Ctrl-C to these processes too; only the caller reports it
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
 
 
 class FigureCache:
