@@ -381,7 +381,7 @@ def as_json(status: StudyStatus, *, failures: bool) -> str:
         "seconds_left": seconds_left,
         "expected_end": None if seconds_left is None else utc(status.when + timedelta(seconds=seconds_left)),
         "at_once": forecast.slots,
-        "pending_seconds": forecast.pending_seconds,
+        "pending_seconds": None if forecast.pending_unknown else forecast.pending_seconds,
         "report": status.report or None,
         "waiting": dict(status.queue.reasons),
         "preparation": vars(status.queue.preparation) if status.queue.preparation else None,
