@@ -70,7 +70,7 @@ def test_submit_understands_or_refuses(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [PrepareOptions, BenchmarkOptions, AggregateOptions, CompareOptions])
-def test_the_other_commands_understand_or_refuse(options: type[BaseModel], folder: Path) -> None:
+def test_the_other_commands_understand_or_refuse(options: type[Options], folder: Path) -> None:
     """300 command lines each."""
     reader = Reader(folder)
 
