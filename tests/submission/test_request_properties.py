@@ -6,9 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
-from pydantic import BaseModel
 
-from caltech_exp.cli import read_options
+from caltech_exp.cli import Options, read_options
 from caltech_exp.commands.aggregate import AggregateOptions
 from caltech_exp.commands.benchmark import BenchmarkOptions
 from caltech_exp.commands.compare import CompareOptions
