@@ -7,11 +7,11 @@ from pydantic import Field
 
 from caltech_exp.cli import Options, on_interrupt, read_options, usage
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
-from caltech_exp.executors.local import cancelled, end_orphans, is_orphaned
+from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import folder_path
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.manifest import Manifest, cancelled_jobs, record_cancelled
 from caltech_exp.study.plan import expand
 from caltech_exp.study.study import Study
 from caltech_exp.submission.request import split_names, split_table_names
@@ -76,7 +76,7 @@ def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Sl
     orphaned = [
         manifest for manifest in manifests if chosen is None and manifest.is_own and is_orphaned(folder, manifest)
     ]
-    asked = {manifest.id: cancelled(folder.submission(manifest.id)) for manifest in manifests}
+    asked = {manifest.id: cancelled_jobs(folder.submission(manifest.id)) for manifest in manifests}
     return Selection(
         jobs=tuple(job for job in whole if job.job.id not in asked[job.manifest.id]),
         ending=tuple(job for job in whole if job.job.id in asked[job.manifest.id]),
@@ -103,6 +103,7 @@ def _cancel(selection: Selection, folder: StudyFolder, slurm: Slurm) -> None:
         ]
         for manifest in selection.orphaned:
             end_orphans(folder.submission(manifest.id))
+            record_cancelled(folder.submission(manifest.id), [task.job for task in manifest.tasks])
     ended = tuple(job for job in selection.jobs if job not in remaining)
     _print(replace(selection, jobs=ended), folder, "cancelled")
     for job in remaining:

@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
     with nullcontext() if dry_run else folder.lock():  # a dry run writes nothing
         state, lines = (checked.state, []) if dry_run else recheck(request, plan, executor, checked)
         submission = Submission.of(plan, state.states, request, checked).with_pack_jobs(state.jobs, executor)
+        submission = submission.avoiding(state.states, executor)
         if request.report:
             submission, more = with_dependencies(submission, state, executor)
             lines += more
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
                 *lines,
                 *cost_lines(submission.arrays, state.past, executor, images, unfinished),
                 *(checked.notes if dry_run else []),
-                *describe_failures(state.states.values()),
+                *describe_failures(state.states, retry=bool(request.options.retry)),
             ]
         )
         if manifest:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -181,6 +181,10 @@ class Executor(ABC):
     def excluded_nodes(self) -> str:
         """The nodes that its jobs avoid, as sbatch takes them; empty for none."""
         return ""
+
+    def can_exclude(self, nodes: Mapping[str, int]) -> tuple[str, ...]:
+        """Those of the nodes (node -> runs that failed there) without which its jobs can still run."""
+        return tuple(nodes)
 
     def excluding(self, nodes: Sequence[str]) -> "Executor":
         """The same executor, whose jobs also avoid these nodes where it has nodes."""

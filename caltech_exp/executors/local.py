@@ -9,7 +9,6 @@ the number is pinned by a pidfd before the command line is read and the process 
 """
 
 import fcntl
-import json
 import os
 import pickle
 import signal
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field
 
 from caltech_exp.child_environment import python_environment, start_problem
 from caltech_exp.cli import UserError
@@ -33,13 +32,12 @@ from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import Snapshot
 from caltech_exp.records import Corrupt, JobId, StrictRecord, read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest, SingleJob, SinglePart, SubmittedTask
+from caltech_exp.study.manifest import Manifest, SingleJob, SinglePart, SubmittedTask, record_cancelled
 
 LOCK = "queue.lock"
 QUEUE = "queue.pkl"
 STATE = "queue.json"
 QUEUE_LOG = "queue.log"  # the output of the queue process itself
-CANCELLED = "cancelled.json"
 PREPARATION = "local-preparation"
 AGGREGATION = "local-aggregation"
 
@@ -127,10 +125,6 @@ class _State(StrictRecord):
     jobs: dict[JobId, JobId] = Field(default_factory=dict)
 
 
-class _Cancelled(RootModel[frozenset[JobId]]):
-    """cancelled.json: names of tasks."""
-
-
 def queued_tasks(folder: Path) -> dict[str, Literal["queued", "running"]]:
     """Name -> state of the open tasks of a submission; empty once its queue process has ended."""
     if not is_alive(folder):
@@ -161,17 +155,6 @@ def write_state(folder: Path, waiting: Collection[str], running: Collection[str]
 
 def _read_state(folder: Path) -> _State | Corrupt:
     return read_record(folder / STATE, _State) or _State()
-
-
-def cancel(folder: Path, names: Collection[str]) -> None:
-    """Have the queue process cancel these tasks; on Slurm a record that they were cancelled. Raises OSError."""
-    write_atomically(folder / CANCELLED, json.dumps(sorted({*names, *cancelled(folder)})))
-
-
-def cancelled(folder: Path) -> frozenset[str]:
-    """The names of the tasks that were cancelled; none if the file is damaged, which `cancel` replaces."""
-    names = read_record(folder / CANCELLED, _Cancelled)
-    return names.root if isinstance(names, _Cancelled) else frozenset()
 
 
 @dataclass(frozen=True)
@@ -228,13 +211,7 @@ class LocalExecutor(Executor):
     def ended(
         self, folder: StudyFolder, tasks: Collection[tuple[Manifest, SubmittedTask]]
     ) -> dict[tuple[str, str], EndedJob]:
-        own = [(manifest, task) for manifest, task in tasks if manifest.executor == self.name]
-        names = {manifest.id: cancelled(folder.submission(manifest.id)) for manifest, _ in own}
-        return {
-            (manifest.id, task.job): EndedJob(task.job, task.job, "CANCELLED", node="")
-            for manifest, task in own
-            if task.job in names[manifest.id]
-        }
+        return {}  # cancelled.json tells which were cancelled
 
     def submitit_id(self, folder: StudyFolder, manifest: Manifest, job: str) -> str:
         return submitit_jobs(folder.submission(manifest.id)).get(job, "")
@@ -250,9 +227,8 @@ class LocalExecutor(Executor):
         open_jobs = [job for job in jobs if job.manifest.executor == self.name]
         submissions = {job.manifest.id: job.manifest for job in open_jobs}
         for submission in submissions:
-            cancel(
-                folder.submission(submission), [job.job.id for job in open_jobs if job.manifest.id == submission]
-            )
+            names = [job.job.id for job in open_jobs if job.manifest.id == submission]
+            record_cancelled(folder.submission(submission), names)
         deadline = time.monotonic() + wait_seconds
         while open_jobs and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -23,11 +23,11 @@ from caltech_exp.executors.local import (
     PREPARATION,
     QUEUE,
     LocalQueue,
-    cancelled,
     is_alive,
     write_state,
 )
 from caltech_exp.executors.task_process import dump_own
+from caltech_exp.study.manifest import cancelled_jobs
 
 NO_TIME_LIMIT_MINUTES = 60 * 24 * 365
 POLL_SECONDS = 0.2
@@ -71,7 +71,7 @@ class _QueueState:
     def update(self) -> None:
         """Remove the tasks that have ended, and end those that were cancelled."""
         before = (len(self.waiting), len(self.running))
-        names = cancelled(self.folder)
+        names = cancelled_jobs(self.folder)
         self.waiting = [name for name in self.waiting if name not in names]
         for name, task in list(self.running.items()):
             if task.job.done():

@@ -14,6 +14,8 @@ SIZE_LIMIT = re.compile(r"\b(?:QOS|Assoc)\w*(?:Max|Min|Grp)\w+", re.IGNORECASE)
 # sbatch may not name the limit: `Job violates accounting/QOS policy (job submit limit, user's size and/or time
 # limits)`.
 UNNAMED_LIMIT = re.compile(r"job submit limit", re.IGNORECASE)
+# Refusals that the nodes that a job excludes may explain.
+NODE_REFUSAL = re.compile(r"\bnodes?\b(?! count)", re.IGNORECASE)
 NOT_REACHED = re.compile(
     r"unable to contact slurm controller|rate limit exceeded|backup controller", re.IGNORECASE
 )

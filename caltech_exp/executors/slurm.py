@@ -1,20 +1,27 @@
 """The executor of Slurm, and how jobs in its queue are recognised as those of a study."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from caltech_exp.cli import UserError
-from caltech_exp.executors import local
+from caltech_exp.cli import UserError, did_you_mean
 from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
-from caltech_exp.executors.sbatch_errors import RefusedError, UncertainError
-from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm, grouped
+from caltech_exp.executors.sbatch_errors import NODE_REFUSAL, RefusedError, UncertainError
+from caltech_exp.executors.slurm_queries import EndedJob, NoAnswerError, QueuedJob, Slurm, grouped
 from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.profiles.sbatch_options import TRAINING_ONLY, cpu_profile, variables_line
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment
+from caltech_exp.study.manifest import (
+    COMMENT,
+    Manifest,
+    SinglePart,
+    SubmittedTask,
+    job_comment,
+    record_cancelled,
+)
 
 # Accounting's name for a job in the first seconds after it was cancelled before it ran.
 NOT_NAMED_YET = "allocation"
@@ -48,6 +55,22 @@ class SlurmExecutor(Executor):
     def excluded_nodes(self) -> str:
         return self.profile.exclude or ""
 
+    def can_exclude(self, nodes: Mapping[str, int]) -> tuple[str, ...]:
+        if not nodes:
+            return ()
+        features = re.fullmatch(r"[\w.-]+(&[\w.-]+)*", self.profile.constraint or "")  # others are not looked at
+        names = features[0].split("&") if features else []
+        try:
+            usable = self.slurm.usable_nodes(self.profile.partition, names, gpu=self.profile.gives_gpus)
+            excluded = self.slurm.node_names(self.profile.exclude or "")
+        except NoAnswerError:
+            return tuple(nodes)
+        usable = [node for node in usable if node not in excluded]
+        if not usable or not nodes.keys() >= {*usable}:
+            return tuple(nodes)
+        best = min(usable, key=lambda node: nodes[node])
+        return tuple(node for node in nodes if node != best)
+
     def excluding(self, nodes: Sequence[str]) -> "SlurmExecutor":
         names = dict.fromkeys([*filter(None, [self.profile.exclude]), *nodes])
         return replace(self, profile=self.profile.model_copy(update={"exclude": ",".join(names) or None}))
@@ -59,6 +82,20 @@ class SlurmExecutor(Executor):
                 f"runs folder {str(folder.path)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log "
                 "paths; use another name"
             )
+        self._check_partitions()
+
+    def _check_partitions(self) -> None:
+        """Raise UserError for a partition that Slurm does not have, if it says which it has."""
+        given = {"partition": self.profile.partition, "cpu_jobs.partition": self.profile.cpu_jobs.partition}
+        known: list[str] = []
+        if any(given.values()):
+            with contextlib.suppress(NoAnswerError):
+                known = self.slurm.partitions()
+        for setting, value in given.items():
+            unknown = [name for name in (value or "").split(",") if name and name not in known]
+            if known and unknown:
+                hint = did_you_mean(unknown[0], known)
+                raise UserError(f"{setting}={value} in the profile: Slurm has no partition {unknown[0]!r}{hint}")
 
     def describe_environment(self) -> str:
         return variables_line(self.profile)
@@ -97,7 +134,7 @@ class SlurmExecutor(Executor):
                 try:
                     training._queue(record, number, tasks, pack_jobs, snapshot)
                 except RefusedError as error:
-                    if not jobs.excluded_nodes:
+                    if not jobs.excluded_nodes or not NODE_REFUSAL.search(str(error)):
                         raise
                     nodes = ",".join(jobs.excluded_nodes)
                     hint = f"nodes excluded because runs failed there: {nodes}; avoid_nodes=false uses them"
@@ -175,9 +212,9 @@ class SlurmExecutor(Executor):
         if own:
             self.slurm.cancel([job.job.id for job in own])
         for submission in {job.manifest.id for job in own}:
-            with contextlib.suppress(OSError):  # then a second command counts them again
-                ids = [job.job.id for job in own if job.manifest.id == submission]
-                local.cancel(folder.submission(submission), ids)
+            ids = [job.job.id for job in own if job.manifest.id == submission]
+            with contextlib.suppress(OSError):  # accounting may tell it too
+                record_cancelled(folder.submission(submission), ids)
         return []
 
 

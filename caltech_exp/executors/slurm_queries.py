@@ -129,6 +129,27 @@ class Slurm:
         )
         return min((int(size or tasks) for size, tasks in limits), default=1001)
 
+    def partitions(self) -> list[str]:
+        """The names of all partitions."""
+        return self._ask(["sinfo", "--noheader", "--all", "--format=%R"]).split()
+
+    def usable_nodes(self, partition: str | None, features: Collection[str], *, gpu: bool) -> list[str]:
+        """The nodes of a partition (None for the default one) that are up and have these features, and GPUs."""
+        command = ["sinfo", "--noheader", "--all", "--Node", "--format=%N|%P|%T|%f|%G"]
+        names = partition.split(",") if partition else []
+        nodes: dict[str, None] = {}
+        for line in self._ask(command).splitlines():
+            node, place, state, has, gres = (line.split("|") + 4 * [""])[:5]
+            is_there = place.rstrip("*") in names if names else place.endswith("*")
+            is_up = not re.match(r"down|drain|fail|future|inval|maint|unk|\w+\*", state)
+            if is_there and is_up and {*features} <= {*has.split(",")} and (not gpu or "gpu" in gres):
+                nodes[node] = None
+        return list(nodes)
+
+    def node_names(self, text: str) -> list[str]:
+        """The nodes that a list such as `gpu[01-04],gpu07` names."""
+        return self._ask(["scontrol", "show", "hostnames", text]).split() if "[" in text else text.split(",")
+
     def release(self, ids: Sequence[str]) -> None:
         """Release held jobs; jobs that have ended are skipped."""
         self._ask(["scontrol", "release", *ids], ignored=ALREADY_DONE)

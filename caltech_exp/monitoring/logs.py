@@ -1,6 +1,7 @@
 """The logs of tasks: where they are, their last lines, and why a task refused to start."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from caltech_exp.study.manifest import Manifest, SingleJob, SubmittedTask
 LAST_LINES = 8
 TAIL_BYTES = 16_384
 LONGEST_LINE = 400
+STARTED = "Starting with JobEnvironment"  # submitit's first line in the log of a task
+# Lines by which Slurm and submitit say that a process ended, not why.
+NOISE = re.compile(
+    r"srun: (error: \S+: tasks? [\d,-]+: |Terminating |launch/slurm: |Job step aborted|Force Terminated|First task"
+    r"|forcing job termination|error: Timed out waiting for job step)"
+    r"|slurmstepd: error: \*\*\* |submitit [A-Z]+ \("
+)
 
 
 def log_path(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
@@ -57,13 +65,24 @@ def read_refusal(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | 
     return refusal if isinstance(refusal, Refusal) else None
 
 
+def why_not_started(log: Path) -> str:
+    """The last line of a batch script that ended before its task began; empty if the task began."""
+    try:
+        with os.fdopen(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if STARTED.encode() in file.read(2**20):
+                return ""
+    except OSError:
+        return ""
+    return printable((tail(log.with_suffix(".err")) or tail(log) or [""])[-1])
+
+
 def last_lines(log: Path) -> list[str]:
     """The last lines of a log and of its errors (`.err`)."""
     return [*tail(log), *(tail(log.with_suffix(".err")) if log.suffix == ".out" else ())][-LAST_LINES:]
 
 
 def tail(path: Path) -> list[str]:
-    """The last lines of a file that are not empty; none if it cannot be read.
+    """The last lines of a file that are neither empty nor noise; none if it cannot be read.
 
     Other users may write into a study's folder: a link there could name any file, and a pipe would never end.
     """
@@ -76,7 +95,8 @@ def tail(path: Path) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-LAST_LINES:]
+    lines = text.replace("\r", "\n").splitlines()
+    return [line for line in lines if line.strip() and not NOISE.match(line)][-LAST_LINES:]
 
 
 def printable(line: str) -> str:

@@ -16,7 +16,8 @@ from caltech_exp.catalog import table_key
 from caltech_exp.cli import one_line
 from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
-from caltech_exp.monitoring.study_status import LISTED, WITHOUT_RESULT, StudyStatus
+from caltech_exp.monitoring.run_states import cancelled_line, reason_groups
+from caltech_exp.monitoring.study_status import LISTED, StudyStatus
 from caltech_exp.study.forecast import duration
 from caltech_exp.study.plan import PlannedRun, describe_seeds
 
@@ -44,11 +45,13 @@ STYLES = {
     "pending": Style("·", ".", "bright_black", "pend"),
     "failed": Style("×", "x", "bold red", "fail"),
     "lost": Style("?", "?", "bold magenta", "lost"),
+    "cancelled": Style("○", "o", "magenta", "canc"),
     "damaged": Style("!", "!", "bold red", "dam"),
     "newer": Style("^", "^", "bold yellow", "new"),
 }
 ALL_RUNS = "all runs, each once"
-HOW_TO_RETRY = "failed=true shows why runs have no result; submit with retry=failed retries them"
+HOW_TO_RETRY = "failed=true shows why; submit with retry=failed trains them again"
+RETRIED = ("failed", "lost")
 # Runs that a screen lists one by one.
 MAX_RUNS = 20
 MAX_BAR, MAX_NAME = 40, 30
@@ -98,6 +101,8 @@ def end_lines(status: StudyStatus) -> list[str]:
         of_runs = f" for {pending - forecast.pending_unknown:,} of them" if forecast.pending_unknown else " in all"
         cost = f", {duration(seconds)} of computing{of_runs}" if seconds is not None else ""
         lines.append(f"not submitted: {pending:,} runs ({not_submitted(status)}){cost}")
+    if count := status.counts["cancelled"]:
+        lines.append(cancelled_line(count))
     if names := ", ".join(status.ignored_settings):
         lines.append(
             one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
@@ -123,6 +128,13 @@ def log_lines(status: StudyStatus, run: PlannedRun) -> list[str]:
     failure, log = status.runs[run.id].failure, status.logs.get(run.id)
     lines = failure.traceback.strip().splitlines() if failure else last_lines(log) if log else []
     return [printable(line) for line in lines[-LAST_LINES:]]
+
+
+def failure_groups(status: StudyStatus, *, failures: bool) -> list[list[PlannedRun]]:
+    """The runs to list one by one; with `failures` a group for each reason."""
+    runs = {run.id: run for run in status.in_state(*LISTED)}
+    groups = reason_groups({name: status.runs[name] for name in runs}) if failures else [[name] for name in runs]
+    return [[runs[name] for name in group] for group in groups]
 
 
 def clock(status: StudyStatus, end: datetime) -> str:
@@ -153,8 +165,8 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
     rows.append([ALL_RUNS, *(status.counts[state] for state in states)])
     running = [run_line(status, run) for run in status.in_state("running")]
     without_result = []
-    for run in status.in_state(*LISTED):
-        without_result.append(run_line(status, run))
+    for run, *others in failure_groups(status, failures=failures):
+        without_result.append(run_line(status, run, len(others)))
         without_result += [f"    {line}" for line in log_lines(status, run)] if failures else []
     parts = [
         f"study {status.folder}, {local_time(status.when)}",
@@ -164,21 +176,26 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
         "\n".join(without_result),
         *end_lines(status),
     ]
-    count = len(status.in_state(*WITHOUT_RESULT))
+    count = len(status.in_state(*RETRIED))
     if count and not failures:
-        parts.append(f"{count} without a result: {HOW_TO_RETRY}")
+        parts.append(f"{count} failed or lost: {HOW_TO_RETRY}")
     return "\n\n".join(filter(None, parts))
 
 
-def run_line(status: StudyStatus, run: PlannedRun) -> str:
-    """`failed 0123456789-s0 (scratch.lr=1e-2): <why> (log: ...)`, or the like for other states."""
+def run_line(status: StudyStatus, run: PlannedRun, others: int = 0) -> str:
+    """`failed 0123456789-s0 (scratch.lr=1e-2) and 3 more: <why> (log: ...)`, or the like for other states."""
     run_status, log = status.runs[run.id], status.logs.get(run.id)
     words = [run_status.detail or "no epoch finished"]
     if run.id in status.forecast.eta:
         words.append(f"ends {clock(status, status.forecast.eta[run.id])}")
     if log and not run_status.failure:  # the detail of a failure names it
         words.append(f"log: {log}")
-    return one_line(f"{run_status.word} {run.id} ({', '.join(run.rows)}): {', '.join(words)}")
+    name = f"{run_status.state} {run.id} ({', '.join(run.rows)}){_more(others)}"
+    return one_line(f"{name}: {', '.join(words)}")
+
+
+def _more(others: int) -> str:
+    return f" and {others:,} more" if others else ""
 
 
 # A terminal.
@@ -212,10 +229,10 @@ class Screen:
         parts += [*notes, self._table(), self._legend()]
         running = status.in_state("running")
         parts += _listed(running, [self._running(run) for run in running[:max_runs]])
-        listed = status.in_state(*LISTED)
+        listed = failure_groups(status, failures=self.failures)
         shown = listed if self.failures else listed[: min(max_runs, 5)]
-        parts += _listed(listed, [self._without_result(run) for run in shown])
-        if status.in_state(*WITHOUT_RESULT) and not self.failures:
+        parts += _listed(listed, [self._without_result(run, len(others)) for run, *others in shown])
+        if status.in_state(*RETRIED) and not self.failures:
             parts.append(Text(HOW_TO_RETRY))
         return Group(*parts)
 
@@ -277,12 +294,12 @@ class Screen:
         fits = len(both) < self.console.width - 2
         return Text("\n").join([title, *_indented(both if fits else log or heartbeat)])
 
-    def _without_result(self, run: PlannedRun) -> Text:
+    def _without_result(self, run: PlannedRun, others: int) -> Text:
         """Why a run has no result, its log, and with `failures` its last lines."""
         run_status = self.status.runs[run.id]
         why = run_status.failure.error if run_status.failure else run_status.detail or "no epoch finished"
-        name = (f"{run_status.word} {run.id}", STYLES[run_status.state].colour)
-        title = Text.assemble(name, f" {one_line(f'{run.rows[0]}: {why}')}")
+        name = (f"{run_status.state} {run.id}", STYLES[run_status.state].colour)
+        title = Text.assemble(name, f" {one_line(f'{run.rows[0]}{_more(others)}: {why}')}")
         lines = [Text(f"    {line}") for line in log_lines(self.status, run)] if self.failures else []
         return Text("\n").join([title, *_indented(self._log(run)), *lines])
 
@@ -291,7 +308,7 @@ class Screen:
         return f"log {one_line(shortest(path))}" if path else ""
 
 
-def _listed(runs: Sequence[PlannedRun], lines: Sequence[Text]) -> list[RenderableType]:
+def _listed(runs: Sequence[object], lines: Sequence[Text]) -> list[RenderableType]:
     """The lines, set off, and how many runs have none."""
     if not runs:
         return []

@@ -1,20 +1,22 @@
 """The status of every run of a plan, why runs ended without a result, and which nodes to avoid."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from caltech_exp.cli import one_line
 from caltech_exp.executors.executor import all_executors
 from caltech_exp.executors.local import QUEUE_LOG
 from caltech_exp.executors.slurm_queries import EndedJob, Slurm
 from caltech_exp.files import file_system_time
-from caltech_exp.monitoring.logs import Refusal, log_path, read_refusal
+from caltech_exp.monitoring.logs import Refusal, log_path, read_refusal, why_not_started
 from caltech_exp.monitoring.queued_runs import read_queue
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.manifest import Manifest, cancelled_runs
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.results import Failure
+from caltech_exp.study.results import Failure, FailureKind
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import QueuedTask, RunStatus, run_status, status_without_files
 
@@ -23,7 +25,6 @@ EndedJobs = Mapping[tuple[str, str], EndedJob]
 # Slurm's job state codes (sacct(1)) in words.
 JOB_ENDS = {
     "BOOT_FAIL": "its node did not boot",
-    "CANCELLED": "its job was cancelled",
     "DEADLINE": "its job reached its deadline",
     "FAILED": "its process died",
     "NODE_FAIL": "its node failed",
@@ -42,6 +43,9 @@ ADVICE = {
     "node": " because of a broken node (avoid_nodes=false would use it again)",
     "error": "",
 }
+IN_PROFILE = "in the profile"
+PROFILE_ADVICE = " because of a mistake in the profile; correct it and submit again"
+MAX_REASONS = 8
 
 
 def run_states(
@@ -82,6 +86,7 @@ def statuses_from_files(
     A run's folder is read only if it exists and no result of the run is known.
     """
     submitted = {run for manifest in manifests for task in manifest.tasks for run in task.runs}
+    cancelled = cancelled_runs(folder.path, manifests)
     now = file_system_time(folder.path)
     with_files = set(folder.run_names())
     statuses = {}
@@ -89,9 +94,13 @@ def statuses_from_files(
         if name in past:
             statuses[name] = RunStatus(past[name].status)
         elif name in with_files:
-            statuses[name] = run_status(folder.run(name), queue, name in submitted, fingerprint, now)
+            statuses[name] = run_status(
+                folder.run(name), queue, name in submitted, fingerprint, now, cancelled_in=cancelled.get(name, "")
+            )
         else:
-            statuses[name] = status_without_files(name, queue, name in submitted)
+            statuses[name] = status_without_files(
+                name, queue, name in submitted, cancelled_in=cancelled.get(name, "")
+            )
     return statuses
 
 
@@ -104,8 +113,8 @@ def explain_lost(
 ) -> tuple[dict[str, RunStatus], EndedJobs]:
     """The statuses, with the reason why runs were lost, and how their jobs ended.
 
-    A lost run whose task refused to start has failed. Accounting is asked once, about jobs that are not among
-    `ended_jobs`, which are known already.
+    A lost run whose task refused to start, or whose batch script failed before it, has failed. Accounting is asked
+    once, about jobs that are not among `ended_jobs`, which are known already.
     """
     lost = {run for run, status in statuses.items() if status.state == "lost"}
     last_tasks = {
@@ -118,8 +127,9 @@ def explain_lost(
     explained = dict(statuses)
     for run, (manifest, task) in last_tasks.items():
         if refusal := read_refusal(folder, manifest, task):
-            log = log_path(folder, manifest, task) or folder.submission(manifest.id) / QUEUE_LOG
-            explained[run] = _refused(run, refusal, manifest.id, str(log))
+            logs = (log_path(folder, manifest, task), folder.submission(manifest.id) / QUEUE_LOG)
+            log = next((str(path) for path in logs if path and path.exists()), "")
+            explained[run] = _refused(run, refusal, manifest.id, log)
     ended_jobs = dict(ended_jobs or {})
     unknown = [
         (manifest, task)
@@ -130,18 +140,31 @@ def explain_lost(
         ended_jobs |= executor.ended(folder, unknown)
     for run, (manifest, task) in last_tasks.items():
         job = ended_jobs.get((manifest.id, task.job))
-        if job and job.state in JOB_ENDS and explained[run].state == "lost":
+        if explained[run].state == "lost" and job:
             explained[run] = _ended(statuses[run], job)
+        if explained[run].state == "lost" and (job is None or job.state == "FAILED"):
+            explained[run] = _not_started(run, explained[run], log_path(folder, manifest, task), manifest.id)
     return explained, ended_jobs
 
 
-def _refused(run: str, refusal: Refusal, submission: str, log: str) -> RunStatus:
+def _not_started(run: str, status: RunStatus, log: Path | None, submission: str) -> RunStatus:
+    """The status of a lost run, which is the profile's fault if the batch script ended before the task began."""
+    line = why_not_started(log) if log else ""
+    if not log or not line:
+        return status
+    reason = f"its task did not start: {line}; check python and setup {IN_PROFILE}"
+    job = log.name.partition("_0_log")[0]
+    refusal = Refusal.model_construct(reason=reason, job=job, host="", when="")
+    return _refused(run, refusal, submission, str(log), "mistake")
+
+
+def _refused(run: str, refusal: Refusal, submission: str, log: str, kind: FailureKind = "error") -> RunStatus:
     """The status of a run whose task did not start: its snapshot is damaged, or a file is another user's."""
     failure = Failure(
         run_id=run,
         error=refusal.line,
         traceback="",
-        kind="error",
+        kind=kind,
         submission=submission,
         job=refusal.job,
         host=refusal.host,
@@ -149,41 +172,71 @@ def _refused(run: str, refusal: Refusal, submission: str, log: str) -> RunStatus
         log=log,
         when=refusal.when,
     )
-    return RunStatus("failed", one_line(f"{failure.error} (log: {log})"), failure)
+    return RunStatus("failed", one_line(f"{failure.error} (log: {log})" if log else failure.error), failure)
 
 
 def _ended(status: RunStatus, job: EndedJob) -> RunStatus:
     """A lost run's status with the reason that its job's end gives."""
+    if job.state == "CANCELLED":
+        return replace(status, state="cancelled")
+    if job.state not in JOB_ENDS:
+        return status
     node = job.node if job.state in NODE_ENDS else ""
-    reason = JOB_ENDS[job.state] + (f" ({node})" if job.state in NODE_ENDS else "")
-    detail = "; ".join(filter(None, (status.detail, reason)))
-    return replace(status, detail=detail, node=node, is_cancelled=job.state == "CANCELLED")
+    end = JOB_ENDS[job.state] + (f" ({node})" if job.state in NODE_ENDS else "")
+    return replace(status, detail="; ".join(filter(None, (status.detail, end))), node=node, end=end)
 
 
-def describe_failures(statuses: Iterable[RunStatus]) -> list[str]:
-    """A line for every kind of failure: how many runs, what it means, and the first run's detail."""
-    statuses = list(statuses)
-    failed = [status for status in statuses if status.state == "failed"]
+def reason_groups(statuses: Mapping[str, RunStatus]) -> list[list[str]]:
+    """The ids of runs, grouped by state and reason, in the order of the first of each group."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for run, status in statuses.items():
+        kind, reason = "", {"lost": status.end, "cancelled": ""}.get(status.state, status.detail)
+        if status.failure:
+            kind = status.failure.kind  # how much memory was missing differs from run to run
+            reason = "" if kind in ("gpu_memory", "memory") else status.failure.error.replace(run, "")
+        groups.setdefault((status.state, kind, reason), []).append(run)
+    return list(groups.values())
+
+
+def describe_failures(statuses: Mapping[str, RunStatus], *, retry: bool = False) -> list[str]:
+    """A line for every reason why runs have no result: how many, what it means, and the first run's detail.
+
+    retry  whether the command tries only failed and lost runs again
+    """
+    groups = {run: len(group) for group in reason_groups(statuses) for run in group[:1]}
     lines = []
     for kind, advice in ADVICE.items():
-        of_kind = [status for status in failed if status.failure and status.failure.kind == kind]
-        if of_kind:
-            lines.append(f"{len(of_kind)} failed{advice}{_first_detail(of_kind)}")
-    if in_task := sum(status.in_task for status in failed):
+        for run, count in groups.items():
+            failure = statuses[run].failure
+            if failure and failure.kind == kind and statuses[run].state == "failed":
+                is_profile = kind == "mistake" and IN_PROFILE in failure.error
+                lines.append(f"{count} failed{PROFILE_ADVICE if is_profile else advice}{_detail(statuses[run])}")
+    for state, words in (("newer", "left as they are"), ("lost", "lost")):
+        lines += [
+            f"{count} {words}{_detail(statuses[run])}"
+            for run, count in groups.items()
+            if statuses[run].state == state
+        ]
+    if left_out := lines[MAX_REASONS:]:
+        lines[MAX_REASONS:] = [f"and {len(left_out)} more reasons; jobs/status.py failed=true shows all"]
+    if in_task := sum(status.in_task for status in statuses.values()):
         lines.append(f"{in_task} failed in tasks that still train other runs; submit again after that")
-    if newer := [status for status in statuses if status.state == "newer"]:
-        lines.append(f"{len(newer)} left as they are{_first_detail(newer)}")
-    if lost := [status for status in statuses if status.word == "lost"]:
-        lines.append(f"{len(lost)} lost{_first_detail(lost)}")
-    if count := sum(status.is_cancelled for status in statuses):
-        lines.append(f"{count} {'runs were' if count > 1 else 'run was'} cancelled")
+    if count := sum(status.state == "cancelled" for status in statuses.values()):
+        lines.append(cancelled_line(count) if retry else cancelled_line(count).partition(";")[0])
     return lines
 
 
-def _first_detail(statuses: Sequence[RunStatus]) -> str:
-    return f": {statuses[0].detail}" if statuses[0].detail else ""
+def cancelled_line(count: int) -> str:
+    return (
+        f"{count:,} {'runs were' if count > 1 else 'run was'} cancelled; submit without retry=failed to train them"
+    )
 
 
-def bad_nodes(statuses: Iterable[RunStatus]) -> tuple[str, ...]:
-    """The nodes that caused the end of a run."""
-    return tuple(sorted({status.node for status in statuses if NODE.fullmatch(status.node)}))
+def _detail(status: RunStatus) -> str:
+    return f": {status.detail}" if status.detail else ""
+
+
+def bad_nodes(statuses: Iterable[RunStatus]) -> dict[str, int]:
+    """The nodes that caused the end of runs -> how many."""
+    nodes = (status.node for status in statuses if NODE.fullmatch(status.node))
+    return dict(sorted(Counter(nodes).items()))

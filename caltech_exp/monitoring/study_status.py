@@ -22,7 +22,7 @@ from caltech_exp.study.plan import PlannedRun, expand, requested_seeds
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import RunStatus
 
-WITHOUT_RESULT = ("failed", "lost", "damaged")
+WITHOUT_RESULT = ("failed", "lost", "cancelled", "damaged")
 # States of runs that are listed one by one; `newer` runs are not submitted again.
 LISTED = (*WITHOUT_RESULT, "newer")
 
@@ -174,9 +174,8 @@ def find_logs(
                 path = next((path for path in paths if path.exists()), None)
                 if path:
                     logs[run_id] = path
+                if path or runs[run_id].state != "running":  # only the job that tells why it ended
                     missing.discard(run_id)
-                elif paths:
-                    logs.setdefault(run_id, paths[0])  # Slurm may still create it
     return logs
 
 
@@ -191,4 +190,5 @@ def _possible_logs(folder: StudyFolder, manifest: Manifest, task: SubmittedTask,
     task_log = log_path(folder, manifest, task)
     paths = [task_log] if task_log else owner_logs
     process = executor_named(manifest.executor).queue_process
-    return [*paths, folder.submission(manifest.id) / f"{process}.log"] if process else paths
+    is_lost = status.state == "lost"
+    return [*paths, folder.submission(manifest.id) / f"{process}.log"] if process and is_lost else paths

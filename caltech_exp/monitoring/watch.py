@@ -24,9 +24,10 @@ from caltech_exp.monitoring.run_states import EndedJobs
 from caltech_exp.monitoring.study_status import StudyStatus
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import cancelled_runs
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import FAILURE, Failure
-from caltech_exp.study.run_status import DONE, RunStatus, run_status
+from caltech_exp.study.run_status import DONE, QueuedTask, RunStatus, run_status
 
 MAX_PAUSE_SECONDS = 2.0
 # How long the queue may not answer before waiting is given up.
@@ -84,8 +85,11 @@ def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Exe
             now_absent = waiting - queue.runs.keys() if queue else set()
             gone = now_absent & absent
             absent = now_absent if queue else absent
+            cancelled = cancelled_runs(folder.path, manifests) if gone else {}
             for name in sorted(waiting & (set(folder.run_names()) | now_absent)):
-                status = run_status(folder.run(name), {} if name in gone else None, True, fingerprint)
+                queued: dict[str, QueuedTask] | None = {} if name in gone else None
+                submission = cancelled.get(name, "") if name in gone else ""
+                status = run_status(folder.run(name), queued, True, fingerprint, cancelled_in=submission)
                 # A failure counts once its task is out of the queue: Slurm may have requeued it.
                 has_failed = name in now_absent and _failed_in(folder.run(name), submissions[name])
                 has_left = name in gone and status.state != "running"

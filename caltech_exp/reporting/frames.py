@@ -9,7 +9,7 @@ docs/notebooks.md lists the columns and has more examples.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from caltech_exp.records import Corrupt
 from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, read_published
 from caltech_exp.reporting.stats import balanced_accuracy
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest, read_manifests
+from caltech_exp.study.manifest import Manifest, cancelled_runs, read_manifests
 from caltech_exp.study.plan import requested_seeds
 from caltech_exp.study.results import Result, decode
 from caltech_exp.study.run_status import run_status
@@ -240,24 +240,26 @@ def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
 
 
 def _read_runs(
-    folder: Path, requested: set[str], manifests: Iterable[Manifest], published: Published
+    folder: Path, requested: set[str], manifests: Sequence[Manifest], published: Published
 ) -> dict[str, RunRecord]:
     """Run id -> its record, for every run that was submitted, left a folder, or is named by what was published."""
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
     submitted = set(filter(RUN_FOLDER.fullmatch, submitted))
     left_behind = {name: run for name, run in published.runs.items() if RUN_FOLDER.fullmatch(name)}
     names = sorted({*submitted, *StudyFolder(folder).run_names(), *left_behind})
+    cancelled = cancelled_runs(folder, manifests)
     read = partial(_read_run, folder, frozenset(requested))
-    records = dict(zip(names, in_processes(read, [(name, name in submitted) for name in names]), strict=True))
+    runs = [(name, name in submitted, cancelled.get(name, "")) for name in names]
+    records = dict(zip(names, in_processes(read, runs), strict=True))
     for name, run in left_behind.items():
         if records[name].state == "pending":  # its own files stayed behind
             records[name] = RunRecord(run.state, run.detail)
     return records
 
 
-def _read_run(folder: Path, requested: frozenset[str], run: tuple[str, bool]) -> RunRecord:
-    name, is_submitted = run
-    status = run_status(folder / name, queue=None, submitted=is_submitted)
+def _read_run(folder: Path, requested: frozenset[str], run: tuple[str, bool, str]) -> RunRecord:
+    name, is_submitted, cancelled_in = run
+    status = run_status(folder / name, queue=None, submitted=is_submitted, cancelled_in=cancelled_in)
     result = status.result
     if result is None:
         return RunRecord(status.state, status.detail)

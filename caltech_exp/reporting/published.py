@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from caltech_exp.cli import UserError, one_line
 from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, config_ids
+from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, cancelled_runs, config_ids
 from caltech_exp.study.plan import merge_seeds
 from caltech_exp.study.run_status import run_status
 
@@ -26,7 +26,9 @@ _FOLDERS = re.compile(r"(?<![\w./])/+(?:[^\s/'\":]+/)+")
 class Unfinished(StrictRecord):
     """The state of a run without a result, and the reason in one line without folders of the machine."""
 
-    state: Literal["pending", "queued", "running", "failed", "lost", "damaged", "newer", "not counted"]
+    state: Literal[
+        "pending", "queued", "running", "failed", "lost", "cancelled", "damaged", "newer", "not counted"
+    ]
     detail: str = ""
 
 
@@ -51,7 +53,11 @@ def record_of(runs: Path, manifests: Iterable[Manifest], done: Collection[str]) 
     manifests, earlier = list(manifests), _sound_record(runs)
     submitted = {name for manifest in manifests for task in manifest.tasks for name in task.runs}
     known = {*submitted, *StudyFolder(runs).run_names(), *earlier.runs}
-    states = {name: _unfinished(runs / name, name in submitted) for name in sorted(known - set(done))}
+    cancelled = cancelled_runs(runs, manifests)
+    states = {
+        name: _unfinished(runs / name, name in submitted, cancelled.get(name, ""))
+        for name in sorted(known - set(done))
+    }
     requests = [earlier.asked(config_ids(known)), *(manifest.asked for manifest in manifests)]
     return Published(
         seeds=tuple(sorted({*earlier.seeds, *(seed for manifest in manifests for seed in manifest.seeds)})),
@@ -99,14 +105,14 @@ def _sound_record(runs: Path) -> Published:
     return record if isinstance(record, Published) else Published()
 
 
-def _unfinished(folder: Path, submitted: bool) -> Unfinished:
+def _unfinished(folder: Path, submitted: bool, cancelled_in: str) -> Unfinished:
     """The state of the run in `folder`, which has no result that counts."""
-    status = run_status(folder, queue=None, submitted=submitted)
+    status = run_status(folder, queue=None, submitted=submitted, cancelled_in=cancelled_in)
     if status.result:
         return Unfinished(state=NOT_COUNTED, detail=other_data(status.result.data.fingerprint))
     detail = status.detail
     if status.failure:
         detail = one_line(status.failure.error)  # without its log, which is not published
-    elif status.state in ("pending", "queued", "running"):
+    elif status.state in ("pending", "queued", "running", "cancelled"):
         detail = ""  # the progress of a run is soon out of date
     return Unfinished.model_validate({"state": status.state, "detail": without_folders(detail)})

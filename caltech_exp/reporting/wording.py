@@ -63,6 +63,7 @@ STATES = {
     "damaged": "damaged",
     "newer": "written by a newer version",
     "lost": "lost",
+    "cancelled": "cancelled",
     "running": "running",
     "queued": "queued",
     "not counted": "not counted",

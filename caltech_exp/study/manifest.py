@@ -1,15 +1,17 @@
 """The manifest of a submission: which seeds it asks for, and which job trains which runs, by which code."""
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, model_validator
 
 from caltech_exp.bootstrap import look_again, user_name
 from caltech_exp.config import split_run_id
+from caltech_exp.files import write_atomically
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
     Corrupt,
@@ -28,6 +30,7 @@ from caltech_exp.study.study import RUN_FOLDER, StudySettings
 
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
+CANCELLED = "cancelled.json"
 PUBLISHED = "published.json"
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
 # squeue takes several, separated by commas.
@@ -186,6 +189,28 @@ def _read_manifest(path: Path) -> Manifest | Corrupt | None:
     return manifest.model_copy(update={"uid": uid, "user": user_name(uid)})
 
 
+class _CancelledJobs(RootModel[frozenset[JobId]]):
+    """cancelled.json: the ids of the jobs of a submission that its user cancelled."""
+
+
+def record_cancelled(folder: Path, jobs: Collection[str]) -> None:
+    """Record that these jobs of the submission in `folder` were cancelled. Raises OSError."""
+    write_atomically(folder / CANCELLED, json.dumps(sorted({*jobs, *cancelled_jobs(folder)})))
+
+
+def cancelled_jobs(folder: Path) -> frozenset[str]:
+    """The jobs of a submission that were cancelled; none if the file is damaged, which is then replaced."""
+    jobs = read_record(folder / CANCELLED, _CancelledJobs)
+    return jobs.root if isinstance(jobs, _CancelledJobs) else frozenset()
+
+
+def cancelled_runs(runs: Path, manifests: Sequence[Manifest]) -> dict[str, str]:
+    """Run id -> its last submission, for every run whose job in that submission was cancelled."""
+    jobs = {manifest.id: cancelled_jobs(runs / SUBMISSIONS / manifest.id) for manifest in manifests}
+    last = {run: (manifest.id, task.job) for manifest in manifests for task in manifest.tasks for run in task.runs}
+    return {run: submission for run, (submission, job) in last.items() if job in jobs[submission]}
+
+
 def read_published_seeds(runs: Path) -> PublishedSeeds:
     """What the record of a published study in the folder says; nothing if there is none that can be read."""
     record = read_record(runs / PUBLISHED, PublishedSeeds)
@@ -195,7 +220,7 @@ def read_published_seeds(runs: Path) -> PublishedSeeds:
 def recorded_log(runs: Path, submission: str, log: str) -> Path | None:
     """The log that a record names: the file of that name in the submission's folder, wherever the study is now.
 
-    None if the name is no log's: any user who may write a record could name any file.
+    None if there is no such file, or the name is no log's: any user who may write a record could name any file.
     """
-    name = PurePath(log).name
-    return runs / SUBMISSIONS / submission / name if LOG.fullmatch(name) else None
+    path = runs / SUBMISSIONS / submission / PurePath(log).name
+    return path if LOG.fullmatch(path.name) and os.access(path, os.F_OK) else None

@@ -17,7 +17,9 @@ from caltech_exp.study.lease import REQUEST, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_result
 
-State = Literal["pending", "queued", "running", "finished", "diverged", "failed", "lost", "damaged", "newer"]
+State = Literal[
+    "pending", "queued", "running", "finished", "diverged", "failed", "lost", "cancelled", "damaged", "newer"
+]
 DONE: tuple[State, ...] = ("finished", "diverged")
 
 
@@ -38,12 +40,14 @@ class RunStatus:
     running   a process holds the run's lease and sends heartbeats
     failed    ended with an error: see `detail` and `failure`; `in_task` while its task still trains other runs
     lost      its process died without a result: no queue holds its task, and no process trains it
+    cancelled its job was cancelled before the run had a result
     damaged   its result cannot be read; counts as missing
     newer     a newer version of caltech_exp has written a record of it; this version leaves the run alone
 
     progress  at the end of the last epoch, of a run without a result
     owner    the process that trains the run, or did last, if known
     node     the node that caused the run's end, if one did
+    end      how the job of a lost run ended, if accounting says so
     """
 
     state: State
@@ -55,12 +59,7 @@ class RunStatus:
     owner: Owner | None = None
     seconds_since_heartbeat: float | None = None
     in_task: bool = False
-    is_cancelled: bool = False
-
-    @property
-    def word(self) -> str:
-        """The state as messages name it: a lost run whose job was cancelled is called cancelled."""
-        return "cancelled" if self.is_cancelled else self.state
+    end: str = ""
 
 
 def run_status(
@@ -69,6 +68,8 @@ def run_status(
     submitted: bool,
     fingerprint: str | None = None,
     now: float | None = None,
+    *,
+    cancelled_in: str = "",
 ) -> RunStatus:
     """The status of the run in `folder`.
 
@@ -76,6 +77,7 @@ def run_status(
     submitted    whether a manifest names the run
     fingerprint  of the data set; a result on other data counts as damaged. None accepts a result on any data
     now          by the file system's clock (files.file_system_time); None for this machine's
+    cancelled_in the submission that was the run's last if its job there was cancelled (manifest.cancelled_runs)
     """
     result = read_result(folder)
     if isinstance(result, Result) and fingerprint not in (None, result.data.fingerprint):
@@ -103,16 +105,20 @@ def run_status(
         return RunStatus("queued" if task else "damaged", f"{result.path.name}: {result.reason}")
     # A task that waits, or that another submission queued, has yet to try the run again.
     failure = read_record(folder / FAILURE, Failure) if task is None or task.is_running else None
-    if isinstance(failure, Failure) and (task is None or failure.submission == task.submission):
+    if isinstance(failure, Failure) and (
+        failure.submission >= cancelled_in if task is None else failure.submission == task.submission
+    ):
         log = recorded_log(folder.parent, failure.submission, failure.log)
         detail = one_line(f"{failure.error} (log: {log})" if log else failure.error)
         node = failure.node if failure.kind == "node" else ""
         return RunStatus("failed", detail, failure, progress, node=node, in_task=task is not None)
     if task:
         return RunStatus("queued", progress=progress)
+    epoch = f"epoch {progress.epoch} of {progress.epochs}, {local_time(progress.when)}" if progress else ""
+    if cancelled_in:
+        return RunStatus("cancelled", epoch, progress=progress, owner=owner)
     if isinstance(failure, Corrupt):
         return RunStatus("failed", f"its failure record cannot be read: {failure.reason}")
-    epoch = f"epoch {progress.epoch} of {progress.epochs}, {local_time(progress.when)}" if progress else ""
     if queue is None and progress:
         return RunStatus("queued", f"interrupted at {epoch}; queued again, or lost", owner=owner)
     if queue is not None and (lease or progress):
@@ -120,8 +126,12 @@ def run_status(
     return status_without_files(folder.name, queue, submitted)
 
 
-def status_without_files(name: str, queue: Mapping[str, QueuedTask] | None, submitted: bool) -> RunStatus:
+def status_without_files(
+    name: str, queue: Mapping[str, QueuedTask] | None, submitted: bool, *, cancelled_in: str = ""
+) -> RunStatus:
     """`run_status` for a run that has written no file."""
+    if cancelled_in and name not in (queue or {}):
+        return RunStatus("cancelled")
     if queue is None:
         return RunStatus("queued" if submitted else "pending")
     return RunStatus("queued" if name in queue else "lost" if submitted else "pending")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
-from caltech_exp.config import NUM_CLASSES, PIN, RunConfig, split_run_id
+from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
@@ -85,9 +85,18 @@ def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], reque
     """The runs to submit."""
     closed = {*DONE, "queued", "running", "newer"}
     if request.options.retry:
-        closed |= {"pending", "damaged"}
+        closed |= {"pending", "damaged", "cancelled"}
     # A run that failed in a task that still runs may be tried again by that task, should it be requeued.
-    return [run for run in plan if states[run.id].state not in closed and not states[run.id].in_task]
+    runs = [run for run in plan if states[run.id].state not in closed and not states[run.id].in_task]
+    return [run for run in runs if not (request.options.retry and has_broken_network(run, states[run.id]))]
+
+
+def has_broken_network(run: PlannedRun, status: RunStatus) -> bool:
+    """Whether the run failed in the code of its custom network, whose copy in the study never changes."""
+    network, failure = CUSTOM_NETWORK.fullmatch(run.config.model), status.failure
+    if network is None or failure is None or failure.kind not in ("mistake", "error"):
+        return False
+    return f'File "{network["path"]}"' in failure.traceback or f"network {run.config.model}" in failure.error
 
 
 @dataclass(frozen=True)

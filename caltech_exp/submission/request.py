@@ -112,7 +112,8 @@ class SubmitOptions(Options):
     )
     runs_per_task: int = Field(1, ge=1, description="how many runs a task trains, one after the other")
     retry: Literal["failed"] | None = Field(
-        None, description="failed: only runs that failed or were lost, not runs that were never submitted"
+        None,
+        description="failed: only runs that failed or were lost, not runs that were cancelled or never submitted",
     )
     avoid_nodes: bool = Field(True, description="avoid nodes on which runs failed")
     aggregate: bool = Field(False, description="also submit a job that writes the report after all runs")

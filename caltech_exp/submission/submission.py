@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from tabulate import tabulate
 
+from caltech_exp.config import PIN
 from caltech_exp.data.pack_format import PackKey
 from caltech_exp.executors.executor import Executor, JobArray, StudyJob
 from caltech_exp.monitoring.queued_runs import packs_in_preparation
@@ -19,7 +20,7 @@ from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, describe_seeds
 from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudyData
-from caltech_exp.submission.preflight import Preflight, open_runs, pack_keys
+from caltech_exp.submission.preflight import Preflight, has_broken_network, open_runs, pack_keys
 from caltech_exp.submission.request import Request
 
 Item = TypeVar("Item")
@@ -37,6 +38,7 @@ class Submission:
     report          folder of the report that a job writes after the arrays; None for no report
     dependencies    what the report also waits for: Slurm arrays, or submissions on this machine, that run already
     excluded_nodes  nodes on which runs failed; the arrays avoid them
+    kept_nodes      nodes on which runs failed, and without which no node could run the arrays
     """
 
     request: Request
@@ -47,6 +49,7 @@ class Submission:
     report: Path | None = None
     dependencies: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
+    kept_nodes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -61,7 +64,16 @@ class Submission:
             arrays=tuple(make_arrays(runs, request.runs.name, request.options.runs_per_task, checked.max_tasks)),
             missing_packs={key: file for key, file in checked.packs.items() if key in keys},
             report=request.report,
-            excluded_nodes=bad_nodes(states.values()) if request.options.avoid_nodes else (),
+        )
+
+    def avoiding(self, states: Mapping[str, RunStatus], executor: Executor) -> "Submission":
+        """The submission whose arrays avoid nodes on which runs failed, but not the last that could run them."""
+        if not self.arrays or not self.request.options.avoid_nodes:
+            return self
+        nodes = bad_nodes(states.values())
+        excluded = executor.can_exclude(nodes)
+        return replace(
+            self, excluded_nodes=excluded, kept_nodes=tuple(node for node in nodes if node not in excluded)
         )
 
     def with_pack_jobs(self, jobs: Iterable[StudyJob], executor: Executor) -> "Submission":
@@ -93,6 +105,8 @@ class Submission:
         lines += filter(None, [summary(plan, states), describe_seeds(plan)])
         if plan and not self.arrays:
             lines.append(nothing_to_submit(plan, states))
+        if self.request.options.retry:
+            lines += _broken_networks(plan, states)
         excluded = executor.excluding(self.excluded_nodes).excluded_nodes
         where = self.request.profile_name + (f", not on {excluded}" if excluded else "")
         for array in self.arrays:
@@ -100,6 +114,11 @@ class Submission:
             lines.append(
                 f"{verb} {array.name}: {count_of(len(array.tasks), 'task')}, {count_of(runs, 'run')}, {where}"
             )
+        lines += [
+            f"{node} is not avoided although runs failed there: no other node could run them. If every node fails "
+            "alike, correct the profile"
+            for node in self.kept_nodes
+        ]
         if self.pack_jobs:
             lines.append(f"the runs wait for job {', '.join(self.pack_jobs)}, which decodes their images")
         if self.missing_packs and self.arrays:
@@ -130,6 +149,17 @@ def queue_name(part: str, study: str) -> str:
 
 def _chunks(items: tuple[Item, ...], size: int) -> tuple[tuple[Item, ...], ...]:
     return tuple(items[start : start + size] for start in range(0, len(items), size))
+
+
+def _broken_networks(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> list[str]:
+    """A line for every custom network in whose code runs failed."""
+    models = Counter(run.config.model for run in plan if has_broken_network(run, states[run.id]))
+    names = {model: PurePath(model.partition(PIN)[0]).name for model in models}
+    return [
+        f"not tried again: {count_of(count, 'run')} that failed in the code of {names[model]}; correct your own "
+        "file and submit with study=FILE, or with model= and another runs= folder"
+        for model, count in models.items()
+    ]
 
 
 def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], arrays: Sequence[JobArray]) -> str:

@@ -49,10 +49,9 @@ def test_status_shows_why_runs_failed(
         when="2026-01-01T12:00:00Z",
     )  # fmt: skip
     write_record(folder, "failure.json", failure)
-    assert "1 without a result: failed=true shows why" in status(f"runs={runs}").stdout
+    assert "1 failed or lost: failed=true shows why" in status(f"runs={runs}").stdout
     text = status(f"runs={runs}", "failed=true").stdout
-    log = runs / "submissions" / "s" / "1_0.out"
-    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason (log: {log})" in text
+    assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason\n" in text
     assert "      line 1\n" in text
 
 

@@ -19,8 +19,6 @@ import pytest
 from caltech_exp.cli import UserError
 from caltech_exp.executors.local import (
     LocalQueue,
-    cancel,
-    cancelled,
     end_orphans,
     has_orphans,
     is_alive,
@@ -30,6 +28,7 @@ from caltech_exp.executors.local import (
 )
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import cancelled_jobs, record_cancelled
 from tests.conftest import Command
 from tests.tools.testbed import until
 
@@ -103,10 +102,10 @@ def test_python_that_cannot_be_started_is_told_as_that(
 @pytest.mark.parametrize("text", ["", "{", "{}", "[3]"])
 def test_a_damaged_list_of_cancelled_tasks_is_written_anew(text: str, tmp_path: Path) -> None:
     (tmp_path / "cancelled.json").write_text(text)
-    assert cancelled(tmp_path) == set()
-    cancel(tmp_path, ["local-1"])
-    cancel(tmp_path, ["local-0"])
-    assert cancelled(tmp_path) == {"local-0", "local-1"}
+    assert cancelled_jobs(tmp_path) == set()
+    record_cancelled(tmp_path, ["local-1"])
+    record_cancelled(tmp_path, ["local-0"])
+    assert cancelled_jobs(tmp_path) == {"local-0", "local-1"}
 
 
 def test_a_task_is_given_its_gpu_by_the_name_that_it_has(tmp_path: Path, code_snapshot: Snapshot) -> None:

@@ -84,12 +84,17 @@ def test_a_study_is_ended_half_way_and_goes_on(
     assert len(list(runs.glob("*/checkpoint.pt"))) == 1
     told = status(f"runs={runs}").stdout
     assert "report: its job was cancelled or died" in told
-    assert told.count(": its job was cancelled, ") + told.count("; its job was cancelled, ") == 2
+    assert told.count("\ncancelled ") == 2
+    assert "2 runs were cancelled; submit without retry=failed to train them" in told
+    assert json.loads(status(f"runs={runs}", "json=true").stdout)["counts"] == {"cancelled": 2, "pending": 118}
     assert cancel(f"runs={runs}").stdout == f"nothing to cancel: no job of {runs} is in a queue\n"
 
+    retry = submit(*words, "seeds=2", "retry=failed", "dry_run=true").stdout
+    assert "nothing to submit: all 2 runs are cancelled" in retry
+    assert "2 runs were cancelled; submit without retry=failed to train them" in retry
     again = submit(*words, "seeds=1", "wait=true")
     assert again.returncode == 0, again.stderr
-    assert "1 run of 1 configuration: 1 lost" in again.stdout
+    assert "1 run of 1 configuration: 1 cancelled" in again.stdout
     (result,) = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
     assert result["attempts"] == 2
     assert (tmp_path / "the report" / "report.md").is_file()

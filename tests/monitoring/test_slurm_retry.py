@@ -13,6 +13,9 @@ from tests.tools.testbed import path_with, profile, queue, slurm, until
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
 
 
+NODES = r"printf '%s|gpu*|idle|(null)|gpu:2\n' gpu01 gpu02"  # of sinfo: the testbed has one
+
+
 def fail(folder: Path, **what: str) -> None:
     """Leave a failure in the folder of a run."""
     failure = {
@@ -29,22 +32,25 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     runs = tmp_path / "runs"
     words = (*small, f"profile={held}", f"runs={runs}")
     submit(*words, "seeds=3")
+    # Without accounting nothing tells that the first run was not lost, but cancelled.
+    path_with(tmp_path, "sacct", "exit 1")
+    path = path_with(tmp_path, "sinfo", NODES)
     first, second, _ = [job for job, _ in queue()]
     slurm("scancel", first)
     slurm("scancel", second)
     (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][1]["runs"]
     fail(runs / run, kind="node", node="gpu01", error="RuntimeError: CUDA error: uncorrectable ECC error")
     # Seeds 3 and 4 were never submitted.
-    dry = submit(*words, "seeds=5", "retry=failed", "dry_run=true").stdout
+    dry = submit(*words, "seeds=5", "retry=failed", "dry_run=true", PATH=path).stdout
     assert "2 pending, 1 lost, 1 failed, 1 queued" in dry
     assert "would queue resnet.runs: 2 tasks, 2 runs" in dry
     assert "not on gpu01" in dry
     why = "because of a broken node (avoid_nodes=false would use it again)"
     error = "RuntimeError: CUDA error: uncorrectable ECC error"
     assert f"1 failed {why}: {error} (log: {runs / 'submissions' / 's' / '1_0_log.out'})" in dry
-    assert "gpu01" not in submit(*words, "seeds=5", "avoid_nodes=false", "dry_run=true").stdout
+    assert "gpu01" not in submit(*words, "seeds=5", "avoid_nodes=false", "dry_run=true", PATH=path).stdout
     assert len(queue()) == 1
-    done = submit(*words, "seeds=5", "retry=failed")
+    done = submit(*words, "seeds=5", "retry=failed", PATH=path)
     assert done.returncode == 0, done.stderr
     assert "queued resnet.runs: 2 tasks, 2 runs" in done.stdout
     new = {job for job, _ in queue()}
@@ -62,7 +68,7 @@ def test_jobs_that_train_nothing_may_use_a_node_where_runs_failed(
     (run,) = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())["tasks"][0]["runs"]
     slurm("scancel", *(job for job, _ in queue()))
     fail(runs / run, kind="node", node="gpu01")
-    assert submit(*words).returncode == 0
+    assert submit(*words, PATH=path_with(tmp_path, "sinfo", NODES)).returncode == 0
     excluded = {name: "ExcNodeList=gpu01" in slurm("scontrol", "show", "job", job) for job, name in queue()}
     assert excluded == {"resnet.runs": True, "aggregate.runs": False}
 
@@ -104,7 +110,11 @@ def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_ot
     assert "1 failed in tasks that still train other runs" in again.stdout
     assert cancel(f"runs={runs}").stdout.startswith("cancelled 1 job, 2 runs on Slurm: ")
     until(lambda: not queue())
-    assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "retry=failed", "dry_run=true").stdout
+    dry = submit(*words, "retry=failed", "dry_run=true").stdout
+    assert "1 failed, 1 cancelled" in dry or "1 cancelled, 1 failed" in dry
+    assert "would queue resnet.runs: 1 task, 1 run" in dry
+    assert "1 run was cancelled; submit without retry=failed to train them" in dry
+    assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "dry_run=true").stdout
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -123,4 +133,4 @@ def test_how_a_lost_run_ended_is_told_where_slurm_knows(
     )
     done = submit(*words, "dry_run=true", PATH=path)
     assert done.returncode == 0, done.stderr
-    assert ("1 run was cancelled" if accounting else "1 lost") in done.stdout
+    assert ("1 run of 1 configuration: 1 cancelled" if accounting else "1 lost") in done.stdout

@@ -55,8 +55,11 @@ def runs(tmp_path: Path) -> Iterator[Path]:
     log_of(folder, 1).write_text("epoch 1\n")
     write_failure(folder, plan[2], str(log_of(folder, 2)))
     write_progress(folder, plan[3])
-    log_of(folder, 3).write_text("first\nepoch 2\n\x1b[2Jthe last line\n\n")
-    log_of(folder, 3).with_suffix(".err").write_text("slurmstepd: error: oom-kill\n")
+    log_of(folder, 2).touch()
+    begins = "submitit INFO (2026-01-01 12:00:00) - Starting with JobEnvironment(job_id=1)\n"
+    log_of(folder, 3).write_text(f"{begins}first\nepoch 2\n\x1b[2Jthe last line\n\n")
+    noise = "srun: error: gpu07: task 0: Exited with exit code 1\nsrun: Terminating StepId=1.0\n"
+    log_of(folder, 3).with_suffix(".err").write_text(f"slurmstepd: error: oom-kill\n{noise}")
     (folder / plan[4].id).mkdir()
     (folder / plan[4].id / "result.json").write_text("{")
     yield folder
@@ -107,6 +110,38 @@ def test_text_has_a_line_per_run_and_no_control_codes(status: Command, runs: Pat
     assert re.search(rf"^failed \S+ .*: ValueError: the reason \(log: {log_of(runs, 2)}\)$", text, re.MULTILINE)
     assert re.search(rf"^lost \S+ .*, log: {log_of(runs, 3)}\n    first\n", text, re.MULTILINE)
     assert re.search(r"^expected end: .*\(1 at a time, as now\)$", text, re.MULTILINE)
+
+
+def test_failed_runs_are_grouped_by_their_reason(status: Command, runs: Path, slurm_path: str) -> None:
+    plan = read_status(StudyFolder(runs), Slurm(5)).plan
+    for run in plan[6:9]:
+        (runs / run.id / "result.json").unlink()
+        write_failure(
+            runs, run, str(log_of(runs, 2)), "ValueError: another" if run is plan[8] else "ValueError: the reason"
+        )
+    text = told(status, runs, slurm_path, "failed=true")
+    lines = [line for line in text.splitlines() if line.startswith("failed ")]
+    assert [line.partition(") ")[2].partition(" (log: ")[0] for line in lines] == [
+        "and 2 more: ValueError: the reason",
+        "",
+    ]
+    assert text.count("ValueError: the reason") == 2  # the reason and its excerpt
+    assert len([line for line in told(status, runs, slurm_path).splitlines() if line.startswith("failed ")]) == 4
+
+
+def test_a_log_is_named_only_if_the_job_that_tells_why_left_it(
+    status: Command, runs: Path, slurm_path: str
+) -> None:
+    plan = read_status(StudyFolder(runs), Slurm(5)).plan
+    (manifest,) = StudyFolder(runs).manifests()
+    task = manifest.tasks[3].model_copy(update={"index": 0, "job": "4712"})
+    StudyFolder(runs).write_manifest(manifest.model_copy(update={"id": "20260102T000000-abcd", "tasks": (task,)}))
+    log_of(runs, 2).unlink()
+    by_id = {run["id"]: run for run in json.loads(told(status, runs, slurm_path, "json=true"))["runs"]}
+    assert by_id[plan[3].id]["state"] == "lost"
+    assert by_id[plan[3].id]["log"] is None  # the log of the earlier job is not told beside the later one's end
+    assert by_id[plan[2].id]["log"] is None
+    assert "(log: " not in told(status, runs, slurm_path)
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])

@@ -18,7 +18,9 @@ from caltech_exp.study.manifest import (
     Manifest,
     PreparationJob,
     SubmittedTask,
+    cancelled_runs,
     read_manifests,
+    record_cancelled,
     recorded_log,
 )
 from caltech_exp.study.study import StudySettings
@@ -97,8 +99,22 @@ def test_manifest_of_a_newer_version_is_named_as_newer(tmp_path: Path) -> None:
     ],
 )
 def test_recorded_log_is_in_its_submission_or_not_opened(log: str, name: str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "submissions" / ID
+    folder.mkdir(parents=True)
+    for file in ("12_3_0_log.out", "12_3_0_log.err", "other.log", "shadow"):
+        (folder / file).touch()
+    assert recorded_log(tmp_path, ID, "/gone.log") is None
     found = recorded_log(tmp_path, ID, log)
     assert found == (tmp_path / "submissions" / ID / name if name else None)
+
+
+def test_cancelled_runs_are_those_whose_last_job_was_cancelled(tmp_path: Path) -> None:
+    first, second = (MANIFEST.model_copy(update={"id": number}) for number in ("s1", "s2"))
+    (tmp_path / "submissions" / "s1").mkdir(parents=True)
+    record_cancelled(tmp_path / "submissions" / "s1", [task.job for task in MANIFEST.tasks])
+    runs = {run for task in MANIFEST.tasks for run in task.runs}
+    assert cancelled_runs(tmp_path, [first]) == dict.fromkeys(runs, "s1")
+    assert cancelled_runs(tmp_path, [first, second]) == {}  # submitted again
 
 
 def test_tail_does_not_read_links_or_pipes(tmp_path: Path) -> None:
@@ -159,6 +175,7 @@ def test_report_job_is_described_without_trusting_its_record(
         "when": "2026-01-01T12:00:00Z",
     }
     (folder / "aggregation.json").write_text(json.dumps({**ended, **changes}))
+    (folder / "5_0_log.out").touch()
     report_job = last_report_job(StudyFolder(tmp_path), [manifest], Slurm(1))
     assert report_job is not None
     described = describe_report_job(StudyFolder(tmp_path), report_job)

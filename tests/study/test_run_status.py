@@ -85,6 +85,37 @@ def test_run_status_from_files_and_queue(
         lease.release()
 
 
+@pytest.mark.parametrize(
+    ("queue", "files", "state"),
+    [
+        ({}, "", "cancelled"),
+        (None, "", "cancelled"),  # a report does not ask the queue
+        ({}, "progress", "cancelled"),
+        ({NAME: RUNS}, "progress", "queued"),
+        ({}, "progress lease", "running"),  # it saves a checkpoint
+        ({}, "failure", "cancelled"),  # of an earlier submission
+        ({}, "failure of it", "failed"),
+        ({}, "damaged", "damaged"),
+    ],
+)
+def test_run_whose_last_job_was_cancelled(
+    queue: dict[str, QueuedTask] | None, files: str, state: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    lease = acquire(folder, "1_0") if "lease" in files else None
+    if "progress" in files:
+        write_record(folder, PROGRESS, PROGRESS_RECORD)
+    if "failure" in files:
+        submission = "s2" if "of it" in files else "s1"
+        write_record(folder, FAILURE, FAILURE_RECORD.model_copy(update={"submission": submission}))
+    if "damaged" in files:
+        (folder / RESULT).write_text("{")
+    assert run_status(folder, queue, True, cancelled_in="s2").state == state
+    if lease:
+        lease.release()
+
+
 def test_running_detail_names_epoch_rate_heartbeat_and_job(tmp_path: Path) -> None:
     folder = tmp_path / NAME
     lease = acquire(folder, "12_3")
@@ -105,7 +136,10 @@ def test_run_status_blames_only_a_broken_node(tmp_path: Path) -> None:
 
 def test_failed_detail_names_reason_and_log(tmp_path: Path) -> None:
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD)
+    assert run_status(tmp_path / NAME, {}, True).detail == "no GPU"  # there is no log
     log = tmp_path / "submissions" / "s" / "1_0_0_log.out"
+    log.parent.mkdir(parents=True)
+    log.touch()
     assert run_status(tmp_path / NAME, {}, True).detail == f"no GPU (log: {log})"
     write_record(tmp_path / NAME, FAILURE, FAILURE_RECORD.model_copy(update={"log": "/etc/shadow"}))
     assert run_status(tmp_path / NAME, {}, True).detail == "no GPU"

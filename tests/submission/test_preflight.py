@@ -5,15 +5,20 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.catalog import THE_REPORT
-from caltech_exp.config import RunConfig
+from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.pack_format import split_contents
 from caltech_exp.data.packs import shared_pack
 from caltech_exp.data.splits import read_data_set
-from caltech_exp.study.plan import expand
+from caltech_exp.executors.executor import make_executor
+from caltech_exp.study.plan import PlannedRun, expand
+from caltech_exp.study.results import Failure, FailureKind
+from caltech_exp.study.run_status import RunStatus, State
 from caltech_exp.study.study import StudySettings
-from caltech_exp.submission.preflight import merged_rows, missing_packs
+from caltech_exp.submission.preflight import merged_rows, missing_packs, open_runs
 from caltech_exp.submission.request import parse_request
+from caltech_exp.submission.submission import Submission
 from tests.conftest import Command
+from tests.tools.testbed import path_with
 
 
 def warnings(*words: str) -> list[str]:
@@ -50,6 +55,17 @@ def test_merged_rows_of_many_tables_take_one_line() -> None:
     assert all(section in line for section in ("scratch", "transfer", "resnet"))
 
 
+def test_unknown_partition_is_refused_before_the_images_are_checked(
+    submit: Command, stand_in: Path, tmp_path: Path, untouched: Path
+) -> None:
+    path = path_with(tmp_path, "sinfo", "printf 'gpu\\ncpu\\n'")
+    (tmp_path / "p.yaml").write_text("executor: slurm\ngpus_per_node: 1\npartition: gpuu\n")
+    words = ("table=scratch.lr", "weights=none", f"profile={tmp_path / 'p.yaml'}", f"data={stand_in}")
+    done = submit(*words, f"runs={untouched}", PATH=path)
+    line = "error: partition=gpuu in the profile: Slurm has no partition 'gpuu'; did you mean 'gpu'?\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
 def test_dry_run_warns_of_merged_rows(submit: Command, stand_in: Path, tmp_path: Path) -> None:
     words = (
         "table=scratch.lr",
@@ -62,6 +78,50 @@ def test_dry_run_warns_of_merged_rows(submit: Command, stand_in: Path, tmp_path:
     done = submit(*words, "dry_run=true")
     assert "2 runs of 1 configuration: 2 pending" in done.stdout
     assert done.stdout.count("warning: lr=0.01 makes the 5 rows of scratch.lr one run per seed\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "states"),
+    [((), ["pending", "failed", "lost", "cancelled"]), (("retry=failed",), ["failed", "lost"])],
+)
+def test_cancelled_runs_are_open_but_not_for_retry(words: tuple[str, ...], states: list[State]) -> None:
+    runs = expand(THE_REPORT.select(tables=["scratch.lr"]), [0], StudySettings())
+    given: list[State] = ["pending", "failed", "lost", "cancelled", "queued"]
+    statuses = {run.id: RunStatus(state) for run, state in zip(runs, given, strict=True)}
+    request = parse_request(["table=scratch.lr", "profile=local", *words])
+    assert [statuses[run.id].state for run in open_runs(runs, statuses, request)] == states
+
+
+NETWORK = f"/runs/networks/0/abc/nets.py:tiny{PIN}{64 * '0'}"
+FRAME = '  File "/runs/networks/0/abc/nets.py", line 3, in forward'
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "error", "traceback", "is_broken"),
+    [
+        (NETWORK, "error", "RuntimeError: shapes", FRAME, True),
+        (NETWORK, "mistake", f"network {NETWORK} returns a list, not a torch.nn.Module; correct it", "", True),
+        (NETWORK, "mistake", "damaged image x.jpg", "", False),
+        (NETWORK, "gpu_memory", "CUDA out of memory", FRAME, False),
+        (NETWORK, "node", "ECC error", FRAME, False),
+        ("alexnet", "error", "RuntimeError: shapes", FRAME, False),
+    ],
+)
+def test_retry_leaves_out_a_broken_network(
+    model: str, kind: FailureKind, error: str, traceback: str, is_broken: bool
+) -> None:
+    run = PlannedRun(RunConfig(model=model), 0, "scratch", ("scratch.x",))
+    failure = Failure(
+        run_id=run.id, error=error, traceback=traceback, kind=kind, submission="s", job="1", host="", node="",
+        log="", when="2026-01-01T12:00:00Z",
+    )  # fmt: skip
+    statuses = {run.id: RunStatus("failed", error, failure)}
+    retry = parse_request(["table=scratch.lr", "profile=local", "retry=failed"])
+    assert open_runs([run], statuses, retry) == ([] if is_broken else [run])
+    assert open_runs([run], statuses, parse_request(["table=scratch.lr", "profile=local"])) == [run]
+    lines = Submission(retry).describe([run], statuses, make_executor(retry.profile))
+    line = "not tried again: 1 run that failed in the code of nets.py:tiny; correct your own file and submit with "
+    assert any(text.startswith(line) for text in lines) == is_broken
 
 
 CONFIG = RunConfig(max_images=4)

@@ -282,7 +282,7 @@ class Upgrade:
         ended = succeed(study.command(CHECKOUT, "jobs/cancel.py"))
         assert "2 jobs, 2 runs" in ended, ended
         assert study.checkpoint(ids["training"]).is_file()
-        assert study.states(CHECKOUT)["training"] == {"lost"}
+        assert study.states(CHECKOUT)["training"] == {"cancelled"}
 
     def carry_on_locally(self) -> None:
         study, ids = self.local, self.ids

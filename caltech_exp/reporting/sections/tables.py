@@ -54,7 +54,7 @@ DETAILS = (
 BALANCED = Column("balanced accuracy", is_detail=True)
 STATE = Column("state", "text", is_detail=True)
 
-EXPLAINED_STATES = ("failed", "damaged", "newer", "lost", "not counted")
+EXPLAINED_STATES = ("failed", "damaged", "newer", "lost", "cancelled", "not counted")
 """States of runs that do not count though they should, with a reason."""
 MIXED = {
     "code": "code versions",
