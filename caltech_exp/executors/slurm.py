@@ -82,20 +82,16 @@ class SlurmExecutor(Executor):
                 f"runs folder {str(folder.path)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log "
                 "paths; use another name"
             )
-        self._check_partitions()
-
-    def _check_partitions(self) -> None:
-        """Raise UserError for a partition that Slurm does not have, if it says which it has."""
-        given = {"partition": self.profile.partition, "cpu_jobs.partition": self.profile.cpu_jobs.partition}
+        given = (self.profile.partition or "").split(",")
         known: list[str] = []
-        if any(given.values()):
-            with contextlib.suppress(NoAnswerError):
+        if given != [""]:
+            with contextlib.suppress(NoAnswerError):  # sbatch will tell
                 known = self.slurm.partitions()
-        for setting, value in given.items():
-            unknown = [name for name in (value or "").split(",") if name and name not in known]
-            if known and unknown:
-                hint = did_you_mean(unknown[0], known)
-                raise UserError(f"{setting}={value} in the profile: Slurm has no partition {unknown[0]!r}{hint}")
+        if known and (unknown := [name for name in given if name not in known]):
+            raise UserError(
+                f"partition={self.profile.partition} in the profile: Slurm has no partition {unknown[0]!r}"
+                f"{did_you_mean(unknown[0], known)}"
+            )
 
     def describe_environment(self) -> str:
         return variables_line(self.profile)

@@ -22,6 +22,7 @@ NOISE = re.compile(
     r"|forcing job termination|error: Timed out waiting for job step)"
     r"|slurmstepd: error: \*\*\* |submitit [A-Z]+ \("
 )
+KILLED = re.compile(r"\b(killed|oom|terminated|bus error|segmentation fault|memory)\b", re.IGNORECASE)
 
 
 def log_path(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
@@ -66,14 +67,15 @@ def read_refusal(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | 
 
 
 def why_not_started(log: Path) -> str:
-    """The last line of a batch script that ended before its task began; empty if the task began."""
+    """The last line of a batch script that ended before its task began; empty if it began or was killed."""
     try:
         with os.fdopen(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if STARTED.encode() in file.read(2**20):
                 return ""
     except OSError:
         return ""
-    return printable((tail(log.with_suffix(".err")) or tail(log) or [""])[-1])
+    line = printable((tail(log.with_suffix(".err")) or tail(log) or [""])[-1])
+    return "" if KILLED.search(line) else line
 
 
 def last_lines(log: Path) -> list[str]:

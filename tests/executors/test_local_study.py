@@ -86,7 +86,7 @@ def test_a_study_is_ended_half_way_and_goes_on(
     assert "report: its job was cancelled or died" in told
     assert told.count("\ncancelled ") == 2
     assert "2 runs were cancelled; submit without retry=failed to train them" in told
-    assert json.loads(status(f"runs={runs}", "json=true").stdout)["counts"] == {"cancelled": 2, "pending": 118}
+    assert json.loads(status(f"runs={runs}", "json=true").stdout)["counts"]["cancelled"] == 2
     assert cancel(f"runs={runs}").stdout == f"nothing to cancel: no job of {runs} is in a queue\n"
 
     retry = submit(*words, "seeds=2", "retry=failed", "dry_run=true").stdout

@@ -84,6 +84,7 @@ def test_describe_failures_blames_the_profile_for_its_mistakes() -> None:
         ("FAILED", "", "slurmstepd: error: execve(): /no/python: No such file or directory\n",
          "slurmstepd: error: execve(): /no/python: No such file or directory"),
         ("FAILED", "submitit INFO (now) - Starting with JobEnvironment(1)\n", "Killed\n", None),
+        ("FAILED", "", "x: line 31: 4711 Killed    srun python\n", None),
         ("NODE_FAIL", "", "a line\n", None),
         ("FAILED", "", "", None),
     ],
