@@ -1,5 +1,6 @@
 """Command lines of `key=value` words, and one-line errors for the user's mistakes."""
 
+import atexit
 import difflib
 import errno
 import io
@@ -398,4 +399,5 @@ def run_command_line(
             file=sys.stderr,
         )
         status = EXIT_USER_ERROR
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python's own end takes a moment too
     raise SystemExit(status)

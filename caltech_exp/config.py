@@ -15,6 +15,8 @@ NUM_CLASSES = 102
 
 PIN = "@sha256:"
 """Separates a file's path from the hash of its content: `/path/net.pth@sha256:<64 hex digits>`."""
+ABSENT = "0" * 32
+"""The hash of a file begins with it if the file was missing when other rows of its study were submitted."""
 
 NETWORK_NAMES = ("alexnet", "resnet18")
 

@@ -1,11 +1,16 @@
 """python jobs/benchmark.py: measure both engines in turn, each measurement in a fresh process."""
 
 import sys
-from pathlib import Path
 
 if __name__ == "__main__":
-    # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.commands.console import run
+    try:
+        from pathlib import Path
 
-    run("benchmark")
+        # This checkout, whichever version is installed, and no file beside this one in place of Python's modules.
+        sys.path[0] = str(Path(__file__).resolve().parent.parent)
+        from caltech_exp.commands.console import run
+
+        run("benchmark")
+    except KeyboardInterrupt:  # while `run` is loaded
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

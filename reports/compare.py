@@ -1,11 +1,16 @@
 """python reports/compare.py first=DIR second=DIR: compare two studies of the same runs, run by run."""
 
 import sys
-from pathlib import Path
 
 if __name__ == "__main__":
-    # This checkout, whichever version is installed; and no file beside this one in place of a module of Python's.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from caltech_exp.commands.console import run
+    try:
+        from pathlib import Path
 
-    run("compare")
+        # This checkout, whichever version is installed, and no file beside this one in place of Python's modules.
+        sys.path[0] = str(Path(__file__).resolve().parent.parent)
+        from caltech_exp.commands.console import run
+
+        run("compare")
+    except KeyboardInterrupt:  # while `run` is loaded
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

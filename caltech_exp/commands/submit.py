@@ -70,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
                 *submission.describe(plan, state.states, executor),
                 *lines,
                 *cost_lines(submission.arrays, state.past, executor, images, unfinished),
-                *(checked.notes if dry_run else []),
                 *describe_failures(state.states, retry=bool(request.options.retry)),
+                *(checked.notes if dry_run else []),
             ]
         )
         if manifest:

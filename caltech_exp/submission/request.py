@@ -1,7 +1,8 @@
 """The command line of `jobs/submit.py`: its options and the run settings it overrides, read and checked."""
 
+import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, shown, split_arguments
-from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
+from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import folder_path, user_path
@@ -33,7 +34,7 @@ from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
-from caltech_exp.study.study import StudyFile, StudySettings
+from caltech_exp.study.study import StudyFile, StudySettings, weights_files
 
 PROFILE = "profile="
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
@@ -158,16 +159,10 @@ def parse_request(argv: Sequence[str]) -> Request:
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     runs = folder_path(options.runs, "runs")
     folder = StudyFolder(runs)
-    file, networks = _study_file(options.study, runs)
-    catalog = file.catalog if file else THE_REPORT
-    if not options.section and not options.table:
-        raise UserError(f"nothing to submit: give section={_section_names(catalog)} or table=section.table")
-    if options.out and not options.aggregate:
-        raise UserError(
-            f"out={options.out} is the report's folder, but no report is asked for; add aggregate=true"
-        )
-    tables = catalog.select(split_names("section", options.section), split_table_names(options.table))
     overrides, network = _overrides({key: values[key] for key in RunConfig.model_fields if key in values}, runs)
+    file, networks = _study_file(options, folder, overrides)
+    catalog = file.catalog if file else THE_REPORT
+    tables = _select(catalog, options)
     folder.require_same_file(file)
     settings = _settings(overrides, options.imagenet_weights, folder, tables)
     model = str(settings.overrides.get("model", NETWORK_NAMES[0]))
@@ -193,6 +188,17 @@ def parse_request(argv: Sequence[str]) -> Request:
         file=file,
         networks=(*networks, *([network] if network else [])),
     )
+
+
+def _select(catalog: Catalog, options: SubmitOptions) -> list[tuple[Section, Table]]:
+    """The tables and rows that the command asks for."""
+    if not options.section and not options.table:
+        raise UserError(f"nothing to submit: give section={_section_names(catalog)} or table=section.table")
+    if options.out and not options.aggregate:
+        raise UserError(
+            f"out={options.out} is the report's folder, but no report is asked for; add aggregate=true"
+        )
+    return catalog.select(split_names("section", options.section), split_table_names(options.table))
 
 
 def _seeds(
@@ -222,7 +228,9 @@ def _settings(
     configs = [settings.apply(row.config) for _, table in tables for row in table.rows]
     used = {config.model for config in configs if config.weights == "imagenet"}
     if imagenet_weights:
-        weights = StudySettings(imagenet_weights=_imagenet_weights(imagenet_weights, used))
+        weights = StudySettings(
+            imagenet_weights=_imagenet_weights(imagenet_weights, used, before.imagenet_weights)
+        )
         settings = settings.extended(weights)
         folder.require_same_settings(settings, tables)
     elif used and before.imagenet_weights:
@@ -285,55 +293,99 @@ def _overrides(values: Mapping[str, str], runs: Path) -> tuple[dict[str, int | f
     return {**overrides, "model": network.model}, network
 
 
-def _study_file(name: str, runs: Path) -> tuple[StudyFile | None, list[CustomNetwork]]:
-    """The study file `study=name`, by default the one that the folder keeps, and the networks that it names."""
-    if not name:
-        study = StudyFolder(runs).study()
-        if study is None or study.file is None:
-            return None, []
-        kept = {label: recorded_network(model, runs) for label, model in study.file.networks.items()}
-        models = {label: network.model for label, network in kept.items()}
-        return study.file.model_copy(update={"networks": models}), list(kept.values())
-    path = user_path(name, "study")
-    text = read_text(path, f"study={shown(name)}", "give a YAML file")
-    if path.stem == REPORT:
-        raise UserError(f"study={shown(name)}: {REPORT} is the name of the report itself; rename the file")
-    own = {
-        label: find_network(text, path.parent, runs) for label, text in custom_networks(text, path.name).items()
-    }
-    models = {label: network.model for label, network in own.items()}
-    file = StudyFile(name=path.stem, text=text, networks=models)
-    return file.model_copy(update={"weights": _study_weights(file, path, runs)}), list(own.values())
+def _study_file(
+    options: SubmitOptions, folder: StudyFolder, overrides: Collection[str]
+) -> tuple[StudyFile | None, list[CustomNetwork]]:
+    """The study file `study=NAME`, by default the one that the folder keeps, and the networks that the rows use.
 
+    Networks and weights files are pinned to their content. Those of rows that are not asked for stay as they were
+    last submitted, or ABSENT if they are missing.
 
-def _study_weights(file: StudyFile, path: Path, runs: Path) -> dict[str, str]:
-    """The weights files that the rows of a study file name, pinned to their present content.
-
-    A file that is gone stays pinned to what was last submitted. A study that began before files were pinned keeps
-    its first files unpinned, so that its runs keep their ids.
+    overrides  what the command sets in every row, so that the file's own does not count
     """
-    names = file.weights_files
-    study = StudyFolder(runs).study() if names else None
-    before = study.file if study and study.file and study.file.name == file.name else None
-    unpinned = {name for name in before.weights_files if PIN not in name} if before else set()
-    pinned = {}
-    for name in names:
-        if name in unpinned:
-            continue
+    study, runs = folder.study(), folder.path
+    before = study.file if study else None
+    replaced = {*overrides, *(study.settings.overrides if study else ())}
+
+    def used(catalog: Catalog) -> set[str]:
+        """The networks and weights files of the rows that are asked for."""
+        configs = [row.config for _, table in _select(catalog, options) for row in table.rows]
+        return {getattr(config, name) for name in {"model", "weights"} - replaced for config in configs}
+
+    if not options.study:
+        if before is None:
+            return None, []
+        asked = used(before.catalog)
+        if absent := next((name for name in asked if f"{PIN}{ABSENT}" in name), ""):
+            raise UserError(
+                f"{absent.partition(PIN)[0]} was missing when {before.name}.yaml was submitted; give study= again"
+            )
+        kept = {name: recorded_network(model, runs) for name, model in before.networks.items() if model in asked}
+        models = {**before.networks, **{name: network.model for name, network in kept.items()}}
+        return before.model_copy(update={"networks": models}), list(kept.values())
+    path = user_path(options.study, "study")
+    text = read_text(path, f"study={shown(options.study)}", "give a YAML file")
+    if path.stem == REPORT:
+        raise UserError(
+            f"study={shown(options.study)}: {REPORT} is the name of the report itself; rename the file"
+        )
+    catalog = StudyFile(name=path.stem, text=text).catalog
+    asked = used(catalog)
+    if before and before.name != path.stem:  # the command is refused for it
+        before = None
+    recorded = before.weights if before else {}
+    own: list[CustomNetwork] = []
+
+    def pin_network(name: str) -> str:
+        own.append(find_network(name, path.parent, runs))
+        return own[-1].model
+
+    def pin_weights(name: str) -> str:
         try:
-            pinned[name] = pin(name, path.parent)
+            return pin(name, path.parent)
         except UserError as error:
             is_gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
-            if not (is_gone and before and name in before.weights):
-                raise UserError(f"{path.name}: {error}") from None
-            pinned[name] = before.weights[name]
+            if is_gone and ABSENT not in recorded.get(name, ABSENT):
+                return recorded[name]
+            raise UserError(f"{path.name}: {error}") from None
+
+    networks = _pin_files(custom_networks(text, path.name), asked, before.networks if before else {}, pin_network)
+    # Of a study that began before files were pinned, the first files stay unpinned: its runs keep their ids.
+    unpinned = [name for name in before.weights_files if PIN not in name] if before else []
+    names = weights_files(row.config for _, table in catalog.tables for row in table.rows)
+    weights = _pin_files({name: name for name in names if name not in unpinned}, asked, recorded, pin_weights)
+    return StudyFile(name=path.stem, text=text, networks=networks, weights=weights), own
+
+
+def _pin_files(
+    files: Mapping[str, str], asked: Collection[str], recorded: Mapping[str, str], pin_file: Callable[[str], str]
+) -> dict[str, str]:
+    """Name -> the file, pinned; one that is not asked for stays as it is on record, or is ABSENT."""
+    pinned = {}
+    for name, file in files.items():
+        is_asked, on_record = file in asked, recorded.get(name, "")
+        if not is_asked and on_record and ABSENT not in on_record:
+            pinned[name] = on_record
+            continue
+        try:
+            pinned[name] = pin_file(file)
+        except UserError:
+            if is_asked:
+                raise
+            digest = hashlib.sha256(file.encode()).hexdigest()
+            pinned[name] = f"{file.partition(PIN)[0]}{PIN}{ABSENT}{digest[:32]}"
     return pinned
 
 
-def _imagenet_weights(folder: str, used: Collection[str]) -> dict[str, str]:
-    """Network -> its weights in the folder, pinned. Networks that the runs do not use may be missing there."""
+def _imagenet_weights(folder: str, used: Collection[str], recorded: Mapping[str, str]) -> dict[str, str]:
+    """Network -> its weights in the folder, pinned. Networks that the runs do not use may be missing there.
+
+    So may the folder, if all that the runs use is on record as pinned in it.
+    """
     root = user_path(folder, "imagenet_weights")
     if not root.is_dir():
+        if not used and any(Path(file).parent == root.resolve() for file in recorded.values()):
+            return {}
         raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
     missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
     if missing:

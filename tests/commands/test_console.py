@@ -109,20 +109,35 @@ def test_remedy_fits_the_installation(
     assert f"activate the environment first: . {tmp_path}/.venv/bin/activate" in remedy()
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
-    "module", ["caltech_exp.cli", "pydantic", "caltech_exp.commands.submit", "caltech_exp.profiles"]
+    "module",
+    ["caltech_exp", "caltech_exp.commands.console", "caltech_exp.cli", "pydantic", "caltech_exp.commands.{name}"],
 )
-def test_ctrl_c_while_modules_are_loaded_is_one_line(module: str) -> None:
-    interrupted = f"""
+def test_ctrl_c_while_a_script_starts_is_one_line(script: Path, module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"""
 import os, signal, sys
 class Interrupt:
     def find_spec(self, name, *_):
-        if name == {module!r}:
+        if name == {module.format(name=script.stem)!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
-from caltech_exp.commands.console import run
-run("submit")
-"""
-    command = [sys.executable, "-c", interrupted, "section=all", "dry_run=true"]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+""")
+    done = interrupted(script, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_ctrl_c_after_a_command_has_ended_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    )
+    done = interrupted(SCRIPTS[0], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def interrupted(script: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `script --help`, which `folder/sitecustomize.py` interrupts."""
+    return subprocess.run(
+        [sys.executable, str(script), "--help"], env={**os.environ, "PYTHONPATH": str(folder)}, cwd=folder,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip

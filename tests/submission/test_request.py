@@ -128,6 +128,21 @@ def test_imagenet_weights_are_remembered(stand_in_weights: Path, tmp_path: Path)
     assert set(more.settings.imagenet_weights) == {"alexnet", "resnet18"}
 
 
+def test_a_weights_folder_may_go_once_the_study_has_pinned_what_the_rows_need(
+    folder: StudyFolder, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    words = ["section=resnet", f"imagenet_weights={tmp_path / 'gone'}"]
+    shutil.copytree(stand_in_weights, tmp_path / "gone")
+    settings = parse_request(words).settings
+    folder.write_study(folder.require_study().model_copy(update={"settings": settings}))
+    shutil.rmtree(tmp_path / "gone")
+    for section in ("resnet", "scratch", "transfer"):
+        again = parse_request([f"section={section}", f"runs={folder.path}", words[1]])
+        assert set(again.settings.imagenet_weights) == {"alexnet", "resnet18"}
+    with pytest.raises(UserError, match="there is no such folder; give one with state dicts"):
+        parse_request([words[0], f"runs={folder.path}", f"imagenet_weights={tmp_path / 'typo'}"])
+
+
 def test_section_all_is_every_table_and_data_has_none() -> None:
     assert len(parse_request(["section=all"]).tables) == 16
     assert parse_request(["section=data"]).tables == ()

@@ -111,6 +111,39 @@ def test_weights_of_a_study_file_count_by_their_content(there: Path) -> None:
     assert str(there) not in json.dumps(without_folders(study).model_dump(mode="json"))
 
 
+def test_files_of_rows_that_are_not_asked_for_need_not_exist(there: Path) -> None:
+    (there / "mine.yaml").write_text(STUDY + "      other:\n        rows: {a: {model: alexnet}, b: {lr: 0.5}}\n")
+    words = [f"study={there / 'mine.yaml'}", f"runs={there / 'runs'}"]
+    whole = ids(asked(there))
+    for name in ("nets.py", "net.pth"):
+        (there / name).rename(there / f"away-{name}")
+    (there / "other" / "net.pth").write_text("<html>404</html>")
+    first = parse_request(["table=mine.other", *words])
+    assert first.networks == ()
+    begin(there, first)
+    assert ids(parse_request(["table=mine.other", *words[1:]])) == ids(first)
+    for table, name in (("mine.start", "nets.py:Tiny"), ("mine.start=none", "nets.py:Tiny")):
+        with pytest.raises(
+            UserError, match=rf"{name} was missing when mine.yaml was submitted; give study= again"
+        ):
+            parse_request([f"table={table}", words[1]])
+        with pytest.raises(UserError, match=r"network nets\.py:Tiny: .*nets\.py cannot be read"):
+            parse_request([f"table={table}", *words])
+    (there / "away-nets.py").rename(there / "nets.py")
+    begin(there, parse_request(["table=mine.start=none", *words]))  # its weights files may be missing
+    assert ids(parse_request(["table=mine.start=none", words[1]])) == whole[:1]
+    with pytest.raises(UserError, match=r"mine\.yaml: weights=net\.pth: there is no such file"):
+        parse_request(["section=all", *words])
+    (there / "away-net.pth").rename(there / "net.pth")
+    save(there / "other" / "net.pth", 10, 2.0)
+    study = begin(there, asked(there))
+    assert ids(asked(there)) == whole
+    (there / "nets.py").write_text("not Python (")
+    save(there / "net.pth", 102, 3.0)
+    again = parse_request(["table=mine.other", *words])  # what was submitted stays on record
+    assert again.file == study.file
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
