@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,11 @@ LONGEST = (
     "test_wheel.py",
 )
 """Files that take longest, longest first. `make check` leaves them out. An old list only costs time."""
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends the commands that tests start, also where a shell began the tests in the background (`&`)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

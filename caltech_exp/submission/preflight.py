@@ -1,5 +1,6 @@
 """Everything that can be checked before anything is submitted."""
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError
 from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, RunConfig, split_run_id
@@ -188,8 +190,15 @@ def check_writable(folder: Path, key: str) -> None:
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not place.is_dir():
         raise UserError(f"{key}={folder}: {place} is a file; give another folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{key}={folder}: {place} cannot be written; give another folder")
+
+    def ask() -> None:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.ESTALE, "perhaps")  # access(2) keeps the reason to itself
+
+    try:
+        look_again(ask)
+    except OSError:
+        raise UserError(f"{key}={folder}: {place} cannot be written; give another folder") from None
 
 
 def data_folder(given: str, profile: Profile, recorded: str = "") -> Path:

@@ -16,7 +16,7 @@ from caltech_exp.reporting.frames import StudyFrames, read_study
 from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.render.markdown import to_markdown
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest, SubmittedTask
+from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.study.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result
 from caltech_exp.study.study import Study, StudyData, StudySettings
 
@@ -139,6 +139,9 @@ class SampleStudy:
             when="2026-01-01T12:00:00Z",
         )
         write_record(self.path / run, FAILURE, failure)
+        log = self.path / SUBMISSIONS / failure.submission / failure.log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
 
     def read(self) -> StudyFrames:
         return read_study(self.path)

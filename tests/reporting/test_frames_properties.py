@@ -28,7 +28,7 @@ CONFIGS = (
     row_config("transfer.freezing", "convolutional"),
     RunConfig(epochs=2, lr=0.3, sampling="balanced"),  # of no row
 )
-NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+NUMBER, AMOUNT, SECONDS = st.floats(-1e39, 1e39), st.floats(0, 1e39), st.floats(0, 1e10)
 SHARE, LOSS = st.floats(0, 1), st.none() | NUMBER
 CONFUSIONS = (None, "0:0*390,5*3 5:5*21", "7:1*2,7*1", "")
 
@@ -40,7 +40,7 @@ def any_result(draw: st.DrawFn) -> Result:
     has_finished = draw(st.booleans())
     epochs = list(make_epochs(config, 0.5, config.epochs if has_finished else draw(st.integers(0, 3))))
     for place, epoch in enumerate(epochs[:2]):
-        numbers = {"lr": draw(NUMBER), "val_accuracy": draw(SHARE), "seconds": draw(NUMBER)}
+        numbers = {"lr": draw(AMOUNT), "val_accuracy": draw(SHARE), "seconds": draw(SECONDS)}
         losses = {"train_loss": draw(LOSS), "val_loss": draw(LOSS)}
         epochs[place] = epoch.model_copy(update=numbers | losses)
     result = make_result(
@@ -54,9 +54,9 @@ def any_result(draw: st.DrawFn) -> Result:
         test_loss=draw(LOSS),
         first_loss=draw(LOSS),
         val_confusion=draw(st.sampled_from(CONFUSIONS)),
-        wall_seconds=draw(NUMBER),
-        images_per_second=draw(NUMBER),
-        energy_joules=draw(LOSS),
+        wall_seconds=draw(SECONDS),
+        images_per_second=draw(AMOUNT),
+        energy_joules=draw(st.none() | AMOUNT),
         peak_memory_bytes=draw(st.integers(0, 2**60)),
         weights_sha256=draw(st.sampled_from((None, "ab" * 32))),
     )
