@@ -58,6 +58,11 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
+def join_words(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`"""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
 def one_line(text: str) -> str:
     """The text with line ends, terminal codes and invalid bytes as escapes."""
     if text.isprintable():  # the usual case, and status asks for thousands of runs

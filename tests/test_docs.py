@@ -33,7 +33,7 @@ SMALL = {
     "tests/tools/simulate.py": "seeds=1",
     "tests/tools/report_growth.py": "seeds=1 folder=growth",
     "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
-    "reports/publish.py": "",
+    "reports/publish.py": "", "caltech_exp.standin": "",
 }  # fmt: skip
 """Words that a command gets unless it has them: with these the rows of a whole section train in seconds."""
 
@@ -108,13 +108,13 @@ COMMANDS = list(commands())
 def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: Path) -> Path:
     """A reader's folder, with the files that the docs mention."""
     place = tmp_path_factory.mktemp("reader")
-    for name in ("jobs", "reports", "tests"):
+    for name in ("caltech_exp", "jobs", "reports", "tests"):
         (place / name).symlink_to(CHECKOUT / name)
     (place / "nets.py").write_text(NETS)
     examples = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs" / "studies.md").read_text(), re.DOTALL)
     (place / "sampling.yaml").write_text(examples[0])
     (place / "choices.yaml").write_text(examples[1])
-    (place / "mine.yaml").write_text(examples[-1])
+    (place / "networks.yaml").write_text(examples[-1])
     (place / "STAND_IN").symlink_to(stand_in)
     (place / "OTHER").symlink_to(simulated)
     return place
@@ -128,12 +128,17 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def script_of(text: str) -> str:
+    """The script or module that a command runs."""
+    return text.split()[1:3][text.split()[1] == "-m"]
+
+
 def made_small(text: str) -> list[str]:
     """The command and the words that make it small."""
     for place, ours in PLACES.items():
         text = text.replace(place, ours)
     words = shlex.split(text)
-    script = words[1]
+    script = script_of(text)
     given = {word.partition("=")[0] for word in words[2:]}
     more = [word for word in SMALL[script].split() if word.partition("=")[0] not in given]
     if script == "jobs/submit.py" and "dry_run" in given and "runs" not in given:
@@ -162,7 +167,7 @@ def test_documented_command_succeeds(command: Command, folder: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail("CI needs a Slurm: bash slurm/testbed/start.sh")
         pytest.skip("a dry run for Slurm asks a real one: bash slurm/testbed/start.sh")
-    assert command.text.split()[1] in SMALL, f"{command} is in the docs and nothing here says how to run it"
+    assert script_of(command.text) in SMALL, f"{command} is in the docs and nothing here says how to run it"
     done = run(made_small(command.text), folder)
     wrong = "trasnfer" in command.text
     assert done.returncode == (2 if wrong else 0), done.stdout + done.stderr

@@ -13,6 +13,7 @@ from caltech_exp.files import folder_path
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, cancelled_jobs, record_cancelled
 from caltech_exp.study.plan import expand
+from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import Study
 from caltech_exp.submission.request import split_names, split_table_names
 
@@ -114,7 +115,7 @@ def _print(selection: Selection, folder: StudyFolder, verb: str) -> None:
     for executor in all_executors(Slurm()):
         for words, all_jobs in ((verb, selection.jobs), ("cancelled before, and ending:", selection.ending)):
             if jobs := [job for job in all_jobs if job.manifest.executor == executor.name]:
-                print(f"{words} {_count(jobs)} {executor.locate(jobs)}")
+                print(f"{words} {_count(jobs, folder)} {executor.locate(jobs)}")
     for manifest in selection.orphaned:
         print(f"{verb} the remaining tasks of {manifest.id}, whose queue process has died")
     for job in selection.shared:
@@ -122,12 +123,12 @@ def _print(selection: Selection, folder: StudyFolder, verb: str) -> None:
     for user in sorted({job.manifest.user_name for job in selection.others}):
         jobs = [job for job in selection.others if job.manifest.user_name == user]
         ids = ", ".join(grouped([job.job.id for job in jobs]))
-        print(f"left alone: {_count(jobs)} of {user}, who alone may cancel them: {ids}")
+        print(f"left alone: {_count(jobs, folder)} of {user}, who alone may cancel them: {ids}")
     if not any(vars(selection).values()):
         print(f"nothing to cancel: no job of {folder.path} is in a queue")
 
 
-def _count(jobs: Sequence[StudyJob]) -> str:
-    """`3 jobs, 6 runs`"""
-    runs = sum(len(job.runs) for job in jobs)
+def _count(jobs: Sequence[StudyJob], folder: StudyFolder) -> str:
+    """`3 jobs, 6 runs`; runs that have a result already do not count."""
+    runs = sum(not (folder.run(run) / RESULT).exists() for job in jobs for run in job.runs)
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}, {runs} run{'s' if runs != 1 else ''}"

@@ -5,6 +5,7 @@ Without Slurm the same runs are queued on this machine.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from caltech_exp.cli import on_interrupt, usage
 from caltech_exp.config import RunConfig
@@ -58,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
             from caltech_exp.submission.launch import launch  # planning does not need submitit
 
             manifest = launch(submission, folder, executor)
+            if not manifest.preparation:  # it was refused, and a line said so
+                submission = replace(submission, missing_packs={})
         with still_queued(manifest):
             if manifest and submission.report:
                 lines += cancel_replaced(submission, state, executor)

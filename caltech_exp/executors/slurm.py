@@ -82,16 +82,17 @@ class SlurmExecutor(Executor):
                 f"runs folder {str(folder.path)!r}: Slurm does not take {' or '.join(map(repr, bad))} in log "
                 "paths; use another name"
             )
-        given = (self.profile.partition or "").split(",")
+        given = {"": self.profile.partition, "cpu_jobs.": self.profile.cpu_jobs.partition}
         known: list[str] = []
-        if given != [""]:
+        if any(given.values()):
             with contextlib.suppress(NoAnswerError):  # sbatch will tell
                 known = self.slurm.partitions()
-        if known and (unknown := [name for name in given if name not in known]):
-            raise UserError(
-                f"partition={self.profile.partition} in the profile: Slurm has no partition {unknown[0]!r}"
-                f"{did_you_mean(unknown[0], known)}"
-            )
+        for place, names in given.items() if known else ():
+            if unknown := [name for name in (names or "").split(",") if name and name not in known]:
+                raise UserError(
+                    f"{place}partition={names} in the profile: Slurm has no partition {unknown[0]!r}"
+                    f"{did_you_mean(unknown[0], known)}"
+                )
 
     def describe_environment(self) -> str:
         return variables_line(self.profile)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torchvision.models import alexnet, resnet18
 
 from caltech_exp.cli import UserError
-from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
 from caltech_exp.models.custom import load_network
 from caltech_exp.models.initial_weights import InitialWeights, load_initial_weights
 
@@ -112,8 +113,8 @@ def classifier_name(net: nn.Module, config: RunConfig) -> str:
     classifier = next((name for name in CLASSIFIERS if name in children), "")
     if config.freeze != "none" and not classifier:
         raise UserError(
-            f"freeze={config.freeze}: {config.model} has no child called {', '.join(CLASSIFIERS)}; give its fully "
-            "connected part one of these names"
+            f"freeze={config.freeze}: {PurePath(config.model.partition(PIN)[0]).name} has no child called "
+            f"{', '.join(CLASSIFIERS)}; give its fully connected part one of these names"
         )
     return classifier
 

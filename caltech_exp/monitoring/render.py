@@ -13,7 +13,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from caltech_exp.catalog import table_key
-from caltech_exp.cli import one_line
+from caltech_exp.cli import join_words, one_line
 from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.run_states import cancelled_line, reason_groups
@@ -115,7 +115,7 @@ def not_submitted(status: StudyStatus) -> str:
     sections = {name: counts for name, counts in status.sections.items() if counts["pending"]}
     idle = [name for name, counts in sections.items() if is_idle(counts)]
     begun = [name for name in sections if name not in idle]
-    parts = [f"{share} of {' and '.join(names)}" for share, names in (("all", idle), ("part", begun)) if names]
+    parts = [f"{share} of {join_words(names)}" for share, names in (("all", idle), ("part", begun)) if names]
     return one_line(", ".join(parts))
 
 

@@ -44,7 +44,7 @@ ADVICE = {
     "error": "",
 }
 IN_PROFILE = "in the profile"
-PROFILE_ADVICE = " because of a mistake in the profile; correct it and submit again"
+PROFILE_ADVICE = " because of a mistake in the profile, and will again unless it is corrected"
 MAX_REASONS = 8
 
 
@@ -221,8 +221,8 @@ def describe_failures(statuses: Mapping[str, RunStatus], *, retry: bool = False)
         lines[MAX_REASONS:] = [f"and {len(left_out)} more reasons; jobs/status.py failed=true shows all"]
     if in_task := sum(status.in_task for status in statuses.values()):
         lines.append(f"{in_task} failed in tasks that still train other runs; submit again after that")
-    if count := sum(status.state == "cancelled" for status in statuses.values()):
-        lines.append(cancelled_line(count) if retry else cancelled_line(count).partition(";")[0])
+    if retry and (count := sum(status.state == "cancelled" for status in statuses.values())):
+        lines.append(cancelled_line(count))
     return lines
 
 

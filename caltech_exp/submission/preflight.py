@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog.model import table_key
-from caltech_exp.cli import EXIT_USER_ERROR, UserError
+from caltech_exp.cli import EXIT_USER_ERROR, UserError, join_words
 from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
@@ -30,6 +31,7 @@ from caltech_exp.study.study import StudyData, StudySettings, weights_files
 from caltech_exp.submission.request import Request
 
 Result = TypeVar("Result")
+MAX_TABLES = 3  # that a warning names; of more it names the sections
 
 
 @dataclass(frozen=True)
@@ -365,17 +367,20 @@ def merged_rows(request: Request) -> list[str]:
         if any(len({getattr(config, name) for _, config in rows}) > 1 for rows in merged)
     }
     cause = str(StudySettings(overrides=causes or request.settings.overrides))
-    tables = list(dict.fromkeys(table for rows in merged for table, _ in rows))
+    cause = re.sub(rf"(?<==)\S*/(\S+){PIN}\w+", r"\1", cause)  # of a network or weights the file's name
+    places = list(dict.fromkeys(table for rows in merged for table, _ in rows))
+    if len(places) > MAX_TABLES:
+        places = list(dict.fromkeys(place.partition(".")[0] for place in places))
     count = sum(len(rows) for rows in merged)
     whole = sum(
-        len(table.rows) for section, table in request.tables if table_key(section.name, table.name) in tables
+        len(table.rows)
+        for section, table in request.tables
+        if {section.name, table_key(section.name, table.name)} & set(places)
     )
-    names = " and ".join(filter(None, [", ".join(tables[:-1]), tables[-1]]))
-    runs = "one run" if len(merged) == 1 else f"{len(merged)} runs"
+    runs = "one and the same run" if len(merged) == 1 else f"only {len(merged)} different runs"
     return [
-        f"warning: {cause} {'make' if ' ' in cause else 'makes'} "
-        f"{f'the {count}' if count == whole else f'{count} of the {whole}'} rows of {names} {runs}"
-        f"{' per seed' if len(max(request.seeds.values(), key=len)) > 1 else ''}"
+        f"warning: with {cause}, {f'the {count}' if count == whole else f'{count} of the {whole}'} rows of "
+        f"{join_words(places)} are {runs}{' per seed' if len(max(request.seeds.values(), key=len)) > 1 else ''}"
     ]
 
 

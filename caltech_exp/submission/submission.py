@@ -104,7 +104,7 @@ class Submission:
         lines = [plan_table(plan, states, self.arrays), ""] if dry_run and plan else []
         lines += filter(None, [summary(plan, states), describe_seeds(plan)])
         if plan and not self.arrays:
-            lines.append(nothing_to_submit(plan, states))
+            lines.append(nothing_to_submit(plan, states, retry=self.request.options.retry is not None))
         if self.request.options.retry:
             lines += _broken_networks(plan, states)
         excluded = executor.excluding(self.excluded_nodes).excluded_nodes
@@ -183,9 +183,11 @@ def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
     return f"{count_of(len(plan), 'run')} of {count_of(configurations, 'configuration')}: {counts}"
 
 
-def nothing_to_submit(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
+def nothing_to_submit(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], *, retry: bool) -> str:
     """`nothing to submit: all 30 runs are finished`"""
     distinct = {states[run.id].state for run in plan}
+    if retry and len(distinct) > 1 and not distinct & {"failed", "lost"}:
+        return "nothing to submit: no run failed or was lost"
     if len(distinct) == 1 and len(plan) > 1:
         return f"nothing to submit: all {len(plan):,} runs are {distinct.pop()}"
     return f"nothing to submit: {_count_states(plan, states)}"

@@ -6,7 +6,7 @@ import pytest
 
 from caltech_exp.cli import on_interrupt
 from tests.conftest import Command
-from tests.tools.paper_study import JOB, write_paper_study
+from tests.tools.paper_study import JOB, write_paper_study, write_result
 from tests.tools.testbed import path_with, show_queue
 
 
@@ -27,6 +27,15 @@ def test_jobs_that_end_already_are_not_counted_twice(cancel: Command, tmp_path: 
         f"{JOB}_[0-1]",
         f"{JOB}_[0-2]",
     ]  # asked once more
+
+
+def test_finished_runs_of_a_task_are_not_counted(cancel: Command, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    write_result(runs, write_paper_study(runs)[0])
+    path = show_queue(tmp_path, *(f"{JOB}_{n}|COMPLETING|None|scratch.runs|" for n in (0, 1)))
+    assert cancel(f"runs={runs}", "dry_run=true", PATH=path).stdout == (
+        f"would cancel 2 jobs, 1 run on Slurm: {JOB}_[0-1]\n"
+    )
 
 
 def test_ctrl_c_says_what_a_command_leaves() -> None:

@@ -73,7 +73,10 @@ def test_describe_failures_limits_the_reasons() -> None:
 def test_describe_failures_blames_the_profile_for_its_mistakes() -> None:
     error = "its task did not start: conda: command not found; check python and setup in the profile"
     (line,) = describe_failures({"run": failed("mistake", error=error)})
-    assert line == f"1 failed because of a mistake in the profile; correct it and submit again: {error} (log: l)"
+    assert (
+        line
+        == f"1 failed because of a mistake in the profile, and will again unless it is corrected: {error} (log: l)"
+    )
 
 
 @pytest.mark.parametrize(

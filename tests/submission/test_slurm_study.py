@@ -144,11 +144,12 @@ def test_jobs_run_the_code_that_was_submitted(small: tuple[str, ...], held: Path
 def test_where_no_job_may_do_without_a_gpu_the_runs_decode_the_images(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    nowhere = profile(tmp_path, sbatch="{hold: true}", cpu_jobs="{partition: nowhere}")
+    nowhere = profile(tmp_path, sbatch="{hold: true}", cpu_jobs="{sbatch: {reservation: nowhere}}")
     words = (*small, "seeds=2", f"profile={nowhere}", f"packs={tmp_path / 'packs'}", f"runs={tmp_path / 'runs'}")
     done = submit(*words)
     assert done.returncode == 0, done.stderr
     assert "sbatch refused the array prepare.runs: " in done.stdout
+    assert "queued prepare.runs" not in done.stdout
     assert names() == ["resnet.runs", "resnet.runs"]
     asked = submit(*words, "aggregate=true")
     assert asked.returncode == 2

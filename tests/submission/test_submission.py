@@ -7,8 +7,9 @@ import pytest
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.study.plan import PlannedRun, expand
+from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudySettings
-from caltech_exp.submission.submission import ID, make_arrays, submission_id
+from caltech_exp.submission.submission import ID, make_arrays, nothing_to_submit, submission_id
 
 NOW = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -62,3 +63,10 @@ def test_arrays_are_split_at_the_limit_of_the_cluster_and_lose_nothing() -> None
 def test_arrays_put_several_runs_into_a_task() -> None:
     (array,) = make_arrays(plan("augmentation"), "s", 5, None)
     assert [len(task) for task in array.tasks] == [5, 5, 2]
+
+
+def test_a_retry_of_nothing_says_that_nothing_failed() -> None:
+    runs = expand(THE_REPORT.select(tables=["scratch.lr"]), [0], StudySettings())
+    states = {run.id: RunStatus("pending" if place else "queued") for place, run in enumerate(runs)}
+    assert nothing_to_submit(runs, states, retry=True) == "nothing to submit: no run failed or was lost"
+    assert nothing_to_submit(runs, states, retry=False) == "nothing to submit: 4 pending, 1 queued"

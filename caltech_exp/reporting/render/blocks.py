@@ -5,9 +5,10 @@ captions and so on. Cells and headings of tables are plain text, and so are name
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from caltech_exp.cli import join_words as join_words  # the sections have it from here
 
 _WORD = "[A-Za-z0-9]"
 _MARKUP = re.compile(rf"([\\`*\[\]<>#|~$]|&(?=#?\w+;)|(?<!{_WORD})_|_(?!{_WORD}))")
@@ -254,8 +255,3 @@ def code(text: object) -> str:
     fence = "`" * (longest + 1)
     padding = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{padding}{line}{padding}{fence}"
-
-
-def join_words(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`"""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
