@@ -61,8 +61,9 @@ def test_merged_rows_of_many_tables_take_one_line() -> None:
 
 def test_merged_rows_name_a_network_without_its_folder(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text("def tiny(classes): ...\n")
-    (line,) = warnings("section=transfer", f"model={tmp_path / 'nets.py'}:tiny", "weights=none", "seeds=1")
-    assert "warning: with model=nets.py:tiny weights=none, " in line
+    words = ("section=all", "weights=none", "epochs=1", "batch_size=8", "seeds=1")
+    (line,) = warnings(*words, f"model={tmp_path / 'nets.py'}:tiny")
+    assert "model=nets.py:tiny" in line
 
 
 @pytest.mark.parametrize(
