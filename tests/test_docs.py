@@ -23,10 +23,10 @@ DOCS = [
 
 SMALL = {
     "jobs/submit.py": (
-        "model=nets.py:tiny weights=none epochs=1 batch_size=4 max_images=8 workers=0 precision=fp32 seeds=1 "
+        "model=nets.py:tiny weights=none epochs=1 batch_size=4 max_images=10 workers=0 precision=fp32 seeds=1 "
         "profile=demo runs_per_task=100 wait=true data=STAND_IN"
     ),
-    "jobs/prepare.py": "data=STAND_IN weights=none max_images=8 profile=demo",
+    "jobs/prepare.py": "data=STAND_IN weights=none max_images=10 profile=demo",
     "jobs/benchmark.py": (
         "data=STAND_IN models=resnet18 parts=epoch batch_size=2 max_images=4 workers=0 epochs=1 precision=fp32"
     ),
