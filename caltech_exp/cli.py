@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NoReturn, TextIO, TypeVar, cast
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -30,7 +30,6 @@ LEAVE = "leave it out"
 NO = ("0", "false", "no", "none", "null", "off")
 DECORATION = "-+~\u2013\u2014 "  # of GNU options, Hydra overrides, and words copied from a page
 Hint = str | Callable[[str], str]  # what to write, or what makes that of the value
-MOST_NAMES = 20  # that an error lists
 NUMBER_ERRORS = {
     "int_parsing": "input should be a whole number",
     "int_from_float": "input should be a whole number",
@@ -42,7 +41,7 @@ MESSAGES = {**NUMBER_ERRORS, "bool_parsing": "input should be true or false"}
 # Files hold words of any length, and any number of them; comparing takes the product of all lengths.
 LONGEST_WORD = 100
 MOST_COMPARED = 1000
-MOST_LISTED = 60
+MOST_LISTED = 30  # names in an error
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
@@ -232,7 +231,7 @@ class Vocabulary:
             return self._apply(match, value)
         if re.fullmatch(r"[A-Z][A-Z0-9_]+", word) and not match:
             return "; write it before the command if it is an environment variable"
-        if not match and len(self.known) > MOST_NAMES:
+        if not match and len(self.known) > MOST_LISTED:
             return "; --help lists the keys"
         return did_you_mean(name, self.known)
 
@@ -307,10 +306,9 @@ def _takes(field: FieldInfo | None) -> str:
 
 
 class Options(BaseModel):
-    """The options of `command`: one field an option, whose description is its help text."""
+    """The options of a command, as in `StatusOptions`: one field an option, whose description is its help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    command: ClassVar[str] = ""
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -328,7 +326,8 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
 def read_options(model: type[Command], argv: Sequence[str]) -> Command:
     """A command line whose keys are the model's fields."""
     keys = [_key(name, field) for name, field in model.model_fields.items()]
-    return parse(model, split_arguments(argv, keys, flags(model), command=model.command))
+    command = model.__name__.removesuffix("Options").lower()
+    return parse(model, split_arguments(argv, keys, flags(model), command=command))
 
 
 def flags(model: type[BaseModel]) -> list[str]:

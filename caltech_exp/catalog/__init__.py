@@ -31,22 +31,7 @@ SPLIT_IMAGES = (5784, 2893)
 """Images in train.txt (training and validation) and in test.txt, without the background class."""
 
 __all__ = [
-    "SPLIT_IMAGES",
-    "TEMPLATE",
-    "THE_REPORT",
-    "Architecture",
-    "Catalog",
-    "Claim",
-    "Comparison",
-    "DatasetFigure",
-    "Figure",
-    "Quoted",
-    "Reported",
-    "Row",
-    "Section",
-    "Table",
-    "read_catalog",
-    "row_key",
-    "split_row_key",
+    "SPLIT_IMAGES", "TEMPLATE", "THE_REPORT", "Architecture", "Catalog", "Claim", "Comparison", "DatasetFigure",
+    "Figure", "Quoted", "Reported", "Row", "Section", "Table", "read_catalog", "row_key", "split_row_key",
     "table_key",
-]
+]  # fmt: skip

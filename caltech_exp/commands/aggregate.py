@@ -26,7 +26,6 @@ of text in the terminal and wait for it."""
 
 
 class AggregateOptions(Options):
-    command = "aggregate"
     runs: str = Field("runs", description="folder of the study")
     out: str = Field("report", description="folder for the report with its figures and data")
     section: str = Field("", description="only these sections, with commas; default: everything")

@@ -41,7 +41,6 @@ from caltech_exp.submission.snapshot import take_snapshot
 
 
 class BenchmarkOptions(Options):
-    command = "benchmark"
     models: str = Field(",".join(MODELS), description="networks, comma-separated")
     parts: str = Field(
         "phases,epoch,frozen,growth,augment", description=f"measurements, comma-separated: {', '.join(PARTS)}"

@@ -22,7 +22,6 @@ END_SECONDS = 130.0
 
 
 class CancelOptions(Options):
-    command = "cancel"
     runs: str = Field("runs", description="folder of the study")
     section: str = Field("", description="only runs of these sections, with commas; default: everything")
     table: str = Field("", description="only runs of these tables, section.table, with commas")

@@ -21,7 +21,6 @@ from caltech_exp.submission.preflight import data_folder
 
 
 class PrepareOptions(Options):
-    command = "prepare"
     data: str = Field(
         "",
         description="the Caltech-101 folder, made if missing; default: $CALTECH101_ROOT, otherwise the profile's",

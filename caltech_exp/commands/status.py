@@ -7,7 +7,6 @@ from pydantic import Field
 from rich.console import Console
 
 from caltech_exp.cli import Options, UserError, on_interrupt, read_options, usage
-from caltech_exp.executors.executor import make_executor
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import folder_path
 from caltech_exp.monitoring.render import as_json, as_text, fit_screen
@@ -18,7 +17,6 @@ MIN_SECONDS = 5.0
 
 
 class StatusOptions(Options):
-    command = "status"
     runs: str = Field("runs", description="folder of the study")
     watch: bool = Field(False, description="refresh the status in place until all runs have ended")
     seconds: float | None = Field(
@@ -64,4 +62,4 @@ def main(argv: Sequence[str]) -> int:
 def _poll_seconds(folder: StudyFolder) -> float:
     """As often as the last submission's profile asks the queue."""
     profile, _ = latest_profile(folder.manifests())
-    return max(MIN_SECONDS, make_executor(profile).poll_seconds) if profile else MIN_SECONDS
+    return max(MIN_SECONDS, profile.poll_seconds) if profile else MIN_SECONDS

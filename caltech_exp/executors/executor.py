@@ -152,19 +152,6 @@ class Executor(ABC):
         return Slurm(self.profile.command_timeout_seconds)
 
     @property
-    def slots(self) -> int:
-        """How many tasks run at a time."""
-        return self.profile.slots
-
-    @property
-    def poll_seconds(self) -> float:
-        return self.profile.poll_seconds
-
-    @property
-    def device_type(self) -> Literal["cuda", "cpu"]:
-        return self.profile.device_type
-
-    @property
     def gpus_per_task(self) -> int:
         return 1
 

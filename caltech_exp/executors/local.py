@@ -173,13 +173,13 @@ class LocalExecutor(Executor):
             )
 
     def emulates_bf16(self) -> bool:
-        return self.device_type == "cpu" and not computes_bf16()
+        return self.profile.device_type == "cpu" and not computes_bf16()
 
     def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
         tasks = [task for array in jobs.arrays for task in array]
         queue = LocalQueue(
             tasks={job_name(number): task for number, task in enumerate(tasks)},
-            slots=self.slots,
+            slots=self.profile.slots,
             gpus=() if self.profile.device == "cpu" else local_gpus(),
             preparation=jobs.preparation,
             aggregation=jobs.aggregation,

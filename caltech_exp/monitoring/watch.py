@@ -44,7 +44,7 @@ class QueuePoll:
     """Asks the queue every `poll_seconds`; raises UserError after PATIENCE_SECONDS without an answer."""
 
     def __init__(self, executor: Executor) -> None:
-        self._slurm, self._seconds = executor.slurm, executor.poll_seconds
+        self._slurm, self._seconds = executor.slurm, executor.profile.poll_seconds
         self._asked = self._answered = time.monotonic()
 
     def ask(self, question: Callable[[Slurm], Answer]) -> Answer | None:

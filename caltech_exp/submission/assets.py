@@ -27,7 +27,6 @@ from caltech_exp.data.pack_format import (
     ALL_PACKS,
     PackContents,
     PackIndex,
-    index_file,
     pixel_file,
     read_index,
     split_contents,
@@ -82,64 +81,42 @@ Content = tuple[int | None, str]  # of an asset: its size in bytes, its hash as 
 class Asset:
     """A file, or several, that runs need.
 
-    files   its path first; the asset is present if all of them exist
+    path    of the first
     source  where it comes from, as text
     check   returns None if it is missing; raises UserError if it is damaged
     fetch   downloads, copies or makes it
     """
 
     name: str
-    files: tuple[Path, ...]
+    path: Path
     source: str
     check: Callable[[], Content | None]
     fetch: Callable[[], None]
     is_made: bool = False
 
-    def is_present(self) -> bool:
-        """Judges by the names of its files alone."""
-        try:
-            return all(file.exists() for file in self.files)
-        except OSError:  # a folder that may not be read
-            return False
-
     def status(self, state: State, content: Content = (None, ""), problem: str = "") -> AssetStatus:
-        return AssetStatus(self.name, state, self.files[0], self.source, *content, problem)
-
-    @property
-    def to_fetch(self) -> AssetStatus:
-        return self.status("to make" if self.is_made else "to fetch")
+        return AssetStatus(self.name, state, self.path, self.source, *content, problem)
 
     def require(self, *, dry_run: bool) -> AssetStatus:
         """Check the asset and fetch it if it is missing; a dry run only checks."""
-        path = self.files[0]
         try:
             if content := self.check():
                 return self.status("present", content)
             if dry_run:
-                return self.to_fetch
+                return self.status("to make" if self.is_made else "to fetch")
             self.fetch()
             content = self.check()
         except UserError as error:
             return self.status("missing", problem=str(error))
         except OSError as error:
-            problem = f"{error.filename or path} cannot be read ({error.strerror}); make it readable"
+            problem = f"{error.filename or self.path} cannot be read ({error.strerror}); make it readable"
             return self.status("missing", problem=problem)
         done: State = "made" if self.is_made else "fetched"
         if content is None:
             return self.status(
-                "missing", problem=f"{path} vanished right after it was {done}; find out what removes it"
+                "missing", problem=f"{self.path} vanished right after it was {done}; find out what removes it"
             )
         return self.status(done, content)
-
-
-def missing_assets(spec: AssetSpec) -> list[AssetStatus]:
-    """The assets that are missing, by the names of files alone: takes a fraction of a second."""
-    missing = [asset.to_fetch for asset in (*_data_set(spec), *_weights(spec)) if not asset.is_present()]
-    try:
-        packs = _packs(spec)
-    except UserError:
-        return [*missing, _packs_status(spec, "to make")]
-    return [*missing, *(pack.to_fetch for pack in packs if not pack.is_present())]
 
 
 def check_assets(spec: AssetSpec) -> list[AssetStatus]:
@@ -186,7 +163,7 @@ def _split_file(spec: AssetSpec, source: Source) -> Asset:
 
     origin = file_in(spec.splits, source.name) if spec.splits else source.url
     advice = f"put the course's {source.name} into {path.parent}, or give another source with splits="
-    return Asset(source.name, (path,), str(origin), check, partial(fetch, origin, path, (source.digest,), advice))
+    return Asset(source.name, path, str(origin), check, partial(fetch, origin, path, (source.digest,), advice))
 
 
 def _images(spec: AssetSpec) -> Asset:
@@ -209,7 +186,7 @@ def _images(spec: AssetSpec) -> Asset:
         return size, f"fingerprint {data.fingerprint}" + (" (stand-in)" if data.stand_in else "")
 
     origin = spec.archive or _archive_in(root) or ARCHIVE.url
-    return Asset("images", (path,), str(origin), check, partial(_fetch_images, root, origin, spec.archive_digest))
+    return Asset("images", path, str(origin), check, partial(_fetch_images, root, origin, spec.archive_digest))
 
 
 def _archive_in(root: Path) -> Path | None:
@@ -269,7 +246,7 @@ def _weights_of(network: str, path: Path, folder: Origin | None) -> Asset:
         return path.stat().st_size, short(digest)
 
     origin = file_in(folder, source.name) if folder else source.url
-    return Asset(f"weights of {network}", (path,), str(origin), check, partial(fetch_imagenet, network, folder))
+    return Asset(f"weights of {network}", path, str(origin), check, partial(fetch_imagenet, network, folder))
 
 
 def _packs(spec: AssetSpec) -> list[Asset]:
@@ -292,8 +269,7 @@ def _pack(folder: Path, contents: PackContents) -> Asset:
 
         shared_pack(folder, contents)
 
-    files = (pixel_file(folder, name), index_file(folder, name))
-    return Asset(f"pack: {contents}", files, "the images", check, make, is_made=True)
+    return Asset(f"pack: {contents}", pixel_file(folder, name), "the images", check, make, is_made=True)
 
 
 def short(digest: Digest) -> str:

@@ -67,13 +67,15 @@ def cost_lines(
     """
     if not arrays:
         return []
-    throughput = measure_throughput(past, executor.device_type, executor.profile.images_per_second, unfinished)
+    throughput = measure_throughput(
+        past, executor.profile.device_type, executor.profile.images_per_second, unfinished
+    )
     per_array = executor.has_slots_per_array
-    total = cost(arrays, throughput, train_val_images, executor.slots, each_array=per_array)
+    total = cost(arrays, throughput, train_val_images, executor.profile.slots, each_array=per_array)
     if not total.known_runs:
         return ["no time estimate yet; one appears once a run has finished an epoch"]
     part = f" for {total.known_runs:,} of {count_of(total.runs, 'run')}" if total.unknown else ""
-    tasks = f"{count_of(executor.slots, 'task')}{' of each array' if per_array else ''} at a time"
+    tasks = f"{count_of(executor.profile.slots, 'task')}{' of each array' if per_array else ''} at a time"
     lines = [
         f"estimated {_hours(total.seconds, executor)}{part}, {duration(total.wall)} at {tasks}, "
         f"plus queueing ({_basis(throughput, arrays)})"
@@ -86,7 +88,7 @@ def cost_lines(
 
 def _hours(seconds: float, executor: Executor) -> str:
     """`12.5 GPU hours`, of all GPUs that the tasks hold; minutes below an hour and a half."""
-    on_gpu = executor.device_type == "cuda"
+    on_gpu = executor.profile.device_type == "cuda"
     minutes, device = seconds / 60 * (executor.gpus_per_task if on_gpu else 1), "GPU" if on_gpu else "CPU task"
     if minutes < 1:
         return f"under one {device} minute"

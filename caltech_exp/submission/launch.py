@@ -36,7 +36,7 @@ def launch(submission: Submission, folder: StudyFolder, executor: Executor) -> M
             "two tasks could train one run; use runs= on another file system"
         )
     # The device is decided here: on the node a GPU that cannot be used looks like none.
-    executor = make_executor(executor.profile.model_copy(update={"device": executor.device_type}))
+    executor = make_executor(executor.profile.model_copy(update={"device": executor.profile.device_type}))
     snapshot = take_snapshot(folder.path, code_version())
     study_before = folder.study()
     number = submission_id(datetime.now(UTC), names_in(folder.path / SUBMISSIONS))

@@ -2,14 +2,13 @@
 
 import hashlib
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.data.splits import IMAGES, read_data_set
-from caltech_exp.submission.assets import FETCHED_ARCHIVE, AssetSpec, missing_assets
+from caltech_exp.submission.assets import FETCHED_ARCHIVE
 from tests.tools.archives import image_files, tar_of, zip_of
 from tests.tools.bad_inputs import snapshot
 from tests.tools.published import CLASSES, EACH, Here, Published
@@ -108,25 +107,6 @@ def test_another_archive_is_refused_and_with_its_hash_taken(here: Here, place: P
     assert done.status == 2
     assert f"archive {archive} has no ant/image_0002.jpg, which {place}/data/train.txt line 2 names" in done.err
     assert not (place / "data" / IMAGES).exists()
-
-
-def test_what_is_missing_is_told_by_names_alone(here: Here, place: Path) -> None:
-    spec = AssetSpec(place / "data", place / "packs")
-    names = ["train.txt", "test.txt", "images", "weights of alexnet", "weights of resnet18", "packs"]
-    assert [item.name for item in missing_assets(spec)] == names
-    assert here().status == 0
-    assert missing_assets(spec) == []
-    path = place / "torch" / "hub" / "checkpoints" / IMAGENET["alexnet"].name
-    path.unlink()
-    for file in (place / "packs").glob("resized-*.u8"):
-        file.unlink()
-    assert [(item.name, item.state) for item in missing_assets(spec)] == [
-        ("weights of alexnet", "to fetch"),
-        ("pack: 6 images of train (resized)", "to make"),
-    ]
-    assert [item.name for item in missing_assets(replace(spec, networks=()))] == [
-        "pack: 6 images of train (resized)"
-    ]
 
 
 def test_a_dry_run_writes_and_asks_nothing(here: Here, place: Path, published: Published) -> None:
