@@ -1,6 +1,7 @@
 """`caltech-exp cancel`, `python jobs/cancel.py`: cancel the jobs of a study, on Slurm and on this machine."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
 from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
 from caltech_exp.files import folder_path
+from caltech_exp.monitoring.queued_runs import runs_elsewhere
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, cancelled_jobs, record_cancelled
 from caltech_exp.study.plan import expand
@@ -46,6 +48,7 @@ class Selection:
     orphaned  submissions on this machine whose tasks have outlived their queue process, to be ended too
     shared    jobs that are left alone because they train other runs too
     others    jobs that are left alone because another user submitted them
+    elsewhere cluster -> how many runs are left alone because only that cluster can cancel them
     """
 
     jobs: tuple[StudyJob, ...]
@@ -53,6 +56,7 @@ class Selection:
     orphaned: tuple[Manifest, ...]
     shared: tuple[StudyJob, ...]
     others: tuple[StudyJob, ...]
+    elsewhere: Mapping[str, int]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,6 +76,7 @@ def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Sl
     chosen = _chosen_runs(study, options, manifests)
     jobs = [job for job in study_jobs(folder, manifests, slurm) if chosen is None or chosen.intersection(job.runs)]
     own = [job for job in jobs if job.manifest.is_own]
+    queued = runs_elsewhere(folder, manifests, slurm, folder.past_runs(study.data.fingerprint, keep=False))
     whole = [job for job in own if chosen is None or chosen.issuperset(job.runs)]
     orphaned = [
         manifest for manifest in manifests if chosen is None and manifest.is_own and is_orphaned(folder, manifest)
@@ -83,6 +88,7 @@ def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Sl
         orphaned=tuple(orphaned),
         shared=tuple(job for job in own if job not in whole),
         others=tuple(job for job in jobs if not job.manifest.is_own),
+        elsewhere=Counter(task.place for run, task in queued.items() if chosen is None or run in chosen),
     )
 
 
@@ -123,6 +129,8 @@ def _print(selection: Selection, folder: StudyFolder, verb: str) -> None:
         jobs = [job for job in selection.others if job.manifest.user_name == user]
         ids = ", ".join(grouped([job.job.id for job in jobs]))
         print(f"left alone: {_count(jobs, folder)} of {user}, who alone may cancel them: {ids}")
+    for cluster, count in selection.elsewhere.items():
+        print(f"left alone: {count:,} run{'s' if count != 1 else ''} queued on {cluster}; run this command there")
     if not any(vars(selection).values()):
         print(f"nothing to cancel: no job of {folder.path} is in a queue")
 

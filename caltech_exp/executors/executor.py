@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm
+from caltech_exp.machine import host_name
 from caltech_exp.profiles.profile import LocalProfile, Profile, SlurmProfile
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
@@ -254,6 +255,13 @@ def executor_named(name: Literal["slurm", "local"], slurm: Slurm | None = None) 
     return make_executor(SlurmProfile(executor=name, device="cpu", command_timeout_seconds=seconds))
 
 
+def place_of(manifest: Manifest, slurm: Slurm) -> str:
+    """The cluster or machine in whose queue a submission is; empty if it is this one's, or was not recorded."""
+    here = slurm.cluster() if manifest.cluster else host_name()
+    there = manifest.cluster or (manifest.host if manifest.executor == "local" else here)
+    return there if there != here else ""
+
+
 def all_executors(slurm: Slurm) -> list[Executor]:
     """An executor of each kind, to ask and to cancel whatever a study was submitted to."""
     return [executor_named("slurm", slurm), executor_named("local")]
@@ -262,7 +270,10 @@ def all_executors(slurm: Slurm) -> list[Executor]:
 def study_jobs(
     folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str] | None = None
 ) -> list[StudyJob]:
-    """The jobs of the manifests in all queues, as Executor.queued gives them, the oldest submission's first."""
+    """The jobs of the manifests in all queues but other clusters', as Executor.queued gives them, oldest first."""
+    manifests = [
+        m for m in manifests if m.executor == "local" or not open_tasks(m, done) or not place_of(m, slurm)
+    ]
     jobs = [job for executor in all_executors(slurm) for job in executor.queued(folder, manifests, done)]
     return sorted(jobs, key=lambda job: job.manifest.id)
 

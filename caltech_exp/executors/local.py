@@ -217,7 +217,8 @@ class LocalExecutor(Executor):
         return submitit_jobs(folder.submission(manifest.id)).get(job, "")
 
     def locate(self, jobs: Sequence[StudyJob]) -> str:
-        return self.place
+        hosts = sorted({job.manifest.host for job in jobs})
+        return self.place if hosts == [host_name()] else f"on {' and '.join(hosts)}"
 
     def dependencies(self, jobs: Iterable[StudyJob]) -> tuple[str, ...]:
         own = (job for job in jobs if job.part == "training" and job.manifest.executor == self.name)

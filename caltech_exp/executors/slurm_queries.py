@@ -9,9 +9,10 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
-from caltech_exp.child_environment import run_program, slurm_environment, start_problem
+from caltech_exp.child_environment import WHERE_SLURM_IS, run_program, slurm_environment, start_problem
 from caltech_exp.cli import UserError, shown
 
 # Words in complaints that the controller or the database was not reached (slurm_errno.c).
@@ -129,6 +130,10 @@ class Slurm:
         )
         return min((int(size or tasks) for size, tasks in limits), default=1001)
 
+    def cluster(self) -> str:
+        """The name of the cluster, which is asked for once; empty on a machine without Slurm."""
+        return _cluster(self, shutil.which("scontrol"), *map(slurm_environment().get, WHERE_SLURM_IS))
+
     def partitions(self) -> list[str]:
         """The names of all partitions."""
         return self._ask(["sinfo", "--noheader", "--all", "--format=%R"]).split()
@@ -240,6 +245,13 @@ class Slurm:
         if unreached or (errors and not re.search(answer, done.stdout, re.MULTILINE)):
             raise _not_answering(f"{name}: {shown((unreached or errors)[0].removeprefix(f'{name}: error: '))}")
         return done.stdout
+
+
+@lru_cache
+def _cluster(slurm: Slurm, program: str | None, *_where: str | None) -> str:
+    config = slurm._ask(["scontrol", "show", "config"], answer=r"^\w+\s*=") if program else ""
+    name = re.search(r"^ClusterName\s*=\s*([\w.-]+)\s*$", config, re.MULTILINE)
+    return name[1] if name else ""
 
 
 def default_profile() -> str:

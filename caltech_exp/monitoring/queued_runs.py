@@ -15,12 +15,12 @@ from pathlib import Path
 from pydantic import RootModel
 
 from caltech_exp.cli import UserError
-from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
+from caltech_exp.executors.executor import Executor, StudyJob, open_tasks, place_of, study_jobs
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
 from caltech_exp.files import write_atomically
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest
+from caltech_exp.study.manifest import Manifest, cancelled_runs
 from caltech_exp.study.run_status import QueuedTask
 
 # Slurm's reasons for holding a job that was requeued (job_mgr.c): `launch failed requeued held`, `user env
@@ -58,13 +58,16 @@ class Queue:
 def read_queue(folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str]) -> Queue:
     """The queues of the manifests; Slurm is asked once, and only if it was given a run that is not `done`."""
     jobs = study_jobs(folder, manifests, slurm, done)
+    open_manifests = {job.manifest.id: job.manifest for job in jobs}
+    places = {number: place_of(manifest, slurm) for number, manifest in open_manifests.items()}
     training = [study_job for study_job in jobs if study_job.part == "training"]
     preparing = [study_job.job for study_job in jobs if study_job.part == "preparation"]
     return Queue(
-        runs={
-            run: QueuedTask(study_job.manifest.id, study_job.job.state == "running")
-            for study_job in training
-            for run in study_job.runs
+        runs=runs_elsewhere(folder, manifests, slurm, done)
+        | {
+            run: QueuedTask(job.manifest.id, job.job.state == "running", places[job.manifest.id])
+            for job in training
+            for run in job.runs
         },
         reasons=Counter(
             study_job.job.reason
@@ -73,6 +76,22 @@ def read_queue(folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm,
         ),
         preparation=preparing[-1] if preparing else None,
     )
+
+
+def runs_elsewhere(
+    folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str]
+) -> dict[str, QueuedTask]:
+    """The runs without a result whose last submission went to a cluster that cannot be asked; they may run."""
+    clusters = {m.id: place_of(m, slurm) for m in manifests if m.cluster and open_tasks(m, done)}
+    if not any(clusters.values()):
+        return {}
+    last = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
+    cancelled = cancelled_runs(folder.path, manifests)
+    return {
+        run: QueuedTask(submission, is_running=True, place=cluster)
+        for run, submission in last.items()
+        if (cluster := clusters.get(submission)) and run not in done and run not in cancelled
+    }
 
 
 class _Released(RootModel[frozenset[str]]):

@@ -16,7 +16,7 @@ from caltech_exp.catalog import table_key
 from caltech_exp.cli import join_words, one_line
 from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
-from caltech_exp.monitoring.run_states import cancelled_line, reason_groups
+from caltech_exp.monitoring.run_states import cancelled_line, elsewhere_lines, reason_groups
 from caltech_exp.monitoring.study_status import LISTED, StudyStatus
 from caltech_exp.study.forecast import duration
 from caltech_exp.study.plan import PlannedRun, describe_seeds
@@ -103,6 +103,7 @@ def end_lines(status: StudyStatus) -> list[str]:
         lines.append(f"not submitted: {pending:,} runs ({not_submitted(status)}){cost}")
     if count := status.counts["cancelled"]:
         lines.append(cancelled_line(count))
+    lines += elsewhere_lines(status.runs.values())
     if names := ", ".join(status.ignored_settings):
         lines.append(
             one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
@@ -416,6 +417,7 @@ def _run(status: StudyStatus, run: PlannedRun, failures: bool) -> dict[str, Any]
         "seed": run.seed,
         "serves": run.rows,
         "state": run_status.state,
+        "queued_on": run_status.place or None,
         "detail": run_status.detail,
         "epoch": progress.epoch if progress else None,
         "epochs": run.config.epochs,

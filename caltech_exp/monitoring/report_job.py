@@ -1,12 +1,12 @@
 """The report jobs of a study, and how they ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from caltech_exp.cli import one_line
-from caltech_exp.executors.executor import StudyJob, study_jobs
+from caltech_exp.executors.executor import StudyJob, place_of, study_jobs
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import local_time
 from caltech_exp.monitoring.logs import log_path, read_refusal
@@ -35,6 +35,7 @@ class ReportJob:
     """The report job of a submission.
 
     queued   the job while it is in a queue
+    place    the cluster that it was submitted to, if that cannot be asked from here
     end      None if it left no record; `corrupt_end` says why that cannot be read
     """
 
@@ -43,6 +44,7 @@ class ReportJob:
     queued: StudyJob | None
     end: JobEnd | None
     corrupt_end: str = ""
+    place: str = ""
 
     @property
     def report(self) -> Path:
@@ -55,7 +57,7 @@ class ReportJob:
 
     @property
     def state(self) -> str:
-        """`queued` or `running`; empty if it is in no queue."""
+        """`queued` or `running`; empty if it is in no queue that can be asked."""
         return self.queued.job.state if self.queued else ""
 
     @property
@@ -99,7 +101,8 @@ def last_report_job(
     last = [manifest for manifest in manifests if manifest.aggregation][-1:]
     jobs = report_jobs(folder, last, ())
     if slurm and jobs and jobs[0].end is None:
-        jobs = report_jobs(folder, last, study_jobs(folder, last, slurm))
+        (job,) = report_jobs(folder, last, study_jobs(folder, last, slurm))
+        return job if job.queued or not job.manifest.cluster else replace(job, place=place_of(job.manifest, slurm))
     return jobs[0] if jobs else None
 
 
@@ -119,6 +122,8 @@ def _describe(folder: StudyFolder, report_job: ReportJob) -> str:
         return f"{page} is being written"
     if report_job.corrupt_end:
         return report_job.corrupt_end
+    if report_job.place:
+        return f"{page} is to be written by job {report_job.job} on {report_job.place}"
     log = log_path(folder, report_job.manifest, report_job.aggregation)
     return f"its job was cancelled or died{_log(log if log and log.exists() else None)}"
 

@@ -223,6 +223,16 @@ def describe_failures(statuses: Mapping[str, RunStatus], *, retry: bool = False)
         lines.append(f"{in_task} failed in tasks that still train other runs; submit again after that")
     if retry and (count := sum(status.state == "cancelled" for status in statuses.values())):
         lines.append(cancelled_line(count))
+    return [*lines, *elsewhere_lines(statuses.values(), retry=retry)]
+
+
+def elsewhere_lines(statuses: Iterable[RunStatus], *, retry: bool = False) -> list[str]:
+    """A line for every cluster or machine in whose queue runs are; with `retry` the command takes them over."""
+    lines = []
+    for words, count in Counter(status.words for status in statuses if status.place).items():
+        runs, are, them = ("runs", "are", "them") if count > 1 else ("run", "is", "it")
+        advice = f"{are} {words}; submit with retry=failed takes {them} over here"
+        lines.append(f"{count:,} {runs} {f'{words} {are} taken over here' if retry else advice}")
     return lines
 
 

@@ -83,6 +83,7 @@ def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Exe
             done = past.keys() | {name for name, status in ended.items() if status.state in DONE}
             queue = poll.ask(partial(read_queue, folder, manifests, done=done))
             now_absent = waiting - queue.runs.keys() if queue else set()
+            elsewhere = {run for run, task in queue.runs.items() if task.place} if queue else set()
             gone = now_absent & absent
             absent = now_absent if queue else absent
             cancelled = cancelled_runs(folder.path, manifests) if gone else {}
@@ -91,7 +92,7 @@ def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Exe
                 submission = cancelled.get(name, "") if name in gone else ""
                 status = run_status(folder.run(name), queued, True, fingerprint, cancelled_in=submission)
                 # A failure counts once its task is out of the queue: Slurm may have requeued it.
-                has_failed = name in now_absent and _failed_in(folder.run(name), submissions[name])
+                has_failed = name in now_absent | elsewhere and _failed_in(folder.run(name), submissions[name])
                 has_left = name in gone and status.state != "running"
                 if status.state in DONE or has_left or has_failed:
                     ended[name] = status
@@ -121,7 +122,7 @@ def wait_for_report(folder: StudyFolder, report: Path, executor: Executor) -> in
     while job := last_report_job(folder, manifests):
         if not job.end and (queued := poll.ask(partial(last_report_job, folder, manifests))):
             job = queued
-            absent = 0 if job.state else absent + 1
+            absent = 0 if job.state or job.place else absent + 1
         if job.end or absent >= MAX_ABSENT:
             print(describe_report_job(folder, job), file=sys.stdout if job.has_finished else sys.stderr)
             return 0 if job.has_finished else 1

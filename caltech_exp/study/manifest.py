@@ -103,6 +103,7 @@ class Manifest(StrictRecord):
     seeds      of all its requests together
     requests   configuration id -> the seeds that it asks for; manifests of older versions lack them
     user, uid  who submitted; manifests of older versions lack them and belong to their file's owner
+    cluster    the name of the Slurm cluster; empty on a machine, and in manifests of older versions
     """
 
     schema_version: Literal[1] = 1
@@ -119,6 +120,7 @@ class Manifest(StrictRecord):
     command: tuple[str, ...]
     code: CodeVersion
     host: HostName
+    cluster: HostName = ""
     created: Time
     user: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)] = ""
     uid: int | None = Field(default=None, ge=0, lt=2**32)

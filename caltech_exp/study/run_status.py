@@ -25,10 +25,11 @@ DONE: tuple[State, ...] = ("finished", "diverged")
 
 @dataclass(frozen=True)
 class QueuedTask:
-    """A run's task in the queue, by its submission."""
+    """A run's task in the queue, by its submission; `place` names another cluster or machine that has it."""
 
     submission: str
     is_running: bool
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class RunStatus:
     """The state of a run, with one line of detail.
 
     pending   never submitted, as far as this folder shows
-    queued    its task waits in the queue, or has not reached the run yet
+    queued    its task waits in the queue, or has not reached the run yet; `place` as QueuedTask has it
     running   a process holds the run's lease and sends heartbeats
     failed    ended with an error: see `detail` and `failure`; `in_task` while its task still trains other runs
     lost      its process died without a result: no queue holds its task, and no process trains it
@@ -60,6 +61,11 @@ class RunStatus:
     seconds_since_heartbeat: float | None = None
     in_task: bool = False
     end: str = ""
+    place: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.state} on {self.place}" if self.place else self.state
 
 
 def run_status(
@@ -111,9 +117,9 @@ def run_status(
         log = recorded_log(folder.parent, failure.submission, failure.log)
         detail = one_line(f"{failure.error} (log: {log})" if log else failure.error)
         node = failure.node if failure.kind == "node" else ""
-        return RunStatus("failed", detail, failure, progress, node=node, in_task=task is not None)
+        return RunStatus("failed", detail, failure, progress, node=node, in_task=bool(task and not task.place))
     if task:
-        return RunStatus("queued", progress=progress)
+        return RunStatus("queued", progress=progress, place=task.place)
     epoch = f"epoch {progress.epoch} of {progress.epochs}, {local_time(progress.when)}" if progress else ""
     if cancelled_in:
         return RunStatus("cancelled", epoch, progress=progress, owner=owner)
@@ -134,7 +140,9 @@ def status_without_files(
         return RunStatus("cancelled")
     if queue is None:
         return RunStatus("queued" if submitted else "pending")
-    return RunStatus("queued" if name in queue else "lost" if submitted else "pending")
+    if task := queue.get(name):
+        return RunStatus("queued", place=task.place)
+    return RunStatus("lost" if submitted else "pending")
 
 
 def _running_detail(progress: Progress | None, seconds_since_heartbeat: float, owner: Owner | None) -> str:

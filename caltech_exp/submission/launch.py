@@ -11,6 +11,7 @@ from caltech_exp.bootstrap import user_name
 from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, SubmissionJobs, SubmissionRecord, make_executor
 from caltech_exp.executors.sbatch_errors import UncertainError
+from caltech_exp.executors.slurm import SlurmExecutor
 from caltech_exp.files import has_exclusive_creation, make_own_folder, names_in, utc_now
 from caltech_exp.machine import host_name
 from caltech_exp.models.custom import save_network
@@ -153,6 +154,7 @@ def _manifest(number: str, submission: Submission, executor: Executor, code: Cod
         command=tuple(sys.argv),
         code=code,
         host=host_name(),
+        cluster=executor.slurm.cluster() if executor.name == SlurmExecutor.name else "",
         created=utc_now(),
         user=user_name(os.geteuid()),
         uid=os.geteuid(),

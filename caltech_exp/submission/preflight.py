@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,10 +89,12 @@ def _has_unmade_packs(manifests: Iterable[Manifest]) -> bool:
 def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request) -> list[PlannedRun]:
     """The runs to submit."""
     closed = {*DONE, "queued", "running", "newer"}
+    state = attrgetter("state")
     if request.options.retry:
         closed |= {"pending", "damaged", "cancelled"}
+        state = attrgetter("words")  # `queued on NAME` is open: the run is taken over
     # A run that failed in a task that still runs may be tried again by that task, should it be requeued.
-    runs = [run for run in plan if states[run.id].state not in closed and not states[run.id].in_task]
+    runs = [run for run in plan if state(states[run.id]) not in closed and not states[run.id].in_task]
     return [run for run in runs if not (request.options.retry and has_broken_network(run, states[run.id]))]
 
 

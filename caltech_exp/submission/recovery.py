@@ -13,6 +13,7 @@ from typing import get_args
 from submitit.core.utils import JobPaths
 
 from caltech_exp.bootstrap import UntrustedError, read_own
+from caltech_exp.executors.executor import place_of
 from caltech_exp.executors.sbatch import task_file
 from caltech_exp.executors.slurm import JobIndex, SlurmExecutor, index_jobs
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
@@ -31,7 +32,7 @@ def recover_orphans(
     is cancelled and removed from its manifest, so its runs are open again. Slurm is asked once, and only if a job
     of an open run is not recorded.
     """
-    unconfirmed = {manifest.id for manifest in manifests if _has_unconfirmed_jobs(manifest, done)}
+    unconfirmed = {m.id for m in manifests if _has_unconfirmed_jobs(m, done) and not place_of(m, slurm)}
     names = {name for manifest in manifests if manifest.id in unconfirmed for name in manifest.all_names}
     jobs = index_jobs([manifest for manifest in manifests if manifest.is_own], names, slurm)
     last_submission = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}

@@ -170,7 +170,7 @@ def plan_table(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], arra
         for index, group in enumerate(array.tasks)
         for run in group
     }
-    rows = [(run.id, ", ".join(run.rows), run.seed, states[run.id].state, tasks.get(run.id, "-")) for run in plan]
+    rows = [(run.id, ", ".join(run.rows), run.seed, states[run.id].words, tasks.get(run.id, "-")) for run in plan]
     return tabulate(rows, headers=("run", "tables (row)", "seed", "state", "array task"), disable_numparse=True)
 
 
@@ -185,16 +185,18 @@ def summary(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
 
 def nothing_to_submit(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], *, retry: bool) -> str:
     """`nothing to submit: all 30 runs are finished`"""
-    distinct = {states[run.id].state for run in plan}
+    distinct = {states[run.id].words for run in plan}
     if retry and len(distinct) > 1 and not distinct & {"failed", "lost"}:
         return "nothing to submit: no run failed or was lost"
     if len(distinct) == 1 and len(plan) > 1:
-        return f"nothing to submit: all {len(plan):,} runs are {distinct.pop()}"
+        return (
+            f"nothing to submit: all {len(plan):,} runs {'' if distinct == {'failed'} else 'are '}{distinct.pop()}"
+        )
     return f"nothing to submit: {_count_states(plan, states)}"
 
 
 def _count_states(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus]) -> str:
-    counts = Counter(states[run.id].state for run in plan)
+    counts = Counter(states[run.id].words for run in plan)
     return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 

@@ -59,6 +59,31 @@ def test_retry_queues_what_failed_or_was_lost_and_nothing_else(
     assert sum("ExcNodeList=gpu01" in shown for shown in excluded) == 2
 
 
+def test_retry_takes_over_what_waits_on_another_cluster_and_its_task_ends_without_training(
+    submit: Command, cancel: Command, small: tuple[str, ...], held: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, "seeds=1", f"profile={held}", f"runs={runs}")
+    assert submit(*words).returncode == 0
+    ((first, _),) = queue()
+    (path,) = runs.glob("submissions/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["cluster"] == "testbed"
+    path.write_text(json.dumps(manifest | {"cluster": "atlas"}))
+    assert "nothing to submit: 1 queued on atlas\n" in submit(*words).stdout
+    assert cancel(f"runs={runs}").stdout == "left alone: 1 run queued on atlas; run this command there\n"
+    assert [job for job, _ in queue()] == [first]
+    profile(tmp_path)  # in the place of the one that holds
+    done = submit(*words, "retry=failed", "wait=true")
+    assert done.returncode == 0, done.stderr
+    (result,) = runs.glob("*/result.json")
+    trained = result.read_text()
+    slurm("scontrol", "release", first)
+    until(lambda: not queue())
+    assert result.read_text() == trained
+    assert "validation accuracy" not in (path.parent / f"{first}_0_log.out").read_text()
+
+
 def test_jobs_that_train_nothing_may_use_a_node_where_runs_failed(
     submit: Command, small: tuple[str, ...], held: Path, tmp_path: Path
 ) -> None:
