@@ -95,6 +95,7 @@ def pretend_slurm(tmp_path: Path) -> PretendSlurm:
         'echo "Submitted batch job $((100 + n))"',
         "squeue": "exit 0",
         "scontrol": 'echo "MaxArraySize            = 1001"',
+        "sinfo": "exit 0",
         "scancel": "exit 0",
         "sacct": "exit 0",
     }

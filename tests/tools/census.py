@@ -42,7 +42,7 @@ class Bounds:
 BOUNDS = {
     PACKAGE: Bounds(
         modules=76,
-        total_lines=16_900,
+        total_lines=17_250,
         exceptions={
             "caltech_exp/executors/task_process.py": "runs in a process of its own, before other imports",
             "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
