@@ -307,10 +307,11 @@ def _study_file(
     before = study.file if study else None
     replaced = {*overrides, *(study.settings.overrides if study else ())}
 
-    def used(catalog: Catalog) -> set[str]:
-        """The networks and weights files of the rows that are asked for."""
+    def used(catalog: Catalog) -> Collection[str]:
+        """The networks and weights files of the rows that are asked for, in their order."""
         configs = [row.config for _, table in _select(catalog, options) for row in table.rows]
-        return {getattr(config, name) for name in {"model", "weights"} - replaced for config in configs}
+        names = [name for name in ("model", "weights") if name not in replaced]
+        return dict.fromkeys(getattr(config, name) for config in configs for name in names)
 
     if not options.study:
         if before is None:
