@@ -34,12 +34,25 @@ DEFAULTS_ADDED_LATER = {
     "resize": RESIZE,
     "normalization": "weights",
     "last_batch": "drop",
+    "optimizer": "sgd",
+    "schedule": "step",
+    "warmup_epochs": 0,
+    "label_smoothing": 0.0,
 }
 """Settings added by later versions, with the value that computes what earlier versions computed. Run ids leave
 a setting with this value out, so that old ids stay."""
 
 SAME_RESULT_SETTINGS = ("workers", "engine", "precision")
 """Settings that say how a run is computed, not what it trains: reported values hold whatever they are."""
+
+UNUSED_WITH = {
+    ("optimizer", "adamw"): ("momentum",),
+    ("schedule", "cosine"): ("step_size", "gamma"),
+    ("schedule", "constant"): ("step_size", "gamma"),
+    ("engine", "fast"): ("workers",),
+    ("engine", "reference"): ("precision",),
+}
+"""Setting and value -> the settings that have no effect with it, and so do not count in a run's id."""
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -73,14 +86,31 @@ class RunConfig(BaseModel):
         "(with rotation and vertical flip) or combined (all but the vertical flip)",
     )
     lr: FiniteFloat = Field(1e-3, gt=0, le=1e38, description="initial learning rate, a number above 0")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum, or AdamW")
     momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")
-    weight_decay: FiniteFloat = Field(5e-5, ge=0, le=1e38, description="L2 penalty, at least 0")
+    weight_decay: FiniteFloat = Field(
+        5e-5, ge=0, le=1e38, description="L2 penalty of SGD, decoupled decay of AdamW, at least 0"
+    )
     batch_size: int = Field(256, ge=1, lt=2**31, description="images per step, a whole number from 1")
     epochs: int = Field(30, ge=1, le=1_000_000, description="passes over the training set, a whole number from 1")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step",
+        description="learning rate over the epochs: step (down by gamma every step_size epochs), cosine (towards "
+        "0 after the last epoch) or constant",
+    )
     step_size: int = Field(
         20, ge=1, lt=2**31, description="epochs between two step-downs of the learning rate, from 1"
     )
     gamma: FiniteFloat = Field(0.1, gt=0, le=1, description="factor of each step-down, above 0, at most 1")
+    warmup_epochs: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="epochs in which the learning rate rises to lr, before the schedule starts",
+    )
+    label_smoothing: FiniteFloat = Field(
+        0.0, ge=0, lt=1, description="label smoothing of the training loss, from 0 to below 1"
+    )
     max_images: int = Field(
         0, ge=0, lt=2**31, description="images used of each of the training, validation and test sets; 0 = all"
     )
@@ -144,10 +174,20 @@ class RunConfig(BaseModel):
         """Whether training starts from ImageNet's or a file's weights."""
         return self.weights != "none"
 
+    @cached_property
+    def unused(self) -> dict[str, str]:
+        """The settings that have no effect -> the setting that is why: `precision` -> `engine=reference`."""
+        return {
+            name: f"{cause}={value}"
+            for (cause, value), names in UNUSED_WITH.items()
+            if getattr(self, cause) == value
+            for name in names
+        }
+
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that the engine uses: `reference` has no precision, `fast` no workers."""
-        return self.model_dump(exclude={"precision" if self.engine == "reference" else "workers"})
+        """The settings that have an effect."""
+        return self.model_dump(exclude=set(self.unused))
 
     @cached_property
     def id(self) -> str:

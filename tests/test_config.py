@@ -29,6 +29,7 @@ OTHER = {
     "momentum": 0.5, "weight_decay": 0.5, "batch_size": 7, "epochs": 7, "step_size": 7, "gamma": 0.5,
     "max_images": 7, "max_per_class": 7, "sampling": "balanced", "workers": 7,
     "last_batch": "keep", "resize": 0, "normalization": "half",
+    "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 7, "label_smoothing": 0.5,
     "engine": "reference", "precision": "fp32",
 }  # fmt: skip
 """Another value than the default of every setting."""
@@ -46,6 +47,18 @@ def test_id_depends_on_every_setting_of_the_reference_engine(name: str) -> None:
 
 def test_id_of_the_fast_engine_ignores_workers() -> None:
     assert RunConfig(workers=0).id == RunConfig(workers=7).id
+
+
+def test_setting_without_effect_does_not_count_in_the_id() -> None:
+    for changes, unused in (
+        ({"optimizer": "adamw"}, {"momentum": 0.5}),
+        ({"schedule": "cosine"}, {"step_size": 7, "gamma": 0.5}),
+        ({"schedule": "constant"}, {"step_size": 7, "gamma": 0.5}),
+    ):
+        config = RunConfig().but(**changes)
+        assert config.but(**unused).id == config.id
+        assert not config.settings.keys() & unused.keys()
+        assert RunConfig().but(**unused).id != RunConfig().id
 
 
 def test_reference_engine_has_one_precision() -> None:

@@ -30,6 +30,8 @@ PARAMETERS = {
     "epochs": "NUM_EPOCHS",
     "step_size": "STEP_SIZE",
     "gamma": "GAMMA",
+    "warmup_epochs": "WARMUP_EPOCHS",
+    "label_smoothing": "LABEL_SMOOTHING",
 }
 WORDS: dict[str, dict[Any, str]] = {
     "model": {"alexnet": "AlexNet", "resnet18": "ResNet-18"},
@@ -44,6 +46,12 @@ WORDS: dict[str, dict[Any, str]] = {
         "crop": "RandomCrop, horizontal flip and grayscale",
         "perspective": "RandomPerspective, rotation and vertical flip",
         "combined": "all augmentations but the vertical flip",
+    },
+    "optimizer": {"sgd": "SGD", "adamw": "AdamW"},
+    "schedule": {
+        "step": "the learning rate stepped down",
+        "cosine": "cosine schedule",
+        "constant": "constant learning rate",
     },
     "max_images": {0: "all images"},
     "max_per_class": {0: "all images of each class"},

@@ -13,7 +13,7 @@ from typing import TypeVar
 from caltech_exp.bootstrap import look_again
 from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError, join_words
-from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, RunConfig, split_run_id
+from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, SAME_RESULT_SETTINGS, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
@@ -185,6 +185,7 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         *merged_rows(request),
         *unasked_results(request, state.past),
         *slow_arithmetic(configs, executor),
+        *without_effect(configs),
         *to_do,
     ]
     return Preflight(study_data, state, packs or {}, max_tasks, notes, problems)
@@ -340,6 +341,26 @@ def slow_arithmetic(configs: Iterable[RunConfig], executor: Executor) -> list[st
     if not any(config.engine == "fast" and config.precision == "bf16" for config in configs):
         return []
     return ["this machine's CPU only emulates bf16; precision=fp32 is faster (such runs have other ids)"]
+
+
+def without_effect(configs: Iterable[RunConfig]) -> list[str]:
+    """Lines on settings that were changed and have no effect on some runs."""
+    changed: dict[str, list[str]] = {}
+    lines: dict[str, None] = {}
+    for config in configs:
+        for name, cause in config.unused.items():
+            is_default = getattr(config, name) == RunConfig.model_fields[name].default
+            if not is_default and name not in (*SAME_RESULT_SETTINGS, *changed.setdefault(cause, [])):
+                changed[cause].append(name)
+        if config.warmup_epochs >= config.epochs:
+            key = f"warmup_epochs={config.warmup_epochs} is not below epochs={config.epochs}"
+            lines[f"{key}: the learning rate never reaches lr"] = None
+    lines |= {
+        f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} no effect with {cause}": None
+        for cause, names in changed.items()
+        if names
+    }
+    return list(lines)
 
 
 def unasked_results(request: Request, results: Iterable[str]) -> list[str]:

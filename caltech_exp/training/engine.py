@@ -1,13 +1,14 @@
 """What an engine prepares for a run, and which training images both engines show in which order."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, optim
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR, StepLR
 from torch.utils.data import DataLoader, RandomSampler, Sampler, WeightedRandomSampler
 
 from caltech_exp.config import RunConfig
@@ -48,10 +49,11 @@ class Batches:
 class TrainingSetup:
     """What the training loop gets from an engine.
 
-    network   the network's name in error messages
-    net       the layers that the batches are fed to
-    autocast  returns the context of forward passes, which sets their precision
-    initial   the weights file that the network starts from, None for random weights
+    network          the network's name in error messages
+    net              the layers that the batches are fed to
+    autocast         returns the context of forward passes, which sets their precision
+    initial          the weights file that the network starts from, None for random weights
+    label_smoothing  of the training loss; evaluation has none
     """
 
     network: str
@@ -62,6 +64,38 @@ class TrainingSetup:
     val: Batches
     test: Batches
     initial: InitialWeights | None = None
+    label_smoothing: float = 0.0
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: RunConfig, *, fused: bool | None = None
+) -> optim.Optimizer:
+    """The optimizer of a run; fused=None leaves the implementation to torch."""
+    if config.optimizer == "adamw":
+        return optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return optim.SGD(
+        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+    )
+
+
+def make_scheduler(optimizer: optim.Optimizer, config: RunConfig) -> LRScheduler:
+    """The schedule of a run, stepped after every epoch.
+
+    With w warm-up epochs the learning rate of epoch n is lr * n / (w + 1) up to epoch w; then the schedule starts.
+    """
+    warmup = config.warmup_epochs
+    scheduler: LRScheduler
+    match config.schedule:
+        case "step":
+            scheduler = StepLR(optimizer, step_size=config.step_size, gamma=config.gamma)
+        case "cosine":
+            scheduler = CosineAnnealingLR(optimizer, T_max=max(1, config.epochs - warmup))
+        case "constant":
+            scheduler = ConstantLR(optimizer, factor=1.0)
+    if not warmup:
+        return scheduler
+    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return SequentialLR(optimizer, [rise, scheduler], milestones=[warmup])
 
 
 def training_indices(samples: Sequence[Sample], config: RunConfig) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import nn, optim
+from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
 from caltech_exp.config import RunConfig
@@ -28,7 +28,13 @@ from caltech_exp.models.networks import (
 from caltech_exp.training.augment.ops import PixelBuffer
 from caltech_exp.training.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.training.device import autocast, input_type, to_device_async
-from caltech_exp.training.engine import Batches, TrainingSetup, training_indices, training_sampler
+from caltech_exp.training.engine import (
+    Batches,
+    TrainingSetup,
+    make_optimizer,
+    training_indices,
+    training_sampler,
+)
 
 CHUNK = {"cpu": 16, "cuda": 128}
 """Images normalized at a time. Their float32 form fits a CPU's cache (10 MB). On a GPU it takes 77 MB, where that
@@ -54,9 +60,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
     net = net.to(device).to(memory_format=torch.channels_last)
     trained = list(trained_parameters(net, config))
     freeze_all_but(net, trained)
-    optimizer = optim.SGD(
-        trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(trained, config, fused=True)
     normalize = normalization(statistics(config), device, input_type(config))
 
     def inputs(images: DeviceImages, augment: str = "none") -> Inputs:
@@ -87,6 +91,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         val=make_batches(val, val_inputs, index_loader(range(len(val)), eval_batch)),
         test=make_batches(test, test_inputs, index_loader(range(len(test)), eval_batch)),
         initial=initial,
+        label_smoothing=config.label_smoothing,
     )
 
 

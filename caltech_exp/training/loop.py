@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import StepLR
 
 from caltech_exp.config import NUM_CLASSES, RunConfig
 from caltech_exp.data.packs import PackStore
@@ -21,7 +20,7 @@ from caltech_exp.study.results import DataRecord, Epoch, Matrix
 from caltech_exp.training import fast, reference
 from caltech_exp.training.checkpoint import StateDict, TrainState, random_states
 from caltech_exp.training.device import make_deterministic, require_fp32
-from caltech_exp.training.engine import Batch, Batches, TrainingSetup
+from caltech_exp.training.engine import Batch, Batches, TrainingSetup, make_scheduler
 
 OnEpoch = Callable[[Sequence[Epoch], float | None], None]
 OnStep = Callable[[Callable[[], StateDict]], None]
@@ -68,7 +67,7 @@ def train(
     make_deterministic(config, device)
     require_fp32(config, device)
     setup = build_setup(config, data, device, packs)
-    scheduler = StepLR(setup.optimizer, step_size=config.step_size, gamma=config.gamma)
+    scheduler = make_scheduler(setup.optimizer, config)
     state = TrainState(setup, scheduler, device)
     if setup.initial and setup.initial.note:
         print(setup.initial.note, flush=True)
@@ -158,12 +157,12 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
 
 
 def train_step(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
-    """Forward, backward and optimizer step; returns the batch's mean cross-entropy before it, on the device."""
+    """Forward, backward and optimizer step; returns the batch's mean loss before it, on the device."""
     inputs, labels = batch
     setup.optimizer.zero_grad()
     with setup.autocast():
         outputs = check_output_shape(setup.net(inputs), labels, setup.network)
-    loss = nn.functional.cross_entropy(outputs.float(), labels)
+    loss = nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=setup.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     setup.optimizer.step()
     return loss.detach()

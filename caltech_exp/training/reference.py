@@ -6,27 +6,29 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import optim
 from torch.utils.data import DataLoader
 
 from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import Caltech, eval_transform, train_transform
 from caltech_exp.data.splits import DataSet, Sample, evenly
 from caltech_exp.models.networks import build_with_weights, trained_parameters
-from caltech_exp.training.engine import Batches, TrainingSetup, training_indices, training_sampler
+from caltech_exp.training.engine import (
+    Batches,
+    TrainingSetup,
+    make_optimizer,
+    training_indices,
+    training_sampler,
+)
 
 
 def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> TrainingSetup:
     train, val, test = loaders(config, data, device)
     net, initial = build_with_weights(config)
     net = net.to(device)
-    optimizer = optim.SGD(
-        trained_parameters(net, config),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
+    optimizer = make_optimizer(trained_parameters(net, config), config)
+    return TrainingSetup(
+        config.model, net, optimizer, nullcontext, train, val, test, initial, config.label_smoothing
     )
-    return TrainingSetup(config.model, net, optimizer, nullcontext, train, val, test, initial)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:

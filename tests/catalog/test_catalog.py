@@ -64,6 +64,7 @@ def test_template_is_figure_4() -> None:
         "weight_decay": 5e-5, "batch_size": 256, "epochs": 30, "step_size": 20, "gamma": 0.1, "max_images": 0,
         "max_per_class": 0, "sampling": "shuffle",
         "last_batch": "drop", "resize": 256, "normalization": "weights",
+        "optimizer": "sgd", "schedule": "step", "warmup_epochs": 0, "label_smoothing": 0.0,
         "workers": 4, "engine": "fast", "precision": "bf16",
     }  # fmt: skip
 

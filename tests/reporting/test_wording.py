@@ -52,6 +52,10 @@ def pages(sample: SampleStudy) -> list[str]:
         ("model", NETWORK, "tiny of nets.py (sha256 aaaaaaaaaaaa)"),
         ("max_images", 64, "at most 64 images of each split"),
         ("resize", 128, "images resized to 128 pixels before the crop"),
+        ("optimizer", "adamw", "AdamW"),
+        ("schedule", "cosine", "cosine schedule"),
+        ("warmup_epochs", 5, "WARMUP_EPOCHS = 5"),
+        ("label_smoothing", 0.1, "LABEL_SMOOTHING = 0.1"),
     ],
 )
 def test_setting_is_in_the_reports_words(name: str, value: object, words: str) -> None:
@@ -64,6 +68,14 @@ def test_shared_settings_leave_out_what_differs_and_what_only_computes() -> None
     assert "BATCH_SIZE = 256" in words
     assert words.endswith("NUM_CLASSES = 102")
     assert not any(word in words for word in ("layers trained", "LR =", "engine", "precision", "resize"))
+
+
+def test_settings_without_effect_are_not_listed() -> None:
+    words = shared_settings([RunConfig(optimizer="adamw", schedule="cosine", label_smoothing=0.1)])
+    assert "AdamW, cosine schedule" in words
+    assert "LABEL_SMOOTHING = 0.1" in words
+    assert not any(word in words for word in ("MOMENTUM", "STEP_SIZE", "GAMMA", "WARMUP"))
+    assert "SGD" not in shared_settings([RunConfig()])
 
 
 def test_changed_settings_have_the_studys_values() -> None:

@@ -15,7 +15,7 @@ from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import Failure, FailureKind
 from caltech_exp.study.run_status import RunStatus, State
 from caltech_exp.study.study import StudySettings
-from caltech_exp.submission.preflight import merged_rows, missing_packs, open_runs
+from caltech_exp.submission.preflight import merged_rows, missing_packs, open_runs, without_effect
 from caltech_exp.submission.request import parse_request
 from caltech_exp.submission.submission import Submission
 from tests.conftest import Command
@@ -64,6 +64,27 @@ def test_merged_rows_name_a_network_without_its_folder(tmp_path: Path) -> None:
     words = ("section=all", "weights=none", "epochs=1", "batch_size=8", "seeds=1")
     (line,) = warnings(*words, f"model={tmp_path / 'nets.py'}:tiny")
     assert "model=nets.py:tiny" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"momentum": 0.5, "step_size": 7, "workers": 0}, []),
+        ({"optimizer": "adamw"}, []),
+        ({"optimizer": "adamw", "momentum": 0.5}, ["momentum has no effect with optimizer=adamw"]),
+        (
+            {"schedule": "cosine", "step_size": 7, "gamma": 0.5},
+            ["step_size and gamma have no effect with schedule=cosine"],
+        ),
+        (
+            {"epochs": 3, "warmup_epochs": 3},
+            ["warmup_epochs=3 is not below epochs=3: the learning rate never reaches lr"],
+        ),
+    ],
+    ids=str,
+)
+def test_settings_without_effect_are_named(changes: dict[str, object], lines: list[str]) -> None:
+    assert without_effect([RunConfig().but(**changes)] * 2) == lines
 
 
 @pytest.mark.parametrize(
