@@ -293,7 +293,7 @@ def _number(error: Any, key: str) -> str:
         return ""
     is_decimal = error["type"] == "float_parsing" and re.fullmatch("[0-9]+,[0-9]+", value)
     decimal = f"write {key}={value.replace(',', '.')}"
-    return f"; {decimal if is_decimal else 'give one value: several need a study file (docs/studies.md)'}"
+    return f"; {decimal if is_decimal else 'give one value'}"
 
 
 def reason(error: Any) -> str:

@@ -72,8 +72,10 @@ PLACES = {
     "/path/to/caltech101": "STAND_IN",
     "out=reports/reproduction/runs": "out=published",
     "out=reports/reproduction": "out=reproduced",
+    "batch_size=32,64": "batch_size=2,4",
 }
-"""Path in the docs -> path in the test: the reader's own, and those of the checkout that tests leave alone."""
+"""Words in the docs -> words in the test: the reader's own paths, those of the checkout that tests leave alone,
+and batches for a few images."""
 
 
 @dataclass(frozen=True)

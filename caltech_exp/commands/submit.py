@@ -28,7 +28,8 @@ USAGE = usage(
     "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
     "Submits the runs behind the report's tables. Runs that are finished or queued are left alone.\n\n"
     "  python jobs/submit.py section=transfer seeds=3\n\n"
-    "Options first, then the settings of a run, which override every row:",
+    "Options first, then the settings of a run, which override every row. Several values with commas are a\n"
+    "sweep: lr=1e-3,1e-2 batch_size=32,64 makes a study of the four combinations.",
     SubmitOptions,
     RunConfig,
 )
@@ -44,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     if not plan and not request.report:
         print(NO_RUNS)
         return 0
+    if request.sweep:
+        show([request.sweep.describe()])
     checked = preflight(request, plan, executor)
     if not dry_run:
         show(checked.notes)

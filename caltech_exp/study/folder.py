@@ -1,6 +1,7 @@
 """The folder of a study.
 
 RUNS/study.json                         settings, study file, data set, when it was started, by which code
+RUNS/sweep.yaml                         study file of a sweep from the command line, for the user to edit
 RUNS/networks/<user id>/                files of the users' custom networks
 RUNS/<run id>/                          what a run leaves (results.py, lease.py), and its checkpoint
 RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)

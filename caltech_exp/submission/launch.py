@@ -12,7 +12,7 @@ from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, SubmissionJobs, SubmissionRecord, make_executor
 from caltech_exp.executors.sbatch_errors import UncertainError
 from caltech_exp.executors.slurm import SlurmExecutor
-from caltech_exp.files import has_exclusive_creation, make_own_folder, names_in, utc_now
+from caltech_exp.files import has_exclusive_creation, make_own_folder, names_in, utc_now, write_atomically
 from caltech_exp.machine import host_name
 from caltech_exp.models.custom import save_network
 from caltech_exp.profiles.paths import packs_folder, torch_home_here
@@ -68,6 +68,9 @@ def launch(submission: Submission, folder: StudyFolder, executor: Executor) -> M
             elif folder.study() != study_before:
                 folder.write_study(study_before)
         raise
+    if sweep := submission.request.sweep:
+        with contextlib.suppress(OSError):  # study.json has the text too
+            write_atomically(sweep.path, sweep.text)
     return record.manifest
 
 

@@ -30,6 +30,7 @@ from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
 from caltech_exp.submission.request import Request
+from caltech_exp.submission.sweep import unsubmitted_edits
 
 Result = TypeVar("Result")
 MAX_TABLES = 3  # that a warning names; of more it names the sections
@@ -183,6 +184,7 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         *weights_notes,
         *unpinned([run.config for run in plan]),
         *merged_rows(request),
+        *([] if request.options.study else unsubmitted_edits(request.file, request.runs)),
         *unasked_results(request, state.past),
         *slow_arithmetic(configs, executor),
         *without_effect(configs),

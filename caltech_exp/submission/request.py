@@ -35,6 +35,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
 from caltech_exp.study.study import StudyFile, StudySettings, weights_files
+from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
 PROFILE = "profile="
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
@@ -55,12 +56,17 @@ def hints(catalog: Catalog) -> dict[str, Hint]:
         **{word.replace("-", "_"): _setting_hint(option) for word, option in options.items()},
         **{key: _table_hint(key) for key in keys},
         **{name: f"section={name}" for name in ("all", *(section.name for section in catalog.sections))},
+        **dict.fromkeys(("seed", "random_seed", "random_state", "manual_seed"), _seeds_hint),
         "augmentation": lambda value: f"augment={value}" if value else "section=augmentation",
     }
 
 
 def _table_hint(key: str) -> Hint:
     return lambda row: f"table={key}={row}" if row else f"table={key}"
+
+
+def _seeds_hint(value: str) -> str:
+    return f"seeds={value}" if "," in value else f"seeds={value or '...'}, (with the comma: a list of one seed)"
 
 
 def _setting_hint(option: str) -> Hint:
@@ -133,6 +139,7 @@ class Request:
     profile_name  the profile as the command line gives it, with the settings that it changes
     file          the user's study file; None for the report
     networks      the user's own networks that the runs use, to be copied into the study
+    sweep         the command's own study, if it gives a setting several values; `file` is its study file
     """
 
     tables: tuple[tuple[Section, Table], ...]
@@ -144,6 +151,7 @@ class Request:
     profile_name: str
     file: StudyFile | None = None
     networks: tuple[CustomNetwork, ...] = ()
+    sweep: Sweep | None = None
 
     @property
     def report(self) -> Path | None:
@@ -159,10 +167,21 @@ def parse_request(argv: Sequence[str]) -> Request:
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     runs = folder_path(options.runs, "runs")
     folder = StudyFolder(runs)
-    overrides, network = _overrides({key: values[key] for key in RunConfig.model_fields if key in values}, runs)
-    file, networks = _study_file(options, folder, overrides)
+    given, swept = split_sweep({key: values[key] for key in RunConfig.model_fields if key in values})
+    overrides, network = _overrides(given, runs)
+    sweep: Sweep | None = None
+    file: StudyFile | None
+    if swept:
+        if options.study:
+            raise UserError(f"{next(iter(swept))}= has several values; write a sweep into {options.study} instead")
+        folder.require_same_file(StudyFile(name=SWEEP, text=""))
+        sweep = make_sweep(swept, given, _select(THE_REPORT, options), folder)
+        asked = sweep.select(StudyFile(name=SWEEP, text=sweep.text).catalog)
+        file, networks = _pin_study_file(sweep.path, sweep.text, _files_of(asked, overrides), folder)
+    else:
+        file, networks = _study_file(options, folder, overrides)
     catalog = file.catalog if file else THE_REPORT
-    tables = _select(catalog, options)
+    tables = sweep.select(catalog) if sweep else _select(catalog, options)
     folder.require_same_file(file)
     settings = _settings(overrides, options.imagenet_weights, folder, tables)
     model = str(settings.overrides.get("model", NETWORK_NAMES[0]))
@@ -187,6 +206,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         profile_name=f"profile {name}{profile_words}",
         file=file,
         networks=(*networks, *([network] if network else [])),
+        sweep=sweep,
     )
 
 
@@ -298,30 +318,22 @@ def _study_file(
 ) -> tuple[StudyFile | None, list[CustomNetwork]]:
     """The study file `study=NAME`, by default the one that the folder keeps, and the networks that the rows use.
 
-    Networks and weights files are pinned to their content. Those of rows that are not asked for stay as they were
-    last submitted, or ABSENT if they are missing.
-
     overrides  what the command sets in every row, so that the file's own does not count
     """
-    study, runs = folder.study(), folder.path
+    study = folder.study()
     before = study.file if study else None
     replaced = {*overrides, *(study.settings.overrides if study else ())}
-
-    def used(catalog: Catalog) -> Collection[str]:
-        """The networks and weights files of the rows that are asked for, in their order."""
-        configs = [row.config for _, table in _select(catalog, options) for row in table.rows]
-        names = [name for name in ("model", "weights") if name not in replaced]
-        return dict.fromkeys(getattr(config, name) for config in configs for name in names)
-
     if not options.study:
         if before is None:
             return None, []
-        asked = used(before.catalog)
+        asked = _files_of(_select(before.catalog, options), replaced)
         if absent := next((name for name in asked if f"{PIN}{ABSENT}" in name), ""):
             raise UserError(
                 f"{absent.partition(PIN)[0]} was missing when {before.name}.yaml was submitted; give study= again"
             )
-        kept = {name: recorded_network(model, runs) for name, model in before.networks.items() if model in asked}
+        kept = {
+            name: recorded_network(model, folder.path) for name, model in before.networks.items() if model in asked
+        }
         models = {**before.networks, **{name: network.model for name, network in kept.items()}}
         return before.model_copy(update={"networks": models}), list(kept.values())
     path = user_path(options.study, "study")
@@ -330,15 +342,31 @@ def _study_file(
         raise UserError(
             f"study={shown(options.study)}: {REPORT} is the name of the report itself; rename the file"
         )
-    catalog = StudyFile(name=path.stem, text=text).catalog
-    asked = used(catalog)
-    if before and before.name != path.stem:  # the command is refused for it
-        before = None
+    asked = _files_of(_select(StudyFile(name=path.stem, text=text).catalog, options), replaced)
+    return _pin_study_file(path, text, asked, folder)
+
+
+def _files_of(tables: Sequence[tuple[Section, Table]], replaced: Collection[str]) -> Collection[str]:
+    """The networks and weights files that rows name, in their order, but for settings replaced in all of them."""
+    configs = [row.config for _, table in tables for row in table.rows]
+    names = [name for name in ("model", "weights") if name not in replaced]
+    return dict.fromkeys(getattr(config, name) for config in configs for name in names)
+
+
+def _pin_study_file(
+    path: Path, text: str, asked: Collection[str], folder: StudyFolder
+) -> tuple[StudyFile, list[CustomNetwork]]:
+    """A study file whose networks and weights files are pinned to their content.
+
+    Those that are not asked for stay as they were last submitted, or ABSENT if they are missing.
+    """
+    study = folder.study()
+    before = study.file if study and study.file and study.file.name == path.stem else None
     recorded = before.weights if before else {}
     own: list[CustomNetwork] = []
 
     def pin_network(name: str) -> str:
-        own.append(find_network(name, path.parent, runs))
+        own.append(find_network(name, path.parent, folder.path))
         return own[-1].model
 
     def pin_weights(name: str) -> str:
@@ -353,6 +381,7 @@ def _study_file(
     networks = _pin_files(custom_networks(text, path.name), asked, before.networks if before else {}, pin_network)
     # Of a study that began before files were pinned, the first files stay unpinned: its runs keep their ids.
     unpinned = [name for name in before.weights_files if PIN not in name] if before else []
+    catalog = StudyFile(name=path.stem, text=text).catalog
     names = weights_files(row.config for _, table in catalog.tables for row in table.rows)
     weights = _pin_files({name: name for name in names if name not in unpinned}, asked, recorded, pin_weights)
     return StudyFile(name=path.stem, text=text, networks=networks, weights=weights), own
