@@ -47,7 +47,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "squeue": ("squeue", lambda: Slurm(5).queued_jobs({"n"}, {os.geteuid()})),
     "scancel": ("scancel", lambda: Slurm(5).cancel(["5"])),
     "scontrol release": ("scontrol", lambda: Slurm(5).release(["5"])),
-    "scontrol show config": ("scontrol", lambda: Slurm(5).max_array_size()),
+    "scontrol show config": ("scontrol", lambda: Slurm(5).max_tasks()),
     "scontrol of a task": ("scontrol", _is_preempted),
     "sacct": ("sacct", lambda: Slurm(5).ended_jobs({"5"})),
     "git": ("git", code_version),

@@ -14,12 +14,12 @@ from caltech_exp.monitoring.queued_runs import release_held
 from caltech_exp.monitoring.run_states import describe_failures
 from caltech_exp.profiles.paths import use_torch_home
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.forecast import unfinished_runs
+from caltech_exp.study.forecast import measure_throughput, unfinished_runs
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.run_status import DONE, remove_after_result
-from caltech_exp.submission.cost import cost_lines
-from caltech_exp.submission.preflight import Preflight, StudyState, preflight, read_state
+from caltech_exp.submission.cost import choose_sizes, cost_lines
+from caltech_exp.submission.preflight import Preflight, StudyState, open_runs, preflight, read_state
 from caltech_exp.submission.report_job import cancel_replaced, with_dependencies
 from caltech_exp.submission.request import Request, SubmitOptions, parse_request
 from caltech_exp.submission.submission import NO_RUNS, Submission, all_queued
@@ -52,7 +52,15 @@ def main(argv: Sequence[str]) -> int:
         show(checked.notes)
     with nullcontext() if dry_run else folder.lock():  # a dry run writes nothing
         state, lines = (checked.state, []) if dry_run else recheck(request, plan, executor, checked)
-        submission = Submission.of(plan, state.states, request, checked).with_pack_jobs(state.jobs, executor)
+        images = checked.study_data.train_val_images if checked.study_data else None
+        unfinished = unfinished_runs(plan, state.states, images)
+        rates = executor.profile.images_per_second
+        throughput = measure_throughput(state.past, executor.profile.device_type, rates, unfinished)
+        runs = open_runs(plan, state.states, request)
+        sizes, more = choose_sizes(runs, request.options, executor, throughput, images, room=checked.room)
+        lines += more
+        submission = Submission.of(plan, state.states, request, checked, sizes)
+        submission = submission.with_pack_jobs(state.jobs, executor).fitting(checked.room)
         submission = submission.avoiding(state.states, executor)
         if request.report:
             submission, more = with_dependencies(submission, state, executor)
@@ -67,15 +75,13 @@ def main(argv: Sequence[str]) -> int:
         with still_queued(manifest):
             if manifest and submission.report:
                 lines += cancel_replaced(submission, state, executor)
-    images = checked.study_data.train_val_images if checked.study_data else None
-    unfinished = unfinished_runs(plan, state.states, images)
     with still_queued(manifest):
         show(
             [
                 *(f"cannot be submitted yet: {problem}" for problem in checked.problems),
                 *submission.describe(plan, state.states, executor),
                 *lines,
-                *cost_lines(submission.arrays, state.past, executor, images, unfinished),
+                *cost_lines(submission.arrays, throughput, executor, images),
                 *describe_failures(state.states, retry=bool(request.options.retry)),
                 *(checked.notes if dry_run else []),
             ]

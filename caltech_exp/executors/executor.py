@@ -21,10 +21,14 @@ Task = Callable[[], None]
 
 @dataclass(frozen=True)
 class JobArray:
-    """Tasks that are queued together, each a group of runs of one section; squeue shows `name`."""
+    """Tasks that are queued together, each a group of runs of one section; squeue shows `name`.
+
+    executor  with what its tasks ask for; None: that of the submission
+    """
 
     name: str
     tasks: tuple[tuple[PlannedRun, ...], ...]
+    executor: "Executor | None" = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class SubmissionJobs:
     """The jobs of one submission, whose names and runs are in its manifest.
 
     arrays          the tasks of each array
+    profiles        what the tasks of each array ask for
     preparation     decodes images before the arrays start
     aggregation     writes the report after the arrays
     pack_jobs       ids of jobs in the queue that the arrays wait for too
@@ -50,6 +55,7 @@ class SubmissionJobs:
     """
 
     arrays: tuple[tuple[Task, ...], ...] = ()
+    profiles: tuple[Profile, ...] = ()
     preparation: Task | None = None
     aggregation: Task | None = None
     pack_jobs: tuple[str, ...] = ()
@@ -152,6 +158,10 @@ class Executor(ABC):
         """The Slurm commands; a study on this machine may have jobs on a cluster too."""
         return Slurm(self.profile.command_timeout_seconds)
 
+    def for_section(self, section: str) -> "Executor":
+        """The same executor, with what the profile says of the section's tasks."""
+        return self
+
     @property
     def gpus_per_task(self) -> int:
         return 1
@@ -159,6 +169,10 @@ class Executor(ABC):
     @property
     def time_limit_seconds(self) -> float | None:
         return None
+
+    def with_time_limit(self, seconds: float) -> "Executor":
+        """The same executor with another time limit, or the longest that its partition allows if that is less."""
+        return self
 
     @property
     def requeues(self) -> bool:
@@ -190,9 +204,9 @@ class Executor(ABC):
         """Whether its tasks are known to compute in bf16 only by slow emulation."""
         return False
 
-    def max_tasks(self) -> int | None:
-        """The most tasks an array may have; None for no limit."""
-        return None
+    def max_tasks(self) -> tuple[int | None, int | None]:
+        """The most tasks an array may have, and the most that may be queued now; None for no limit."""
+        return None, None
 
     @abstractmethod
     def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:

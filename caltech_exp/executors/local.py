@@ -176,9 +176,11 @@ class LocalExecutor(Executor):
         return self.profile.device_type == "cpu" and not computes_bf16()
 
     def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
-        tasks = [task for array in jobs.arrays for task in array]
+        tasks = [(place / len(array), task) for array in jobs.arrays for place, task in enumerate(array)]
+        # Sections take turns, so that each row has its first seed before any has its last.
+        order = sorted(enumerate(tasks), key=lambda task: task[1][0])
         queue = LocalQueue(
-            tasks={job_name(number): task for number, task in enumerate(tasks)},
+            tasks={job_name(number): task for number, (_, task) in order},
             slots=self.profile.slots,
             gpus=() if self.profile.device == "cpu" else local_gpus(),
             preparation=jobs.preparation,

@@ -1,6 +1,7 @@
 """The executor of Slurm, and how jobs in its queue are recognised as those of a study."""
 
 import contextlib
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,13 +40,23 @@ class SlurmExecutor(Executor):
     has_slots_per_array = True
     can_chain_jobs = True
 
+    def for_section(self, section: str) -> "SlurmExecutor":
+        return replace(self, profile=self.profile.for_section(section))
+
     @property
     def gpus_per_task(self) -> int:
-        return self.profile.gpus
+        return self.profile.gpus if self.profile.device_type == "cuda" else 1
 
     @property
     def time_limit_seconds(self) -> float:
         return 60.0 * self.profile.time_minutes
+
+    def with_time_limit(self, seconds: float) -> "SlurmExecutor":
+        least = 2 * self.profile.signal_delay_seconds / 60
+        minutes = 5 * math.ceil(max(least, seconds / 60) / 5)
+        with contextlib.suppress(NoAnswerError):  # sbatch will tell
+            minutes = min([minutes, *self.slurm.max_minutes(self.profile.partition)])
+        return replace(self, profile=self.profile.model_copy(update={"time_minutes": minutes}))
 
     @property
     def requeues(self) -> bool:
@@ -83,6 +94,7 @@ class SlurmExecutor(Executor):
                 "paths; use another name"
             )
         given = {"": self.profile.partition, "cpu_jobs.": self.profile.cpu_jobs.partition}
+        given |= {f"sections.{name}.": resources.partition for name, resources in self.profile.sections.items()}
         known: list[str] = []
         if any(given.values()):
             with contextlib.suppress(NoAnswerError):  # sbatch will tell
@@ -97,9 +109,9 @@ class SlurmExecutor(Executor):
     def describe_environment(self) -> str:
         return variables_line(self.profile)
 
-    def max_tasks(self) -> int:
-        most = self.slurm.max_array_size()
-        return min(most, self.profile.max_array_size or most)
+    def max_tasks(self) -> tuple[int, int | None]:
+        most, room = self.slurm.max_tasks(self.profile.account, self.profile.qos)
+        return min(most, self.profile.max_array_size or most), room
 
     def submit(self, jobs: SubmissionJobs, record: SubmissionRecord, snapshot: Snapshot) -> None:
         try:
@@ -125,8 +137,9 @@ class SlurmExecutor(Executor):
                     record.set_jobs("preparation", ())
         preparation = record.manifest.preparation
         pack_jobs = [*jobs.pack_jobs, *([preparation.job] if preparation else [])]
-        training = self.excluding(jobs.excluded_nodes)
-        for number, tasks in enumerate(jobs.arrays):
+        for number, (tasks, profile) in enumerate(zip(jobs.arrays, jobs.profiles, strict=True)):
+            assert isinstance(profile, SlurmProfile)
+            training = replace(self, profile=profile).excluding(jobs.excluded_nodes)
             with record.queueing(number):
                 try:
                     training._queue(record, number, tasks, pack_jobs, snapshot)

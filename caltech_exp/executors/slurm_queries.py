@@ -1,5 +1,6 @@
 """Slurm's commands: what is queued, how jobs ended, how large an array may be; release and cancel jobs."""
 
+import os
 import pwd
 import re
 import secrets
@@ -12,8 +13,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal
 
+from caltech_exp.bootstrap import user_name
 from caltech_exp.child_environment import WHERE_SLURM_IS, run_program, slurm_environment, start_problem
 from caltech_exp.cli import UserError, shown
+from caltech_exp.profiles.sbatch_options import in_unit
 
 # Words in complaints that the controller or the database was not reached (slurm_errno.c).
 NO_CONNECTION = re.compile(
@@ -122,13 +125,45 @@ class Slurm:
                 jobs.append(QueuedJob(job, "running" if running else "queued", reason, name, comment, int(uid)))
         return jobs
 
-    def max_array_size(self) -> int:
-        """The most tasks an array may have: MaxArraySize, or max_array_tasks where the site sets it lower."""
+    def max_tasks(self, account: str | None = None, qos: str | None = None) -> tuple[int, int | None]:
+        """The most tasks an array may have, and the most that this user may queue now; None for no such limit.
+
+        An array may have MaxArraySize tasks, or max_array_tasks where the site sets it lower.
+        """
         config = self._ask(["scontrol", "show", "config"], answer=r"^\w+\s*=")
         limits = re.findall(
             r"^MaxArraySize\s*=\s*(\d+)|^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M
         )
-        return min((int(size or tasks) for size, tasks in limits), default=1001)
+        is_limited = re.search(r"^AccountingStorageEnforce\s*=.*\b(limits|safe|all)\b", config, re.M)
+        room = self._free_submissions(account, qos) if is_limited else None
+        return min((int(size or tasks) for size, tasks in limits), default=1001), room
+
+    def _free_submissions(self, account: str | None, qos: str | None) -> int | None:
+        """How many tasks more this user may queue, by the limits of association and QOS that Slurm has in use.
+
+        Without an account the user's default one counts, and other accounts are not looked at.
+        """
+        user = user_name(os.geteuid())
+        answer = self._ask(["scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc,qos"])
+        mine = f"Account={account} " if account else "DefAssoc=Yes"
+        records = re.split(r"^(?=ClusterName=|QOS=)", answer, flags=re.MULTILINE)
+        own = [
+            text for text in records if f" UserName={user}(" in text and " Partition= " in text and mine in text
+        ]
+        accounts = [f" {name} UserName= " for text in own for name in re.findall(r"Account=\S+", text)[:1]]
+        shared = (*accounts, f"QOS={qos or 'normal'}(")
+        own += [text for text in records if any(name in text for name in shared)]
+        pairs = re.findall(r"\b(?:Grp|Max)Submit\w*=(\d+)\((\d+)\)", "".join(own))
+        counts = [int(most) - int(used) for most, used in pairs]
+        return max(0, min(counts)) if counts else None
+
+    def max_minutes(self, partition: str | None) -> list[int]:
+        """The time limits of these partitions (None for the default one), in minutes, where they have one."""
+        names = partition.split(",") if partition else []
+        lines = self._ask(["sinfo", "--noheader", "--all", "--format=%P|%l"]).splitlines()
+        limits = [line.partition("|")[::2] for line in lines]
+        own = [limit for name, limit in limits if (name.rstrip("*") in names if names else name.endswith("*"))]
+        return [int(minutes) for limit in own if (minutes := in_unit("time_minutes", limit))]
 
     def cluster(self) -> str:
         """The name of the cluster, which is asked for once; empty on a machine without Slurm."""

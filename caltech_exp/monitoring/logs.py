@@ -39,9 +39,10 @@ def _submitit_job(folder: StudyFolder, manifest: Manifest, task: SubmittedTask |
     return executor_named(manifest.executor).submitit_id(folder, manifest, task.job)
 
 
-def job_log(folder: StudyFolder, submission: str, job: str) -> Path:
-    """The log of a job, by the id that leases and records give."""
-    return folder.submission(submission) / f"{job}_0_log.out"
+def job_log(folder: StudyFolder, submission: str, job: str, run: str = "") -> Path:
+    """The log of a job, by the id that leases and records give; the run's own if it trained beside others."""
+    own = folder.submission(submission) / f"{job}_{run}_log.out"
+    return own if run and own.exists() else folder.submission(submission) / f"{job}_0_log.out"
 
 
 class Refusal(StrictRecord):

@@ -170,7 +170,7 @@ def find_logs(
     for manifest in reversed(manifests) if missing else ():
         for task in manifest.tasks:
             for run_id in missing.intersection(task.runs):
-                paths = _possible_logs(folder, manifest, task, runs[run_id])
+                paths = _possible_logs(folder, manifest, task, run_id, runs[run_id])
                 path = next((path for path in paths if path.exists()), None)
                 if path:
                     logs[run_id] = path
@@ -179,16 +179,19 @@ def find_logs(
     return logs
 
 
-def _possible_logs(folder: StudyFolder, manifest: Manifest, task: SubmittedTask, status: RunStatus) -> list[Path]:
+def _possible_logs(
+    folder: StudyFolder, manifest: Manifest, task: SubmittedTask, run: str, status: RunStatus
+) -> list[Path]:
     """Where the run's log may be if this task was the last to train it, likeliest first."""
     if status.failure:
         log = recorded_log(folder.path, status.failure.submission, status.failure.log)
         return [log] if log else []
-    owner_logs = [job_log(folder, manifest.id, status.owner.job)] if status.owner else []
+    owner_logs = [job_log(folder, manifest.id, status.owner.job, run)] if status.owner else []
     if status.state == "running" and owner_logs:
         return owner_logs
     task_log = log_path(folder, manifest, task)
-    paths = [task_log] if task_log else owner_logs
+    own = [path for path in owner_logs if run in path.name]
+    paths = own or ([task_log] if task_log else owner_logs)
     process = executor_named(manifest.executor).queue_process
     is_lost = status.state == "lost"
     return [*paths, folder.submission(manifest.id) / f"{process}.log"] if process and is_lost else paths

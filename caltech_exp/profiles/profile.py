@@ -1,15 +1,12 @@
 """Profiles: where and how to run. Read from YAML, changed by the command line, and validated."""
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     StringConstraints,
     ValidationError,
@@ -20,11 +17,22 @@ from caltech_exp.cli import UserError, closest, explain, shown, split_arguments,
 from caltech_exp.config import FiniteFloat
 from caltech_exp.files import user_path
 from caltech_exp.machine import local_gpus
+from caltech_exp.profiles.resources import (
+    TEN_YEARS_MINUTES,
+    CpuJobs,
+    Gpus,
+    Line,
+    Memory,
+    Name,
+    OptionName,
+    OptionValue,
+    SectionResources,
+    is_gpu_resource,
+)
 from caltech_exp.profiles.sbatch_options import (
     CPU_JOB_SETTINGS,
     OTHER_NAMES,
     SETTINGS,
-    complaint,
     contradiction,
     in_unit,
     refusal,
@@ -39,78 +47,10 @@ IN_WHEEL = Path(__file__).resolve().parent / "shipped"  # where setup.py puts th
 FOLDER = IN_WHEEL if IN_WHEEL.is_dir() else CHECKOUT / "slurm" / "profiles"
 EXAMPLES = "examples"
 PREFIX = "profile."
-TEN_YEARS_MINUTES = 10 * 366 * 24 * 60
 
-# One line: the value of an sbatch option must not start a line of its own in the batch script.
-Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
-# YAML reads some accounts as numbers.
-Name = Annotated[Line, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
+SectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
-
-
-def _with_dashes(name: Any) -> Any:
-    return name.replace("_", "-") if isinstance(name, str) else name
-
-
-def _check_option(name: str, settings: Iterable[str] = SETTINGS) -> str:
-    if reason := complaint(name, settings):
-        raise ValueError(reason)
-    return name
-
-
-# An sbatch option without the dashes before it; within it underscores are as good as dashes.
-_Spelled = Annotated[str, BeforeValidator(_with_dashes), StringConstraints(pattern=r"^[a-z][a-z-]*$")]
-OptionName = Annotated[_Spelled, AfterValidator(lambda name: _check_option(name))]
-CpuOptionName = Annotated[_Spelled, AfterValidator(lambda name: _check_option(name, CPU_JOB_SETTINGS))]
-# true for an option without a value; false removes the option.
-OptionValue = Line | int | FiniteFloat | bool
-
-
-def _check_memory(gigabytes: float) -> float:
-    if 0 < gigabytes < 0.001:
-        raise ValueError("write gigabytes: 32, or 0 for all of a node's memory")
-    return gigabytes
-
-
-Memory = Annotated[FiniteFloat, Field(ge=0, le=1e6), AfterValidator(_check_memory)]
-
-
-def _read_gpus(value: object) -> object:
-    """An int for a number of GPUs, also if it is written as text; `a100:1,v100:2` stays."""
-    if re.fullmatch(r"0*[1-9][0-9]*", str(value)):
-        return int(str(value))
-    if not all(re.fullmatch(r"[A-Za-z0-9][\w.-]*:0*[1-9][0-9]*", part) for part in str(value).split(",")):
-        raise ValueError("write a number of GPUs, 1 or more, or a type and a number, as in a100:1")
-    return value
-
-
-Gpus = Annotated[int | str, BeforeValidator(_read_gpus)]
-
-
-def is_gpu_resource(text: str | None) -> bool:
-    """Whether a generic resource is a GPU, or a part of one, as Slurm names them."""
-    return any(word in (text or "") for word in ("gpu", "shard", "mps"))
-
-
-class CpuJobs(StrictRecord):
-    """Resources of the jobs that train nothing: making packs before the runs, writing the report after them."""
-
-    partition: Name | None = Field(None, description="partition; default: the profile's")
-    account: Name | None = Field(None, description="account to charge; default: the profile's")
-    qos: Name | None = Field(None, description="quality of service; default: the profile's")
-    time_minutes: int = Field(30, ge=1, le=TEN_YEARS_MINUTES, description="time limit, minutes")
-    cpus_per_task: int | None = Field(2, ge=1, description="CPU cores; null: the site's default")
-    mem_gb: Memory | None = Field(4, description="memory, GB; null: the site's default")
-    sbatch: dict[CpuOptionName, OptionValue] = Field(
-        {}, description="further sbatch options, added to the profile's; false removes one of those"
-    )
-
-    @model_validator(mode="after")
-    def _check_options(self) -> "CpuJobs":
-        if reason := contradiction(self.sbatch):
-            raise ValueError(f"sbatch: {reason}")
-        return self
 
 
 class _Profile(StrictRecord):
@@ -209,6 +149,11 @@ class SlurmProfile(_Profile):
         CpuJobs(),
         description="partition, account, qos, time_minutes, cpus_per_task, mem_gb, sbatch of jobs without a GPU",
     )
+    sections: dict[SectionName, SectionResources] = Field(
+        {},
+        description="by section, what its tasks ask for instead: partition, qos, constraint, time_minutes, "
+        "cpus_per_task, mem_gb, gpus_per_node, gres, max_parallel",
+    )
     poll_seconds: Seconds = Field(30, description="how often wait=true and watch=true ask squeue, seconds")
     command_timeout_seconds: Seconds = Field(
         60, description="how long sbatch, squeue or scontrol may take, seconds"
@@ -226,8 +171,11 @@ class SlurmProfile(_Profile):
 
     @property
     def gpus(self) -> int:
-        """GPUs of a task by gpus_per_node; 1 if that is not set."""
-        return sum(int(part.rpartition(":")[2]) for part in str(self.gpus_per_node or 1).split(","))
+        """GPUs of a task by gpus_per_node or gres; 1 if neither is set."""
+        in_gres = [part for part in (self.gres or "").split(",") if part.startswith("gpu")]
+        parts = str(self.gpus_per_node).split(",") if self.gpus_per_node else in_gres or ["1"]
+        counts = (part.rpartition(":")[2] for part in parts)
+        return sum(int(count) if count.isdecimal() else 1 for count in counts)
 
     @property
     def gpu_options(self) -> list[str]:
@@ -241,20 +189,33 @@ class SlurmProfile(_Profile):
         by_option = any(is_gpu_resource(option) or option.startswith("exclusive") for option in self.gpu_options)
         return bool(self.gpus_per_node) or is_gpu_resource(self.gres) or by_option
 
+    def for_section(self, section: str) -> "SlurmProfile":
+        """The profile of the tasks of a section."""
+        resources = self.sections.get(section)
+        return self.model_copy(update=resources.changes) if resources else self
+
     @model_validator(mode="after")
     def _check_together(self) -> "SlurmProfile":
+        if reason := self._contradiction():
+            raise ValueError(reason)
+        for name in self.sections:
+            if reason := self.for_section(name)._contradiction():
+                raise ValueError(f"sections.{name}: {reason}")
+        return self
+
+    def _contradiction(self) -> str:
         if self.gpus_per_node and is_gpu_resource(self.gres):
-            raise ValueError("gpus_per_node and gres ask for GPUs twice; keep one (profile.gpus_per_node=null)")
+            return "gpus_per_node and gres ask for GPUs twice; keep one (profile.gpus_per_node=null)"
         if reason := contradiction(self.sbatch):
-            raise ValueError(f"sbatch: {reason}")
+            return f"sbatch: {reason}"
         if self.signal_delay_seconds >= 60 * self.time_minutes:
-            raise ValueError("signal_delay_seconds is not below the time limit; give the task more time_minutes")
+            return "signal_delay_seconds is not below the time limit; give the task more time_minutes"
         if self.device == "cuda" and not (self.gpus_per_node or self.gres or self.gpu_options):
-            raise ValueError(
+            return (
                 "device cuda needs gpus_per_node: 1 or gres: gpu:1, or sbatch: {exclusive: true} where a node's "
                 "GPUs come with it"
             )
-        return self
+        return ""
 
 
 Profile = LocalProfile | SlurmProfile

@@ -118,6 +118,7 @@ class Result(StrictRecord):
     peak_memory_bytes  of the device in the last attempt, including packs that earlier runs of the task left there;
                        on a CPU the process's peak resident memory
     energy_joules      that the GPU used during the run, if it counts that
+    threads            of torch; their number can change the bits on a CPU. None in results of older versions
     weights_sha256     of the file of the initial weights; None for random weights and in results of older versions
     """
 
@@ -147,6 +148,7 @@ class Result(StrictRecord):
     images_per_second: Amount
     peak_memory_bytes: Count
     energy_joules: Amount | None = None
+    threads: Count | None = None
     weights_sha256: str | None = None
 
     @model_validator(mode="after")

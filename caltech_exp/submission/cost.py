@@ -1,26 +1,32 @@
-"""What a submission will cost: GPU hours, time until its end, and tasks longer than their time limit."""
+"""What a submission will cost (GPU hours, time until its end), and how large its tasks are because of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import Executor, JobArray
-from caltech_exp.study.forecast import Throughput, count_kinds, duration, measure_throughput, seconds_until_done
-from caltech_exp.study.results import Progress
-from caltech_exp.study.results_cache import PastRun
-from caltech_exp.submission.submission import count_of
+from caltech_exp.study.forecast import Throughput, count_kinds, duration, seconds_until_done
+from caltech_exp.study.plan import PlannedRun
+from caltech_exp.submission.request import MOST_AUTO, SubmitOptions
+from caltech_exp.submission.submission import TaskSize, count_of
+
+TARGET_SECONDS = 3600.0  # of a task with runs_per_task=auto
+MARGIN, START_SECONDS = 1.5, 300.0  # of time=auto over the estimate
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of all tasks together, of the longest task, and until the last ends; of runs with an estimate.
+    """Seconds of all devices together, and until the last task ends; of runs with an estimate.
 
+    late     seconds and time limit of the task that is longest compared with its limit
     unknown  kind -> runs of it without an estimate
     """
 
     seconds: float
-    longest: float
     wall: float
+    late: tuple[float, float]
     runs: int
     unknown: Mapping[str, int]
 
@@ -30,48 +36,84 @@ class Cost:
 
 
 def cost(
-    arrays: Sequence[JobArray],
-    throughput: Throughput,
-    train_val_images: int | None,
-    at_once: int,
-    *,
-    each_array: bool,
+    arrays: Sequence[JobArray], throughput: Throughput, train_val_images: int | None, executor: Executor
 ) -> Cost:
-    """The cost of the arrays if `at_once` tasks run at a time, of each array or of all together."""
+    """The cost of the arrays. Each GPU of a task trains its share of the runs.
+
+    Runs side by side on one GPU, or on the same cores, count as if one came after the other: how much sooner they
+    end is not known.
+    """
     runs = [run for array in arrays for group in array.tasks for run in group]
     estimates = throughput.estimate_runs(runs, train_val_images)
     seconds = {run.id: estimate for run, estimate in zip(runs, estimates, strict=True) if estimate is not None}
-    pools = [[sum(seconds.get(run.id, 0.0) for run in group) for group in array.tasks] for array in arrays]
-    tasks = [task for pool in pools for task in pool]
-    return Cost(
-        seconds=sum(tasks),
-        longest=max(tasks, default=0.0),
-        wall=max((seconds_until_done(pool, at_once) for pool in (pools if each_array else [tasks])), default=0.0),
-        runs=len(runs),
-        unknown=count_kinds(runs, estimates),
-    )
+    pools, total, late = [], 0.0, (0.0, math.inf)
+    for array in arrays:
+        own = array.executor or executor
+        gpus = own.gpus_per_task
+        groups = [[seconds.get(run.id, 0.0) for run in group] for group in array.tasks]
+        pool = [max(sum(group) / min(gpus, len(group)), *group) for group in groups]
+        late = max(late, (max(pool), own.time_limit_seconds or math.inf), key=lambda task: task[0] / task[1])
+        total += gpus * sum(pool)
+        pools.append((pool, own.profile.slots))
+    tasks = [task for pool, _ in pools for task in pool]
+    if not executor.has_slots_per_array:
+        pools = [(tasks, executor.profile.slots)]
+    wall = max((seconds_until_done(pool, slots) for pool, slots in pools), default=0.0)
+    return Cost(seconds=total, wall=wall, late=late, runs=len(runs), unknown=count_kinds(runs, estimates))
+
+
+def choose_sizes(
+    runs: Sequence[PlannedRun], options: SubmitOptions, executor: Executor, throughput: Throughput,
+    images: int | None, *, room: int | None,
+) -> tuple[dict[str, TaskSize], list[str]]:  # fmt: skip
+    """Section -> how many runs its tasks train and what they ask for; and lines on what was chosen.
+
+    room  the most tasks that may be queued now
+    """
+    sizes, lines, is_auto = {}, [], options.time == "auto"
+    for section in dict.fromkeys(run.section for run in runs):
+        own, members = executor.for_section(section), [run for run in runs if run.section == section]
+        estimates = throughput.estimate_runs(members, images)
+        longest = MARGIN * max(filter(None, estimates), default=0.0) if None not in estimates else 0.0
+        at_once = MOST_AUTO if options.runs_at_once == "auto" else options.runs_at_once
+        gpus, limit = own.gpus_per_task, own.time_limit_seconds
+        chosen = options.runs_per_task or ("auto" if options.runs_at_once == "auto" else gpus * at_once)
+        per_task = chosen if isinstance(chosen, int) else 0
+        if not per_task:
+            target = TARGET_SECONDS if is_auto or not limit else min(limit, TARGET_SECONDS)
+            fit = gpus * int(target / longest) if longest else 1
+            least = max(gpus * at_once, _least_runs(Counter(run.section for run in runs).values(), room))
+            per_task = max(least, min(fit, math.ceil(len(members) / own.profile.slots)))
+            reason = "" if longest else ", without an estimate"
+            lines.append(f"{section}: {count_of(per_task, 'run')} in a task{reason}")
+        if is_auto and longest:
+            own = own.with_time_limit(START_SECONDS + longest * math.ceil(per_task / gpus))
+            lines.append(f"{section}: time limit {duration(own.time_limit_seconds or 0.0)}")
+        elif is_auto:
+            lines.append(f"{section}: time limit {duration(limit or 0.0)}, the profile's, without an estimate")
+        sizes[section] = TaskSize(per_task, own)
+    return sizes, lines
+
+
+def _least_runs(sections: Collection[int], room: int | None) -> int:
+    """The fewest runs in a task with which all runs, so many of each section, fit into the queue."""
+    if room is None:
+        return 1
+    free = max(len(sections), room - 2)  # without the jobs before and after the runs
+    return next(size for size in count(1) if sum(math.ceil(runs / size) for runs in sections) <= free)
 
 
 def cost_lines(
-    arrays: Sequence[JobArray],
-    past: Mapping[str, PastRun],
-    executor: Executor,
-    train_val_images: int | None,
-    unfinished: Iterable[tuple[RunConfig, Progress, int | None]] = (),
+    arrays: Sequence[JobArray], throughput: Throughput, executor: Executor, train_val_images: int | None
 ) -> list[str]:
     """The estimate and what it is based on; a warning if a task will reach its time limit.
 
-    past              the results of the study
     train_val_images  images that train.txt names, None if unknown
-    unfinished        as measure_throughput takes it
     """
     if not arrays:
         return []
-    throughput = measure_throughput(
-        past, executor.profile.device_type, executor.profile.images_per_second, unfinished
-    )
     per_array = executor.has_slots_per_array
-    total = cost(arrays, throughput, train_val_images, executor.profile.slots, each_array=per_array)
+    total = cost(arrays, throughput, train_val_images, executor)
     if not total.known_runs:
         return ["no time estimate yet; one appears once a run has finished an epoch"]
     part = f" for {total.known_runs:,} of {count_of(total.runs, 'run')}" if total.unknown else ""
@@ -83,13 +125,12 @@ def cost_lines(
     if total.unknown:
         kinds = ", ".join(f"{count_of(count, 'run')} of {kind}" for kind, count in total.unknown.items())
         lines.append(f"no time estimate yet for {kinds}: none has finished an epoch")
-    return lines + _time_limit_warning(total, executor)
+    return lines + _time_limit_warning(total.late, executor)
 
 
 def _hours(seconds: float, executor: Executor) -> str:
     """`12.5 GPU hours`, of all GPUs that the tasks hold; minutes below an hour and a half."""
-    on_gpu = executor.profile.device_type == "cuda"
-    minutes, device = seconds / 60 * (executor.gpus_per_task if on_gpu else 1), "GPU" if on_gpu else "CPU task"
+    minutes, device = seconds / 60, "GPU" if executor.profile.device_type == "cuda" else "CPU task"
     if minutes < 1:
         return f"under one {device} minute"
     return f"{minutes / 60:,.1f} {device} hours" if minutes >= 90 else count_of(round(minutes), f"{device} minute")
@@ -107,15 +148,15 @@ def _basis(throughput: Throughput, arrays: Sequence[JobArray]) -> str:
     return f"from {' and '.join(filter(None, sources))}{'' if throughput.starts else ', without start-up'}"
 
 
-def _time_limit_warning(total: Cost, executor: Executor) -> list[str]:
-    limit = executor.time_limit_seconds
-    if limit is None or total.longest <= limit:
+def _time_limit_warning(late: tuple[float, float], executor: Executor) -> list[str]:
+    longest, limit = late
+    if longest <= limit:
         return []
     if executor.requeues:
         consequence = "Slurm will requeue it there, and it resumes from its checkpoint"
     else:
         consequence = "it will end there, and the same command resumes it from its checkpoint"
     return [
-        f"warning: the longest task takes about {duration(total.longest)}, but its time limit is "
+        f"warning: the longest task takes about {duration(longest)}, but its time limit is "
         f"{duration(limit)}: {consequence}; to avoid that, raise time_minutes or lower runs_per_task"
     ]

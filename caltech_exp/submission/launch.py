@@ -113,12 +113,19 @@ def _jobs(submission: Submission, record: SubmissionRecord, executor: Executor) 
         checkpoint_minutes=profile.checkpoint_minutes,
         log_mb=profile.log_mb,
         code=record.planned.code,
+        at_once=submission.request.options.runs_at_once,
+        max_failures=submission.request.options.max_failures,
     )
+    profiles = [(array.executor or executor).profile for array in submission.arrays]
     jobs = SubmissionJobs(
         arrays=tuple(
-            tuple(replace(task, runs=tuple((run.config, run.seed) for run in group)) for group in array.tasks)
-            for array in submission.arrays
+            tuple(
+                replace(task, runs=tuple((run.config, run.seed) for run in group), threads=own.cpus_per_task)
+                for group in array.tasks
+            )
+            for own, array in zip(profiles, submission.arrays, strict=True)
         ),
+        profiles=tuple(own.model_copy(update={"device": profile.device}) for own in profiles),
         pack_jobs=submission.pack_jobs,
         dependencies=submission.dependencies,
         excluded_nodes=submission.excluded_nodes,

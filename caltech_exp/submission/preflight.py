@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from caltech_exp.bootstrap import look_again
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.catalog.model import table_key
-from caltech_exp.cli import EXIT_USER_ERROR, UserError, join_words
+from caltech_exp.cli import EXIT_USER_ERROR, UserError, did_you_mean, join_words
 from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, SAME_RESULT_SETTINGS, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
 from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
@@ -22,7 +23,7 @@ from caltech_exp.models.custom import CustomNetwork
 from caltech_exp.models.weights import fetch_imagenet, imagenet_path, imagenet_problem
 from caltech_exp.monitoring.run_states import run_states
 from caltech_exp.profiles.paths import expand_path, packs_folder
-from caltech_exp.profiles.profile import Profile
+from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, catalog_seeds
@@ -114,6 +115,7 @@ class Preflight:
     study_data None only in a dry run that cannot read the data set
     packs      packs that the open runs use and that nobody has made yet, each with its index file
     max_tasks  the most tasks of an array, None for no limit
+    room       the most tasks that may be queued now, None for no limit
     notes      advice and warnings
     problems   why the submission would be refused
     """
@@ -122,6 +124,7 @@ class Preflight:
     state: StudyState
     packs: Mapping[PackKey, Path]
     max_tasks: int | None
+    room: int | None
     notes: Sequence[str]
     problems: Sequence[str]
 
@@ -165,7 +168,7 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
     configs = [run.config for run in open_runs(plan, state.states, request)]
     if data:
         check(check_data, configs, data, request.settings)
-    max_tasks = check(executor.max_tasks)
+    max_tasks, room = check(executor.max_tasks) or (None, None)
     to_do = check(check_weights, configs, fetch=not dry_run) or []
     image_notes = []
     if data and study is None:
@@ -185,12 +188,13 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         *unpinned([run.config for run in plan]),
         *merged_rows(request),
         *([] if request.options.study else unsubmitted_edits(request.file, request.runs)),
+        *unknown_sections(request),
         *unasked_results(request, state.past),
         *slow_arithmetic(configs, executor),
         *without_effect(configs),
         *to_do,
     ]
-    return Preflight(study_data, state, packs or {}, max_tasks, notes, problems)
+    return Preflight(study_data, state, packs or {}, max_tasks, room, notes, problems)
 
 
 def check_writable(folder: Path, key: str) -> None:
@@ -363,6 +367,17 @@ def without_effect(configs: Iterable[RunConfig]) -> list[str]:
         if names
     }
     return list(lines)
+
+
+def unknown_sections(request: Request) -> list[str]:
+    """A line on every section that the profile names and the study does not have."""
+    known = [section.name for section in (request.file.catalog if request.file else THE_REPORT).sections]
+    named = request.profile.sections if isinstance(request.profile, SlurmProfile) else ()
+    return [
+        f"sections.{name} in the profile changes nothing: the study has no such section{did_you_mean(name, known)}"
+        for name in named
+        if name not in known
+    ]
 
 
 def unasked_results(request: Request, results: Iterable[str]) -> list[str]:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from caltech_exp.bootstrap import UntrustedError, look_again, read_own
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
@@ -21,7 +21,8 @@ from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
 from caltech_exp.profiles.profile import (
-    CpuJobs,
+    PREFIX,
+    LocalProfile,
     Profile,
     ProfileWords,
     SlurmProfile,
@@ -29,7 +30,8 @@ from caltech_exp.profiles.profile import (
     profile_files,
     take_profile_words,
 )
-from caltech_exp.profiles.sbatch_options import OTHER_NAMES, SETTINGS, setting_for
+from caltech_exp.profiles.resources import CpuJobs
+from caltech_exp.profiles.sbatch_options import OTHER_NAMES, SETTINGS, in_unit, setting_for
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
@@ -38,7 +40,9 @@ from caltech_exp.study.study import StudyFile, StudySettings, weights_files
 from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
 PROFILE = "profile="
-SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch")
+MOST_AUTO = 4
+"""Runs of a task with runs_at_once=auto, on each of its GPUs, before there is an estimate."""
+SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch", "sections")
 SHORT_OPTIONS = {
     "A": "account", "C": "constraint", "c": "cpus-per-task", "G": "gpus", "p": "partition", "q": "qos",
     "t": "time", "x": "exclude",
@@ -84,6 +88,15 @@ def _section_names(catalog: Catalog) -> str:
     return "|".join(["all", *(section.name for section in catalog.sections)])
 
 
+def _read_count(value: object) -> object:
+    if value in (None, "auto") or re.fullmatch("0*[1-9][0-9]{0,5}", str(value)):
+        return value
+    raise ValueError("write a number, 1 or more, or auto")
+
+
+CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_read_count)]
+
+
 class SubmitOptions(Options):
     section: str = Field("", description=f"{_section_names(THE_REPORT)}, or several with commas")
     table: str = Field(
@@ -117,7 +130,23 @@ class SubmitOptions(Options):
         description="folder with alexnet.pth and resnet18.pth to use instead of torchvision's; only those that "
         "the rows need",
     )
-    runs_per_task: int = Field(1, ge=1, description="how many runs a task trains, one after the other")
+    runs_per_task: CountOrAuto | None = Field(
+        None,
+        description="how many runs a task trains; default: those that train side by side; auto: by the forecast",
+    )
+    runs_at_once: CountOrAuto = Field(
+        1,
+        description="how many runs a task trains side by side on each of its GPUs, or on its cores; auto: begins "
+        "with one, and adds runs while memory and cores allow",
+    )
+    max_failures: int = Field(
+        0, ge=0, description="after so many failed runs cancel queued tasks and start no further run; 0: never"
+    )
+    time: str = Field(
+        "",
+        description="time limit of a task: minutes, 2:00:00, or auto (by section from the forecast, with margin); "
+        "default: the profile's",
+    )
     retry: Literal["failed"] | None = Field(
         None,
         description="failed: only runs that failed or were lost, not runs that were cancelled or never submitted",
@@ -165,6 +194,10 @@ def parse_request(argv: Sequence[str]) -> Request:
     known = [*SubmitOptions.model_fields, *RunConfig.model_fields]
     values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
+    if options.time not in ("", "auto"):
+        if not (minutes := in_unit("time_minutes", options.time)):
+            raise UserError(f"time={shown(options.time)}: write minutes, 2:00:00 for two hours, or auto")
+        profile_words, _ = take_profile_words([*argv, f"{PREFIX}time_minutes={minutes}"])
     runs = folder_path(options.runs, "runs")
     folder = StudyFolder(runs)
     given, swept = split_sweep({key: values[key] for key in RunConfig.model_fields if key in values})
@@ -190,6 +223,8 @@ def parse_request(argv: Sequence[str]) -> Request:
     # The checks before submission name the manifests that cannot be read.
     manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
     name, profile = _profile(options.profile, profile_words, manifests, runs)
+    if options.time == "auto" and isinstance(profile, LocalProfile):
+        raise UserError("time=auto: tasks on this machine have no time limit; leave it out")
     if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; choose another")
     return Request(

@@ -1,18 +1,26 @@
-"""Signals that end a task. A run in training saves a checkpoint first."""
+"""What ends a task early: signals, before which a run in training saves a checkpoint, and too many failed runs."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from caltech_exp.child_environment import run_program, slurm_environment
+from caltech_exp.cli import UserError
+from caltech_exp.executors.executor import executor_named
 from caltech_exp.executors.sbatch import ENDED, QUEUE_AGAIN
 from caltech_exp.executors.slurm_queries import ERROR
+from caltech_exp.files import make_folder, names_in, remove
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.manifest import record_cancelled
 from caltech_exp.training.failures import StopRequest
 
 REQUEUE_TRIES = 10
@@ -30,13 +38,14 @@ class SignalHandler:
     place. SIGTERM (scancel, a shutdown) only ends it, unless it begins the grace time of a preempted
     job: Slurm requeues such a job after the grace time, but not if it has ended before. While
     `stop_request.listening`, the handler only asks the run to stop, and whoever trains it then calls `end_task`.
+    With `may_requeue` False, in a process that a task has started for a run, both signals only end it.
     """
 
-    def __init__(self, stop_request: StopRequest) -> None:
+    def __init__(self, stop_request: StopRequest, *, may_requeue: bool = True) -> None:
         self.stop_request = stop_request
         self._signal: int = signal.SIGTERM
         self._submitit_handler: Callable[[int, FrameType | None], Any] | int | None
-        self._submitit_handler = signal.getsignal(signal.SIGUSR2)
+        self._submitit_handler = signal.getsignal(signal.SIGUSR2) if may_requeue else signal.SIG_IGN
         signal.signal(signal.SIGUSR2, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
 
@@ -51,6 +60,9 @@ class SignalHandler:
     def end_task(self) -> None:
         """End the task and requeue it if that is due. Raises SystemExit, or submitit's UncompletedJobError."""
         _ignore_ending_workers()
+        if self._submitit_handler == signal.SIG_IGN:
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the task's process and Slurm may both send it
         if callable(self._submitit_handler) and (self._signal == signal.SIGUSR2 or _is_preempted()):
             self._requeue_by(self._submitit_handler)
         sys.exit(ENDED)
@@ -117,3 +129,57 @@ def _this_job() -> str:
     if array:
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     return os.environ.get("SLURM_JOB_ID", "")
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failed runs of a submission, a file each in its folder `failed`; `most` of them end it (0: any number).
+
+    No process has to live for it: whoever is about to start a run, or has seen one fail, looks at the folder.
+    """
+
+    folder: StudyFolder
+    submission: str
+    most: int
+
+    @property
+    def _marks(self) -> Path:
+        return self.folder.submission(self.submission) / "failed"
+
+    def add(self, run: str) -> None:
+        if self.most:
+            with contextlib.suppress(OSError):  # a full disk: one failure is not counted
+                make_folder(self._marks)
+                (self._marks / run).touch()
+
+    def remove(self, run: str) -> None:
+        """A run that failed before has a result."""
+        if self.most:
+            with contextlib.suppress(OSError):
+                remove(self._marks / run)
+
+    def end_submission(self, task: Sequence[str] = ()) -> str:
+        """Why no further run may start, after cancelling the submission's queued tasks; empty if runs may start.
+
+        task  the runs of this process's task, if none of them trains: those without a result count as cancelled
+        """
+        try:
+            count = len(names_in(self._marks)) if self.most else 0
+        except FileNotFoundError:
+            count = 0
+        if not self.most or count < self.most:
+            return ""
+        reason = f"{count} of this submission's runs failed (max_failures={self.most})"
+        try:
+            manifest = next(each for each in self.folder.manifests() if each.id == self.submission)
+            executor = executor_named(manifest.executor)
+            jobs = executor.queued(self.folder, [manifest])
+            waiting = [job for job in jobs if job.part == "training" and job.job.state == "queued"]
+            if waiting:
+                executor.cancel(self.folder, waiting)
+                print(f"{reason}: {len(waiting)} queued tasks are cancelled", flush=True)
+            own = [job.job for job in manifest.tasks if list(job.runs) == list(task)]
+            record_cancelled(self.folder.submission(self.submission), own)
+        except (UserError, OSError, StopIteration) as error:
+            print(f"{reason}; queued tasks are not cancelled ({error}), each ends when it starts", flush=True)
+        return reason

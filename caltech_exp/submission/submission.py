@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -29,6 +29,14 @@ NO_RUNS = "no runs: this section has figures of the data set only; python report
 
 
 @dataclass(frozen=True)
+class TaskSize:
+    """How many runs a task trains, and the executor with what it asks for; None: that of the submission."""
+
+    runs: int = 1
+    executor: Executor | None = None
+
+
+@dataclass(frozen=True)
 class Submission:
     """What one submission queues.
 
@@ -39,6 +47,7 @@ class Submission:
     dependencies    what the report also waits for: Slurm arrays, or submissions on this machine, that run already
     excluded_nodes  nodes on which runs failed; the arrays avoid them
     kept_nodes      nodes on which runs failed, and without which no node could run the arrays
+    left_out        arrays of the tasks that Slurm has no room for now
     """
 
     request: Request
@@ -50,20 +59,45 @@ class Submission:
     dependencies: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
     kept_nodes: tuple[str, ...] = ()
+    left_out: tuple[JobArray, ...] = ()
 
     @classmethod
     def of(
-        cls, plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request, checked: Preflight
+        cls,
+        plan: Sequence[PlannedRun],
+        states: Mapping[str, RunStatus],
+        request: Request,
+        checked: Preflight,
+        sizes: Mapping[str, TaskSize],
     ) -> "Submission":
-        """The submission of the runs of the plan that are open."""
-        runs = open_runs(plan, states, request)
+        """The submission of the runs of the plan that are open, whose tasks have these sizes by section."""
+        runs = seeds_outermost(plan, {run.id for run in open_runs(plan, states, request)})
         keys = pack_keys(run.config for run in runs)
         return cls(
             request=request,
             data=checked.study_data,
-            arrays=tuple(make_arrays(runs, request.runs.name, request.options.runs_per_task, checked.max_tasks)),
+            arrays=tuple(make_arrays(runs, request.runs.name, sizes, checked.max_tasks)),
             missing_packs={key: file for key, file in checked.packs.items() if key in keys},
             report=request.report,
+        )
+
+    def fitting(self, room: int | None) -> "Submission":
+        """The submission without the tasks for which Slurm has no room, which are those of the last seeds."""
+        if room is not None:
+            room = max(0, room - bool(self.missing_packs) - bool(self.report))
+        order = sorted(
+            (index / len(array.tasks), number)
+            for number, array in enumerate(self.arrays)
+            for index in range(len(array.tasks))
+        )
+        counts = Counter(number for _, number in order[:room])
+        parts = [
+            (array, array.tasks[: counts[n]], array.tasks[counts[n] :]) for n, array in enumerate(self.arrays)
+        ]
+        return replace(
+            self,
+            arrays=tuple(replace(array, tasks=tasks) for array, tasks, _ in parts if tasks),
+            left_out=tuple(replace(array, tasks=tasks) for array, _, tasks in parts if tasks),
         )
 
     def avoiding(self, states: Mapping[str, RunStatus], executor: Executor) -> "Submission":
@@ -103,7 +137,7 @@ class Submission:
         verb = "would queue" if dry_run else "queued"
         lines = [plan_table(plan, states, self.arrays), ""] if dry_run and plan else []
         lines += filter(None, [summary(plan, states), describe_seeds(plan)])
-        if plan and not self.arrays:
+        if plan and not self.arrays and not self.left_out:
             lines.append(nothing_to_submit(plan, states, retry=self.request.options.retry is not None))
         if self.request.options.retry:
             lines += _broken_networks(plan, states)
@@ -114,12 +148,20 @@ class Submission:
             lines.append(
                 f"{verb} {array.name}: {count_of(len(array.tasks), 'task')}, {count_of(runs, 'run')}, {where}"
             )
+        if self.left_out:
+            tasks = sum(len(array.tasks) for array in self.left_out)
+            runs = sum(len(group) for array in self.left_out for group in array.tasks)
+            lines.append(
+                f"{'would be left out' if dry_run else 'left out'}: {count_of(tasks, 'task')}, "
+                f"{count_of(runs, 'run')}, because Slurm limits the jobs you may have queued; give the same "
+                "command again when some have ended, or use runs_per_task=auto"
+            )
         lines += [
             f"{node} is not avoided although runs failed there: no other node could run them. If every node fails "
             "alike, correct the profile"
             for node in self.kept_nodes
         ]
-        if self.pack_jobs:
+        if self.pack_jobs and self.arrays:
             lines.append(f"the runs wait for job {', '.join(self.pack_jobs)}, which decodes their images")
         if self.missing_packs and self.arrays:
             packs = count_of(len(self.missing_packs), "pack")
@@ -131,15 +173,27 @@ class Submission:
 
 
 def make_arrays(
-    runs: Sequence[PlannedRun], study: str, runs_per_task: int, max_tasks: int | None
+    runs: Iterable[PlannedRun], study: str, sizes: Mapping[str, TaskSize], max_tasks: int | None
 ) -> list[JobArray]:
     """One array per section, named `section.study`; several if it would exceed `max_tasks` tasks."""
     arrays = []
     for section, group in groupby(runs, key=lambda run: run.section):
-        tasks = _chunks(tuple(group), runs_per_task)
+        size = sizes.get(section, TaskSize())
+        tasks = _chunks(tuple(group), size.runs)
         name = queue_name(section, study)
-        arrays += [JobArray(name, part) for part in _chunks(tasks, max_tasks or len(tasks))]
+        arrays += [JobArray(name, part, size.executor) for part in _chunks(tasks, max_tasks or len(tasks))]
     return arrays
+
+
+def seeds_outermost(plan: Sequence[PlannedRun], chosen: Collection[str]) -> list[PlannedRun]:
+    """The chosen runs by section, in each the first seed of every row, then the second, and so on."""
+    sections = {section: place for place, section in enumerate(dict.fromkeys(run.section for run in plan))}
+    seeds: Counter[str] = Counter()
+    order = {}
+    for run in plan:
+        order[run.id] = (sections[run.section], seeds[run.config.id])
+        seeds[run.config.id] += 1
+    return sorted((run for run in plan if run.id in chosen), key=lambda run: order[run.id])
 
 
 def queue_name(part: str, study: str) -> str:

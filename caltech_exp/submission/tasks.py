@@ -22,10 +22,11 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import submitit
 from submitit.core.utils import UncompletedJobError
@@ -35,20 +36,31 @@ from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError, one_line, shown
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.data.pack_format import PackKey, split_contents
-from caltech_exp.data.splits import read_data_set
+from caltech_exp.data.splits import DataSet, read_data_set
+from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.files import utc_now
 from caltech_exp.machine import keep_freed_memory
 from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END, JobEnd
 from caltech_exp.profiles.paths import expand_path, use_torch_home_of_submission
 from caltech_exp.provenance import CHECKOUT, CodeVersion, TaskOrigin, code_version
 from caltech_exp.records import write_record
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import ReplacedError
-from caltech_exp.submission.signal_handler import SignalHandler
+from caltech_exp.submission.side_by_side import (
+    FAILED,
+    OUT_OF_MEMORY,
+    REPLACED,
+    Layout,
+    SideBySide,
+    choose_layout,
+)
+from caltech_exp.submission.signal_handler import Failures, SignalHandler
 from caltech_exp.training.failures import (
     Interrupted,
     StopRequest,
     error_line,
     import_libraries,
+    kind_of,
     record_failure_of_free_run,
 )
 
@@ -126,7 +138,7 @@ def _watch(files: Collection[int], limit: int) -> None:
 
 @dataclass(frozen=True)
 class TrainTask:
-    """Train the runs of one task, one after the other.
+    """Train the runs of one task, one after the other or side by side.
 
     data, data_on_node    the data folder; the second, expanded on the node, is used instead if it is given
     packs, packs_on_node  the folder of decoded images, and the node's own folder to copy them to
@@ -134,6 +146,8 @@ class TrainTask:
     torch_home            the profile's, expanded on the node
     torch_home_here       where submit found weights, for tasks that get no variable for it
     log_mb                largest log, MB
+    at_once               how many runs train side by side on each GPU, or on the cores
+    max_failures          so many failed runs of the submission end it; 0 for no limit
     code                  of the snapshot that was submitted, which the task must run
     """
 
@@ -152,6 +166,12 @@ class TrainTask:
     checkpoint_minutes: float
     log_mb: float
     code: CodeVersion
+    at_once: int | Literal["auto"] = 1
+    max_failures: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        return [run_id(config, seed) for config, seed in self.runs]
 
     def __call__(self) -> None:
         """Train every run. A run that fails is recorded, and the next one trains if the GPU still works."""
@@ -163,14 +183,20 @@ class TrainTask:
             limit_logs(self.log_mb)
             print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
             self._check_code()
-            self._import_libraries()
-            context = self._context(origin, stop_request)
+            layout = choose_layout(self.at_once, len(self.runs), self.device, self.threads)
+            self._import_libraries(layout)
+            data = self._read_data()
+            context = self._context(origin, stop_request, data) if layout.is_single else None
         except Exception as error:
-            for config, seed in self.runs:
-                name = run_id(config, seed)
+            for name in self.names:
                 record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
+                self._failures.add(name)
+            self._failures.end_submission(self.names)
             raise
-        self._train(context, signal_handler)
+        if context:
+            self._train(context, signal_handler)
+        else:
+            self._train_side_by_side(layout, origin, data, signal_handler)
 
     def _train(self, context: "TaskContext", signal_handler: SignalHandler) -> None:
         """Train one run after the other. Raises RuntimeError at the end if some failed.
@@ -183,14 +209,21 @@ class TrainTask:
 
         failed = []
         for runs_left, (config, seed) in zip(reversed(range(len(self.runs))), self.runs, strict=True):
+            if reason := self._failures.end_submission(self.names):
+                print(f"{runs_left + 1} of {len(self.runs)} runs are not started: {reason}", flush=True)
+                break
             try:
                 run_one(config, seed, context)
+                self._failures.remove(run_id(config, seed))
             except Interrupted:
                 signal_handler.end_task()
             except ReplacedError as error:
                 print(f"run {run_id(config, seed)}: {error}", flush=True)
                 signal_handler.abandon_task()
             except Exception as error:
+                self._failures.add(run_id(config, seed))
+                if not runs_left:
+                    self._failures.end_submission(self.names)
                 if len(self.runs) == 1:
                     raise
                 print(f"run {run_id(config, seed)} failed: {type(error).__name__}: {error}", flush=True)
@@ -205,15 +238,77 @@ class TrainTask:
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
 
-    def _import_libraries(self) -> None:
+    def _train_side_by_side(
+        self, layout: Layout, origin: TaskOrigin, data: DataSet, signal_handler: SignalHandler
+    ) -> None:
+        """Train the runs in processes of their own. Raises RuntimeError at the end if some failed."""
+        folder, prefix = Path(origin.log).parent, origin.job
+
+        def train(number: int, stop_request: StopRequest, log: Path) -> int:
+            return self._train_in_process(number, replace(origin, log=str(log)), stop_request, layout, data)
+
+        processes = SideBySide(
+            names=self.names,
+            layout=layout,
+            train=train,
+            log=lambda name: folder / f"{prefix}_{name}_log.out",
+            why_not=self._failures.end_submission,
+            stop_request=signal_handler.stop_request,
+        )
+        try:
+            failed = processes.run()
+        except ReplacedError as error:
+            print(error, flush=True)
+            signal_handler.abandon_task()
+        if processes.interrupted:
+            signal_handler.end_task()
+        self._failures.end_submission(self.names)
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(self.runs)} runs failed: {', '.join(failed)}")
+
+    def _train_in_process(
+        self, number: int, origin: TaskOrigin, stop_request: StopRequest, layout: Layout, data: DataSet
+    ) -> int:
+        """Train one run in its own process, and return the process's exit status."""
+        import torch
+
+        from caltech_exp.training.run import run_one
+
+        config, seed = self.runs[number]
+        name, context = run_id(config, seed), None
+        try:
+            limit_logs(self.log_mb)
+            if layout.threads:
+                torch.set_num_threads(layout.threads)
+            context = self._context(origin, stop_request, data)
+            run_one(config, seed, context)
+        except Interrupted:
+            return ENDED
+        except ReplacedError as error:
+            print(f"run {name}: {error}", flush=True)
+            return REPLACED
+        except Exception as error:
+            if context is None:
+                record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
+            traceback.print_exc()
+            self._failures.add(name)
+            return OUT_OF_MEMORY if kind_of(error) in ("gpu_memory", "memory") else FAILED
+        self._failures.remove(name)
+        return 0
+
+    @property
+    def _failures(self) -> Failures:
+        return Failures(StudyFolder(Path(self.folder)), self.submission, self.max_failures)
+
+    def _import_libraries(self, layout: Layout) -> None:
         """Import torch here, so that submitting need not. Raises LibraryError."""
         if any(config.engine == "fast" for config, _ in self.runs):
             keep_freed_memory()
         import_libraries()
-        if self.threads:
+        if layout.is_single and layout.threads:
             import torch
 
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(layout.threads)
 
     def _check_code(self) -> None:
         """Raises UserError if this is not the code that was submitted."""
@@ -223,8 +318,19 @@ class TrainTask:
                 f"the task runs caltech_exp {code} from {CHECKOUT}, but {self.code} was submitted; submit again"
             )
 
-    def _context(self, origin: TaskOrigin, stop_request: StopRequest) -> "TaskContext":
-        """What all runs of the task share. Raises UserError or NodeError if something is missing."""
+    def _read_data(self) -> DataSet:
+        """The data set. Raises UserError if it is not what was submitted."""
+        root = expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
+        data = read_data_set(root)
+        if data.fingerprint != self.fingerprint:
+            raise UserError(
+                f"the data in {data.root} is not what was submitted "
+                f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit again"
+            )
+        return data
+
+    def _context(self, origin: TaskOrigin, stop_request: StopRequest, data: DataSet) -> "TaskContext":
+        """What all runs of the process share. Raises UserError or NodeError if something is missing."""
         from caltech_exp.data.packs import PackStore
         from caltech_exp.training.device import choose_device
         from caltech_exp.training.run import TaskContext
@@ -233,13 +339,6 @@ class TrainTask:
             os.environ["TORCH_HOME"] = str(expand_path(self.torch_home, "torch_home"))
         use_torch_home_of_submission(self.torch_home_here)
         device = choose_device(self.device)
-        root = expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
-        data = read_data_set(root)
-        if data.fingerprint != self.fingerprint:
-            raise UserError(
-                f"the data in {data.root} is not what was submitted "
-                f"(fingerprint {data.fingerprint}, not {self.fingerprint}); copy it again, or submit again"
-            )
         on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
         packs = PackStore(Path(self.packs), on_node)
         seconds = 60 * self.checkpoint_minutes

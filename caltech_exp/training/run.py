@@ -205,6 +205,7 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         attempts=lease.attempt,
         images_per_second=trained.images_per_second,
         peak_memory_bytes=trained.peak_memory_bytes,
+        threads=torch.get_num_threads(),
         weights_sha256=trained.weights_sha256,
         **elapsed.totals(),
     )

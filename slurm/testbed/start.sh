@@ -34,6 +34,7 @@ configure() {
     sed -e "s|@STATE@|$state|g" -e "s|@COMM@|$3|; /^CommunicationParameters=\$/d" \
       -e "s|@NODE@|$node|" -e "s|@CPUS@|$cpus|g" -e "s|@MEM@|$mem|" \
       -e "s|@DEF_MEM@|$def_mem|" -e "s|@MAX_ARRAY_SIZE@|${MAX_ARRAY_SIZE:-1001}|" \
+      -e "s|@ENFORCE@|${ENFORCE:-}|; /^AccountingStorageEnforce=\$/d" \
       "$here/$1" >"$2"
     chmod "$4" "$2"
   }

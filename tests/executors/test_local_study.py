@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -200,3 +201,58 @@ def test_nothing_is_cancelled_where_there_is_no_study(cancel: Command, tmp_path:
         == f"error: runs={tmp_path} holds no study; submit one with jobs/submit.py, or name another folder\n"
     )
     assert cancel("section=trasnfer", f"runs={tmp_path}").returncode == 2
+
+
+def test_two_runs_at_once_have_the_bits_of_one_at_a_time_and_a_killed_one_goes_on(
+    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*longer(small, 8), "seeds=2", "runs_per_task=2", "profile=demo")
+    two = tmp_path / "two"
+    begun = submit(*words, "runs_at_once=2", "profile.cpus_per_task=2", f"runs={two}")
+    assert begun.returncode == 0, begun.stderr
+    until(lambda: len(list(two.glob("*/checkpoint.pt"))) + len(list(two.glob("*/progress.json"))) >= 2)
+    (log,) = two.glob("submissions/2*/*_0_log.out")
+    killed, process = re.findall(r"run (\S+-s0): process (\d+), log ", log.read_text())[0]
+    shown = json.loads(status(f"runs={two}", "json=true").stdout)
+    os.kill(int(process), signal.SIGKILL)
+    assert submit(*words, f"runs={two}", "wait=true").returncode == 0
+    assert "runs at a time: 2; CPU threads each: 1" in log.read_text()
+    assert f"run {killed}: killed by SIGKILL\nrun {killed} starts again" in log.read_text()
+    assert "epoch 8/8" in log.with_name(log.name.replace("_0_", f"_{killed}_")).read_text()
+    assert killed in str(shown)
+
+    one = tmp_path / "one"
+    assert submit(*words, f"runs={one}", "wait=true").returncode == 0
+    for path in one.glob("*/result.json"):
+        first, second = (json.loads(each.read_text()) for each in (path, two / path.relative_to(one)))
+        assert first["threads"] == second["threads"] == 1
+        assert second["attempts"] == (2 if path.parent.name == killed else 1)
+        for result in (first, second):
+            for epoch in result["epochs"]:
+                del epoch["seconds"]
+        names = ("epochs", "first_loss", "test_loss", "val_confusion", "test_confusion")
+        assert [first[name] for name in names] == [second[name] for name in names]
+
+
+def test_max_failures_cancels_what_is_queued_and_starts_nothing_more(
+    submit: Command, status: Command, small: tuple[str, ...], one_slot: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    data = Path(shutil.copytree(small[-1].removeprefix("data="), tmp_path / "data"))
+    words = (*small[:-1], f"data={data}", f"profile={one_slot}", f"runs={runs}", f"packs={tmp_path / 'packs'}")
+    assert submit(*words, "seeds=1", "wait=true").returncode == 0
+    (done,) = runs.glob("*/result.json")
+    # A folder where a result should go: writing it fails, as on a broken disk.
+    for seed in (1, 2):
+        (runs / done.parent.name.replace("-s0", f"-s{seed}") / "result.json").mkdir(parents=True)
+    ended = submit(*words, "seeds=6", "max_failures=2", "wait=true")
+    assert ended.returncode == 1
+    counts = json.loads(status(f"runs={runs}", "json=true").stdout)["counts"]
+    assert (counts["finished"], counts["cancelled"]) == (1, 3)
+    logs = "".join(path.read_text() for path in runs.glob("submissions/2*/*_0_log.out"))
+    assert "2 of this submission's runs failed (max_failures=2): 3 queued tasks are cancelled" in logs
+    for seed in (1, 2):
+        (runs / done.parent.name.replace("-s0", f"-s{seed}") / "result.json").rmdir()
+    # What failed before does not count against a new submission.
+    assert submit(*words, "seeds=6", "max_failures=2", "wait=true").returncode == 0
+    assert len(list(runs.glob("*/result.json"))) == 6

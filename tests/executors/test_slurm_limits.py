@@ -1,10 +1,12 @@
 """Slurm's limits on how many jobs may be queued: what is taken stays, the same command queues the rest later."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from caltech_exp.bootstrap import user_name
 from caltech_exp.executors.sbatch_errors import hint, is_refusal
 from caltech_exp.executors.slurm_queries import Slurm
 from tests.conftest import Command, manifests
@@ -111,4 +113,68 @@ def test_whether_a_job_may_be_queued_although_sbatch_failed(reason: str, uncerta
 )
 def test_the_most_tasks_an_array_may_have(config: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Slurm, "_ask", lambda _slurm, _command, **_: config)
-    assert Slurm(5).max_array_size() == most
+    assert Slurm(5).max_tasks() == (most, None)
+
+
+RECORDS = """Current Association Manager state
+
+Association Records
+
+ClusterName=c Account=a UserName= Partition= Priority=0 ID=2
+    GrpJobs=N(0) GrpJobsAccrue=N(0)
+    GrpSubmitJobs={of_account} GrpWall=N(0.00)
+ClusterName=c Account=a UserName={user}(1) Partition= Priority=0 ID=3
+    ParentAccount=(0) Lft=3 DefAssoc=Yes
+    GrpJobs=N(0) GrpJobsAccrue=N(0)
+    GrpSubmitJobs=N(0) GrpWall=N(0.00)
+    MaxJobs= MaxJobsAccrue= MaxSubmitJobs=20(5) MaxWallPJ=
+ClusterName=c Account=b UserName={user}(1) Partition= Priority=0 ID=4
+    ParentAccount=(0) Lft=3 DefAssoc=No
+    MaxJobs= MaxJobsAccrue= MaxSubmitJobs=8(0) MaxWallPJ=
+
+QOS Records
+
+QOS=normal(1)
+    GrpSubmitJobs=N(5) GrpWall=N(0.00)
+    User Limits
+      {user}(1)
+        MaxJobsPU=N(0) MaxJobsAccruePU=N(0) MaxSubmitJobsPU={of_qos}
+QOS=debug(2)
+    User Limits
+      {user}(1)
+        MaxJobsPU=N(0) MaxJobsAccruePU=N(0) MaxSubmitJobsPU=1(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "qos", "of_account", "of_qos", "room"),
+    [
+        (None, None, "N(9)", "N(0)", 15),
+        (None, None, "12(9)", "N(0)", 3),
+        (None, None, "N(9)", "7(5)", 2),
+        ("b", None, "12(9)", "N(0)", 8),
+        (None, "debug", "N(9)", "N(0)", 1),
+        (None, None, "N(9)", "4(5)", 0),
+        ("unknown", None, "N(9)", "N(0)", None),
+    ],
+)
+def test_how_many_tasks_more_may_be_queued(
+    account: str | None, qos: str | None, of_account: str, of_qos: str, room: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = "MaxArraySize = 300\nAccountingStorageEnforce = associations,limits,qos\n"
+    records = RECORDS.format(user=user_name(os.geteuid()), of_qos=of_qos, of_account=of_account)
+    answers = {"config": config, "assoc_mgr": records}
+    monkeypatch.setattr(Slurm, "_ask", lambda _slurm, command, **_: answers[command[2]])
+    assert Slurm(5).max_tasks(account, qos) == (300, room)
+
+
+@pytest.mark.parametrize(
+    ("partition", "minutes"), [(None, [120]), ("long", [2880]), ("short,long", [10, 2880]), ("endless", [])]
+)
+def test_the_longest_time_of_a_partition(
+    partition: str | None, minutes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "gpu*|2:00:00\nshort|10:00\nlong|2-00:00:00\nendless|infinite\n"
+    monkeypatch.setattr(Slurm, "_ask", lambda _slurm, _command, **_: lines)
+    assert Slurm(5).max_minutes(partition) == minutes

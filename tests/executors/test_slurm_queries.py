@@ -138,7 +138,7 @@ def test_a_warning_beside_an_answer_changes_nothing(
     ("command", "call"),
     [
         ("scontrol", lambda: Slurm(5).release(["5"])),
-        ("scontrol", lambda: Slurm(5).max_array_size()),
+        ("scontrol", lambda: Slurm(5).max_tasks()),
         ("scancel", lambda: Slurm(5).cancel(["5"])),
     ],
 )

@@ -18,6 +18,7 @@ from caltech_exp.profiles.profile import (
     parse_profile,
     profile_files,
     recorded_profile,
+    take_profile_words,
 )
 from caltech_exp.profiles.sbatch_options import in_unit
 from tests.conftest import CHECKOUT
@@ -328,3 +329,34 @@ def test_recorded_profile_of_invalid_values_or_another_executor_is_none() -> Non
 )  # fmt: skip
 def test_values_of_sbatch_become_minutes_and_gigabytes(setting: str, value: str, number: str) -> None:
     assert in_unit(setting, value) == number
+
+
+def test_a_section_has_resources_of_its_own() -> None:
+    text = SLURM + "time_minutes: 30\nsections: {resnet: {time_minutes: 60, mem_gb: 48, gres: gpu:a100:2}}"
+    profile = parse_profile(text, "p")
+    assert isinstance(profile, SlurmProfile)
+    own = profile.for_section("resnet")
+    assert (own.time_minutes, own.mem_gb, own.gres, own.gpus_per_node, own.gpus) == (60, 48, "gpu:a100:2", None, 2)
+    assert profile.for_section("scratch") == profile
+    words, _ = take_profile_words(["profile.sections.resnet.time_minutes=90"])
+    changed = parse_profile(text, "p", words)
+    assert isinstance(changed, SlurmProfile)
+    assert changed.for_section("resnet").time_minutes == 90
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ("{resnet: {time_minutes: 1}}", "sections.resnet: signal_delay_seconds is not below the time limit"),
+        (
+            "{resnet: {gpus_per_node: 1, gres: gpu:1}}",
+            "sections.resnet: gpus_per_node and gres ask for GPUs twice",
+        ),
+        ("{resnet: {time_minutes: 0}}", "sections.resnet.time_minutes=0: "),
+        ("{resnet: {account: mine}}", "unknown setting 'sections.resnet.account'"),
+        ("{Res Net: {time_minutes: 9}}", "sections.Res Net"),
+    ],
+)
+def test_a_wrong_section_of_a_profile_is_named(sections: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        parse_profile(f"{SLURM}sections: {sections}", "p")

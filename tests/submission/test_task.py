@@ -50,16 +50,17 @@ def files(folder: Path, *runs: tuple[RunConfig, int]) -> list[list[str]]:
 
 def test_data_that_is_not_what_was_submitted_is_refused(stand_in: Path, tmp_path: Path, packs: PackStore) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
-    assert submitted._context(ORIGIN, StopRequest()).data.fingerprint == submitted.fingerprint
+    assert submitted._read_data().fingerprint == submitted.fingerprint
     with pytest.raises(UserError, match=rf"\(fingerprint {submitted.fingerprint}, not ffffffffffffffff\)"):
-        replace(submitted, fingerprint="f" * 16)._context(ORIGIN, StopRequest())
+        replace(submitted, fingerprint="f" * 16)._read_data()
 
 
 def test_minutes_between_checkpoints_are_seconds_to_its_runs(
     stand_in: Path, tmp_path: Path, packs: PackStore
 ) -> None:
     submitted = tasks_runs((CONFIG, 0), folder=tmp_path, data=read_data_set(stand_in), packs=packs)
-    assert replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, StopRequest()).checkpoint_seconds == 150
+    context = replace(submitted, checkpoint_minutes=2.5)._context(ORIGIN, StopRequest(), submitted._read_data())
+    assert context.checkpoint_seconds == 150
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_training(

@@ -1,0 +1,62 @@
+"""Several runs at once in a task of a real Slurm: a kill, a requeue, resources by section, too many failures."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+from tests.tools.testbed import profile, queue, slurm, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
+
+
+def results(runs: Path) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in sorted(runs.glob("*/result.json"))]
+
+
+def test_one_of_two_is_killed_and_both_are_requeued_and_end(
+    submit: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    long = [word for word in small if not word.startswith("epochs=")]
+    words = (*long, "epochs=120", "seeds=2", "runs_at_once=2", f"runs={runs}")
+    begun = submit(*words, f"profile={profile(tmp_path, cpus_per_task=2)}")
+    assert begun.returncode == 0, begun.stderr
+    assert "queued resnet.runs: 1 task, 2 runs" in begun.stdout
+    until(lambda: len(list(runs.glob("*/progress.json"))) == 2)
+    (log,) = runs.glob("submissions/2*/*_0_log.out")
+    name, process = re.findall(r"run (\S+-s1): process (\d+), log ", log.read_text())[0]
+    os.kill(int(process), signal.SIGKILL)
+    until(lambda: f"run {name} starts again" in log.read_text())
+    ((job, _),) = queue()
+    slurm("scancel", "--signal=USR2", job)
+    until(lambda: len(results(runs)) == 2)
+    attempts = {str(result["run_id"]): result["attempts"] for result in results(runs)}
+    assert attempts == {name: 2, name.replace("-s1", "-s0"): 2}  # it waited for a place: memory may have been out
+    assert {result["threads"] for result in results(runs)} == {1}
+
+
+def test_sections_ask_for_their_own_resources(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    sections = "{resnet: {time_minutes: 7, mem_gb: 2}}"
+    chosen = profile(tmp_path, sections=sections, sbatch="{hold: true}")
+    done = submit(*small, "seeds=1", f"profile={chosen}", f"runs={tmp_path / 'runs'}")
+    assert done.returncode == 0, done.stderr
+    assert slurm("squeue", "--noheader", "--format=%l %m").split() == ["7:00", "2G"]
+
+
+def test_max_failures_cancels_what_waits(submit: Command, small: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = (*small, f"profile={profile(tmp_path, max_parallel=1)}", f"runs={runs}")
+    assert submit(*words, "seeds=1", "wait=true").returncode == 0
+    (first,) = runs.glob("*/result.json")
+    # A folder where a result should go: writing it fails, as on a broken disk.
+    (runs / first.parent.name.replace("-s0", "-s1") / "result.json").mkdir(parents=True)
+    ended = submit(*words, "seeds=5", "max_failures=1", "wait=true")
+    assert ended.returncode == 1
+    assert ended.stderr.count(" cancelled: ") == 3
+    logs = "".join(path.read_text() for path in runs.glob("submissions/2*/*_0_log.out"))
+    assert "1 of this submission's runs failed (max_failures=1): 3 queued tasks are cancelled" in logs
