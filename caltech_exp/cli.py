@@ -345,6 +345,8 @@ def usage(synopsis: str, *models: type[BaseModel]) -> str:
     lines = [synopsis, ""]
     for model in models:
         for name, field in model.model_fields.items():
+            if field.description is None:  # nobody types it
+                continue
             has_default = not field.is_required() and field.default not in (None, (), "")
             default = str(field.default).lower() if isinstance(field.default, bool) else field.default
             lines.append(

@@ -12,6 +12,8 @@ from caltech_exp.cli import suggestion
 
 NUM_CLASSES = 102
 """Outputs of the networks' last layer: 101 classes and an unused one, as in the report (Figure 4)."""
+MAX_CLASSES = 2000
+"""Of a data set of the user's own; a confusion matrix takes the square of it."""
 
 PIN = "@sha256:"
 """Separates a file's path from the hash of its content: `/path/net.pth@sha256:<64 hex digits>`."""
@@ -38,6 +40,8 @@ DEFAULTS_ADDED_LATER = {
     "schedule": "step",
     "warmup_epochs": 0,
     "label_smoothing": 0.0,
+    "classes": NUM_CLASSES,
+    "data_set": "",
 }
 """Settings added by later versions, with the value that computes what earlier versions computed. Run ids leave
 a setting with this value out, so that old ids stay."""
@@ -54,6 +58,9 @@ UNUSED_WITH = {
 }
 """Setting and value -> the settings that have no effect with it, and so do not count in a run's id."""
 
+DATA_SETTINGS = ("classes", "data_set")
+"""Settings that a data set of the user's own gives to every run (DataSet.settings); nobody types them."""
+
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -64,7 +71,7 @@ def _known_network(name: str) -> str:
 
 
 class RunConfig(BaseModel):
-    """Every setting that can change a run's result, except the seed and the data set.
+    """Every setting that can change a run's result, except the seed and Caltech-101.
 
     The defaults are the course template's (the report's Figure 4): AlexNet from scratch.
     """
@@ -131,9 +138,10 @@ class RunConfig(BaseModel):
         description="resize the shorter side to this many pixels before the 224 x 224 crop "
         "(up to 1024; 0 = no resize)",
     )
-    normalization: Literal["weights", "half", "imagenet"] = Field(
+    normalization: Literal["weights", "half", "imagenet", "data"] = Field(
         "weights",
-        description="mean and std of the inputs: half (0.5), imagenet, or weights (those that the weights expect)",
+        description="mean and std of the inputs: half (0.5), imagenet, data (of the training images), or weights "
+        "(those that the weights expect)",
     )
     workers: int = Field(
         4,
@@ -147,6 +155,8 @@ class RunConfig(BaseModel):
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="arithmetic of engine=fast: bf16 (autocast) or fp32; reference always has fp32"
     )
+    classes: int = Field(NUM_CLASSES, ge=2, le=MAX_CLASSES)
+    data_set: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})?$")] = ""
 
     @model_validator(mode="after")
     def _imagenet_has_the_reports_networks(self) -> "RunConfig":
@@ -205,6 +215,10 @@ class RunConfig(BaseModel):
             identity["weights"] = f"sha256:{digest}"
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+RUN_SETTINGS = {name: field for name, field in RunConfig.model_fields.items() if name not in DATA_SETTINGS}
+"""The settings that a command line or a study file may change."""
 
 
 def choices(setting: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ OTHER = {
     "max_images": 7, "max_per_class": 7, "sampling": "balanced", "workers": 7,
     "last_batch": "keep", "resize": 0, "normalization": "half",
     "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 7, "label_smoothing": 0.5,
-    "engine": "reference", "precision": "fp32",
+    "engine": "reference", "precision": "fp32", "classes": 5, "data_set": "0123456789abcdef",
 }  # fmt: skip
 """Another value than the default of every setting."""
 

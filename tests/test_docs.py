@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.shapes import write_shapes
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCS = [
     CHECKOUT / "README.md",
@@ -117,6 +119,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: 
     (place / "sampling.yaml").write_text(examples[0])
     (place / "choices.yaml").write_text(examples[1])
     (place / "networks.yaml").write_text(examples[-1])
+    (place / "shapes.yaml").write_text(next(text for text in examples if "five shapes" in text))
+    write_shapes(place / "shapes")
     (place / "STAND_IN").symlink_to(stand_in)
     (place / "OTHER").symlink_to(simulated)
     return place

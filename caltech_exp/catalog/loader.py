@@ -25,6 +25,7 @@ from pydantic import (
 
 from caltech_exp.catalog.claims import ClaimEntry, read_claims
 from caltech_exp.catalog.model import (
+    CALTECH,
     MAX_RUNS,
     REPORTED_RUNS,
     Architecture,
@@ -38,7 +39,7 @@ from caltech_exp.catalog.model import (
     Table,
 )
 from caltech_exp.cli import UserError, did_you_mean, explain, reason, shown, unknown
-from caltech_exp.config import NETWORK_NAMES, RunConfig
+from caltech_exp.config import DATA_SETTINGS, NETWORK_NAMES, RUN_SETTINGS, RunConfig
 from caltech_exp.strict_yaml import load_words, read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
@@ -206,6 +207,7 @@ class StudyEntry(_Entry):
     reported_runs: int = Field(
         REPORTED_RUNS, ge=2, le=1_000_000, description="number of runs behind the reported values"
     )
+    reported_data: Line = CALTECH
     settings: dict[str, Any] = {}
     networks: dict[Name, str] = {}
     architectures: dict[Name, ArchitectureEntry] = {}
@@ -306,6 +308,7 @@ class _Reader:
             seeds=tuple(self.study.seeds),
             claims=read_claims(self.study.claims, sections, self.where),
             architectures=tuple(self._architectures()),
+            reported_data=self.study.reported_data,
         )
 
     def _architectures(self) -> Iterator[Architecture]:
@@ -384,6 +387,9 @@ class _Reader:
     ) -> _Base:
         """The base with some settings changed; `others` may stand beside them in the file."""
         changes = dict(settings)
+        for name in DATA_SETTINGS:
+            if name in changes:
+                raise UserError(f"{place}: {name} comes from the data set; leave it out, and submit with data=DIR")
         precision = changes.get("precision", base.precision)
         if precision and changes.get("engine") == "fast":
             changes["precision"] = precision
@@ -394,7 +400,7 @@ class _Reader:
         try:
             return replace(base, config=base.config.but(**changes), precision=precision) if changes else base
         except ValidationError as error:
-            raise explain(error, {**RunConfig.model_fields, **(others or {})}, place) from None
+            raise explain(error, {**RUN_SETTINGS, **(others or {})}, place) from None
 
     def _network(self, name: str, place: str) -> str:
         network = self.networks.get(name, name)

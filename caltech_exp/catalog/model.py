@@ -11,6 +11,7 @@ from caltech_exp.config import RunConfig
 
 REPORT = "report"
 """The name of the catalog that is the report itself."""
+CALTECH = "Caltech-101"
 REPORTED_RUNS = 3
 """Runs behind each of the report's values (its footnotes 1 to 8), and the default for a study file's values."""
 
@@ -224,7 +225,8 @@ class Claim:
 class Catalog:
     """The rows that a study may run: the report (`name` is REPORT), or a study file with that name.
 
-    selection  what of it was selected (`restrict`), as it is typed: `section=scratch`; empty for all of it
+    selection      what of it was selected (`restrict`), as it is typed: `section=scratch`; empty for all of it
+    reported_data  the data set that reported values are of
     """
 
     name: str
@@ -234,6 +236,7 @@ class Catalog:
     claims: tuple[Claim, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     selection: str = ""
+    reported_data: str = CALTECH
 
     @property
     def is_report(self) -> bool:

@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
     data = find_data(options.data, profile)
     models, parts = _names("model", options.models, MODELS), _names("part", options.parts, PARTS)
     images = _training_images(options, data, parts)
-    settings = options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision", "lr"})
+    chosen = options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision", "lr"})
+    settings = {**chosen, **data.settings}
     measurements = tuple(plan(models, parts, settings, images))
     if isinstance(profile, SlurmProfile):
         return _submit(options, profile, data)

@@ -1,18 +1,24 @@
-"""Caltech-101 on disk: the split files, the labels, and whether every image exists. No torch."""
+"""A data set on disk: the split files, the labels, and whether every image exists. No torch.
+
+Caltech-101 has its classes in 101_ObjectCategories, a data set of the user's own in the data folder itself.
+"""
 
 import contextlib
 import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field
 
 from caltech_exp.cli import UserError, shown
 from caltech_exp.files import in_threads, read_file
+from caltech_exp.records import StrictRecord
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +28,9 @@ Item = TypeVar("Item")
 IMAGES = "101_ObjectCategories"
 BACKGROUND = "BACKGROUND_Google"  # clutter, which neither split uses (report, Data preparation)
 STAND_IN_MARK = "STAND_IN.txt"  # marks a data folder as a generated stand-in
+SPLIT_FILES = ("train.txt", "test.txt")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".ppm", ".tif", ".tiff", ".webp")  # of FORMATS
+LEAST_IMAGES = 3  # of a class that is split at random: one for each of training, validation and test
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")  # others may start programs (EPS)
 MAX_PIXELS = 2**26  # of an image, which takes 3 bytes for each in memory
 MAX_RATIO = 100  # of an image's sides: resizing the shorter side lengthens the longer one
@@ -34,9 +43,16 @@ class UnsuitableImageError(ValueError):
     """An image is not damaged, but training would change it or take too much memory for it."""
 
 
+class Split(StrictRecord):
+    """A random split: the share of each class's images that are tested on, and the seed that draws them."""
+
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One image: path relative to the image folder, label 0..100, line number in its split file (from 1)."""
+    """One image: path relative to the image folder, label from 0, line number in its split file, 0 without one."""
 
     path: str
     label: int
@@ -45,12 +61,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The two split files of a data folder, read and checked. train.txt holds training and validation images."""
+    """The two splits of a data folder, read and checked. train_val has the images of training and validation.
+
+    images  the folder of the classes: 101_ObjectCategories in `root`, or `root` itself
+    split   how the images were split, None for split files
+    """
 
     root: Path
     classes: tuple[str, ...]
     train_val: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    images: Path
+    split: Split | None = None
 
     @property
     def train(self) -> tuple[Sample, ...]:
@@ -63,13 +85,23 @@ class DataSet:
         return self.train_val[1::2]
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is the user's own, and no Caltech-101: runs name it in their ids and have its classes."""
+        return self.images == self.root or self.split is not None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the data set gives to every run; none if it is Caltech-101."""
+        return {"classes": len(self.classes), "data_set": self.fingerprint} if self.is_own else {}
+
+    @property
     def stand_in(self) -> bool:
         return (self.root / STAND_IN_MARK).exists()
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits: a hash of both splits, and of the path and size of every image."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{len(self.classes)} classes\n".encode() if self.is_own else b"")
         for split, samples in (("train", self.train_val), ("test", self.test)):
             digest.update(f"{split}.txt\n".encode())
             for sample in samples:
@@ -78,29 +110,43 @@ class DataSet:
         return digest.hexdigest()[:16]
 
     def image_path(self, sample: Sample) -> Path:
-        return self.root / IMAGES / sample.path
+        return self.images / sample.path
 
     def image_status(self, sample: Sample, split: str) -> os.stat_result:
         """Size and times of an image of `train` or `test`."""
         try:
-            return os.stat(f"{self.root}/{IMAGES}/{sample.path}")  # noqa: PTH116 (three times as fast as Path.stat)
+            return os.stat(f"{self.images}/{sample.path}")  # noqa: PTH116 (three times as fast as Path.stat)
         except OSError as error:
             raise self.image_error(sample, split, error.strerror) from None
 
     def image_error(self, sample: Sample, split: str, problem: object) -> UserError:
         """An error that names the image and the line of its split file, `train` or `test`."""
-        place = f"image {self.image_path(sample)} ({split}.txt line {sample.line})"
+        line = f" ({split}.txt line {sample.line})" if sample.line else ""
+        place = f"image {self.image_path(sample)}{line}"
         if isinstance(problem, UnsuitableImageError):
-            return UserError(f"{place} {problem}; replace the image or remove the line")
+            return UserError(f"{place} {problem}; replace the image or remove {'the line' if line else 'it'}")
         reason = shown(str(problem)) or type(problem).__name__
-        return UserError(f"damaged {place}: {reason}; unpack it again")
+        return UserError(f"damaged {place}: {reason}; {'restore it' if self.is_own else 'unpack it again'}")
 
 
-def read_data_set(root: Path) -> DataSet:
+def is_own(root: Path, split: Split | None) -> bool:
+    """Whether the folder holds a data set of the user's own: the classes of its train.txt, or a random split."""
+    train = root / SPLIT_FILES[0]
+    try:
+        if not root.is_dir() or split or (root / IMAGES).is_dir() or not train.exists():
+            return split is not None and root.is_dir()
+    except (OSError, RuntimeError, UnicodeEncodeError):  # read_data_set says what is wrong
+        return False
+    return any((root / name).is_dir() for name in _class_names(read_split(train)))
+
+
+def read_data_set(root: Path, split: Split | None = None) -> DataSet:
     """The data set in the folder `root`, if every image of its split files exists and is inside the folder.
 
     Labels number the sorted class names, as torchvision's ImageFolder does, without BACKGROUND_Google. The image
     folder itself may be a link to another disk.
+
+    split  draws the splits of a folder without split files
     """
     try:
         str(root.resolve()).encode()
@@ -109,17 +155,32 @@ def read_data_set(root: Path) -> DataSet:
                 f"data folder {root} does not exist; set data=DIR or CALTECH101_ROOT to the Caltech-101 folder, "
                 "or download it with python jobs/prepare.py"
             )
-        if not (root / IMAGES).is_dir():
-            raise UserError(
-                f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images there, or download "
-                "them with python jobs/prepare.py"
-            )
+        images = root / IMAGES
+        if not images.is_dir():
+            if not is_own(root, split):
+                raise UserError(
+                    f"data folder {root} has no folder {IMAGES}; unpack the Caltech-101 images there, or download "
+                    "them with python jobs/prepare.py. A data set of your own has train.txt and test.txt, or "
+                    "split=0.3"
+                )
+            images = root
     except UnicodeEncodeError:  # JSON records could not hold it
         raise UserError(f"the name of data folder {root} is not UTF-8; rename it") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = error.strerror if isinstance(error, OSError) else "its links form a loop"
         raise UserError(f"data folder {root} cannot be read ({reason}); make it readable") from None
-    train_lines, test_lines = (read_split(root / name) for name in ("train.txt", "test.txt"))
+    data = _split_at_random(root, images, split) if split else _read_lists(root, images)
+    if data.is_own and len(data.classes) < 2:
+        raise UserError(
+            f"data folder {root} has images of {'one' if data.classes else 'no'} class, and training needs two; "
+            "give each class a folder of its own"
+        )
+    return data
+
+
+def _read_lists(root: Path, images: Path) -> DataSet:
+    remedy = "write a line class/image.jpg into it for each image" if images == root else ""
+    train_lines, test_lines = (read_split(root / name, remedy) for name in SPLIT_FILES)
     trained = {path: number for number, path in train_lines}
     for number, path in test_lines:
         if path in trained:
@@ -127,28 +188,63 @@ def read_data_set(root: Path) -> DataSet:
                 f"{root / 'test.txt'} line {number} names {shown(path)}, as train.txt line {trained[path]} does: "
                 "an image that is trained on cannot test; remove one of the lines"
             )
-    classes = tuple(sorted({path.split("/")[0] for _, path in train_lines}))
+    classes = tuple(sorted(_class_names(train_lines)))
     train_val, test = (
-        _samples(root, name, lines, classes)
-        for name, lines in (("train.txt", train_lines), ("test.txt", test_lines))
+        _samples(images, root / name, lines, classes)
+        for name, lines in zip(SPLIT_FILES, (train_lines, test_lines), strict=True)
     )
-    return DataSet(root, classes, train_val, test)
+    return DataSet(root, classes, train_val, test, images)
 
 
-def read_split(file: Path) -> list[tuple[int, str]]:
-    """Line number and path, `class/image`, of each image in a split file, without those of the background."""
+def _class_names(lines: Iterable[tuple[int, str]]) -> set[str]:
+    return {path.split("/")[0] for _, path in lines}
+
+
+def _split_at_random(root: Path, images: Path, split: Split) -> DataSet:
+    """Split each class by a hash of the seed and the image's path: the order of a listing changes nothing."""
+    for name in SPLIT_FILES:
+        if (root / name).exists():
+            raise UserError(f"split={split.test:g}: {root / name} exists; leave split= out, or move the file away")
+    try:
+        folders = [path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"data folder {images} cannot be read ({error.strerror}); make it readable") from None
+    classes = tuple(sorted(name for name in folders if name != BACKGROUND))
+    splits: tuple[list[Sample], list[Sample]] = ([], [])
+    for label, name in enumerate(classes):
+        names = (image for image in _image_names(images, root, name) if not image.startswith("."))
+        paths = [f"{name}/{image}" for image in names if image.lower().endswith(SUFFIXES)]
+        if len(paths) < LEAST_IMAGES:
+            raise UserError(
+                f"class {images / name} has {len(paths)} images, and a random split takes {LEAST_IMAGES} of each; "
+                "add some or move the folder away"
+            )
+        try:
+            paths.sort(key=lambda path: hashlib.sha256(f"{split.seed} {path}".encode()).digest())
+        except UnicodeEncodeError:
+            raise UserError(f"class {images / name}: a name is not UTF-8; rename the folder or image") from None
+        tested = min(max(1, round(split.test * len(paths))), len(paths) - 2)
+        for samples, chosen in zip(splits, (paths[tested:], paths[:tested]), strict=True):
+            samples += [Sample(path, label, 0) for path in chosen]
+    return DataSet(root, classes, tuple(splits[0]), tuple(splits[1]), images, split)
+
+
+def read_split(file: Path, remedy: str = "") -> list[tuple[int, str]]:
+    """Line number and path, `class/image`, of each image in a split file, without those of the background.
+
+    remedy  what to do if there is none, where it is not the course's
+    """
+    course = f"put the course's {file.name} there"
     try:
         text = read_file(file).decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError:
         raise UserError(
-            f"split file {file} does not exist; put the course's {file.name} there, or download it with python "
-            "jobs/prepare.py"
+            f"split file {file} does not exist; "
+            f"{remedy or f'{course}, or download it with python jobs/prepare.py'}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(
-            f"split file {file} cannot be read ({reason}); put the course's {file.name} there"
-        ) from None
+        raise UserError(f"split file {file} cannot be read ({reason}); {remedy or course}") from None
     lines: dict[str, int] = {}
     for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         path = line.strip(" \t")
@@ -167,32 +263,33 @@ def read_split(file: Path) -> list[tuple[int, str]]:
             )
         lines[path] = number
     if not lines:
-        raise UserError(f"split file {file} names no images; put the course's {file.name} there")
+        raise UserError(f"split file {file} names no images; {remedy or course}")
     return [(number, path) for path, number in lines.items()]
 
 
-def _samples(root: Path, split: str, lines: list[tuple[int, str]], classes: tuple[str, ...]) -> tuple[Sample, ...]:
+def _samples(
+    folder: Path, file: Path, lines: list[tuple[int, str]], classes: tuple[str, ...]
+) -> tuple[Sample, ...]:
     labels = {name: label for label, name in enumerate(classes)}
-    images = {name: _image_names(root, name) for name in {path.split("/")[0] for _, path in lines}}
+    images = {name: _image_names(folder, file.parent, name) for name in _class_names(lines)}
     samples = []
     for number, path in lines:
         name, _, image = path.partition("/")
         if image not in images[name]:
-            raise UserError(f"{root / split} line {number} names {shown(path)}, {_path_problem(root, path)}")
+            problem = _path_problem(folder, file.parent, path)
+            raise UserError(f"{file} line {number} names {shown(path)}, {problem}")
         if name not in labels:
-            raise UserError(
-                f"{root / split} line {number}: class {name!r} has no image in train.txt; add some there"
-            )
+            raise UserError(f"{file} line {number}: class {name!r} has no image in train.txt; add some there")
         samples.append(Sample(path, labels[name], number))
     return tuple(samples)
 
 
-def _image_names(root: Path, class_name: str) -> frozenset[str]:
+def _image_names(images: Path, root: Path, class_name: str) -> frozenset[str]:
     """The files in a class folder, without links that lead out of the data folder.
 
     One listing instead of a look-up per image: network disks answer it faster.
     """
-    folder = root / IMAGES / class_name
+    folder = images / class_name
     try:
         if not _is_inside(root, folder):
             return frozenset()
@@ -217,15 +314,19 @@ def _is_inside(root: Path, path: Path) -> bool:
     return any(real.is_relative_to(home.resolve()) for home in (root, root / IMAGES))
 
 
-def _path_problem(root: Path, path: str) -> str:
+def _path_problem(images: Path, root: Path, path: str) -> str:
     """Why a line cannot name `path`, and what to do."""
+    name = path.partition("/")[0]
+    if images == root and not (images / name).is_dir():
+        return f"whose class has no folder in {images}; make the folder {name} there or correct the line"
+    restore = "add the image" if images == root else "unpack the images again"
     try:
-        real = (root / IMAGES / path).resolve(strict=True)
+        real = (images / path).resolve(strict=True)
     except (OSError, RuntimeError):
-        return f"which is not in {root / IMAGES}; unpack the images again or correct the split file"
+        return f"which is not in {images}; {restore} or correct the split file"
     if not _is_inside(root, real):
         return f"which leads out of the data folder to {real}; put the image itself there"
-    return "which is not a file; unpack the images again or correct the split file"
+    return f"which is not a file; {restore} or correct the split file"
 
 
 def evenly(samples: tuple[Item, ...], most: int) -> tuple[Item, ...]:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,13 +31,19 @@ FOLDER = "networks"  # of the study: networks/<user id>/<first digits of the fil
 class CustomNetwork:
     """A network as a study holds it.
 
-    model  the setting of its runs: the path of the study's copy, the function and the content's hash
-    path   the study's copy of the file, which `save_network` writes
+    model   the setting of its runs: the path of the study's copy, the function and the content's hash
+    path    the study's copy of the file, which `save_network` writes
+    source  the user's own file, or the study's copy where that was submitted before
     """
 
     model: str
     path: Path
     content: bytes
+    source: Path = field(compare=False)
+
+    @property
+    def function(self) -> str:
+        return _match(self.model)["function"]
 
 
 def find_network(text: str, folder: Path, runs: Path) -> CustomNetwork:
@@ -61,7 +67,7 @@ def find_network(text: str, folder: Path, runs: Path) -> CustomNetwork:
         hint = did_you_mean(match["function"], names)
         raise UserError(f"network {text}: no function {match['function']!r}{hint}")
     _check_content(match, path, content)
-    return _study_copy(match["function"], path.name, content, runs)
+    return _study_copy(match["function"], path, content, runs)
 
 
 def recorded_network(model: str, runs: Path) -> CustomNetwork:
@@ -84,7 +90,7 @@ def recorded_network(model: str, runs: Path) -> CustomNetwork:
             if hashlib.sha256(content).hexdigest() == match["digest"]:
                 owners.add(owner)
                 if owner == os.geteuid():
-                    return _study_copy(match["function"], recorded.name, content, runs)
+                    return _study_copy(match["function"], recorded, content, runs)
     problem = f"belongs to {user_name(owners.pop())}" if owners else "no longer exists"
     raise UserError(
         f"the study's network {match['function']}: {recorded} {problem}; "
@@ -97,10 +103,10 @@ def networks_folder(runs: Path) -> Path:
     return runs / FOLDER / str(os.geteuid())
 
 
-def _study_copy(function: str, file: str, content: bytes, runs: Path) -> CustomNetwork:
+def _study_copy(function: str, source: Path, content: bytes, runs: Path) -> CustomNetwork:
     digest = hashlib.sha256(content).hexdigest()
-    path = networks_folder(runs) / digest[:12] / file
-    return CustomNetwork(f"{path}:{function}{PIN}{digest}", path, content)
+    path = networks_folder(runs) / digest[:12] / source.name
+    return CustomNetwork(f"{path}:{function}{PIN}{digest}", path, content, source)
 
 
 def save_network(network: CustomNetwork) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from caltech_exp.cli import UserError
-from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
+from caltech_exp.config import PIN, RunConfig
 from caltech_exp.models.weights import WeightsFile, read_weights
 from caltech_exp.models.weights_format import SAVE, foreign_content, join_names
 
@@ -44,8 +44,8 @@ def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) ->
     notes = []
     if prefix := _remove_prefix(state, shapes):
         notes.append(f"the prefix {prefix} of its names is ignored")
-    head = last_layer(net) if head is None else head
-    if head is not None and (reason := _why_new(_shapes(state), shapes, head)):
+    head = last_layer(net, config.classes) if head is None else head
+    if head is not None and (reason := _why_new(_shapes(state), shapes, head, config.classes)):
         for name in [name for name in state if _belongs(name, head)]:
             del state[name]
         notes.append(f"the head {head or 'of the network'} is new (random), since the file{reason}")
@@ -57,12 +57,12 @@ def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) ->
     return InitialWeights(file.sha256, f"weights {file.path.name}: {'; '.join(notes)}" if notes else "")
 
 
-def last_layer(net: nn.Module) -> str | None:
-    """The last module with a weight matrix whose own parameters all have NUM_CLASSES outputs; None without one."""
+def last_layer(net: nn.Module, classes: int) -> str | None:
+    """The last module with a weight matrix whose own parameters all have `classes` outputs; None without one."""
     layer = None
     for name, module in net.named_modules():
         shapes = [_shape(parameter) or () for parameter in module.parameters(recurse=False)]
-        if shapes and all(shape[:1] == (NUM_CLASSES,) for shape in shapes) and max(map(len, shapes)) > 1:
+        if shapes and all(shape[:1] == (classes,) for shape in shapes) and max(map(len, shapes)) > 1:
             layer = name
     return layer
 
@@ -94,7 +94,7 @@ def _remove_prefix(state: dict[str, Any], shapes: Shapes) -> str:
     return removed
 
 
-def _why_new(file_shapes: Shapes, net_shapes: Shapes, head: str) -> str:
+def _why_new(file_shapes: Shapes, net_shapes: Shapes, head: str, outputs: int) -> str:
     """Why the head cannot come from the file, to follow "since the file"; empty if it can, or fits in no way."""
     of_net = {name: shape for name, shape in net_shapes.items() if _belongs(name, head)}
     of_file = {name: shape for name, shape in file_shapes.items() if _belongs(name, head)}
@@ -104,7 +104,7 @@ def _why_new(file_shapes: Shapes, net_shapes: Shapes, head: str) -> str:
     if not common or any((of_net[name] or ())[1:] != (of_file[name] or ())[1:] for name in common):
         return ""
     classes = {(of_file[name] or (0,))[0] for name in common if of_file[name]}
-    if len(classes) != 1 or classes == {NUM_CLASSES}:
+    if len(classes) != 1 or classes == {outputs}:
         return ""
     return f"'s has {classes.pop():,} classes"
 

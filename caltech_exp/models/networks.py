@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torchvision.models import alexnet, resnet18
 
 from caltech_exp.cli import UserError
-from caltech_exp.config import NUM_CLASSES, PIN, RunConfig
+from caltech_exp.config import PIN, RunConfig
 from caltech_exp.models.custom import load_network
 from caltech_exp.models.initial_weights import InitialWeights, load_initial_weights
 
@@ -40,7 +40,7 @@ NETWORKS = {
 
 
 def build(config: RunConfig) -> nn.Module:
-    """The network of a run with NUM_CLASSES outputs, on the CPU, in float32.
+    """The network of a run with an output for each of config.classes, on the CPU, in float32.
 
     Random numbers come from torch's global generator.
     """
@@ -49,7 +49,7 @@ def build(config: RunConfig) -> nn.Module:
 
 def build_with_weights(config: RunConfig) -> tuple[nn.Module, InitialWeights | None]:
     """The network as `build` makes it, and the weights it starts from; None for random ones."""
-    net = _build_random(config)
+    net = build_random(config)
     return net, load_initial_weights(net, _fixed_head(config), config) if config.pretrained else None
 
 
@@ -61,7 +61,7 @@ def check_weights_fit(config: RunConfig, network: bytes | None = None) -> Initia
     # The meta device has names and shapes only, and takes no memory. Custom networks may compute with their
     # numbers.
     with torch.device("meta") if config.model in NETWORKS else nullcontext():
-        net = _build_random(config, network)
+        net = build_random(config, network)
     return load_initial_weights(net, _fixed_head(config), config)
 
 
@@ -69,22 +69,24 @@ def _fixed_head(config: RunConfig) -> str | None:
     return NETWORKS[config.model].head if config.model in NETWORKS else None
 
 
-def _build_random(config: RunConfig, content: bytes | None = None) -> nn.Module:
+def build_random(config: RunConfig, content: bytes | None = None) -> nn.Module:
+    """The network of a run with random weights; `content` is that of a custom network's file."""
     if config.model not in NETWORKS:
         return _build_custom(config, content)
     network = NETWORKS[config.model]
     net = network.build()
-    replace_head(net, network)
+    replace_head(net, network, config.classes)
     return net
 
 
 def _build_custom(config: RunConfig, content: bytes | None) -> nn.Module:
     build_net = load_network(config.model, content)
     try:
-        net = build_net(NUM_CLASSES)
+        net = build_net(config.classes)
     except Exception as error:
         raise UserError(
-            f"network {config.model} fails for {NUM_CLASSES} classes: {type(error).__name__}: {error}; correct it"
+            f"network {config.model} fails for {config.classes} classes: {type(error).__name__}: {error}; "
+            "correct it"
         ) from error
     if not isinstance(net, nn.Module):
         raise UserError(
@@ -119,14 +121,14 @@ def classifier_name(net: nn.Module, config: RunConfig) -> str:
     return classifier
 
 
-def replace_head(net: nn.Module, network: Network) -> None:
-    """Replace the last layer by a new linear layer with NUM_CLASSES outputs."""
+def replace_head(net: nn.Module, network: Network, classes: int) -> None:
+    """Replace the last layer by a new linear layer with so many outputs."""
     owner, _, name = network.head.rpartition(".")
     parent = net.get_submodule(owner)
     old = parent.get_submodule(name)
     if not isinstance(old, nn.Linear):
         raise TypeError(f"{network.head} is a {type(old).__name__}, not a linear layer")
-    setattr(parent, name, nn.Linear(old.in_features, NUM_CLASSES))
+    setattr(parent, name, nn.Linear(old.in_features, classes))
 
 
 def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Parameter]:
@@ -153,7 +155,7 @@ def freeze_all_but(net: nn.Module, trained: Iterable[nn.Parameter]) -> None:
 
 
 def split_backbone(net: nn.Module, config: RunConfig) -> tuple[nn.Module, nn.Module]:
-    """Split the network in two: images to features [n, features], and features to outputs [n, 102].
+    """Split the network in two: images to features [n, features], and features to outputs [n, classes].
 
     torchvision's AlexNet and ResNet-18 apply their children in order and flatten before the classifier. A custom
     network may do anything, so all of it is the first part.
@@ -177,16 +179,16 @@ def can_cache_features(backbone: nn.Module, config: RunConfig) -> bool:
     return not any(isinstance(module, _BatchNorm | _DropoutNd) for module in backbone.modules())
 
 
-def check_output_shape(outputs: object, labels: torch.Tensor, network: str) -> torch.Tensor:
-    """The network's outputs; raise UserError unless they are one tensor [n, NUM_CLASSES] for labels [n].
+def check_output_shape(outputs: object, labels: torch.Tensor, config: RunConfig) -> torch.Tensor:
+    """The network's outputs; raise UserError unless they are one tensor [n, config.classes] for labels [n].
 
     Shapes are known without waiting for the device.
     """
-    shape = (len(labels), NUM_CLASSES)
+    shape = (len(labels), config.classes)
     if isinstance(outputs, torch.Tensor) and outputs.shape == shape:
         return outputs
     kind = f"shape {list(outputs.shape)}" if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
     raise UserError(
-        f"network {network} returns {kind} for {len(labels)} images; return one tensor of shape {list(shape)}, in "
-        "training as in evaluation"
+        f"network {config.model} returns {kind} for {len(labels)} images; return one tensor of shape "
+        f"{list(shape)}, in training as in evaluation"
     )

@@ -29,6 +29,23 @@ def expand_path(text: str, key: str) -> Path:
     return user_path(os.path.expandvars(text), key)
 
 
+def data_folder(given: str, profile: Profile, recorded: str = "") -> Path:
+    """The folder of data=, the study (if it is there), $CALTECH101_ROOT or the profile, in this order."""
+    if given:
+        return user_path(given, "data")
+    if recorded and os.access(recorded, os.R_OK | os.X_OK):
+        return Path(recorded)
+    environment = os.environ.get("CALTECH101_ROOT")
+    if environment:
+        return user_path(environment, "CALTECH101_ROOT")
+    if profile.data:
+        return expand_path(profile.data, "data")
+    raise UserError(
+        "no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101; "
+        "python jobs/prepare.py data=DIR fetches it"
+    )
+
+
 def packs_folder(given: str, profile: Profile) -> Path:
     """The folder of decoded images: packs=, the profile's `packs`, or the user's cache (`$XDG_CACHE_HOME`)."""
     if given:

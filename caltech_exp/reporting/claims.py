@@ -103,8 +103,8 @@ def _judge_comparisons(claim: Claim, effects: list[Effect]) -> ClaimResult:
 def _judge_divergence(claim: Claim, row: TableRow) -> ClaimResult:
     """One run that finishes contradicts it, as in the row's own verdict."""
     finished, diverged = len(row.finished), len(row.diverged)
-    if not row.is_comparable or not row.is_measured:
-        return ClaimResult(claim, "no data", reason=NOT_MEASURED if row.is_comparable else NOT_COMPARABLE)
+    if not row.is_as_written or not row.is_measured:
+        return ClaimResult(claim, "no data", reason=NOT_MEASURED if row.is_as_written else NOT_COMPARABLE)
     reason = f"{diverged} of {finished + diverged} runs diverged"
     return ClaimResult(claim, "contradicted" if finished else "supported", reason=reason)
 
@@ -162,7 +162,7 @@ def _divergence(row: TableRow, baseline: TableRow) -> str:
 
 
 def _why_no_data(pair: Comparison, row: TableRow, baseline: TableRow) -> str:
-    if not (row.is_comparable and baseline.is_comparable):
+    if not (row.is_as_written and baseline.is_as_written):
         return NOT_COMPARABLE
     if pair.row != pair.baseline and row.config.id == baseline.config.id:
         return "one and the same run"

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from caltech_exp.catalog import SPLIT_IMAGES, Reported, Row, Section, Table, row_key
+from caltech_exp.catalog.model import CALTECH
 from caltech_exp.config import RunConfig
 from caltech_exp.reporting.frames import StudyFrames, is_overridden
 from caltech_exp.reporting.stats import MIN_RUNS, Summary, summarize, t_quantile, welch_half_width
@@ -41,7 +42,8 @@ class TableRow:
     """A row of the catalog with its configuration in this study and its runs.
 
     runs           its lines of StudyFrames.runs, by seed
-    is_comparable  whether the reported value is of the same settings, weights and data
+    is_as_written  whether its runs are of the settings and weights that the catalog says, and not of a stand-in
+    is_comparable  whether the reported value is also of the same data
     """
 
     section: Section
@@ -49,6 +51,7 @@ class TableRow:
     row: Row
     config: RunConfig
     runs: pd.DataFrame
+    is_as_written: bool
     is_comparable: bool
 
     @cached_property
@@ -141,19 +144,27 @@ def has_comparison(study: StudyFrames) -> bool:
 
 def _table_row(study: StudyFrames, section: Section, table: Table, row: Row) -> TableRow:
     config = study.settings.apply(row.config)
-    is_comparable = (
+    is_as_written = (
         not study.is_stand_in
         and not is_overridden(row.config, study.settings)
         and config.weights not in study.settings.imagenet_weights.values()
         and has_report_images(study)
     )
-    return TableRow(section, table, row, config, study.runs_by_config[config.id], is_comparable)
+    is_comparable = is_as_written and has_reported_data(study)
+    return TableRow(section, table, row, config, study.runs_by_config[config.id], is_as_written, is_comparable)
+
+
+def has_reported_data(study: StudyFrames) -> bool:
+    """Whether the study trains on the data set that its catalog's reported values are of."""
+    return study.has_own_data == (study.catalog.reported_data != CALTECH)
 
 
 def has_report_images(study: StudyFrames) -> bool:
     """Whether the study's splits hold as many images as the report's; always so for a study file's own values."""
     if not study.catalog.is_report:
         return True
+    if study.has_own_data:
+        return False
     counts = image_counts(study)
     return counts is None or counts == SPLIT_IMAGES
 

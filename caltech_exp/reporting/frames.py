@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Row, row_key
 from caltech_exp.cli import UserError
-from caltech_exp.config import SAME_RESULT_SETTINGS, RunConfig, split_run_id
+from caltech_exp.config import DATA_SETTINGS, SAME_RESULT_SETTINGS, RunConfig, split_run_id
 from caltech_exp.files import in_processes
 from caltech_exp.records import Corrupt
 from caltech_exp.reporting.published import NOT_COUNTED, Published, other_data, read_published
@@ -147,6 +147,11 @@ class StudyFrames:
     def settings(self) -> StudySettings:
         return self.study.settings if self.study else StudySettings()
 
+    @property
+    def has_own_data(self) -> bool:
+        """Whether the runs train on a data set of the user's own."""
+        return "data_set" in self.settings.overrides
+
     @cached_property
     def is_simulated(self) -> bool:
         """Whether the study, or any result of it, was drawn at random by tests/tools/simulate.py."""
@@ -210,7 +215,7 @@ def is_overridden(config: RunConfig, settings: StudySettings) -> bool:
     return any(
         value != getattr(config, name)
         for name, value in settings.overrides.items()
-        if name not in SAME_RESULT_SETTINGS
+        if name not in (*SAME_RESULT_SETTINGS, *DATA_SETTINGS)
     )
 
 
@@ -275,7 +280,9 @@ def _result_values(result: Result) -> dict[str, Any]:
     return {
         "epochs_done": len(result.epochs),
         **{name: getattr(result, name) for name in RESULTS},
-        "balanced_accuracy": balanced_accuracy(decode(result.val_confusion)) if result.val_confusion else None,
+        "balanced_accuracy": balanced_accuracy(decode(result.val_confusion, result.config.classes))
+        if result.val_confusion
+        else None,
         "device": result.device.name,
         "device_type": result.device.type,
         "torch": result.libraries.get("torch"),

@@ -11,16 +11,24 @@ from typing import Any
 from caltech_exp.catalog import SPLIT_IMAGES, Table
 from caltech_exp.config import (
     CUSTOM_NETWORK,
+    DATA_SETTINGS,
     DEFAULTS_ADDED_LATER,
     NUM_CLASSES,
     PIN,
+    RUN_SETTINGS,
     SAME_RESULT_SETTINGS,
     RunConfig,
 )
 from caltech_exp.provenance import CHECKOUT
-from caltech_exp.reporting.comparison import NetworkStart, TableRow, has_report_images, image_counts
+from caltech_exp.reporting.comparison import (
+    NetworkStart,
+    TableRow,
+    has_report_images,
+    has_reported_data,
+    image_counts,
+)
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import code, join_words, printable
+from caltech_exp.reporting.render.blocks import code, escape, join_words, printable
 
 PARAMETERS = {
     "batch_size": "BATCH_SIZE",
@@ -61,6 +69,7 @@ WORDS: dict[str, dict[Any, str]] = {
         "weights": "inputs normalised as the weights expect",
         "half": "inputs normalised with 0.5 and 0.5",
         "imagenet": "inputs normalised with ImageNet's mean and std",
+        "data": "inputs normalised with the training images' mean and std",
     },
     "sampling": {"shuffle": "every image once per epoch", "balanced": "every class equally often"},
 }
@@ -161,10 +170,10 @@ def _typed(name: str, value: Any) -> Any:
     return network_name(value) if name == "model" and value not in WORDS["model"] else value
 
 
-def shared_settings(configs: Sequence[RunConfig]) -> str:
+def shared_settings(configs: Sequence[RunConfig], classes: int = NUM_CLASSES) -> str:
     """The settings that all configurations have in common: what is trained, then the parameters."""
     order = [*WORDS, *PARAMETERS]
-    order += [name for name in RunConfig.model_fields if name not in (*order, *SAME_RESULT_SETTINGS)]
+    order += [name for name in RUN_SETTINGS if name not in (*order, *SAME_RESULT_SETTINGS)]
     values = [config.settings for config in configs]
     shared = [
         setting(name, values[0][name])
@@ -172,7 +181,7 @@ def shared_settings(configs: Sequence[RunConfig]) -> str:
         if all(name in config and config[name] == values[0][name] for config in values)
         and DEFAULTS_ADDED_LATER.get(name) != values[0][name]  # named only where a study makes use of it
     ]
-    return ", ".join([*shared, f"NUM_CLASSES = {NUM_CLASSES}"])
+    return ", ".join([*shared, f"NUM_CLASSES = {classes}"])
 
 
 def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
@@ -181,7 +190,7 @@ def changed_settings(reported: RunConfig, measured: RunConfig) -> list[str]:
     return [
         setting(name, value)
         for name, value in after.items()
-        if value != before[name] and name not in SAME_RESULT_SETTINGS
+        if value != before[name] and name not in (*SAME_RESULT_SETTINGS, *DATA_SETTINGS)
     ]
 
 
@@ -228,7 +237,8 @@ def submit_command(study: StudyFrames, selection: str, seeds: int | None = None)
         words.append(f"seeds={seeds}")
     if study.study and study.study.data.root:
         words.append(f"data={study.study.data.root}")
-    words += [f"{name}={str(value).partition(PIN)[0]}" for name, value in study.settings.overrides.items()]
+    overrides = {name: value for name, value in study.settings.overrides.items() if name in RUN_SETTINGS}
+    words += [f"{name}={str(value).partition(PIN)[0]}" for name, value in overrides.items()]
     files = (PurePath(file.partition(PIN)[0]) for file in study.settings.imagenet_weights.values())
     words += [f"imagenet_weights={folder}" for folder in sorted({str(file.parent) for file in files})[:1]]
     return printable(shlex.join(["python", "jobs/submit.py", *words]))
@@ -258,6 +268,15 @@ def cautions(study: StudyFrames) -> list[Caution]:
     if study.is_stand_in:
         page = "**Not Caltech-101:** these numbers were measured on a generated stand-in for the data set."
         items.append(Caution(page, "Not Caltech-101: generated stand-in data"))
+    elif (
+        study.study
+        and not has_reported_data(study)
+        and (study.rows["reported_mean"].notna() | study.rows["reported_diverges"]).any()
+    ):
+        data, reported_data = study.study.data, study.catalog.reported_data
+        counts = f"{len(data.classes)} classes, {data.train_val_images + data.test_images:,} images"
+        page = f"**Another data set:** {counts}. The reported values are of {escape(reported_data)} and not shown."
+        items.append(Caution(page, f"Not {reported_data}: {counts}"))
     elif not has_report_images(study):
         images, reported = (
             f"{train:,} + {test:,}" for train, test in (image_counts(study) or (0, 0), SPLIT_IMAGES)
@@ -265,7 +284,9 @@ def cautions(study: StudyFrames) -> list[Caution]:
         page = f"**Another selection of images:** {images} (training and validation + test), not {reported}."
         items.append(Caution(page, f"Other images than the report: {images}, not {reported}"))
     overrides = study.settings.overrides
-    changes = as_typed({name: overrides[name] for name in overrides if name not in SAME_RESULT_SETTINGS})
+    changes = as_typed(
+        {name: overrides[name] for name in overrides if name in RUN_SETTINGS and name not in SAME_RESULT_SETTINGS}
+    )
     if changes:
         page = f"**Overridden in every run:** {code(changes)}. Rows that this changes have no reported value."
         items.append(Caution(page, f"Overridden: {changes}"))

@@ -66,10 +66,18 @@ class StudyFolder:
         if tables is None:
             tables = study.settings.fitting(file.catalog if file else THE_REPORT).tables
         self.require_same_settings(settings, tables)
-        if study.data.fingerprint != data.fingerprint:
+        self.require_same_data(data)
+
+    def require_same_data(self, data: StudyData) -> None:
+        """Raises UserError if the folder holds a study of other data."""
+        study = self.study()
+        if study and study.data.fingerprint != data.fingerprint:
+            keys = "data= and split=" if study.data.split or data.split else "data="
+            is_changed = (study.data.root, study.data.split) == (data.root, data.split)
+            remedy = "restore what has changed in it" if is_changed else f"give the same {keys}"
             raise UserError(
                 f"{self.path} holds a study of the {study.data}, but this command uses the {data}; "
-                "give the same data= or choose another runs= folder"
+                f"{remedy} or choose another runs= folder"
             )
 
     def require_same_file(self, file: StudyFile | None) -> None:

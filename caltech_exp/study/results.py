@@ -1,9 +1,10 @@
 """The records of a run: result.json with its confusion matrices, failure.json, progress.json."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
 
 
 Matrix: TypeAlias = "NDArray[np.int64]"
-"""Images by true class (row) and predicted class (column), [NUM_CLASSES, NUM_CLASSES]."""
+"""Images by true class (row) and predicted class (column), [classes, classes]."""
 
-_CLASS = "(?:[0-9]|[1-9][0-9]|10[01])"
-_ENTRY = f"{_CLASS}\\*[1-9][0-9]{{0,8}}"
-_ROW = f"{_CLASS}:{_ENTRY}(?:,{_ENTRY})*"
+
+def _pattern(label: str) -> StringConstraints:
+    entry = f"{label}\\*[1-9][0-9]{{0,8}}"
+    row = f"{label}:{entry}(?:,{entry})*"
+    return StringConstraints(pattern=f"^(?:{row}(?: {row})*)?$")
+
 
 # `0:0*390,5*3 5:5*21`: of class 0, 390 images were predicted as class 0 and 3 as class 5; of class 5, 21 as 5.
-Confusion = Annotated[str, StringConstraints(pattern=f"^(?:{_ROW}(?: {_ROW})*)?$")]
+Confusion = Annotated[str, _pattern("(?:0|[1-9][0-9]{0,3})")]
+_OF_CALTECH = TypeAdapter(Annotated[str, _pattern("(?:[0-9]|[1-9][0-9]|10[01])")])
 
 
 def encode(matrix: Matrix) -> str:
@@ -50,7 +55,7 @@ def encode(matrix: Matrix) -> str:
     return " ".join(rows)
 
 
-def decode(text: Confusion) -> Matrix:
+def decode(text: Confusion, classes: int = NUM_CLASSES) -> Matrix:
     import numpy as np
 
     # A report decodes thousands, so numpy reads all numbers at once. A row becomes its true class, -1, and then
@@ -62,7 +67,7 @@ def decode(text: Confusion) -> Matrix:
     is_paired[marks] = is_paired[marks - 1] = False
     predicted, images = numbers[is_paired].reshape(-1, 2).T
     pairs_of_row = np.diff(marks, append=len(numbers) + 1) // 2 - 1
-    matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    matrix = np.zeros((classes, classes), dtype=np.int64)
     matrix[np.repeat(numbers[marks - 1], pairs_of_row), predicted] = images
     return matrix
 
@@ -150,6 +155,16 @@ class Result(StrictRecord):
     energy_joules: Amount | None = None
     threads: Count | None = None
     weights_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _confuses_its_classes(self) -> Self:
+        classes = self.config.classes
+        for text in filter(None, (self.val_confusion, self.test_confusion)):
+            if classes == NUM_CLASSES:  # thousands are read, and pydantic's patterns are fast
+                _OF_CALTECH.validate_python(text)
+            elif max(map(int, re.findall(r"(\d+)[:*]", text))) >= classes:
+                raise ValueError(f"a confusion matrix has more than {classes} classes")
+        return self
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

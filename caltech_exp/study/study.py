@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
 from caltech_exp.cli import UserError, explain
 from caltech_exp.config import PIN, RunConfig
+from caltech_exp.data.splits import DataSet, Split
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Count, StrictRecord, Time
 
@@ -120,6 +122,7 @@ def _plain(value: object) -> str:
 class StudyData(StrictRecord):
     """The data set of a study: class names by label, images of the split files without the background class.
 
+    split      how the images were split at random; None for split files
     simulated  whether the study's results were drawn at random (tests/tools/simulate.py) instead of trained
     """
 
@@ -130,6 +133,20 @@ class StudyData(StrictRecord):
     classes: tuple[str, ...]
     train_val_images: Count
     test_images: Count
+    split: Split | None = None
+
+    @classmethod
+    def of(cls, data: DataSet) -> "StudyData":
+        """What a study records of its data set."""
+        return cls(
+            root=str(data.root.resolve()),
+            fingerprint=data.fingerprint,
+            stand_in=data.stand_in,
+            classes=data.classes,
+            train_val_images=len(data.train_val),
+            test_images=len(data.test),
+            split=data.split,
+        )
 
     def __str__(self) -> str:
         kind = "generated stand-in" if self.stand_in else "data set"
@@ -178,4 +195,7 @@ class Study(StrictRecord):
     @property
     def catalog(self) -> Catalog:
         """The rows that the study may ask for."""
-        return self.settings.fitting(self.file.catalog if self.file else THE_REPORT)
+        report = THE_REPORT
+        if classes := self.settings.overrides.get("classes"):
+            report = replace(report, title=f"AlexNet and ResNet-18 on a data set of {classes} classes")
+        return self.settings.fitting(self.file.catalog if self.file else report)

@@ -31,7 +31,7 @@ from caltech_exp.data.pack_format import (
     read_index,
     split_contents,
 )
-from caltech_exp.data.splits import IMAGES, check_images, read_data_set
+from caltech_exp.data.splits import IMAGES, check_images, is_own, read_data_set
 from caltech_exp.models.weights import fetch_imagenet, hash_problem, imagenet_path
 from caltech_exp.submission.preflight import check_splits
 
@@ -147,6 +147,8 @@ def _packs_status(spec: AssetSpec, state: State) -> AssetStatus:
 
 
 def _data_set(spec: AssetSpec) -> list[Asset]:
+    if is_own(spec.data, None):  # nobody publishes it
+        return []
     return [*(_split_file(spec, source) for source in SPLITS), _images(spec)]
 
 

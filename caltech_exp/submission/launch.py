@@ -115,6 +115,7 @@ def _jobs(submission: Submission, record: SubmissionRecord, executor: Executor) 
         code=record.planned.code,
         at_once=submission.request.options.runs_at_once,
         max_failures=submission.request.options.max_failures,
+        split=data.split,
     )
     profiles = [(array.executor or executor).profile for array in submission.arrays]
     jobs = SubmissionJobs(
@@ -131,7 +132,7 @@ def _jobs(submission: Submission, record: SubmissionRecord, executor: Executor) 
         excluded_nodes=submission.excluded_nodes,
     )
     if submission.missing_packs:
-        pack_task = PackTask(data.root, packs, tuple(submission.missing_packs), profile.log_mb, logs)
+        pack_task = PackTask(data.root, packs, tuple(submission.missing_packs), profile.log_mb, logs, data.split)
         jobs = replace(jobs, preparation=pack_task)
     if submission.report:
         jobs = replace(jobs, aggregation=AggregateTask(runs, str(submission.report), logs, profile.log_mb))

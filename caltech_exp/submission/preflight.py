@@ -4,7 +4,7 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -16,13 +16,13 @@ from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError, did_you_mean, join_words
 from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, SAME_RESULT_SETTINGS, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
-from caltech_exp.data.splits import DataSet, check_images, evenly, read_data_set
+from caltech_exp.data.splits import SPLIT_FILES, DataSet, check_images, evenly, read_data_set
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
-from caltech_exp.files import user_path
 from caltech_exp.models.custom import CustomNetwork
+from caltech_exp.models.trial import try_network
 from caltech_exp.models.weights import fetch_imagenet, imagenet_path, imagenet_problem
 from caltech_exp.monitoring.run_states import run_states
-from caltech_exp.profiles.paths import expand_path, packs_folder
+from caltech_exp.profiles.paths import data_folder, packs_folder
 from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
@@ -156,8 +156,9 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         check(check_writable, request.runs, "runs")
     check(executor.check, folder)
     study = check(folder.study)
-    data = check(find_data, request.options.data, request.profile, study.data.root if study else "")
-    study_data = check(describe_data, data) if data else None
+    root = study.data.root if study else ""
+    data = request.data or check(find_data, request.options.data, request.profile, root)
+    study_data = check(StudyData.of, data) if data else None
     if study_data:
         check(folder.require_same, request.settings, study_data, request.file, request.tables)
     fingerprint = study_data.fingerprint if study_data else None
@@ -168,6 +169,8 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
     configs = [run.config for run in open_runs(plan, state.states, request)]
     if data:
         check(check_data, configs, data, request.settings)
+    proven = {run.config.model for run in plan if state.states[run.id].state in DONE}
+    trial_notes = check(try_networks, request, configs, proven) or []
     max_tasks, room = check(executor.max_tasks) or (None, None)
     to_do = check(check_weights, configs, fetch=not dry_run) or []
     image_notes = []
@@ -183,6 +186,7 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
     packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [
         *filter(None, [executor.describe_environment() if dry_run else ""]),
+        *trial_notes,
         *image_notes,
         *weights_notes,
         *unpinned([run.config for run in plan]),
@@ -213,48 +217,19 @@ def check_writable(folder: Path, key: str) -> None:
         raise UserError(f"{key}={folder}: {place} cannot be written; give another folder") from None
 
 
-def data_folder(given: str, profile: Profile, recorded: str = "") -> Path:
-    """The folder of data=, the study (if it is there), $CALTECH101_ROOT or the profile, in this order."""
-    if given:
-        return user_path(given, "data")
-    if recorded and os.access(recorded, os.R_OK | os.X_OK):
-        return Path(recorded)
-    environment = os.environ.get("CALTECH101_ROOT")
-    if environment:
-        return user_path(environment, "CALTECH101_ROOT")
-    if profile.data:
-        return expand_path(profile.data, "data")
-    raise UserError(
-        "no data set: set data=DIR or CALTECH101_ROOT to the folder of Caltech-101; "
-        "python jobs/prepare.py data=DIR fetches it"
-    )
-
-
 def find_data(given: str, profile: Profile, recorded: str = "") -> DataSet:
     return read_data_set(data_folder(given, profile, recorded))
-
-
-def describe_data(data: DataSet) -> StudyData:
-    """What a study records of its data set."""
-    return StudyData(
-        root=str(data.root.resolve()),
-        fingerprint=data.fingerprint,
-        stand_in=data.stand_in,
-        classes=data.classes,
-        train_val_images=len(data.train_val),
-        test_images=len(data.test),
-    )
 
 
 def check_splits(data: DataSet) -> None:
     """Raises UserError if no image is left for validation, which takes every other line of train.txt."""
     if not data.val:
-        raise UserError(f"{data.root / 'train.txt'} leaves no image for validation; it must name at least two")
+        raise UserError(f"{data.root / SPLIT_FILES[0]} leaves no image for validation; it must name at least two")
 
 
 def check_data(configs: Iterable[RunConfig], data: DataSet, settings: StudySettings) -> None:
     """Raises UserError if there are too many classes, or fewer training images than a batch takes."""
-    if len(data.classes) > NUM_CLASSES:
+    if len(data.classes) > NUM_CLASSES and not data.is_own:
         raise UserError(
             f"{data.root / 'train.txt'} names {len(data.classes)} classes and the networks have {NUM_CLASSES} "
             "outputs; name fewer"
@@ -277,6 +252,17 @@ def _training_images(data: DataSet, config: RunConfig) -> int:
         return len(chosen)
     classes = Counter(sample.label for sample in chosen)
     return sum(min(count, config.max_per_class) for count in classes.values())
+
+
+def try_networks(request: Request, configs: Sequence[RunConfig], proven: Collection[str]) -> list[str]:
+    """A line on every own network that could not be tried. Raises UserError for one that does not work."""
+    is_same = not getattr(request.profile, "python", None)
+    notes = (
+        try_network(network, own, python_is_same=is_same)
+        for network in request.networks
+        if network.model not in proven and (own := [c for c in configs if c.model == network.model])
+    )
+    return list(filter(None, notes))
 
 
 def check_weights(configs: Iterable[RunConfig], *, fetch: bool) -> list[str]:

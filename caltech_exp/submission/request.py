@@ -1,6 +1,7 @@
 """The command line of `jobs/submit.py`: its options and the run settings it overrides, read and checked."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, shown, split_arguments
-from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RunConfig
+from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RUN_SETTINGS, RunConfig
 from caltech_exp.data.download import IMAGENET
+from caltech_exp.data.splits import SPLIT_FILES, DataSet, Split, is_own, read_data_set
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
 from caltech_exp.models.weights import pin
+from caltech_exp.profiles.paths import data_folder
 from caltech_exp.profiles.profile import (
     PREFIX,
     LocalProfile,
@@ -36,7 +39,7 @@ from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
-from caltech_exp.study.study import StudyFile, StudySettings, weights_files
+from caltech_exp.study.study import StudyData, StudyFile, StudySettings, weights_files
 from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
 PROFILE = "profile="
@@ -120,8 +123,18 @@ class SubmitOptions(Options):
     )
     runs: str = Field("runs", description="folder of the study")
     data: str = Field(
-        "", description="the Caltech-101 folder; default: the study's, $CALTECH101_ROOT, or the profile's"
+        "",
+        description="the Caltech-101 folder, or one of your own with a folder for each class (docs/studies.md); "
+        "default: the study's, $CALTECH101_ROOT, or the profile's",
     )
+    split: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of each class's images to test on, drawn at random, where data= has no train.txt and "
+        "test.txt; default: the study's",
+    )
+    split_seed: int = Field(0, ge=0, lt=2**32, description="seed of split=")
     packs: str = Field(
         "", description="folder of decoded images; default: the profile's, otherwise the user's cache"
     )
@@ -169,6 +182,7 @@ class Request:
     file          the user's study file; None for the report
     networks      the user's own networks that the runs use, to be copied into the study
     sweep         the command's own study, if it gives a setting several values; `file` is its study file
+    data          the user's own data set, which settles the ids of the runs; None for Caltech-101
     """
 
     tables: tuple[tuple[Section, Table], ...]
@@ -181,6 +195,7 @@ class Request:
     file: StudyFile | None = None
     networks: tuple[CustomNetwork, ...] = ()
     sweep: Sweep | None = None
+    data: DataSet | None = None
 
     @property
     def report(self) -> Path | None:
@@ -191,7 +206,7 @@ class Request:
 def parse_request(argv: Sequence[str]) -> Request:
     """Read and check the command line; the study file and the weights that it names are read too."""
     profile_words, words = take_profile_words(argv)
-    known = [*SubmitOptions.model_fields, *RunConfig.model_fields]
+    known = [*SubmitOptions.model_fields, *RUN_SETTINGS]
     values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     if options.time not in ("", "auto"):
@@ -200,7 +215,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         profile_words, _ = take_profile_words([*argv, f"{PREFIX}time_minutes={minutes}"])
     runs = folder_path(options.runs, "runs")
     folder = StudyFolder(runs)
-    given, swept = split_sweep({key: values[key] for key in RunConfig.model_fields if key in values})
+    given, swept = split_sweep({key: values[key] for key in RUN_SETTINGS if key in values})
     overrides, network = _overrides(given, runs)
     sweep: Sweep | None = None
     file: StudyFile | None
@@ -216,15 +231,17 @@ def parse_request(argv: Sequence[str]) -> Request:
     catalog = file.catalog if file else THE_REPORT
     tables = sweep.select(catalog) if sweep else _select(catalog, options)
     folder.require_same_file(file)
-    settings = _settings(overrides, options.imagenet_weights, folder, tables)
-    model = str(settings.overrides.get("model", NETWORK_NAMES[0]))
-    if not network and model not in NETWORK_NAMES:
-        network = recorded_network(model, runs)
     # The checks before submission name the manifests that cannot be read.
     manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
     name, profile = _profile(options.profile, profile_words, manifests, runs)
     if options.time == "auto" and isinstance(profile, LocalProfile):
         raise UserError("time=auto: tasks on this machine have no time limit; leave it out")
+    data = _own_data(options, profile, folder)
+    overrides |= data.settings if data else {}
+    settings = _settings(overrides, options.imagenet_weights, folder, tables)
+    model = str(settings.overrides.get("model", NETWORK_NAMES[0]))
+    if not network and model not in NETWORK_NAMES:
+        network = recorded_network(model, runs)
     if look_again(runs.exists) and not look_again(runs.is_dir):
         raise UserError(f"runs={runs} is not a folder; choose another")
     return Request(
@@ -242,6 +259,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         file=file,
         networks=(*networks, *([network] if network else [])),
         sweep=sweep,
+        data=data,
     )
 
 
@@ -254,6 +272,25 @@ def _select(catalog: Catalog, options: SubmitOptions) -> list[tuple[Section, Tab
             f"out={options.out} is the report's folder, but no report is asked for; add aggregate=true"
         )
     return catalog.select(split_names("section", options.section), split_table_names(options.table))
+
+
+def _own_data(options: SubmitOptions, profile: Profile, folder: StudyFolder) -> DataSet | None:
+    """The user's own data set; None for Caltech-101, which the checks before submission read."""
+    if options.split_seed and options.split is None:
+        raise UserError(f"split_seed={options.split_seed} is the seed of split=; add split=0.3")
+    study = folder.study()
+    split = None if options.split is None else Split(test=options.split, seed=options.split_seed)
+    try:
+        root = data_folder(options.data, profile, study.data.root if study else "")
+    except UserError:
+        return None
+    if study and split is None and not os.access(root / SPLIT_FILES[0], os.F_OK):
+        split = study.data.split
+    if not is_own(root, split):
+        return None
+    data = read_data_set(root, split)
+    folder.require_same_data(StudyData.of(data))
+    return data
 
 
 def _seeds(

@@ -36,7 +36,7 @@ from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError, one_line, shown
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.data.pack_format import PackKey, split_contents
-from caltech_exp.data.splits import DataSet, read_data_set
+from caltech_exp.data.splits import DataSet, Split, read_data_set
 from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.files import utc_now
 from caltech_exp.machine import keep_freed_memory
@@ -149,6 +149,7 @@ class TrainTask:
     at_once               how many runs train side by side on each GPU, or on the cores
     max_failures          so many failed runs of the submission end it; 0 for no limit
     code                  of the snapshot that was submitted, which the task must run
+    split                 of a data set without split files
     """
 
     submission: str
@@ -168,6 +169,7 @@ class TrainTask:
     code: CodeVersion
     at_once: int | Literal["auto"] = 1
     max_failures: int = 0
+    split: Split | None = None
 
     @property
     def names(self) -> list[str]:
@@ -321,7 +323,7 @@ class TrainTask:
     def _read_data(self) -> DataSet:
         """The data set. Raises UserError if it is not what was submitted."""
         root = expand_path(self.data_on_node, "data_on_node") if self.data_on_node else Path(self.data)
-        data = read_data_set(root)
+        data = read_data_set(root, self.split)
         if data.fingerprint != self.fingerprint:
             raise UserError(
                 f"the data in {data.root} is not what was submitted "
@@ -361,6 +363,7 @@ class PackTask:
     items: tuple[PackKey, ...]
     log_mb: float
     submission: str
+    split: Split | None = None
 
     def __call__(self) -> None:
         """Make the missing packs. Raises UserError for a damaged image or a folder that cannot be written."""
@@ -368,7 +371,7 @@ class PackTask:
             import_libraries()
             from caltech_exp.data.packs import shared_pack
 
-            data = read_data_set(Path(self.data))
+            data = read_data_set(Path(self.data), self.split)
             for item in self.items:
                 shared_pack(Path(self.packs), split_contents(data, *item))
 

@@ -49,14 +49,13 @@ class Batches:
 class TrainingSetup:
     """What the training loop gets from an engine.
 
-    network          the network's name in error messages
-    net              the layers that the batches are fed to
-    autocast         returns the context of forward passes, which sets their precision
-    initial          the weights file that the network starts from, None for random weights
-    label_smoothing  of the training loss; evaluation has none
+    config    of the run
+    net       the layers that the batches are fed to
+    autocast  returns the context of forward passes, which sets their precision
+    initial   the weights file that the network starts from, None for random weights
     """
 
-    network: str
+    config: RunConfig
     net: nn.Module
     optimizer: torch.optim.Optimizer
     autocast: Callable[[], AbstractContextManager[object]]
@@ -64,7 +63,6 @@ class TrainingSetup:
     val: Batches
     test: Batches
     initial: InitialWeights | None = None
-    label_smoothing: float = 0.0
 
 
 def make_optimizer(

@@ -61,7 +61,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
     trained = list(trained_parameters(net, config))
     freeze_all_but(net, trained)
     optimizer = make_optimizer(trained, config, fused=True)
-    normalize = normalization(statistics(config), device, input_type(config))
+    normalize = normalization(statistics(config, data), device, input_type(config))
 
     def inputs(images: DeviceImages, augment: str = "none") -> Inputs:
         return lambda index: normalize(images.batch(index, augment))
@@ -83,7 +83,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
     sampler = training_sampler([train.samples[index].label for index in indices], config)
     order = index_loader(indices, config.batch_size, sampler, drop_last=config.last_batch == "drop")
     return TrainingSetup(
-        config.model,
+        config,
         net,
         optimizer,
         precision,
@@ -91,7 +91,6 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         val=make_batches(val, val_inputs, index_loader(range(len(val)), eval_batch)),
         test=make_batches(test, test_inputs, index_loader(range(len(test)), eval_batch)),
         initial=initial,
-        label_smoothing=config.label_smoothing,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from caltech_exp.config import NUM_CLASSES, RunConfig
+from caltech_exp.config import RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet
 from caltech_exp.models.networks import check_output_shape
@@ -161,8 +161,8 @@ def train_step(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
     inputs, labels = batch
     setup.optimizer.zero_grad()
     with setup.autocast():
-        outputs = check_output_shape(setup.net(inputs), labels, setup.network)
-    loss = nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=setup.label_smoothing)
+        outputs = check_output_shape(setup.net(inputs), labels, setup.config)
+    loss = nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=setup.config.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     setup.optimizer.step()
     return loss.detach()
@@ -181,15 +181,16 @@ class Evaluation:
 def evaluate(setup: TrainingSetup, batches: Batches, on_batch: Callable[[], None] = lambda: None) -> Evaluation:
     """Evaluate the network on every image of a split; on_batch() is called after every batch."""
     setup.net.eval()
+    classes = setup.config.classes
     total: torch.Tensor | float = 0.0
     cells: list[torch.Tensor] = []
     with setup.autocast():
         for inputs, labels in batches.epoch():
-            outputs = check_output_shape(setup.net(inputs), labels, setup.network).float()
+            outputs = check_output_shape(setup.net(inputs), labels, setup.config).float()
             total += nn.functional.cross_entropy(outputs, labels, reduction="sum").double()
-            cells.append(labels * NUM_CLASSES + outputs.argmax(dim=1))
+            cells.append(labels * classes + outputs.argmax(dim=1))
             on_batch()
-    counts = torch.bincount(torch.cat(cells), minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
+    counts = torch.bincount(torch.cat(cells), minlength=classes**2).view(classes, classes)
     confusion = counts.cpu().numpy()
     return Evaluation(float(total) / batches.images, int(confusion.trace()) / batches.images, confusion)
 

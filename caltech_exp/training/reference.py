@@ -26,9 +26,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> Train
     net, initial = build_with_weights(config)
     net = net.to(device)
     optimizer = make_optimizer(trained_parameters(net, config), config)
-    return TrainingSetup(
-        config.model, net, optimizer, nullcontext, train, val, test, initial, config.label_smoothing
-    )
+    return TrainingSetup(config, net, optimizer, nullcontext, train, val, test, initial)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:
@@ -49,9 +47,9 @@ def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Bat
         )
         return Batches(loader, lambda batch: (batch[0].to(device), batch[1].to(device)))
 
-    transform = eval_transform(config)
+    transform = eval_transform(config, data)
     return (
-        batches("train", data.train, train_transform(config), train=True),
+        batches("train", data.train, train_transform(config, data), train=True),
         batches("train", data.val, transform, train=False),
         batches("test", data.test, transform, train=False),
     )

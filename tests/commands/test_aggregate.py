@@ -77,7 +77,7 @@ def test_aggregate_of_the_data_section_shows_its_figures_alone(
     assert "runs finished" not in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Data preparation"]
-    assert "Figures 1 to 3" in text
+    assert "The figures of the data set" in text
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_every_figure_of_the_report_is_there(simulated: Path, tmp_path: Path) ->
     text = (tmp_path / "report.md").read_text()
     missing = [number for number in range(4, 21) if not re.search(rf"Figures? ([0-9, ]+and )?{number}\b", text)]
     assert missing == []
-    assert "Figures 1 to 3" in text
+    assert "The figures of the data set" in text
 
 
 def test_after_one_new_result_only_its_pictures_are_drawn(

@@ -1,12 +1,15 @@
 """The pixels that the networks get, for images of all shapes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from caltech_exp.config import RunConfig
-from caltech_exp.data.dataset import IMAGENET_STATISTICS, eval_transform, train_transform
+from caltech_exp.data.dataset import IMAGENET_STATISTICS, Caltech, eval_transform, statistics, train_transform
+from caltech_exp.data.splits import evenly, read_data_set
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -72,3 +75,15 @@ def test_augmentation_parameters_are_those_of_the_report() -> None:
     assert (steps["RandomPerspective"].distortion_scale, steps["RandomPerspective"].p) == (0.5, 0.5)
     assert steps["RandomPerspective"].interpolation.value == "bicubic"
     assert steps["RandomRotation"].degrees == [-30.0, 30.0]
+
+
+def test_statistics_of_the_data_normalise_the_training_images(stand_in: Path) -> None:
+    data, config = read_data_set(stand_in), RunConfig(normalization="data", max_images=12)
+    samples = evenly(data.train, 12)
+    images = Caltech(data, "train", samples, eval_transform(config, data))
+    pixels = torch.stack([images[number][0] for number in range(12)])
+    assert torch.allclose(pixels.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(pixels.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-4)
+    assert statistics(config, data) != statistics(config.but(max_images=4), data)
+    with pytest.raises(ValueError, match="without a data set"):
+        statistics(config)

@@ -14,7 +14,7 @@ import pytest
 import caltech_exp
 from caltech_exp.catalog import THE_REPORT, row_key
 from caltech_exp.cli import UserError
-from caltech_exp.config import RunConfig, run_id
+from caltech_exp.config import RUN_SETTINGS, RunConfig, run_id
 from caltech_exp.reporting.comparison import find_row
 from caltech_exp.reporting.frames import (
     EPOCH_COLUMNS,
@@ -271,6 +271,6 @@ def test_restricted_study_holds_the_selected_rows_with_their_runs_and_epochs(stu
 
 def test_the_page_lists_every_column() -> None:
     listed = set(re.findall(r"`(\w+)`", PAGE))
-    first, *_, last = SETTINGS
+    first, *_, last = RUN_SETTINGS
     missing = {*RUN_COLUMNS, *EPOCH_COLUMNS, *ROW_COLUMNS} - listed
     assert missing <= set(SETTINGS) - {first, last}

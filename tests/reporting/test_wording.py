@@ -190,7 +190,7 @@ def test_rows_are_named_without_their_table(folder: SampleStudy) -> None:
     assert row_words(find_row(part, "scratch.lr=5e-2")) == "learning rate 5e-2"
     own = read_catalog("sections: {a: {tables: {b: {sweep: {lr: [1], batch_size: [2, 3]}}}}}", "mine", "mine.yaml")
     ((section, table),) = own.tables
-    pair = TableRow(section, table, table.rows[0], table.rows[0].config, study.runs, is_comparable=True)
+    pair = TableRow(section, table, table.rows[0], table.rows[0].config, study.runs, True, is_comparable=True)
     assert row_words(pair) == "LR 1, batch size 2"
 
 

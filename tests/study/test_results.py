@@ -156,3 +156,17 @@ def test_a_result_whose_job_or_host_cannot_be_is_damaged(
     folder.mkdir()
     (folder / RESULT).write_text(json.dumps({**result.model_dump(mode="json"), **change}))
     assert isinstance(read_result(folder), Corrupt)
+
+
+@pytest.mark.parametrize(("classes", "text", "fits"), [
+    (102, "0:101*1", True), (102, "0:102*1", False), (102, "102:0*1", False),
+    (5, "4:0*2,4*1", True), (5, "0:5*1", False), (5, "12:0*1", False),
+])  # fmt: skip
+def test_confusion_matrix_has_the_classes_of_the_run(result: Result, classes: int, text: str, fits: bool) -> None:
+    config = result.config.but(classes=classes)
+    values = result.model_dump() | {"config": config, "run_id": run_id(config, result.seed), "val_confusion": text}
+    if fits:
+        assert Result.model_validate(values).val_confusion == text
+    else:
+        with pytest.raises(ValueError, match=r"val_confusion|more than 5 classes|pattern"):
+            Result.model_validate(values)

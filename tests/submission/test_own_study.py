@@ -27,6 +27,16 @@ from torch import nn
 def tiny(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, num_classes))
 """
+PARTS = """
+from torch import nn
+
+class tiny(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 32, stride=32)
+        self.flat = nn.Flatten()
+        self.fc = nn.Linear(98, num_classes)
+"""
 
 
 @pytest.fixture
@@ -134,6 +144,12 @@ def test_a_network_for_rows_with_imagenet_weights_needs_other_weights(
     assert done.stderr.count("\n") == 1
     assert "error: transfer." in done.stderr
     assert "ImageNet weights exist for alexnet and resnet18 only; give weights=none or a file" in done.stderr
+    # Rows that freeze a part of the network need it to have that part.
+    assert (
+        "freeze=conv: nets.py:tiny has no child called classifier"
+        in submit(*words, "weights=none", "batch_size=4").stdout
+    )
+    (tmp_path / "nets.py").write_text(PARTS)
     assert submit(*words, "weights=none", "batch_size=4").returncode == 0
 
 

@@ -12,6 +12,7 @@ from caltech_exp.submission.assets import FETCHED_ARCHIVE
 from tests.tools.archives import image_files, tar_of, zip_of
 from tests.tools.bad_inputs import snapshot
 from tests.tools.published import CLASSES, EACH, Here, Published
+from tests.tools.shapes import SHAPES, write_shapes
 
 
 def test_everything_is_fetched_and_made_and_the_second_time_nothing_is_done(
@@ -138,3 +139,16 @@ def test_one_networks_weights_into_the_profiles_cache(here: Here, place: Path, t
     (file,) = (tmp_path / "theirs" / "hub" / "checkpoints").iterdir()
     assert file.name == IMAGENET["resnet18"].name
     assert not (place / "torch").exists()
+
+
+def test_own_data_is_packed_and_nothing_is_downloaded_into_it(
+    here: Here, place: Path, published: Published
+) -> None:
+    data = write_shapes(place / "data", 4)
+    for name, numbers in (("train.txt", (1, 2)), ("test.txt", (3, 4))):
+        (data / name).write_text("".join(f"{shape}/{number:02d}.png\n" for shape in SHAPES for number in numbers))
+    before = snapshot(data)
+    done = here("weights=none")
+    assert (done.status, done.err, done.states) == (0, "", ["made"] * 4)
+    assert snapshot(data) == before
+    assert published.server.requests == []

@@ -28,6 +28,7 @@ def real(caltech101: Path) -> DataSet:
         {"resize": 300},
         {"resize": 100},  # smaller than the crop: padded
         {"normalization": "imagenet"},
+        {"normalization": "data"},
         {"last_batch": "keep"},
         {"resize": 0, "normalization": "half", "last_batch": "keep", "sampling": "balanced"},
     ],

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from caltech_exp.data.splits import IMAGES, DataSet, Sample, evenly, opened_image
+from caltech_exp.data.splits import DataSet, Sample, evenly, opened_image
 from caltech_exp.files import in_threads
 from caltech_exp.reporting.plots.data import Array, AverageImages, ClassCounts, ConfusionPlot
 from caltech_exp.reporting.plots.figure_cache import Drawing
@@ -171,7 +171,7 @@ def class_averages(data: DataSet, max_images: int) -> Averages:
     for sample in (*data.train_val, *data.test):
         samples[sample.label].append(sample)
     chosen = [evenly(tuple(images), max_images) for images in samples]
-    averages = list(in_threads(lambda images: _average(data.root / IMAGES, images), chosen))
+    averages = list(in_threads(lambda images: _average(data.images, images), chosen))
     unread = {path: reason for _, problems in averages for path, reason in problems.items()}
     return Averages(tuple(tile for tile, _ in averages), unread)
 

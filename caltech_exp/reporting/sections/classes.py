@@ -90,7 +90,7 @@ def read_class_results(study: StudyFrames) -> list[ClassResults]:
     for start, row in best_rows(study).items():
         records = [read_result(study.folder / run_id) for run_id in row.finished["run_id"].head(MAX_RUNS)]
         matrices = [
-            (decode(record.val_confusion), decode(record.test_confusion))
+            tuple(decode(text, record.config.classes) for text in (record.val_confusion, record.test_confusion))
             for record in records
             if isinstance(record, Result) and record.val_confusion and record.test_confusion
         ]

@@ -157,6 +157,11 @@ def _network_values(row: TableRow) -> tuple[Value, ...]:
 
 
 def _architectures(study: StudyFrames) -> list[Architecture]:
-    """The report's networks and the study file's; what the file says of a network counts."""
+    """The report's networks and the study file's; what the file says of a network counts.
+
+    The report's have another number of parameters with another number of classes.
+    """
+    if study.has_own_data:
+        return [] if study.catalog.is_report else list(study.catalog.architectures)
     architectures = (*THE_REPORT.architectures, *study.catalog.architectures)
     return list({architecture.name: architecture for architecture in architectures}.values())

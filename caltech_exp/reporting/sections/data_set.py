@@ -1,4 +1,4 @@
-"""Figures 1 to 3, drawn from the data set's own files, or the line that says what they need."""
+"""The figures of the data set, drawn from the data set's own files, or the line that says what they need."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from caltech_exp.reporting.render.blocks import Block, Listing, Picture, Prose, 
 from caltech_exp.reporting.wording import shorten
 
 VARIABLE = "CALTECH101_ROOT"
-WHAT_TO_SET = f"give `data=DIR`, or set `{VARIABLE}`, to the folder of Caltech-101"
+THE_FIGURES = "The figures of the data set"
 STAND_IN = "Not Caltech-101: generated stand-in data"
 ALIKE = 0.1
 """Largest spread of the classes' shares in the test split that is called alike."""
@@ -27,27 +27,31 @@ MAX_NAMED = 10
 def data_set_blocks(study: StudyFrames, section: Section, data_option: str, figures: FigureCache) -> list[Block]:
     """The figures of the data set that the section has, or why they cannot be drawn.
 
-    data_option  the data set's folder; empty: that of CALTECH101_ROOT, else the study's
+    data_option  the data set's folder; empty: that of CALTECH101_ROOT, else the study's. A data set of the user's
+                 own is never that of CALTECH101_ROOT.
     """
     if not section.dataset_figures:
         return []
+    what_to_set = "give `data=DIR`, the folder of the study's data set"
+    if not study.has_own_data:
+        what_to_set = f"give `data=DIR`, or set `{VARIABLE}`, to the folder of Caltech-101"
     root, source = _folder(study, data_option)
     if not root:
-        return [Prose(f"Figures 1 to 3 show the data set, whose folder is unknown; {WHAT_TO_SET}.")]
+        return [Prose(f"{THE_FIGURES} need its folder, which is unknown; {what_to_set}.")]
     try:
-        data = read_data_set(user_path(root, source.rstrip("=")))
+        data = read_data_set(user_path(root, source.rstrip("=")), study.study.data.split if study.study else None)
         fingerprint = data.fingerprint
     except (UserError, OSError) as error:
         reason = escape(f"{error} (folder named by {source})")
-        return [Prose(f"Figures 1 to 3 cannot be drawn: {reason}. Correct that, or {WHAT_TO_SET}.")]
+        return [Prose(f"{THE_FIGURES} cannot be drawn: {reason}. Correct that, or {what_to_set}.")]
     notes = []
     if data.stand_in:
         notes.append(
-            f"**Figures 1 to 3 do not show Caltech-101** but the generated stand-in for it in {code(root)}."
+            f"**{THE_FIGURES} do not show Caltech-101** but the generated stand-in for it in {code(root)}."
         )
     if study.fingerprint not in (None, fingerprint):
         notes.append(
-            f"**Figures 1 to 3 do not show this study's data:** the folder {code(root)} has the fingerprint "
+            f"**{THE_FIGURES} do not show this study's data:** the folder {code(root)} has the fingerprint "
             f"{code(fingerprint)}, the study's results have {code(study.fingerprint)}."
         )
     captions = {figure.name: (figure.number, figure.caption) for figure in section.dataset_figures}
@@ -63,7 +67,9 @@ def data_set_blocks(study: StudyFrames, section: Section, data_option: str, figu
 def _folder(study: StudyFrames, option: str) -> tuple[str, str]:
     """The data set's folder and what named it; both empty if nothing does."""
     of_study = study.study.data.root if study.study else ""
-    candidates = ((option, "data="), (os.environ.get(VARIABLE, ""), VARIABLE), (of_study, "the study"))
+    candidates = [(option, "data="), (os.environ.get(VARIABLE, ""), VARIABLE), (of_study, "the study")]
+    if study.has_own_data:
+        candidates = [candidates[0], candidates[2]]
     return next((candidate for candidate in candidates if candidate[0]), ("", ""))
 
 

@@ -123,8 +123,8 @@ def _introduction(table: CatalogTable, rows: Sequence[TableRow]) -> list[Prose]:
     changes = list(dict.fromkeys(word for row in rows for word in changed_settings(row.row.config, row.config)))
     of_figure = f" (Figure {table.settings_figure} of the report)" if table.settings_figure else ""
     changed = f" In this study instead: {', '.join(changes)}." if changes else ""
-    settings = f"Settings{of_figure}: {shared_settings([row.row.config for row in rows])}.{changed}"
-    return [*question, Prose(escape(settings), is_quiet=True)]
+    settings = shared_settings([row.row.config for row in rows], rows[0].config.classes)
+    return [*question, Prose(escape(f"Settings{of_figure}: {settings}.{changed}"), is_quiet=True)]
 
 
 def results_table(rows: Sequence[TableRow]) -> Table:

@@ -1,4 +1,4 @@
-"""Figures 1 to 3 come from the data set's own files, and a missing data set stops nothing."""
+"""The figures of the data set come from the data set's own files, and a missing data set stops nothing."""
 
 import shutil
 from pathlib import Path
@@ -41,8 +41,8 @@ def test_all_three_figures_are_two_pictures_that_say_what_they_are(folder: Sampl
     folder.start()
     blocks = blocks_of(folder, str(stand_in))
     assert names(blocks) == ["figure-01", "figure-02"]
-    assert "**Figures 1 to 3 do not show Caltech-101**" in text(blocks)
-    assert "**Figures 1 to 3 do not show this study's data:**" in text(blocks)
+    assert "**The figures of the data set do not show Caltech-101**" in text(blocks)
+    assert "**The figures of the data set do not show this study's data:**" in text(blocks)
     first, both = (block for block in blocks if isinstance(block, Picture))
     assert first.caption.startswith("Figure 1. Composition of averages")
     assert both.caption.startswith("Figures 2 and 3. Number of images per class in training & validation split; ")

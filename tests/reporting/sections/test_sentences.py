@@ -33,7 +33,7 @@ def make_rows(
                 "val_accuracy": pd.array(own, dtype="Float64").astype("float64"),
             }
         )
-        rows.append(TableRow(section, table, row, row.config, runs, is_comparable))
+        rows.append(TableRow(section, table, row, row.config, runs, is_comparable, is_comparable))
     return rows
 
 
