@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from caltech_exp.models.trained_network import load_run as load_run
     from caltech_exp.reporting.frames import StudyFrames as StudyFrames
     from caltech_exp.reporting.frames import read_study as read_study
 
 
 def __getattr__(name: str) -> Any:
-    """Load what notebooks use, and pandas with it, when it is asked for."""
+    """Load what notebooks use, and pandas or torch with it, when it is asked for."""
+    if name == "load_run":
+        return importlib.import_module("caltech_exp.models.trained_network").load_run
     if name in ("StudyFrames", "read_study"):
         return getattr(importlib.import_module("caltech_exp.reporting.frames"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -184,6 +184,13 @@ class RunConfig(BaseModel):
         """Whether training starts from ImageNet's or a file's weights."""
         return self.weights != "none"
 
+    @property
+    def input_statistics(self) -> str:
+        """Whose mean and std normalise the inputs: `half` or `imagenet`."""
+        if self.normalization != "weights":
+            return self.normalization
+        return "imagenet" if self.pretrained else "half"
+
     @cached_property
     def unused(self) -> dict[str, str]:
         """The settings that have no effect -> the setting that is why: `precision` -> `engine=reference`."""

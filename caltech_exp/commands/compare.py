@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 class CompareOptions(Options):
     first: str = Field("", description="folder of a study")
     second: str = Field(
-        "", description="a second study that trained the same runs differently, e.g. with another engine"
+        "",
+        description="a second study that trained the same runs differently, e.g. with another engine; without it, "
+        "the runs that retry=finished trained again are compared with their first results",
     )
 
 
 USAGE = usage(
-    "python reports/compare.py first=DIR second=DIR\n\n"
+    "python reports/compare.py first=DIR [second=DIR]\n\n"
     "Says whether two studies agree in the runs that they share: the final validation accuracies are paired by\n"
     "seed, and each row has the interval of its difference.\n\n"
     "  python reports/compare.py first=runs second=runs-reference",
@@ -37,6 +39,8 @@ USAGE = usage(
 def main(argv: Sequence[str]) -> int:
     """Print the verdict, the cautions, and the rows."""
     options = read_options(CompareOptions, argv)
+    if options.first and not options.second:
+        return _compare_again(options.first)
     folders = [_folder(key, getattr(options, key)) for key in ("first", "second")]
     if folders[0].samefile(folders[1]):
         raise UserError(f"first= and second= are the same folder, {folders[0].resolve()}; give two studies")
@@ -64,6 +68,24 @@ def main(argv: Sequence[str]) -> int:
     rows = compare_pairs(pairs, row_names(studies))
     for text in (verdict_line(rows), *caution_lines(*studies), "", rows_table(rows), "", footnote(rows)):
         print(text)
+    return 0
+
+
+def _compare_again(name: str) -> int:
+    """Print of every run that was trained again whether its second result equals the first."""
+    folder = _folder("first", name)
+    from caltech_exp.reporting.frames import read_study
+    from caltech_exp.reporting.sections.provenance import count_equal
+
+    runs = read_study(folder).runs.dropna(subset="again")
+    if runs.empty:
+        raise UserError(
+            f"first={name}: no run was trained again; give second=, the folder of another study, or submit "
+            "some with retry=finished"
+        )
+    print(count_equal(runs["again"]))
+    for run in runs.itertuples():
+        print(f"{run.run_id}  {str(run.rows).partition('; ')[0]}: {run.again}")
     return 0
 
 

@@ -82,14 +82,14 @@ def main(argv: Sequence[str]) -> int:
                 *submission.describe(plan, state.states, executor),
                 *lines,
                 *cost_lines(submission.arrays, throughput, executor, images),
-                *describe_failures(state.states, retry=bool(request.options.retry)),
+                *describe_failures(state.states, retry=request.options.retry == "failed"),
                 *(checked.notes if dry_run else []),
             ]
         )
         if manifest:
             print(f"submission {manifest.id}: logs and manifest in {folder.submission(manifest.id)}", flush=True)
     if request.options.wait and not dry_run:
-        return wait(request, plan, executor, checked)
+        return wait(request, plan, executor, checked, manifest)
     return checked.exit_status
 
 
@@ -124,13 +124,20 @@ def recheck(
     return state, lines + release_held(folder, state.jobs, executor.slurm)
 
 
-def wait(request: Request, plan: Sequence[PlannedRun], executor: Executor, checked: Preflight) -> int:
-    """Wait for the runs, then for the report; the exit status."""
+def wait(
+    request: Request,
+    plan: Sequence[PlannedRun],
+    executor: Executor,
+    checked: Preflight,
+    manifest: Manifest | None,
+) -> int:
+    """Wait for the runs, then for the report; the exit status. Runs that train again are those of `manifest`."""
     from caltech_exp.monitoring.watch import wait_for_report, wait_for_runs
 
     assert checked.study_data is not None
     folder = StudyFolder(request.runs)
     with on_interrupt("the runs go on, and the same command waits for them again"):
-        status = wait_for_runs(folder, plan, executor, checked.study_data.fingerprint)
+        again = manifest if request.trains_again else None
+        status = wait_for_runs(folder, plan, executor, checked.study_data.fingerprint, again)
         report_status = wait_for_report(folder, request.report, executor) if request.report else 0
     return report_status or status

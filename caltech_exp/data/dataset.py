@@ -47,8 +47,7 @@ def statistics(config: RunConfig, data: DataSet | None = None) -> Statistics:
         if data is None:
             raise ValueError("normalization=data without a data set")
         return channel_statistics(data, config.max_images, config.resize)
-    imagenet = config.pretrained if config.normalization == "weights" else config.normalization == "imagenet"
-    return IMAGENET_STATISTICS if imagenet else TEMPLATE_STATISTICS
+    return IMAGENET_STATISTICS if config.input_statistics == "imagenet" else TEMPLATE_STATISTICS
 
 
 @lru_cache(maxsize=2)

@@ -293,5 +293,6 @@ def study_jobs(
 
 
 def open_tasks(manifest: Manifest, done: Collection[str] | None) -> list[SubmittedTask]:
-    """The tasks that train a run which is not `done`; all of them for None."""
-    return [task for task in manifest.tasks if done is None or any(run not in done for run in task.runs)]
+    """The tasks that train a run which is not `done`; all of them for None, or if their runs are trained again."""
+    is_open = done is None or manifest.again
+    return [task for task in manifest.tasks if is_open or any(run not in (done or ()) for run in task.runs)]

@@ -10,6 +10,9 @@ from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import RefusedFileError, open_file, user_path
 from caltech_exp.models.weights_format import foreign_content
+from caltech_exp.records import Corrupt
+from caltech_exp.study.results import WEIGHTS, Result, read_result
+from caltech_exp.study.study import RUN_FOLDER
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,21 @@ class WeightsFile:
     sha256: str
 
 
-def pin(text: str, folder: Path | None = None) -> str:
+def pin(text: str, folder: Path | None = None, runs: Path | None = None) -> str:
     """`net.pth` -> `/absolute/net.pth@sha256:<64 hex>`, so that the run's id depends on the content.
 
-    A relative path starts from `folder`, by default the current one. Raises UserError if the file is missing, is
-    not a state dict at first sight, or does not have the hash that the text already gives.
+    A relative path starts from `folder`, by default the current one. The folder of a run, or the id of one in
+    `runs`, stands for the weights that it kept. Raises UserError if the file is missing, is not a state dict at
+    first sight, or does not have the hash that the text or the run's result gives.
     """
     name, _, digest = text.partition(PIN)
     path = user_path(name, "weights", folder)
+    if runs and RUN_FOLDER.fullmatch(name) and not path.exists():
+        path = runs / name
+        if not path.exists():
+            raise UserError(f"weights={name}: there is no such run in {runs}; give one that is finished")
     if path.is_dir():
-        raise UserError(f"weights={name} is a folder; give a file in it")
+        path, digest = path / WEIGHTS, digest or require_kept_weights(path, f"weights={name}")[1]
     if not path.is_file():
         hint = suggestion(name, ("none", "imagenet")) if "/" not in name else ""
         hint = hint or "; give none, imagenet or the path of a state dict"
@@ -45,6 +53,19 @@ def pin(text: str, folder: Path | None = None) -> str:
     if problem:
         raise UserError(f"weights {path} {problem}")
     return f"{path.resolve()}{PIN}{sha256}"
+
+
+def require_kept_weights(folder: Path, name: str) -> tuple[Result, str]:
+    """The result in a run's folder, and the hash of the weights beside it. Raises UserError if it has none."""
+    result = read_result(folder.resolve())
+    if isinstance(result, Corrupt):
+        raise UserError(result.complaint("give another run"))
+    if result is None:
+        raise UserError(f"{name} is a folder without the result of a run; give a file in it, or a finished run")
+    if result.kept_weights is None:
+        advice = "submit it with keep_weights=last to another runs= folder, and give that run"
+        raise UserError(f"{name}: the {result.status} run {result.run_id} kept no weights; {advice}")
+    return result, result.kept_weights.sha256
 
 
 def _check_pin(digest: str, sha256: str, name: str) -> None:

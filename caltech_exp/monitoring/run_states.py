@@ -89,10 +89,12 @@ def statuses_from_files(
     cancelled = cancelled_runs(folder.path, manifests)
     now = file_system_time(folder.path)
     with_files = set(folder.run_names())
+    again = {manifest.id for manifest in manifests if manifest.again}
+    queued_again = {run for run, task in (queue or {}).items() if task.submission in again}
     statuses = {}
     for name in (run.id for run in plan):
         if name in past:
-            statuses[name] = RunStatus(past[name].status)
+            statuses[name] = RunStatus(past[name].status, again=name in queued_again)
         elif name in with_files:
             statuses[name] = run_status(
                 folder.run(name), queue, name in submitted, fingerprint, now, cancelled_in=cancelled.get(name, "")

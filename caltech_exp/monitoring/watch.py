@@ -24,9 +24,9 @@ from caltech_exp.monitoring.run_states import EndedJobs
 from caltech_exp.monitoring.study_status import StudyStatus
 from caltech_exp.records import read_record
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import cancelled_runs
+from caltech_exp.study.manifest import Manifest, cancelled_runs
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.results import FAILURE, Failure
+from caltech_exp.study.results import FAILURE, Failure, again_folder
 from caltech_exp.study.run_status import DONE, QueuedTask, RunStatus, run_status
 
 MAX_PAUSE_SECONDS = 2.0
@@ -62,15 +62,27 @@ class QueuePoll:
         return answer
 
 
-def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Executor, fingerprint: str) -> int:
+def wait_for_runs(
+    folder: StudyFolder,
+    plan: Sequence[PlannedRun],
+    executor: Executor,
+    fingerprint: str,
+    again: Manifest | None = None,
+) -> int:
     """Wait until no run of the plan is queued or running; only results on the data of `fingerprint` count.
+
+    again  a submission that trains finished runs once more: only its runs are waited for, and their second results
 
     Returns 0 if each run has a result, 1 if one failed or was lost, 2 if runs failed only for mistakes of the user
     (a damaged image, for example), which retrying will not help.
     """
-    manifests = folder.manifests()
+    manifests = [again] if again else folder.manifests()
     submissions = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
-    past = folder.past_runs(fingerprint)
+    past = {} if again else folder.past_runs(fingerprint)
+
+    def run_folder(run: str) -> Path:
+        return again_folder(folder.run(run), again.id) if again else folder.run(run)
+
     ended = {run.id: RunStatus(past[run.id].status) for run in plan if run.id in past}
     submitted = {run.id for run in plan if run.id in submissions}
     waiting = submitted - ended.keys()
@@ -90,9 +102,9 @@ def wait_for_runs(folder: StudyFolder, plan: Sequence[PlannedRun], executor: Exe
             for name in sorted(waiting & (set(folder.run_names()) | now_absent)):
                 queued: dict[str, QueuedTask] | None = {} if name in gone else None
                 submission = cancelled.get(name, "") if name in gone else ""
-                status = run_status(folder.run(name), queued, True, fingerprint, cancelled_in=submission)
+                status = run_status(run_folder(name), queued, True, fingerprint, cancelled_in=submission)
                 # A failure counts once its task is out of the queue: Slurm may have requeued it.
-                has_failed = name in now_absent | elsewhere and _failed_in(folder.run(name), submissions[name])
+                has_failed = name in now_absent | elsewhere and _failed_in(run_folder(name), submissions[name])
                 has_left = name in gone and status.state != "running"
                 if status.state in DONE or has_left or has_failed:
                     ended[name] = status

@@ -30,7 +30,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, cancelled_runs, read_manifests
 from caltech_exp.study.plan import requested_seeds
 from caltech_exp.study.results import Result, decode
-from caltech_exp.study.run_status import run_status
+from caltech_exp.study.run_status import again_words, run_status
 from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 
 # Missing values are NaN in float64 and <NA> in the other types.
@@ -48,7 +48,7 @@ RESULTS = {
     **dict.fromkeys(("job", "host", "started", "weights_sha256"), TEXT),
 }
 ORIGIN = {
-    **dict.fromkeys(("device", "device_type", "torch", "libraries", "code", "data"), TEXT),
+    **dict.fromkeys(("device", "device_type", "torch", "libraries", "code", "data", "kept_weights"), TEXT),
     **dict.fromkeys(("train_images", "val_images", "test_images"), INTEGER),
     **dict.fromkeys(("is_simulated", "is_stand_in"), FLAG),
 }
@@ -65,6 +65,7 @@ RUN_COLUMNS = {
     **RESULTS,
     "balanced_accuracy": FLOAT,
     **ORIGIN,
+    "again": TEXT,
 }
 EPOCH_VALUES = ("lr", "train_loss", "val_loss", "val_accuracy", "seconds")
 EPOCH_COLUMNS = {
@@ -268,7 +269,7 @@ def _read_run(folder: Path, requested: frozenset[str], run: tuple[str, bool, str
     result = status.result
     if result is None:
         return RunRecord(status.state, status.detail)
-    values = _result_values(result)
+    values = _result_values(result) | {"again": again_words(folder / name, result) or None}
     if split_run_id(name)[0] not in requested:  # the rows know the settings of the others
         values |= result.config.model_dump()
     epochs = [[getattr(epoch, column) for column in EPOCH_VALUES] for epoch in result.epochs]
@@ -292,6 +293,7 @@ def _result_values(result: Result) -> dict[str, Any]:
         "train_images": result.data.train_images,
         "val_images": result.data.val_images,
         "test_images": result.data.test_images,
+        "kept_weights": result.kept_weights.which if result.kept_weights else None,
         "is_simulated": result.data.simulated,
         "is_stand_in": result.data.stand_in,
     }

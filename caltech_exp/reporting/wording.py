@@ -29,6 +29,8 @@ from caltech_exp.reporting.comparison import (
 )
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import code, escape, join_words, printable
+from caltech_exp.study.results import WEIGHTS
+from caltech_exp.study.study import RUN_FOLDER
 
 PARAMETERS = {
     "batch_size": "BATCH_SIZE",
@@ -123,7 +125,8 @@ def number(name: str, value: float) -> str:
 def weights_name(weights: str) -> str:
     """`/path/net.pth@sha256:<64 hex>` -> `net.pth (sha256 0123456789ab)`"""
     path, pinned, digest = weights.partition(PIN)
-    name = PurePath(path).name
+    name, run = PurePath(path).name, PurePath(path).parent.name
+    name = f"run {run}" if name == WEIGHTS and RUN_FOLDER.fullmatch(run) else name
     return f"{name} (sha256 {digest[:12]})" if pinned else name
 
 

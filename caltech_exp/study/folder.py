@@ -4,6 +4,7 @@ RUNS/study.json                         settings, study file, data set, when it 
 RUNS/sweep.yaml                         study file of a sweep from the command line, for the user to edit
 RUNS/networks/<user id>/                files of the users' custom networks
 RUNS/<run id>/                          what a run leaves (results.py, lease.py), and its checkpoint
+RUNS/<run id>/again/                    what it leaves when it is trained once more (results.again_folder)
 RUNS/submissions/<id>/manifest.json     what was submitted (manifest.py)
 RUNS/submissions/<id>/                  submitit's pickles, the logs, environment.json
 RUNS/sources/<user id>/<hash>/          the source code that the tasks of submissions run

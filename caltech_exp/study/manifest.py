@@ -102,6 +102,7 @@ class Manifest(StrictRecord):
     tasks      recorded just before sbatch is called for their array; a task that is not here was never submitted
     seeds      of all its requests together
     requests   configuration id -> the seeds that it asks for; manifests of older versions lack them
+    again      whether its runs have results already and are trained once more, to see that they are reproduced
     user, uid  who submitted; manifests of older versions lack them and belong to their file's owner
     cluster    the name of the Slurm cluster; empty on a machine, and in manifests of older versions
     """
@@ -116,6 +117,7 @@ class Manifest(StrictRecord):
     settings: StudySettings
     seeds: tuple[Seed, ...]
     requests: dict[FileName, tuple[Seed, ...]] = Field(default_factory=dict)
+    again: bool = False
     profile: dict[str, Any]
     command: tuple[str, ...]
     code: CodeVersion

@@ -1,8 +1,10 @@
 """The records of a run: result.json with its confusion matrices, failure.json, progress.json."""
 
 import re
+from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
@@ -75,10 +77,15 @@ def decode(text: Confusion, classes: int = NUM_CLASSES) -> Matrix:
 RESULT = "result.json"
 FAILURE = "failure.json"
 PROGRESS = "progress.json"
+WEIGHTS = "weights.pth"
+AGAIN = "again"
+"""In a finished run's folder: a folder for each submission that trained it once more (again_folder)."""
 
 # A mean cross-entropy; None if it was not finite.
 Loss = Number | None
 Share = Annotated[float, Field(ge=0, le=1)]
+Keep = Literal["none", "last", "best"]
+"""Which weights of its network a run keeps."""
 FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
 
 
@@ -112,6 +119,14 @@ class Device(StrictRecord):
     name: str
 
 
+class KeptWeights(StrictRecord):
+    """The state dict beside a result: of the last or the best epoch, and the SHA-256 of the file."""
+
+    which: Literal["last", "best"]
+    epoch: Count
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Result(StrictRecord):
     """A finished or diverged run. Accuracies are None if the run diverged before they were measured.
 
@@ -125,6 +140,7 @@ class Result(StrictRecord):
     energy_joules      that the GPU used during the run, if it counts that
     threads            of torch; their number can change the bits on a CPU. None in results of older versions
     weights_sha256     of the file of the initial weights; None for random weights and in results of older versions
+    kept_weights       of the network that was trained, if the submission asked to keep them
     """
 
     schema_version: Literal[1] = 1
@@ -155,6 +171,7 @@ class Result(StrictRecord):
     energy_joules: Amount | None = None
     threads: Count | None = None
     weights_sha256: str | None = None
+    kept_weights: KeptWeights | None = None
 
     @model_validator(mode="after")
     def _confuses_its_classes(self) -> Self:
@@ -230,3 +247,40 @@ def read_finished(folder: Path, fingerprint: str) -> Result | None:
     """The result in a run's folder, None if there is none on the data of that fingerprint."""
     result = read_result(folder)
     return result if isinstance(result, Result) and result.data.fingerprint == fingerprint else None
+
+
+def again_folder(folder: Path, submission: str) -> Path:
+    """Where a submission trains the finished run of `folder` once more; the name is the run's, as of any run."""
+    return folder / AGAIN / submission / folder.name
+
+
+def first_difference(first: Result, second: Result) -> str:
+    """Where the numbers of two results of one run first differ: `epoch 3, train_loss: 0.5 and 0.25`; else empty.
+
+    Times, devices and versions may differ. Weights are compared if both results kept those of the same kind.
+    """
+    pairs = zip_longest(_numbers(first), _numbers(second), fillvalue=("", None))
+    place, before, after = next(((a or b, x, y) for (a, x), (b, y) in pairs if (a, x) != (b, y)), ("", None, None))
+    if not place and has_same_kept(first, second) and first.kept_weights != second.kept_weights:
+        place = "the weights"
+    if not place:
+        return ""
+    values = f": {before} and {after}" if isinstance(before, float) and isinstance(after, float) else ""
+    machines = [f"{result.device.name}, torch {result.libraries.get('torch')}" for result in (first, second)]
+    return f"{place}{values}" + (f" ({machines[0]}; {machines[1]})" if machines[0] != machines[1] else "")
+
+
+def has_same_kept(first: Result, second: Result) -> bool:
+    """Whether both results kept weights, of the same kind."""
+    kept = [result.kept_weights.which if result.kept_weights else "" for result in (first, second)]
+    return bool(kept[0]) and kept[0] == kept[1]
+
+
+def _numbers(result: Result) -> Iterator[tuple[str, Any]]:
+    """Every number that training gives, with its place, in the order in which they come about."""
+    yield "the loss of the first step", result.first_loss
+    for epoch in result.epochs:
+        for name in ("lr", "train_loss", "val_loss", "val_accuracy"):
+            yield f"epoch {epoch.epoch}, {name}", getattr(epoch, name)
+    for name in ("status", "val_confusion", "test_loss", "test_accuracy", "test_confusion"):
+        yield name, getattr(result, name)

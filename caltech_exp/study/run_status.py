@@ -15,7 +15,19 @@ from caltech_exp.files import local_time, names_in, open_file, remove
 from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
 from caltech_exp.study.lease import REQUEST, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
-from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Failure, Progress, Result, read_result
+from caltech_exp.study.results import (
+    AGAIN,
+    FAILURE,
+    PROGRESS,
+    RESULT,
+    Failure,
+    Progress,
+    Result,
+    again_folder,
+    first_difference,
+    has_same_kept,
+    read_result,
+)
 
 State = Literal[
     "pending", "queued", "running", "finished", "diverged", "failed", "lost", "cancelled", "damaged", "newer"
@@ -49,6 +61,7 @@ class RunStatus:
     owner    the process that trains the run, or did last, if known
     node     the node that caused the run's end, if one did
     end      how the job of a lost run ended, if accounting says so
+    again    whether the run has a result and is queued, or trains, once more
     """
 
     state: State
@@ -61,6 +74,7 @@ class RunStatus:
     seconds_since_heartbeat: float | None = None
     in_task: bool = False
     end: str = ""
+    again: bool = False
     place: str = ""
 
     @property
@@ -143,6 +157,23 @@ def status_without_files(
     if task := queue.get(name):
         return RunStatus("queued", place=task.place)
     return RunStatus("lost" if submitted else "pending")
+
+
+EQUAL = "equal to the bit"
+
+
+def again_words(folder: Path, first: Result) -> str:
+    """What came of training a finished run once more: `equal to the bit`, or where it differs, for each time."""
+    words = []
+    for submission in sorted(names_in(folder / AGAIN)) if (folder / AGAIN).is_dir() else ():
+        status = run_status(again_folder(folder, submission), queue=None, submitted=True)
+        if status.result is None:
+            words.append(f"{status.state}: {status.detail}" if status.detail else status.state)
+        elif difference := first_difference(first, status.result):
+            words.append(f"differs in {difference}")
+        else:
+            words.append(f"{EQUAL}, with its weights" if has_same_kept(first, status.result) else EQUAL)
+    return "; ".join(words)
 
 
 def _running_detail(progress: Progress | None, seconds_since_heartbeat: float, owner: Owner | None) -> str:

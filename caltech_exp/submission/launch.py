@@ -116,6 +116,8 @@ def _jobs(submission: Submission, record: SubmissionRecord, executor: Executor) 
         at_once=submission.request.options.runs_at_once,
         max_failures=submission.request.options.max_failures,
         split=data.split,
+        keep_weights=submission.request.options.keep_weights,
+        again=submission.request.trains_again,
     )
     profiles = [(array.executor or executor).profile for array in submission.arrays]
     jobs = SubmissionJobs(
@@ -161,6 +163,7 @@ def _manifest(number: str, submission: Submission, executor: Executor, code: Cod
         settings=submission.request.settings,
         seeds=tuple(sorted(set().union(*submission.request.seeds.values()))),
         requests=dict(submission.request.seeds),
+        again=submission.request.trains_again,
         profile=executor.excluding(submission.excluded_nodes).profile.model_dump(mode="json"),
         command=tuple(sys.argv),
         code=code,

@@ -27,6 +27,8 @@ from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
 from caltech_exp.study.plan import PlannedRun, catalog_seeds
+from caltech_exp.study.results import WEIGHTS, read_result
+from caltech_exp.study.results import Result as RunResult
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import DONE, RunStatus
 from caltech_exp.study.study import StudyData, StudySettings, weights_files
@@ -90,6 +92,8 @@ def _has_unmade_packs(manifests: Iterable[Manifest]) -> bool:
 
 def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], request: Request) -> list[PlannedRun]:
     """The runs to submit."""
+    if request.trains_again:
+        return [run for run in plan if states[run.id].state in DONE and not states[run.id].again]
     closed = {*DONE, "queued", "running", "newer"}
     state = attrgetter("state")
     if request.options.retry:
@@ -312,7 +316,21 @@ def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[CustomN
         notes = [check_weights_fit(config, contents.get(config.model)).note for config in given.values()]
     except OSError as error:
         raise UserError(f"weights cannot be read now ({error.strerror or error}); submit again later") from None
+    notes += [_other_normalization(config) for config in given.values()]
     return list(dict.fromkeys(filter(None, notes)))
+
+
+def _other_normalization(config: RunConfig) -> str:
+    """A line if the run whose weights a run starts from had inputs that were normalised differently."""
+    file = Path(config.weights.partition(PIN)[0])
+    before = read_result(file.parent) if file.name == WEIGHTS else None
+    if not isinstance(before, RunResult) or before.config.input_statistics == config.input_statistics:
+        return ""
+    kept = before.config.input_statistics
+    return (
+        f"run {before.run_id} was trained with normalization={kept}, but the runs that start from it have "
+        f"{config.input_statistics}; normalization={kept} would keep its inputs"
+    )
 
 
 def unpinned(configs: Iterable[RunConfig]) -> list[str]:
@@ -337,22 +355,16 @@ def slow_arithmetic(configs: Iterable[RunConfig], executor: Executor) -> list[st
 
 def without_effect(configs: Iterable[RunConfig]) -> list[str]:
     """Lines on settings that were changed and have no effect on some runs."""
-    changed: dict[str, list[str]] = {}
-    lines: dict[str, None] = {}
+    lines = []
     for config in configs:
-        for name, cause in config.unused.items():
-            is_default = getattr(config, name) == RunConfig.model_fields[name].default
-            if not is_default and name not in (*SAME_RESULT_SETTINGS, *changed.setdefault(cause, [])):
-                changed[cause].append(name)
-        if config.warmup_epochs >= config.epochs:
-            key = f"warmup_epochs={config.warmup_epochs} is not below epochs={config.epochs}"
-            lines[f"{key}: the learning rate never reaches lr"] = None
-    lines |= {
-        f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} no effect with {cause}": None
-        for cause, names in changed.items()
-        if names
-    }
-    return list(lines)
+        lines += [
+            f"{name} has no effect with {cause}"
+            for name, cause in config.unused.items()
+            if name not in SAME_RESULT_SETTINGS and getattr(config, name) != RunConfig.model_fields[name].default
+        ]
+        if (warmup := config.warmup_epochs) >= config.epochs:
+            lines.append(f"warmup_epochs={warmup} is not below epochs={config.epochs}: lr is never reached")
+    return list(dict.fromkeys(lines))
 
 
 def unknown_sections(request: Request) -> list[str]:

@@ -13,7 +13,7 @@ from typing import get_args
 from submitit.core.utils import JobPaths
 
 from caltech_exp.bootstrap import UntrustedError, read_own
-from caltech_exp.executors.executor import place_of
+from caltech_exp.executors.executor import open_tasks, place_of
 from caltech_exp.executors.sbatch import task_file
 from caltech_exp.executors.slurm import JobIndex, SlurmExecutor, index_jobs
 from caltech_exp.executors.slurm_queries import QueuedJob, Slurm, grouped
@@ -66,12 +66,12 @@ def recover_orphans(
 def _has_unconfirmed_jobs(manifest: Manifest, done: Collection[str]) -> bool:
     if manifest.executor != SlurmExecutor.name or not manifest.is_own:
         return False
-    open_tasks = [task for task in manifest.tasks if not all(run in done for run in task.runs)]
+    tasks = open_tasks(manifest, done)
     # Without open tasks the report has nothing to wait for. A report submitted alone waits for others' tasks.
-    if manifest.tasks and not open_tasks:
+    if manifest.tasks and not tasks:
         return False
     singles = (manifest.single(part) for part in get_args(SinglePart))
-    return any(single and not single.job for single in singles) or any(not task.job for task in open_tasks)
+    return any(single and not single.job for single in singles) or any(not task.job for task in tasks)
 
 
 class _Recovery:

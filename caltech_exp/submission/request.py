@@ -39,6 +39,7 @@ from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
+from caltech_exp.study.results import Keep
 from caltech_exp.study.study import StudyData, StudyFile, StudySettings, weights_files
 from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
@@ -160,9 +161,15 @@ class SubmitOptions(Options):
         description="time limit of a task: minutes, 2:00:00, or auto (by section from the forecast, with margin); "
         "default: the profile's",
     )
-    retry: Literal["failed"] | None = Field(
+    keep_weights: Keep = Field(
+        "none",
+        description="write the trained network beside each result: none, last (epoch) or best (by validation "
+        "accuracy)",
+    )
+    retry: Literal["failed", "finished"] | None = Field(
         None,
-        description="failed: only runs that failed or were lost, not runs that were cancelled or never submitted",
+        description="failed: only runs that failed or were lost, not runs that were cancelled or never submitted; "
+        "finished: train the finished runs of table= and seeds= once more, to see that they are reproduced",
     )
     avoid_nodes: bool = Field(True, description="avoid nodes on which runs failed")
     aggregate: bool = Field(False, description="also submit a job that writes the report after all runs")
@@ -198,6 +205,11 @@ class Request:
     data: DataSet | None = None
 
     @property
+    def trains_again(self) -> bool:
+        """Whether the runs with a result are trained once more, and no others."""
+        return self.options.retry == "finished"
+
+    @property
     def report(self) -> Path | None:
         """The folder of the report, None if none is asked for."""
         return folder_path(self.options.out or "report", "out") if self.options.aggregate else None
@@ -216,6 +228,8 @@ def parse_request(argv: Sequence[str]) -> Request:
     runs = folder_path(options.runs, "runs")
     folder = StudyFolder(runs)
     given, swept = split_sweep({key: values[key] for key in RUN_SETTINGS if key in values})
+    if options.retry == "finished" and not (options.table and options.seeds):
+        raise UserError("retry=finished trains finished runs once more; say which with table= and seeds=")
     overrides, network = _overrides(given, runs)
     sweep: Sweep | None = None
     file: StudyFile | None
@@ -378,7 +392,7 @@ def _overrides(values: Mapping[str, str], runs: Path) -> tuple[dict[str, int | f
     """The overrides, with a weights file and a network pinned to their content; and the network that they name."""
     overrides = parse(RunConfig, values).model_dump(include=set(values))
     if overrides.get("weights", "none") not in ("none", "imagenet"):
-        overrides["weights"] = pin(overrides["weights"])
+        overrides["weights"] = pin(overrides["weights"], runs=runs)
     if overrides.get("model", NETWORK_NAMES[0]) in NETWORK_NAMES:
         return overrides, None
     network = find_network(overrides["model"], Path.cwd(), runs)
@@ -443,7 +457,7 @@ def _pin_study_file(
 
     def pin_weights(name: str) -> str:
         try:
-            return pin(name, path.parent)
+            return pin(name, path.parent, folder.path)
         except UserError as error:
             is_gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
             if is_gone and ABSENT not in recorded.get(name, ABSENT):

@@ -139,7 +139,9 @@ class Submission:
         lines += filter(None, [summary(plan, states), describe_seeds(plan)])
         if plan and not self.arrays and not self.left_out:
             lines.append(nothing_to_submit(plan, states, retry=self.request.options.retry is not None))
-        if self.request.options.retry:
+        if self.request.trains_again and self.arrays:
+            lines.append("the first results count; the second are kept beside them, and compared to the bit")
+        elif self.request.options.retry:
             lines += _broken_networks(plan, states)
         excluded = executor.excluding(self.excluded_nodes).excluded_nodes
         where = self.request.profile_name + (f", not on {excluded}" if excluded else "")

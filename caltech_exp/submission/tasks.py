@@ -34,7 +34,7 @@ from submitit.core.utils import UncompletedJobError
 from caltech_exp.bootstrap import own_command
 from caltech_exp.child_environment import python_environment
 from caltech_exp.cli import UserError, one_line, shown
-from caltech_exp.config import RunConfig, run_id
+from caltech_exp.config import NETWORK_NAMES, RunConfig, run_id
 from caltech_exp.data.pack_format import PackKey, split_contents
 from caltech_exp.data.splits import DataSet, Split, read_data_set
 from caltech_exp.executors.sbatch import ENDED
@@ -46,6 +46,7 @@ from caltech_exp.provenance import CHECKOUT, CodeVersion, TaskOrigin, code_versi
 from caltech_exp.records import write_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import ReplacedError
+from caltech_exp.study.results import Keep, again_folder
 from caltech_exp.submission.side_by_side import (
     FAILED,
     OUT_OF_MEMORY,
@@ -150,6 +151,8 @@ class TrainTask:
     max_failures          so many failed runs of the submission end it; 0 for no limit
     code                  of the snapshot that was submitted, which the task must run
     split                 of a data set without split files
+    keep_weights          which weights of the trained networks are written beside the results
+    again                 whether the runs have results, which stay, and are trained once more
     """
 
     submission: str
@@ -170,6 +173,8 @@ class TrainTask:
     at_once: int | Literal["auto"] = 1
     max_failures: int = 0
     split: Split | None = None
+    keep_weights: Keep = "none"
+    again: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -191,7 +196,7 @@ class TrainTask:
             context = self._context(origin, stop_request, data) if layout.is_single else None
         except Exception as error:
             for name in self.names:
-                record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
+                record_failure_of_free_run(self._folder(name), name, error, origin, self.fingerprint)
                 self._failures.add(name)
             self._failures.end_submission(self.names)
             raise
@@ -215,7 +220,7 @@ class TrainTask:
                 print(f"{runs_left + 1} of {len(self.runs)} runs are not started: {reason}", flush=True)
                 break
             try:
-                run_one(config, seed, context)
+                run_one(config, seed, replace(context, runs=self._folder(run_id(config, seed))))
                 self._failures.remove(run_id(config, seed))
             except Interrupted:
                 signal_handler.end_task()
@@ -283,7 +288,7 @@ class TrainTask:
             if layout.threads:
                 torch.set_num_threads(layout.threads)
             context = self._context(origin, stop_request, data)
-            run_one(config, seed, context)
+            run_one(config, seed, replace(context, runs=self._folder(name)))
         except Interrupted:
             return ENDED
         except ReplacedError as error:
@@ -291,12 +296,17 @@ class TrainTask:
             return REPLACED
         except Exception as error:
             if context is None:
-                record_failure_of_free_run(Path(self.folder), name, error, origin, self.fingerprint)
+                record_failure_of_free_run(self._folder(name), name, error, origin, self.fingerprint)
             traceback.print_exc()
             self._failures.add(name)
             return OUT_OF_MEMORY if kind_of(error) in ("gpu_memory", "memory") else FAILED
         self._failures.remove(name)
         return 0
+
+    def _folder(self, run: str) -> Path:
+        """The folder that holds the run's folder."""
+        runs = Path(self.folder)
+        return again_folder(runs / run, self.submission).parent if self.again else runs
 
     @property
     def _failures(self) -> Failures:
@@ -306,7 +316,7 @@ class TrainTask:
         """Import torch here, so that submitting need not. Raises LibraryError."""
         if any(config.engine == "fast" for config, _ in self.runs):
             keep_freed_memory()
-        import_libraries()
+        import_libraries(eager=all(config.model in NETWORK_NAMES for config, _ in self.runs))
         if layout.is_single and layout.threads:
             import torch
 
@@ -344,7 +354,9 @@ class TrainTask:
         on_node = expand_path(self.packs_on_node, "packs_on_node") if self.packs_on_node else None
         packs = PackStore(Path(self.packs), on_node)
         seconds = 60 * self.checkpoint_minutes
-        return TaskContext(Path(self.folder), data, device, packs, origin, seconds, stop_request)
+        return TaskContext(
+            Path(self.folder), data, device, packs, origin, seconds, stop_request, keep_weights=self.keep_weights
+        )
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What runs after a requeue: the same task, which resumes its runs."""
@@ -368,7 +380,7 @@ class PackTask:
     def __call__(self) -> None:
         """Make the missing packs. Raises UserError for a damaged image or a folder that cannot be written."""
         with _recorded_end(Path(self.submission), PREPARATION_END, self.log_mb):
-            import_libraries()
+            import_libraries(eager=True)
             from caltech_exp.data.packs import shared_pack
 
             data = read_data_set(Path(self.data), self.split)

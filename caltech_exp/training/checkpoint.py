@@ -90,6 +90,8 @@ class TrainState:
     epoch_random      random states at the start of the open epoch
     resume_random     random states to continue with, until a resumed run has skipped the batches it has had
     weights_sha256    of the file that the run started from; None for random weights, or if it is not known
+    keep_weights      which weights of the network are kept: none, last or best
+    best_epoch        whose weights best_weights are; 0 if they are not kept
     """
 
     setup: TrainingSetup
@@ -105,6 +107,9 @@ class TrainState:
     epoch_random: StateDict = field(default_factory=dict)
     resume_random: StateDict | None = None
     weights_sha256: str | None = None
+    keep_weights: str = "none"
+    best_epoch: int = 0
+    best_weights: StateDict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.setup.initial:
@@ -130,6 +135,23 @@ class TrainState:
         self.confusion = confusion
         self.training_seconds += training_seconds
         self.losses, self.epoch_seconds = [], 0.0
+        if self.keep_weights == "best" and self._best() == len(self.epochs):
+            self.best_epoch, self.best_weights = len(self.epochs), self.setup.weights()
+
+    def _best(self) -> int:
+        """The first epoch with the best validation accuracy, from 1."""
+        return 1 + max(range(len(self.epochs)), key=lambda index: self.epochs[index].val_accuracy)
+
+    def kept_weights(self) -> tuple[int, StateDict] | None:
+        """The epoch and the weights to keep after training; None if none are to be kept, or they are not known."""
+        if self.keep_weights == "last":
+            return len(self.epochs), self.setup.weights()
+        if self.keep_weights != "best":
+            return None
+        if self.best_epoch == self._best():
+            return self.best_epoch, self.best_weights
+        print(f"no weights are kept: epoch {self._best()}, the best, was trained without keep_weights=best")
+        return None
 
     def state_dict(self, random_now: StateDict | None = None) -> StateDict:
         """What a checkpoint holds, with the current random states unless others are given.
@@ -150,6 +172,7 @@ class TrainState:
             "first_loss": self.first_loss,
             "confusion": None if self.confusion is None else torch.from_numpy(self.confusion),
             "weights_sha256": self.weights_sha256,
+            **({"best_epoch": self.best_epoch, "best_weights": self.best_weights} if self.best_epoch else {}),
         }
 
     @must_fit()
@@ -171,6 +194,7 @@ class TrainState:
         for states in (self.epoch_random, self.resume_random):
             restore_random_states(states, self.device)  # only to see that it can be done; see remaining_batches
         self.weights_sha256 = saved.get("weights_sha256")  # earlier versions did not save it
+        self.best_epoch, self.best_weights = saved.get("best_epoch", 0), saved.get("best_weights", {})
 
 
 MARK = b"caltech_exp checkpoint 1 sha256 "
@@ -201,14 +225,25 @@ class _Hashing(io.RawIOBase):
 def write_checkpoint(path: Path, state: StateDict) -> None:
     """Replace `path` by `state` (tensors, numbers, texts, lists, dicts) in one step. Raises OSError."""
     with new_file(path) as file:
-        hashing = _Hashing(file)
-        try:
-            torch.save(state, cast("IO[bytes]", hashing))
-        except RuntimeError:
-            if hashing.error:
-                raise hashing.error from None
-            raise
-        file.write(MARK + hashing.digest.hexdigest().encode())
+        file.write(MARK + _save(state, file).encode())
+
+
+def write_weights(path: Path, weights: StateDict) -> str:
+    """Replace `path` by a state dict in one step and return the SHA-256 of the file. Raises OSError."""
+    with new_file(path) as file:
+        return _save(weights, file)
+
+
+def _save(state: StateDict, file: BinaryIO) -> str:
+    """Save the state into the file and return the SHA-256 of what was written."""
+    hashing = _Hashing(file)
+    try:
+        torch.save(state, cast("IO[bytes]", hashing))
+    except RuntimeError:
+        if hashing.error:
+            raise hashing.error from None
+        raise
+    return hashing.digest.hexdigest()
 
 
 def _read_whole(path: Path) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn, optim
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR, StepLR
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, RandomSampler, Sampler, WeightedRandomSampler
 
 from caltech_exp.config import RunConfig
@@ -53,6 +54,7 @@ class TrainingSetup:
     net       the layers that the batches are fed to
     autocast  returns the context of forward passes, which sets their precision
     initial   the weights file that the network starts from, None for random weights
+    whole_net the network, where `net` is only its last layers
     """
 
     config: RunConfig
@@ -63,6 +65,15 @@ class TrainingSetup:
     val: Batches
     test: Batches
     initial: InitialWeights | None = None
+    whole_net: nn.Module | None = None
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the whole network's state dict, on the CPU in torch's default layout."""
+        net = self.net if self.whole_net is None else self.whole_net
+        return {
+            name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+            for name, tensor in net.state_dict().items()
+        }
 
 
 def make_optimizer(
@@ -85,15 +96,15 @@ def make_scheduler(optimizer: optim.Optimizer, config: RunConfig) -> LRScheduler
     scheduler: LRScheduler
     match config.schedule:
         case "step":
-            scheduler = StepLR(optimizer, step_size=config.step_size, gamma=config.gamma)
+            scheduler = lr_scheduler.StepLR(optimizer, step_size=config.step_size, gamma=config.gamma)
         case "cosine":
-            scheduler = CosineAnnealingLR(optimizer, T_max=max(1, config.epochs - warmup))
+            scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, config.epochs - warmup))
         case "constant":
-            scheduler = ConstantLR(optimizer, factor=1.0)
+            scheduler = lr_scheduler.ConstantLR(optimizer, factor=1.0)
     if not warmup:
         return scheduler
-    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return SequentialLR(optimizer, [rise, scheduler], milestones=[warmup])
+    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, scheduler], milestones=[warmup])
 
 
 def training_indices(samples: Sequence[Sample], config: RunConfig) -> list[int]:

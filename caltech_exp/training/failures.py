@@ -18,6 +18,7 @@ from caltech_exp.records import write_record
 from caltech_exp.study.lease import LeaseLostError, acquire, hold
 from caltech_exp.study.results import FAILURE, PROGRESS, Failure, FailureKind, read_finished
 from caltech_exp.study.run_status import newer_record, remove_after_result
+from caltech_exp.training.dynamo import postpone_dynamo
 
 # Texts in the messages of errors.
 NODE_ERRORS = (  # of CUDA (CUDA Runtime API, cudaError), and of Python on a node with too many processes
@@ -72,11 +73,16 @@ class StopRequest:
     requested: bool = False
 
 
-def import_libraries() -> None:
-    """Import what training needs. Raises LibraryError, whatever the import raises."""
+def import_libraries(*, eager: bool = False) -> None:
+    """Import what training needs. Raises LibraryError, whatever the import raises.
+
+    eager  whether nothing will be compiled, so that torch's compiler need not be loaded
+    """
     for name in LIBRARIES:
         try:
             importlib.import_module(name)
+            if name == "torch" and eager:
+                postpone_dynamo()
         except Exception as error:
             raise LibraryError(name, error) from error
 

@@ -28,13 +28,7 @@ from caltech_exp.models.networks import (
 from caltech_exp.training.augment.ops import PixelBuffer
 from caltech_exp.training.augment.pipeline import crops_at_random, distort, random_crop
 from caltech_exp.training.device import autocast, input_type, to_device_async
-from caltech_exp.training.engine import (
-    Batches,
-    TrainingSetup,
-    make_optimizer,
-    training_indices,
-    training_sampler,
-)
+from caltech_exp.training.engine import Batches, TrainingSetup, make_optimizer, training_indices, training_sampler
 
 CHUNK = {"cpu": 16, "cuda": 128}
 """Images normalized at a time. Their float32 form fits a CPU's cache (10 MB). On a GPU it takes 77 MB, where that
@@ -67,7 +61,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         return lambda index: normalize(images.batch(index, augment))
 
     eval_batch = evaluation_batch(config, device)
-    backbone, classifier = split_backbone(net, config)
+    whole_net, (backbone, classifier) = net, split_backbone(net, config)
     train_inputs, val_inputs, test_inputs = inputs(train, config.augment), inputs(val), inputs(test)
     if can_cache_features(backbone, config):
         net = classifier
@@ -91,6 +85,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         val=make_batches(val, val_inputs, index_loader(range(len(val)), eval_batch)),
         test=make_batches(test, test_inputs, index_loader(range(len(test)), eval_batch)),
         initial=initial,
+        whole_net=whole_net,
     )
 
 

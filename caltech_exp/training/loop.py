@@ -28,7 +28,10 @@ OnStep = Callable[[Callable[[], StateDict]], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training measured; the fields are those of study.results.Result."""
+    """What training measured; the fields are those of study.results.Result.
+
+    kept_weights  the epoch and the state dict that the run is to keep
+    """
 
     diverged: bool
     epochs: tuple[Epoch, ...]
@@ -41,6 +44,7 @@ class TrainingResult:
     images_per_second: float
     peak_memory_bytes: int
     weights_sha256: str | None = None
+    kept_weights: tuple[int, StateDict] | None = None
 
 
 def train(
@@ -53,13 +57,16 @@ def train(
     on_epoch: OnEpoch = lambda _epochs, _images_per_second: None,
     on_step: OnStep = lambda _state_dict: None,
     saved: StateDict | None = None,
+    keep_weights: str = "none",
 ) -> TrainingResult:
     """Train and evaluate one run. It has diverged, and ends, when a loss is not finite.
 
-    on_epoch  called before the first epoch and after each, with the epochs so far and training images per second
-    on_step   called after every step and every evaluated batch, with the function that returns the state for a
-              checkpoint; an exception ends training
-    saved     the state of a checkpoint: training resumes there, on the same device to the last bit
+    on_epoch      called before the first epoch and after each, with the epochs so far and training images per
+                  second
+    on_step       called after every step and every evaluated batch, with the function that returns the state for
+                  a checkpoint; an exception ends training
+    saved         the state of a checkpoint: training resumes there, on the same device to the last bit
+    keep_weights  of which epoch the result has the weights: none, last or best; a diverged run has none
     """
     # Set-up
 
@@ -68,7 +75,7 @@ def train(
     require_fp32(config, device)
     setup = build_setup(config, data, device, packs)
     scheduler = make_scheduler(setup.optimizer, config)
-    state = TrainState(setup, scheduler, device)
+    state = TrainState(setup, scheduler, device, keep_weights=keep_weights)
     if setup.initial and setup.initial.note:
         print(setup.initial.note, flush=True)
     if saved:
@@ -146,6 +153,7 @@ def train(
         images_per_second=state.images_per_second,
         peak_memory_bytes=peak_memory(device),
         weights_sha256=state.weights_sha256,
+        kept_weights=None if diverged else state.kept_weights(),
     )
 
 

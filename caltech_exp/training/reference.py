@@ -12,13 +12,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import Caltech, eval_transform, train_transform
 from caltech_exp.data.splits import DataSet, Sample, evenly
 from caltech_exp.models.networks import build_with_weights, trained_parameters
-from caltech_exp.training.engine import (
-    Batches,
-    TrainingSetup,
-    make_optimizer,
-    training_indices,
-    training_sampler,
-)
+from caltech_exp.training.engine import Batches, TrainingSetup, make_optimizer, training_indices, training_sampler
 
 
 def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> TrainingSetup:

@@ -18,9 +18,28 @@ from caltech_exp.machine import host_name
 from caltech_exp.provenance import CodeVersion, TaskOrigin, library_versions
 from caltech_exp.records import write_record
 from caltech_exp.study.lease import Lease, LeaseLostError, ReplacedError, acquire, hold, read_lease
-from caltech_exp.study.results import FAILURE, RESULT, Epoch, Matrix, Progress, Result, encode, read_finished
+from caltech_exp.study.results import (
+    FAILURE,
+    RESULT,
+    WEIGHTS,
+    Epoch,
+    Keep,
+    KeptWeights,
+    Matrix,
+    Progress,
+    Result,
+    encode,
+    read_finished,
+)
 from caltech_exp.study.run_status import CHECKPOINT, newer_record, remove_after_result, remove_half_written
-from caltech_exp.training.checkpoint import CheckpointManager, StateDict, UnfitError, earlier_code, must_fit
+from caltech_exp.training.checkpoint import (
+    CheckpointManager,
+    StateDict,
+    UnfitError,
+    earlier_code,
+    must_fit,
+    write_weights,
+)
 from caltech_exp.training.device import cuda_versions, describe_device, energy_joules
 from caltech_exp.training.failures import StopRequest, error_line, print_unrecorded, record_failure
 from caltech_exp.training.loop import train
@@ -40,6 +59,7 @@ class TaskContext:
     origin: TaskOrigin
     checkpoint_seconds: float = 600.0
     stop_request: StopRequest = field(default_factory=StopRequest)
+    keep_weights: Keep = "none"
 
 
 @dataclass
@@ -181,7 +201,19 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         context.stop_request.listening = True  # before the first step there is nothing to save
         checkpoints.on_step(state_dict)
 
-    trained = train(config, seed, data, device, context.packs, on_epoch=on_epoch, on_step=on_step, saved=saved)
+    trained = train(
+        config,
+        seed,
+        data,
+        device,
+        context.packs,
+        on_epoch=on_epoch,
+        on_step=on_step,
+        saved=saved,
+        keep_weights=context.keep_weights,
+    )
+    lease.confirm()
+    kept_weights = _keep_weights(folder, trained.kept_weights, context.keep_weights)
     result = Result(
         run_id=name,
         config=config,
@@ -207,12 +239,22 @@ def _train(config: RunConfig, seed: int, folder: Path, lease: Lease, context: Ta
         peak_memory_bytes=trained.peak_memory_bytes,
         threads=torch.get_num_threads(),
         weights_sha256=trained.weights_sha256,
+        kept_weights=kept_weights,
         **elapsed.totals(),
     )
     lease.confirm()
     write_record(folder, RESULT, result)
     print(f"run {name}: {result.status}, validation accuracy {result.val_accuracy}", flush=True)
     return result
+
+
+def _keep_weights(folder: Path, weights: tuple[int, StateDict] | None, which: Keep) -> KeptWeights | None:
+    """Write the weights into the run's folder; without any, remove those of an attempt that left no result."""
+    if weights is None or which == "none":
+        remove(folder / WEIGHTS)
+        return None
+    epoch, state = weights
+    return KeptWeights(which=which, epoch=epoch, sha256=write_weights(folder / WEIGHTS, state))
 
 
 def _compatibility(config: RunConfig, name: str, data: DataSet, device: torch.device) -> dict[str, Any]:

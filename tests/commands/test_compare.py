@@ -118,7 +118,8 @@ def test_compare_names_a_missing_folder_and_one_without_a_study(compare: Command
     done = compare(f"first={tmp_path / 'nowhere'}", f"second={tmp_path}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "there is no such folder" in done.stderr
-    assert compare(f"first={tmp_path}").stderr.startswith("error: second is missing")
+    assert compare().stderr.startswith("error: first is missing")
+    assert f"{tmp_path} holds no study" in compare(f"first={tmp_path}").stderr
     (tmp_path / "empty").mkdir()
     done = compare(f"first={tmp_path / 'empty'}", f"second={write(tmp_path / 'b', FAST, [0.4])}")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

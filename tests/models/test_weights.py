@@ -117,7 +117,7 @@ def test_pin_depends_on_the_content(tmp_path: Path) -> None:
     [
         ("imagnet", "there is no such file; did you mean 'imagenet'?"),
         ("/no/such.pth", "give none, imagenet or the path of a state dict"),
-        ("/", "is a folder; give a file in it"),
+        ("/", "is a folder without the result of a run; give a file in it"),
         ("a\0b", "embedded null byte; name another path"),
         ("~nobody_of_this_name/net.pth", "name another path"),
     ],

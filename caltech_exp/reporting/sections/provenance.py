@@ -11,6 +11,7 @@ from caltech_exp.provenance import code_version
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Block, Column, Listing, Prose, Table, code, escape
 from caltech_exp.reporting.wording import STATES, display_path, network_name, shorten
+from caltech_exp.study.run_status import EQUAL
 
 
 def provenance_blocks(study: StudyFrames) -> list[Block]:
@@ -18,6 +19,7 @@ def provenance_blocks(study: StudyFrames) -> list[Block]:
     return [
         *_states(study),
         _facts(study),
+        *_again(study),
         *_left_out(study),
         Prose(f"Written {utc_now()} by caltech_exp {escape(code_version())}."),
     ]
@@ -98,6 +100,19 @@ def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str
         return f"{escape(name)}: {escape(counts.index[0])}"
     words = [f"{escape(value)} ({count:,} run{'s' if count > 1 else ''})" for value, count in counts.items()]
     return f"{escape(name)}: {'**mixed:** ' if must_match else ''}{', '.join(words)}"
+
+
+def _again(study: StudyFrames) -> list[Listing]:
+    """The runs that were trained once more, and whether they gave the same numbers."""
+    runs = study.runs[study.runs["again"].notna()]
+    head = escape(f"{count_equal(runs['again'])}. Their first results count.")
+    return [Listing(shorten(_run_lines(runs, "again")), head)] if len(runs) else []
+
+
+def count_equal(words: "pd.Series[str]") -> str:
+    """`2 of 3 runs that were trained again are equal to the bit`"""
+    equal = words.str.split("; ").map(lambda parts: all(part.startswith(EQUAL) for part in parts))
+    return f"{int(equal.sum())} of {len(words)} runs that were trained again are {EQUAL}"
 
 
 def _left_out(study: StudyFrames) -> list[Listing]:

@@ -1,0 +1,42 @@
+"""The network that a run has trained, for notebooks: `from caltech_exp import load_run` (docs/notebooks.md)."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from caltech_exp.config import PIN, RunConfig
+from caltech_exp.data.dataset import eval_transform
+from caltech_exp.models.networks import build_with_weights
+from caltech_exp.models.weights import require_kept_weights
+from caltech_exp.study.results import WEIGHTS, Result
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A run with a result, and its network with the weights that it kept.
+
+    net        in evaluation mode, on the CPU, in fp32: inputs [n, 3, 224, 224] -> [n, NUM_CLASSES]
+    config     the settings of the run
+    transform  from a PIL image to one input of the network, [3, 224, 224], as in validation
+    """
+
+    net: nn.Module
+    config: RunConfig
+    result: Result
+    transform: Callable[[Any], Any]
+
+
+def load_run(folder: str | os.PathLike[str]) -> TrainedNetwork:
+    """Load the network of the run in a folder, `runs/<run id>`, which was trained with keep_weights=last or best.
+
+    A network of your own is built by the file that the study keeps. Raises UserError if the run kept no weights,
+    or if they do not have the hash in its result.
+    """
+    path = Path(folder).expanduser().resolve()
+    result, sha256 = require_kept_weights(path, str(folder))
+    net, _ = build_with_weights(result.config.but(weights=f"{path / WEIGHTS}{PIN}{sha256}"))
+    return TrainedNetwork(net.eval(), result.config, result, eval_transform(result.config))
