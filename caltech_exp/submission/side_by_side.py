@@ -173,7 +173,7 @@ class SideBySide:
                     failed.append(self.names[child.run])
         if self._is_replaced:
             raise ReplacedError("Slurm has started this task elsewhere")
-        return failed
+        return sorted(failed, key=self.names.index)
 
     def _free_place(self) -> int | None:
         """The place with the fewest runs, if it may take one more."""
