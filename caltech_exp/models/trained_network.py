@@ -1,4 +1,12 @@
-"""The network that a run has trained, for notebooks: `from caltech_exp import load_run` (docs/notebooks.md)."""
+"""The network that a run has trained, for notebooks.
+
+    from caltech_exp import load_run
+    run = load_run("runs/ffaa4cfdb4-s0")
+    outputs = run.net(run.transform(image)[None])
+
+docs/notebooks.md has more. A data set of your own that normalises by its own averages (normalization=data) has no
+transform here: its averages are the data's.
+"""
 
 import os
 from collections.abc import Callable
@@ -21,13 +29,14 @@ class TrainedNetwork:
 
     net        in evaluation mode, on the CPU, in fp32: inputs [n, 3, 224, 224] -> [n, NUM_CLASSES]
     config     the settings of the run
-    transform  from a PIL image to one input of the network, [3, 224, 224], as in validation
+    transform  from a PIL image to one input of the network, [3, 224, 224], as in validation; None with
+               normalization=data
     """
 
     net: nn.Module
     config: RunConfig
     result: Result
-    transform: Callable[[Any], Any]
+    transform: Callable[[Any], Any] | None
 
 
 def load_run(folder: str | os.PathLike[str]) -> TrainedNetwork:
@@ -39,4 +48,5 @@ def load_run(folder: str | os.PathLike[str]) -> TrainedNetwork:
     path = Path(folder).expanduser().resolve()
     result, sha256 = require_kept_weights(path, str(folder))
     net, _ = build_with_weights(result.config.but(weights=f"{path / WEIGHTS}{PIN}{sha256}"))
-    return TrainedNetwork(net.eval(), result.config, result, eval_transform(result.config))
+    transform = None if result.config.normalization == "data" else eval_transform(result.config)
+    return TrainedNetwork(net.eval(), result.config, result, transform)
