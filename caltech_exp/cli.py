@@ -28,6 +28,8 @@ VALUE = "VALUE"
 OTHER_NAMES = Path(__file__).with_name("other_names.toml")
 LEAVE = "leave it out"
 NO = ("0", "false", "no", "none", "null", "off")
+HELP = re.compile("(--)?help=")
+BOOLEANS = (*NO, "1", "true", "yes", "on")
 DECORATION = "-+~\u2013\u2014 "  # of GNU options, Hydra overrides, and words copied from a page
 Hint = str | Callable[[str], str]  # what to write, or what makes that of the value
 NUMBER_ERRORS = {
@@ -124,6 +126,29 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {shown(name)!r}{did_you_mean(name, known)}")
 
 
+def plain_words(argv: Sequence[str], known: Collection[str], flags: Collection[str] = ()) -> list[str]:
+    """GNU options as words of ours: `--dry-run`, `--section transfer` -> `dry_run=true`, `section=transfer`.
+
+    Words that are not exactly a key, and keys without a value, stay as they are.
+    """
+    words, left = [], list(argv)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        key = name.removeprefix("--").replace("-", "_")
+        following = left[0] if left else "="
+        is_value = not following.startswith(("-", "=")) and following.partition("=")[0] not in known
+        if not name.startswith("--") or key not in known:
+            words.append(word)
+        elif equals:
+            words.append(f"{key}={value}")
+        elif key in flags and following.lower() not in BOOLEANS:
+            words.append(f"{key}=true")
+        else:
+            words.append(f"{key}={left.pop(0)}" if is_value else word)
+    return words
+
+
 def split_arguments(
     argv: Sequence[str],
     known: Sequence[str],
@@ -139,6 +164,7 @@ def split_arguments(
     """
     values: dict[str, str] = {}
     vocabulary = Vocabulary(known, flags, hints, command)
+    argv = plain_words(argv, known, flags)
     for place, argument in enumerate(argv):
         key, equals, value = argument.partition("=")
         if not equals:
@@ -325,35 +351,19 @@ def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 def read_options(model: type[Command], argv: Sequence[str]) -> Command:
     """A command line whose keys are the model's fields."""
-    keys = [_key(name, field) for name, field in model.model_fields.items()]
+    keys = [key_of(name, field) for name, field in model.model_fields.items()]
     command = model.__name__.removesuffix("Options").lower()
     return parse(model, split_arguments(argv, keys, flags(model), command=command))
 
 
 def flags(model: type[BaseModel]) -> list[str]:
     """The model's keys that take true or false."""
-    return [_key(name, field) for name, field in model.model_fields.items() if field.annotation is bool]
+    return [key_of(name, field) for name, field in model.model_fields.items() if field.annotation is bool]
 
 
-def _key(name: str, field: FieldInfo) -> str:
+def key_of(name: str, field: FieldInfo) -> str:
     """The field's name on the command line: its alias, if Python reserves the name."""
     return field.alias or name
-
-
-def usage(synopsis: str, *models: type[BaseModel]) -> str:
-    """Help text: every option of the models with its default and meaning."""
-    lines = [synopsis, ""]
-    for model in models:
-        for name, field in model.model_fields.items():
-            if field.description is None:  # nobody types it
-                continue
-            has_default = not field.is_required() and field.default not in (None, (), "")
-            default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-            lines.append(
-                f"  {_key(name, field) + '=':18}{field.description or ''}{f' [{default}]' if has_default else ''}"
-            )
-        lines.append("")
-    return "\n".join(lines).rstrip()
 
 
 @contextmanager
@@ -374,7 +384,7 @@ def run_command_line(
 
     reword  changes the help text and the error before they are printed
     """
-    argv = sys.argv[1:]
+    argv, describe = sys.argv[1:], getattr(synopsis, "describe", None)  # usage.Usage has it
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may not be able to show a path
@@ -383,6 +393,10 @@ def run_command_line(
     try:
         if any(word in ("-h", "--help", "help") for word in argv):
             print(reword(synopsis))
+        elif describe and (
+            topics := [word.partition("=")[2] for word in argv if word.startswith(("help=", "--help="))]
+        ):
+            print(reword("\n".join(map(describe, topics))))
         else:
             status = main(argv)
         sys.stdout.flush()

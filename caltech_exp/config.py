@@ -82,7 +82,7 @@ class RunConfig(BaseModel):
         "alexnet", description="the network: alexnet, resnet18, or a function in a file, as in nets.py:tiny"
     )
     weights: Annotated[str, StringConstraints(min_length=1)] = Field(
-        "none", description="initial weights: none, imagenet, or the path of a state dict"
+        "none", description="initial weights: none, imagenet, or the path of a state dict", examples=["imagenet"]
     )
     freeze: Literal["none", "conv", "fc"] = Field(
         "none", description="layers that are not trained: none, conv (all but the classifier) or fc"
@@ -92,7 +92,9 @@ class RunConfig(BaseModel):
         description="random transforms of the training images: none, crop (with flip and grayscale), perspective "
         "(with rotation and vertical flip) or combined (all but the vertical flip)",
     )
-    lr: FiniteFloat = Field(1e-3, gt=0, le=1e38, description="initial learning rate, a number above 0")
+    lr: FiniteFloat = Field(
+        1e-3, gt=0, le=1e38, description="initial learning rate, a number above 0", examples=["5e-2"]
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum, or AdamW")
     momentum: FiniteFloat = Field(0.9, ge=0, lt=1, description="SGD momentum, from 0 to below 1")
     weight_decay: FiniteFloat = Field(

@@ -107,6 +107,12 @@ def _nvml_count() -> int:
     return ask_nvml(lambda nvml: int(nvml.nvmlDeviceGetCount())) or 0
 
 
+def first_gpu_name() -> str:
+    """`NVIDIA H100 80GB HBM3`"""
+    name = ask_nvml(lambda nvml: str(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(0))))
+    return name or "unknown"
+
+
 BF16_ON_X86 = {"avx512bw", "avx512dq", "avx512vl"}
 """What oneDNN, which computes torch's convolutions on a CPU, needs for bf16 (its developer guide, CPU data types).
 Without them torch falls back to slow loops of its own."""

@@ -7,8 +7,9 @@ import time
 import pytest
 from pydantic import BaseModel, Field
 
-from caltech_exp.cli import VALUE, UserError, did_you_mean, parse, split_arguments, usage
+from caltech_exp.cli import VALUE, UserError, did_you_mean, parse, split_arguments
 from caltech_exp.config import RunConfig
+from caltech_exp.usage import usage
 
 HINTS = {"partition": f"profile.partition={VALUE}", "time": "profile.time_minutes=60"}
 KNOWN = ["section", "runs", "lr"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from caltech_exp.cli import Options, UserError, one_line, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, one_line, read_options, run_command_line
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.submission.request import split_names, split_table_names
+from caltech_exp.usage import usage
 
 if TYPE_CHECKING:
     from caltech_exp.reporting.frames import StudyFrames

@@ -28,7 +28,7 @@ from caltech_exp.benchmark.records import (
     Request,
     plan,
 )
-from caltech_exp.cli import Options, UserError, read_options, run_command_line, unknown, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line, unknown
 from caltech_exp.data.splits import DataSet, evenly
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, utc_now, write_atomically
@@ -38,6 +38,7 @@ from caltech_exp.provenance import code_version, library_versions
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.submission.preflight import find_data
 from caltech_exp.submission.snapshot import take_snapshot
+from caltech_exp.usage import usage
 
 
 class BenchmarkOptions(Options):
@@ -61,7 +62,8 @@ class BenchmarkOptions(Options):
 
 USAGE = usage(
     "python jobs/benchmark.py [option=value ...]\n\n"
-    "Measures the template loop and the fast engine in turns, each measurement in a fresh process.",
+    "Measures the template loop and the fast engine in turns, each measurement in a fresh process.\n\n"
+    "  python jobs/benchmark.py models=alexnet parts=epoch",
     BenchmarkOptions,
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from caltech_exp.cli import Options, on_interrupt, read_options, usage
+from caltech_exp.cli import Options, on_interrupt, read_options
 from caltech_exp.executors.executor import StudyJob, all_executors, study_jobs
 from caltech_exp.executors.local import end_orphans, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm, grouped
@@ -18,6 +18,7 @@ from caltech_exp.study.plan import expand
 from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import Study
 from caltech_exp.submission.request import split_names, split_table_names
+from caltech_exp.usage import usage
 
 # Tasks on this machine are killed two minutes after they were asked to end.
 END_SECONDS = 130.0
@@ -34,7 +35,8 @@ class CancelOptions(Options):
 USAGE = usage(
     "python jobs/cancel.py [runs=DIR] [section=NAME] [table=section.table] [dry_run=true]\n\n"
     "Cancels the queued and running jobs of a study, and no others. Runs in training save a checkpoint first;\n"
-    "the command that submitted them resumes them.",
+    "the command that submitted them resumes them.\n\n"
+    "  python jobs/cancel.py table=scratch.lr dry_run=true",
     CancelOptions,
 )
 

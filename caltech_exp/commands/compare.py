@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from caltech_exp.cli import Options, UserError, read_options, usage
+from caltech_exp.cli import Options, UserError, read_options
 from caltech_exp.files import folder_path
 from caltech_exp.records import Corrupt
+from caltech_exp.usage import usage
 
 if TYPE_CHECKING:
     from caltech_exp.reporting.frames import StudyFrames

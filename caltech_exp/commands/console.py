@@ -34,6 +34,7 @@ USAGE = "\n".join(
         f"{CONSOLE} COMMAND [option=value ...]",
         "",
         *(f"  {name:12}{purpose}" for name, purpose in COMMANDS.items()),
+        "  completion  print what bash, zsh or fish needs to complete these: caltech-exp completion bash",
         "",
         f"`{CONSOLE} COMMAND --help` lists the options of a command; `{CONSOLE} --version` names the code.",
     ]
@@ -43,7 +44,7 @@ USAGE = "\n".join(
 def main() -> NoReturn:
     """Run the command that the first word names."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    sys.argv[1:2] = [] if command in COMMANDS else [command]
+    sys.argv[1:2] = [] if command in (*COMMANDS, "completion") else [command]
     run(command, console=True)
 
 
@@ -72,10 +73,10 @@ def run(command: str, *, console: bool = False) -> NoReturn:
 
 def _load(command: str) -> tuple[Callable[[Sequence[str]], int], str]:
     """The main function of a command, and its help text."""
-    if command not in COMMANDS:
+    if command not in (*COMMANDS, "completion"):
         return _other, USAGE
     module = importlib.import_module(f"caltech_exp.commands.{command}")
-    return module.main, module.USAGE
+    return module.main, getattr(module, "USAGE", USAGE)
 
 
 def _other(argv: Sequence[str]) -> int:

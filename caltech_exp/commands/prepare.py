@@ -11,12 +11,13 @@ from typing import Literal
 from pydantic import Field
 from tabulate import tabulate
 
-from caltech_exp.cli import EXIT_USER_ERROR, Options, read_options, usage
+from caltech_exp.cli import EXIT_USER_ERROR, Options, read_options
 from caltech_exp.data.download import IMAGENET, Origin, parse_digest, read_origin
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.profiles.paths import data_folder, packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile, load_profile, take_profile_words
 from caltech_exp.submission.assets import AssetSpec, AssetStatus, check_assets, prepare
+from caltech_exp.usage import usage
 
 
 class PrepareOptions(Options):

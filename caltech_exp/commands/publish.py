@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from caltech_exp.cli import Options, UserError, read_options, usage
+from caltech_exp.cli import Options, UserError, read_options
 from caltech_exp.config import CUSTOM_NETWORK, PIN
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.records import Corrupt, write_record
@@ -21,6 +21,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
 from caltech_exp.study.results import RESULT, Result, read_result
 from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
+from caltech_exp.usage import usage
 
 
 class PublishOptions(Options):

@@ -6,12 +6,13 @@ from functools import partial
 from pydantic import Field
 from rich.console import Console
 
-from caltech_exp.cli import Options, UserError, on_interrupt, read_options, usage
+from caltech_exp.cli import Options, UserError, on_interrupt, read_options
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import folder_path
 from caltech_exp.monitoring.render import as_json, as_text, fit_screen
 from caltech_exp.monitoring.study_status import latest_profile, read_status
 from caltech_exp.study.folder import StudyFolder
+from caltech_exp.usage import usage
 
 MIN_SECONDS = 5.0
 
@@ -33,7 +34,8 @@ class StatusOptions(Options):
 USAGE = usage(
     "python jobs/status.py [runs=DIR] [watch=true] [failed=true] [json=true]\n\n"
     "Shows how many runs of each table are queued, running, finished, failed and so on, where their logs are,\n"
-    "and the expected end. Coloured on a terminal unless NO_COLOR is set; plain text otherwise.",
+    "and the expected end. Coloured on a terminal unless NO_COLOR is set; plain text otherwise.\n\n"
+    "  python jobs/status.py runs=runs watch=true",
     StatusOptions,
 )
 

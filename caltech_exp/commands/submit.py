@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from caltech_exp.cli import on_interrupt, usage
+from caltech_exp.cli import on_interrupt
 from caltech_exp.config import RunConfig
 from caltech_exp.executors.executor import Executor, make_executor
 from caltech_exp.monitoring.queued_runs import release_held
@@ -23,11 +23,14 @@ from caltech_exp.submission.preflight import Preflight, StudyState, open_runs, p
 from caltech_exp.submission.report_job import cancel_replaced, with_dependencies
 from caltech_exp.submission.request import Request, SubmitOptions, parse_request
 from caltech_exp.submission.submission import NO_RUNS, Submission, all_queued
+from caltech_exp.usage import usage
 
 USAGE = usage(
     "python jobs/submit.py section=NAME [option=value ...] [setting=value ...]\n\n"
     "Submits the runs behind the report's tables. Runs that are finished or queued are left alone.\n\n"
-    "  python jobs/submit.py section=transfer seeds=3\n\n"
+    "  python jobs/submit.py section=transfer seeds=3\n"
+    "  python jobs/submit.py section=all dry_run=true\n"
+    "  python jobs/submit.py help=lr\n\n"
     "Options first, then the settings of a run, which override every row. Several values with commas are a\n"
     "sweep: lr=1e-3,1e-2 batch_size=32,64 makes a study of the four combinations.",
     SubmitOptions,

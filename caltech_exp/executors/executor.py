@@ -167,6 +167,11 @@ class Executor(ABC):
         return 1
 
     @property
+    def gpu_name(self) -> str:
+        """What its tasks' GPUs are called, empty if any GPU will do."""
+        return ""
+
+    @property
     def time_limit_seconds(self) -> float | None:
         return None
 

@@ -27,7 +27,7 @@ from caltech_exp.cli import UserError
 from caltech_exp.executors.executor import Executor, StudyJob, SubmissionJobs, SubmissionRecord, Task, open_tasks
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob
 from caltech_exp.files import closed_to_others, write_atomically
-from caltech_exp.machine import computes_bf16, host_name, local_gpus
+from caltech_exp.machine import computes_bf16, first_gpu_name, host_name, local_gpus
 from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import Snapshot
 from caltech_exp.records import Corrupt, JobId, StrictRecord, read_record
@@ -165,6 +165,10 @@ class LocalExecutor(Executor):
     name = "local"
     place = "on this machine"
     queue_process = "queue"
+
+    @property
+    def gpu_name(self) -> str:
+        return first_gpu_name()
 
     def check(self, folder: StudyFolder) -> None:
         if self.profile.device == "cuda" and not local_gpus():

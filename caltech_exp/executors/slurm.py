@@ -28,6 +28,8 @@ from caltech_exp.study.manifest import (
 NOT_NAMED_YET = "allocation"
 # How far the clocks of the machine that submitted and of Slurm's controller may be apart.
 CLOCK_TOLERANCE = timedelta(minutes=10)
+GPU_TYPE = re.compile(r"gpus?(?:-per-\w+)?[ :=]([A-Za-z][\w.-]*|\d+g\.\w+)")
+"""The type in `gpu:a100:1` and `gpus-per-task a100:1`; it may be a part of a GPU, 1g.10gb."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class SlurmExecutor(Executor):
     @property
     def gpus_per_task(self) -> int:
         return self.profile.gpus if self.profile.device_type == "cuda" else 1
+
+    @property
+    def gpu_name(self) -> str:
+        options = (f"gpu {self.profile.gpus_per_node}", self.profile.gres or "", *self.profile.gpu_options)
+        return " ".join(name for option in options for name in GPU_TYPE.findall(option) if name != "None")
 
     @property
     def time_limit_seconds(self) -> float:

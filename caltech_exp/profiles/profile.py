@@ -259,6 +259,7 @@ def take_profile_words(argv: Sequence[str]) -> tuple[ProfileWords, list[str]]:
 
     Whether there is such a setting is checked with the whole profile.
     """
+    argv = [word[2:] if word.startswith(f"--{PREFIX}") else word for word in argv]
     own = [word for word in argv if word.startswith(PREFIX)]
     for word in own:
         if "=" not in word:

@@ -1,18 +1,23 @@
 """How long runs take, estimated from finished runs, and when a study will have ended. Arithmetic only."""
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from statistics import fmean, median
 
-from caltech_exp.config import RunConfig, split_run_id
+from caltech_exp.config import RunConfig, choices, split_run_id
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import Progress
 from caltech_exp.study.results_cache import PastRun, network_name, run_kind
 from caltech_exp.study.run_status import RunStatus
 
+MEASURED_RATES = Path(__file__).with_name("measured_rates.toml")
+GPU_SLICE = re.compile(r"\dg\.\d+gb", re.IGNORECASE)
+"""In the name of a part of a GPU (MIG)."""
 MOST_SECONDS = 1e10
 """The longest estimate, which any time can be added to."""
 EpochKey = tuple[str, int, int]
@@ -116,6 +121,29 @@ def measure_throughput(
         starts={kind: median(each) for kind, each in starts.items()},
         rates=rates,
     )
+
+
+def rough_throughput(gpu: str) -> tuple[str, Throughput] | None:
+    """The device of MEASURED_RATES that a GPU's name is of, and its rates; of a nameless GPU, the first device's.
+
+    Random transforms take their time besides. Frozen layers are not taken off: they were not measured.
+    """
+    import tomllib  # only a study without results needs it
+
+    devices = tomllib.loads(MEASURED_RATES.read_text(encoding="utf-8"))
+    names = [name for name in devices if name.lower() in gpu.lower() and not GPU_SLICE.search(gpu)]
+    name = next(iter(names if gpu else devices), None)
+    if name is None:
+        return None
+    rates = devices[name]
+    inputs = {"none": 0.0} | {augment: 1 / rate for augment, rate in rates["inputs_per_second"].items()}
+    kinds = {
+        f"{network}, freeze={freeze}, augment={augment}": seconds / rates["images"] + inputs[augment]
+        for network, seconds in rates["epoch_seconds"].items()
+        for augment in (inputs if "fast" in network else ["none"])
+        for freeze in choices("freeze")
+    }
+    return name, Throughput(device="cuda", kinds=kinds, starts={"": rates["start_seconds"]})
 
 
 def _epoch_key(config: RunConfig) -> EpochKey:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from caltech_exp.executors.executor import Executor, JobArray
-from caltech_exp.study.forecast import Throughput, count_kinds, duration, seconds_until_done
+from caltech_exp.study.forecast import Throughput, count_kinds, duration, rough_throughput, seconds_until_done
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.submission.request import MOST_AUTO, SubmitOptions
 from caltech_exp.submission.submission import TaskSize, count_of
@@ -112,20 +112,41 @@ def cost_lines(
     """
     if not arrays:
         return []
-    per_array = executor.has_slots_per_array
+    per_array, rough = executor.has_slots_per_array, ""
     total = cost(arrays, throughput, train_val_images, executor)
+    measured = rough_throughput(executor.gpu_name) if executor.profile.device_type == "cuda" else None
+    if not total.known_runs and measured:
+        rough, throughput = measured
+        total = cost(arrays, throughput, train_val_images, executor)
     if not total.known_runs:
         return ["no time estimate yet; one appears once a run has finished an epoch"]
     part = f" for {total.known_runs:,} of {count_of(total.runs, 'run')}" if total.unknown else ""
     tasks = f"{count_of(executor.profile.slots, 'task')}{' of each array' if per_array else ''} at a time"
+    words, basis = "estimated", _basis(throughput, arrays)
+    if rough:
+        words = f"rough estimate{'' if executor.gpu_name else f', if the GPUs are {rough}s'}:"
+        basis = f"rates of one {rough} in docs/performance.md; your own count once a run has finished an epoch"
     lines = [
-        f"estimated {_hours(total.seconds, executor)}{part}, {duration(total.wall)} at {tasks}, "
-        f"plus queueing ({_basis(throughput, arrays)})"
+        f"{words} {_hours(total.seconds, executor)}{part}, {duration(total.wall)} at {tasks}, "
+        f"plus queueing ({basis})",
+        *_by_section(arrays, throughput, executor, train_val_images),
     ]
     if total.unknown:
         kinds = ", ".join(f"{count_of(count, 'run')} of {kind}" for kind, count in total.unknown.items())
         lines.append(f"no time estimate yet for {kinds}: none has finished an epoch")
-    return lines + _time_limit_warning(total.late, executor)
+    return lines + ([] if rough else _time_limit_warning(total.late, executor))
+
+
+def _by_section(
+    arrays: Sequence[JobArray], throughput: Throughput, executor: Executor, train_val_images: int | None
+) -> list[str]:
+    """`by section: scratch 12 GPU minutes, resnet 5 GPU minutes`, if there are several."""
+    runs = [run for array in arrays for group in array.tasks for run in group]
+    seconds: dict[str, float] = {}
+    for run, estimate in zip(runs, throughput.estimate_runs(runs, train_val_images), strict=True):
+        seconds[run.section] = seconds.get(run.section, 0.0) + (estimate or 0.0)
+    parts = [f"{section} {_hours(part, executor) if part else 'unknown'}" for section, part in seconds.items()]
+    return [f"by section: {', '.join(parts)}"] if len(parts) > 1 else []
 
 
 def _hours(seconds: float, executor: Executor) -> str:

@@ -165,7 +165,7 @@ def _manifest(number: str, submission: Submission, executor: Executor, code: Cod
         requests=dict(submission.request.seeds),
         again=submission.request.trains_again,
         profile=executor.excluding(submission.excluded_nodes).profile.model_dump(mode="json"),
-        command=tuple(sys.argv),
+        command=(sys.argv[0], *submission.request.words),
         code=code,
         host=host_name(),
         cluster=executor.slurm.cluster() if executor.name == SlurmExecutor.name else "",

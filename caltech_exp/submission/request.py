@@ -14,7 +14,7 @@ from caltech_exp.bootstrap import UntrustedError, look_again, read_own
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
 from caltech_exp.catalog.loader import custom_networks, parse_seeds
 from caltech_exp.catalog.model import REPORT
-from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, shown, split_arguments
+from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, plain_words, shown, split_arguments
 from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RUN_SETTINGS, RunConfig
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.data.splits import SPLIT_FILES, DataSet, Split, is_own, read_data_set
@@ -102,23 +102,29 @@ CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_read_count)]
 
 
 class SubmitOptions(Options):
-    section: str = Field("", description=f"{_section_names(THE_REPORT)}, or several with commas")
+    section: str = Field(
+        "", examples=["transfer"], description=f"{_section_names(THE_REPORT)}, or several with commas"
+    )
     table: str = Field(
         "",
+        examples=["scratch.lr=5e-2"],
         description="section.table, for example scratch.lr, or a row of it, scratch.lr=5e-2; several with commas; "
         "the report's numbers do too, 1.1=5e-2",
     )
     study: str = Field(
         "",
+        examples=["mine.yaml"],
         description="study file of your own (docs/studies.md); default: the study in runs=, otherwise the report",
     )
     seeds: str = Field(
         "",
+        examples=["0,1,2"],
         description="how many seeds, or a list as in 0,1,2; default: the study's (3 for the report), and those "
         "that the rows were submitted with before",
     )
     profile: str = Field(
         "",
+        examples=["slurm"],
         description="name in slurm/profiles, or a path; default: the one last named for the study, else slurm "
         "where sbatch exists, else local. profile.NAME=VALUE changes one of its settings for this command",
     )
@@ -190,6 +196,7 @@ class Request:
     networks      the user's own networks that the runs use, to be copied into the study
     sweep         the command's own study, if it gives a setting several values; `file` is its study file
     data          the user's own data set, which settles the ids of the runs; None for Caltech-101
+    words         of the command, in our form; the next command finds the profile in them
     """
 
     tables: tuple[tuple[Section, Table], ...]
@@ -203,6 +210,7 @@ class Request:
     networks: tuple[CustomNetwork, ...] = ()
     sweep: Sweep | None = None
     data: DataSet | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def trains_again(self) -> bool:
@@ -217,8 +225,9 @@ class Request:
 
 def parse_request(argv: Sequence[str]) -> Request:
     """Read and check the command line; the study file and the weights that it names are read too."""
-    profile_words, words = take_profile_words(argv)
     known = [*SubmitOptions.model_fields, *RUN_SETTINGS]
+    argv = plain_words(argv, known, flags(SubmitOptions))
+    profile_words, words = take_profile_words(argv)
     values = split_arguments(words, known, flags(SubmitOptions), hints(THE_REPORT), "submit")
     options = parse(SubmitOptions, {key: values[key] for key in SubmitOptions.model_fields if key in values})
     if options.time not in ("", "auto"):
@@ -274,6 +283,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         networks=(*networks, *([network] if network else [])),
         sweep=sweep,
         data=data,
+        words=tuple(argv),
     )
 
 

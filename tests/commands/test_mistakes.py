@@ -6,12 +6,15 @@ Each entry of mistakes.txt is a command line, the line that answers it, and a co
 import importlib
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caltech_exp.cli import UserError, other_names, read_options
 from caltech_exp.commands import console, submit
+from caltech_exp.commands.aggregate import AggregateOptions
+from caltech_exp.commands.status import StatusOptions
 from caltech_exp.profiles.profile import FOLDER
 from caltech_exp.submission.request import parse_request
 
@@ -64,6 +67,35 @@ def test_a_mistake_is_answered_in_a_line_whose_advice_works(
         assert word in line or any(part in line for part in word.rsplit("=", 1)), word  # it is the line's advice
     run(right)
     assert not list(place.glob("w1/*")), capsys.readouterr()  # nothing is submitted
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--section=scratch --dry-run", "section=scratch dry_run=true"),
+        ("--section scratch --wait --lr 0.1", "section=scratch wait=true lr=0.1"),
+        ("--table scratch.lr=5e-2 --batch-size=64", "table=scratch.lr=5e-2 batch_size=64"),
+        ("section=scratch --dry-run false --runs-per-task 4", "section=scratch dry_run=false runs_per_task=4"),
+        ("section=scratch --profile local --profile.max_parallel=3", "section=scratch profile=local "
+         "profile.max_parallel=3"),
+        ("--section scratch --lr 1e-2,1e-3", "section=scratch lr=1e-2,1e-3"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("place")
+def test_gnu_options_mean_what_our_words_mean(words: str, meant: str) -> None:
+    request = parse_request(words.split())
+    assert request == replace(parse_request(meant.split()), words=request.words)
+    assert parse_request(request.words) == request
+    assert not any(word.startswith("--") for word in request.words if "profile." not in word)
+
+
+def test_every_command_takes_gnu_options() -> None:
+    assert read_options(StatusOptions, ["--watch", "--seconds", "10"]) == StatusOptions(watch=True, seconds=10)
+    assert read_options(AggregateOptions, ["--open", "--out=rep"]) == AggregateOptions(open=True, out="rep")
+    with pytest.raises(UserError, match="'--out' is not of the form key=value; write out="):
+        read_options(AggregateOptions, ["--out", "--open"])
+    with pytest.raises(UserError, match="open is given twice, 'true' and 'false'; keep one"):
+        read_options(AggregateOptions, ["--open", "open=false"])
 
 
 def test_every_name_of_another_tool_has_one_meaning_for_a_command() -> None:

@@ -1,6 +1,9 @@
 """How long runs take and when all of them have ended: arithmetic against numbers worked out by hand."""
 
+import re
+import tomllib
 from datetime import UTC, datetime, timedelta
+from statistics import median
 
 import pytest
 from hypothesis import given
@@ -10,10 +13,12 @@ from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
 from caltech_exp.executors.executor import JobArray
 from caltech_exp.study.forecast import (
+    MEASURED_RATES,
     Throughput,
     duration,
     forecast,
     measure_throughput,
+    rough_throughput,
     run_seconds_left,
     seconds_until_done,
     train_images,
@@ -21,10 +26,11 @@ from caltech_exp.study.forecast import (
 )
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import Progress
-from caltech_exp.study.results_cache import PastRun, run_kind
+from caltech_exp.study.results_cache import PastRun, past_runs, run_kind
 from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudySettings
 from caltech_exp.submission.cost import cost
+from tests.conftest import CHECKOUT
 
 PLAN = expand(THE_REPORT.select(tables=["scratch.lr"]), (0,), StudySettings())
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -241,3 +247,50 @@ def test_forecast_starts_queued_runs_after_those_in_training() -> None:
     states[first.id] = RunStatus("queued")
     # Nothing runs: four at a time.
     assert forecast(PLAN, states, throughput, 200, slots=4, now=NOON).seconds_left == pytest.approx(1000)
+
+
+def test_measured_rates_are_those_of_the_docs() -> None:
+    rates = tomllib.loads(MEASURED_RATES.read_text())["H100"]
+    text = (CHECKOUT / "docs" / "performance.md").read_text().partition("| one H100")[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+    printed = {row[0]: [float(cell.replace(",", "") or "nan") for cell in row[1:]] for row in rows}
+    seconds, inputs = rates["epoch_seconds"], rates["inputs_per_second"]
+    for network, name in (("alexnet", "AlexNet"), ("resnet18", "ResNet-18")):
+        template, fast, _ = printed[f"{name}: epoch with validation, s"]
+        assert (seconds[f"{network}, reference fp32"], seconds[f"{network}, fast bf16"]) == (template, fast)
+    for augment, rate in inputs.items():
+        assert [rate] == [row[1] for name, row in printed.items() if re.search(rf"augment={augment}\b", name)]
+
+
+def test_measured_start_is_that_of_the_reproduction() -> None:
+    rates = tomllib.loads(MEASURED_RATES.read_text())["H100"]
+    past = past_runs(CHECKOUT / "reports" / "reproduction" / "runs", None, keep=False).values()
+    assert all("H100" in run.device and run.train_images == rates["images"] for run in past)
+    assert median(run.wall_seconds - run.epoch_seconds for run in past) == pytest.approx(
+        rates["start_seconds"], abs=0.1
+    )
+    rough = rough_throughput("NVIDIA H100 80GB HBM3")
+    assert rough
+    for run in past:  # rough: within a third of each kind's own epochs
+        assert rough[1].kinds[run.kind] * rates["images"] == pytest.approx(
+            run.epoch_seconds / run.epochs, rel=0.34
+        )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device"), [("", "H100"), ("h100", "H100"), ("A100-SXM4", None), ("unknown", None)]
+)
+def test_rough_rates_are_only_of_measured_devices(gpu: str, device: str | None) -> None:
+    rough = rough_throughput(gpu)
+    assert (rough and rough[0]) == device
+
+
+def test_rough_rates_add_the_inputs_and_leave_out_what_was_not_measured() -> None:
+    rough = rough_throughput("h100")
+    assert rough
+    estimate = rough[1].estimate
+    assert estimate(RunConfig(), 2892) == pytest.approx(0.5 + 30 * 0.13)
+    assert estimate(RunConfig(augment="combined"), 2892) == pytest.approx(0.5 + 30 * (0.13 + 2892 / 12_982))
+    assert estimate(RunConfig(engine="reference"), 2892) == pytest.approx(0.5 + 30 * 7.6)
+    assert estimate(RunConfig(engine="reference", augment="crop"), 2892) is None
+    assert estimate(RunConfig(precision="fp32"), 2892) is None

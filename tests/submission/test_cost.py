@@ -1,5 +1,6 @@
 """What a dry run and a submission say of GPU hours, time and the time limit."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,10 +48,30 @@ def costs(
     return cost_lines(arrays, throughput, executor, images)
 
 
-def test_cost_without_results_has_no_estimate(tmp_path: Path) -> None:
-    assert lines(tmp_path) == ["no time estimate yet; one appears once a run has finished an epoch"]
-    assert lines(tmp_path, images=None) == lines(tmp_path)
+def test_cost_without_results_has_no_estimate_on_a_device_that_was_not_measured(tmp_path: Path) -> None:
+    none = ["no time estimate yet; one appears once a run has finished an epoch"]
+    assert lines(tmp_path, images=None) == none
+    assert lines(tmp_path, "device: cpu") == none
+    for gpus in ("gres: gpu:a100:1", "sbatch: {gpus-per-task: 'v100:1', ntasks: 1}", "gres: gpu:h100_1g.10gb:1"):
+        asked = parse_profile(f"executor: slurm\n{gpus}\n", "test")
+        assert costs(tmp_path, asked) == none, gpus
     assert lines(tmp_path, arrays=[]) == []
+
+
+def test_cost_without_results_is_rough_and_by_section(tmp_path: Path) -> None:
+    plan = expand(THE_REPORT.tables, (0, 1, 2), StudySettings())
+    estimate, sections = lines(tmp_path, arrays=make_arrays(plan, "s", {}, None), images=5784)
+    assert re.fullmatch(
+        r"rough estimate, if the GPUs are H100s: \d+ GPU minutes, \d+ min at 4 tasks of each array at a time, "
+        r"plus queueing \(rates of one H100 in docs/performance.md; your own count once a run has finished an "
+        r"epoch\)",
+        estimate,
+    )
+    assert re.fullmatch(r"by section: (\w+ \d+ GPU minutes(, )?){4}", sections)
+    asked = parse_profile("executor: slurm\ngres: gpu:nvidia_h100_80gb_hbm3:1\n", "test")
+    assert costs(tmp_path, asked, images=5784)[0].startswith("rough estimate: ")
+    write_result(tmp_path, PLAN[0], epoch_seconds=20.0)
+    assert lines(tmp_path)[0].startswith("estimated ")
 
 
 def test_cost_from_the_rate_of_the_profile(tmp_path: Path) -> None:
@@ -98,14 +119,16 @@ def test_cost_from_finished_runs(tmp_path: Path) -> None:
 
 def test_cost_ignores_results_of_another_type_of_device(tmp_path: Path) -> None:
     write_result(tmp_path, PLAN[0], device="cpu")
-    assert lines(tmp_path)[0].startswith("no time estimate yet")
+    assert lines(tmp_path)[0].startswith("rough estimate")
     assert "CPU task hours" in costs(tmp_path, profile("device: cpu"))[0]
 
 
 def test_cost_of_some_runs_names_the_others(tmp_path: Path) -> None:
     plan = [*PLAN, *expand(THE_REPORT.select(tables=["resnet.batch_256"]), (0,), StudySettings())]
-    estimate, missing = lines(tmp_path, "images_per_second: {alexnet: 1}", make_arrays(plan, "s", {}, None))
+    arrays = make_arrays(plan, "s", {}, None)
+    estimate, sections, missing = lines(tmp_path, "images_per_second: {alexnet: 1}", arrays)
     assert estimate.startswith("estimated 8.3 GPU hours for 10 of 11 runs, 2 h 30 min at 4 tasks")
+    assert sections == "by section: scratch 8.3 GPU hours, resnet unknown"
     assert missing == "no time estimate yet for 1 run of resnet18: none has finished an epoch"
 
 

@@ -23,12 +23,13 @@ if __name__ == "__main__":  # this checkout, whichever one is installed
 import pandas as pd
 from pydantic import Field
 
-from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line
 from caltech_exp.files import user_path
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import STUDY
+from caltech_exp.usage import usage
 from tests.tools.simulate import main as simulate
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from caltech_exp.catalog import SPLIT_IMAGES, THE_REPORT, Row, row_key
 from caltech_exp.catalog.loader import parse_seeds
-from caltech_exp.cli import Options, UserError, read_options, run_command_line, usage
+from caltech_exp.cli import Options, UserError, read_options, run_command_line
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
 from caltech_exp.data.splits import Sample, read_data_set
 from caltech_exp.files import user_path, utc_now
@@ -38,6 +38,7 @@ from caltech_exp.study.manifest import Manifest, SubmittedTask
 from caltech_exp.study.plan import PlannedRun, expand
 from caltech_exp.study.results import RESULT, DataRecord, Device, Epoch, Matrix, Result, encode
 from caltech_exp.study.study import Study, StudyData, StudySettings
+from caltech_exp.usage import usage
 
 Counts = NDArray[np.int64]
 LARGE_SHARE = {
