@@ -60,6 +60,13 @@ def load_words(text: str) -> Any:
     return yaml.load(text, _WordsLoader)
 
 
+def dump_words(value: Any) -> str:
+    """The YAML of nested texts that load_words reads; the innermost lists and mappings take a line each."""
+    return yaml.dump(
+        value, Dumper=_WordsDumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10**6
+    )
+
+
 def _refuse_tags_and_aliases(event: yaml.Event) -> None:
     """Raises yaml.YAMLError for a tag, or an alias: a page of text could grow to any size with these."""
     if isinstance(event, yaml.AliasEvent):
@@ -84,6 +91,16 @@ class _UniqueNames:
 
 class _WordsLoader(_UniqueNames, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
     """Every value as text."""
+
+
+class _WordsDumper(yaml.SafeDumper):
+    """Every value as text: numbers without quotes, nothing as an alias."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+_WordsDumper.yaml_implicit_resolvers = {}
 
 
 class _PlainLoader(_UniqueNames, yaml.SafeLoader):

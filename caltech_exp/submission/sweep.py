@@ -3,26 +3,24 @@
 The file is RUNS/sweep.yaml. The user may edit it and submit it again as any study file.
 """
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from caltech_exp.catalog import Catalog, Section, Table, read_catalog, row_key, split_row_key, table_key
 from caltech_exp.cli import UserError, parse, shown
 from caltech_exp.config import CUSTOM_NETWORK, RunConfig
 from caltech_exp.files import user_path
 from caltech_exp.models.weights import pin
-from caltech_exp.strict_yaml import read_text
+from caltech_exp.strict_yaml import dump_words, read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import StudyFile
 
 SWEEP = "sweep"
 """The name of the study, and of its file."""
 LONGEST_LABEL = 100
-PLAIN = re.compile(r"[\w.+/-]+", re.ASCII)
-"""A value that YAML reads as text without quotes."""
 
 
 @dataclass(frozen=True)
@@ -152,26 +150,18 @@ def _study_text(
     """The study file of the sweep in the folder that is called `runs`."""
     networks, values = _with_paths(swept)
     names = " and ".join(swept)
-    lines = [
-        "# Written by submit.py for a sweep. It may be edited, and submitted again:",
-        f"#   python jobs/submit.py study={runs}/{SWEEP}.yaml section=all runs={runs}",
-        f"title: Sweep of {names}",
-        *([f"networks: {_flow(networks)}"] if networks else []),
-        "sections:",
-    ]
-    last = None
+    sections: dict[str, Any] = {}
     for section, table in tables:
-        if section is not last:
-            lines += [f"  {section.name}:", f"    title: {_quoted(section.title)}", "    tables:"]
-            last = section
         shared, varied = _row_settings(table, {*swept, *overridden})
-        lines += [f"      {table.name}:", f"        title: {_quoted(f'{table.title}, by {names}')}"]
-        lines += [f"        settings: {_flow(shared)}"] if shared else []
-        lines += ["        sweep:"]
-        lines += [
-            f"          {key}: [{', '.join(map(_word, each))}]" for key, each in {**varied, **values}.items()
-        ]
-    return "\n".join([*lines, ""])
+        entry = {"title": f"{table.title}, by {names}", "settings": shared, "sweep": {**varied, **values}}
+        tables_below = sections.setdefault(section.name, {"title": section.title, "tables": {}})["tables"]
+        tables_below[table.name] = {name: value for name, value in entry.items() if value}
+    return (
+        "# Written by submit.py for a sweep. It may be edited, and submitted again:\n"
+        f"#   python jobs/submit.py study={runs}/{SWEEP}.yaml section=all runs={runs}\n"
+    ) + dump_words(
+        {"title": f"Sweep of {names}", **({"networks": networks} if networks else {}), "sections": sections}
+    )
 
 
 def _with_paths(swept: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, Sequence[str]]]:
@@ -214,15 +204,3 @@ def _label(table: Table, place: int, key: str) -> str:
     value = getattr(row.config, key)
     same = replace(table, rows=(row,)).find_row(str(value))
     return row.label if same else str(value)
-
-
-def _flow(entries: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{key}: {_word(value)}" for key, value in entries.items()) + "}"
-
-
-def _word(value: str) -> str:
-    return value if PLAIN.fullmatch(value) else _quoted(value)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
