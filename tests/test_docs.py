@@ -230,3 +230,15 @@ def test_architecture_page_has_a_line_for_every_folder() -> None:
     text = (CHECKOUT / "docs" / "architecture.md").read_text()
     folders = {path.parent.name for path in (CHECKOUT / "caltech_exp").glob("*/__init__.py")}
     assert set(re.findall(r"^      (\w+)/ ", text, re.MULTILINE)) == folders
+
+
+def test_every_cell_of_the_comparison_has_its_source() -> None:
+    text = (CHECKOUT / "docs" / "comparison.md").read_text()
+    assert set(re.findall(r"\[\^([\w-]+)\](?!:)", text)) == set(
+        re.findall(r"^\[\^([\w-]+)\]:", text, re.MULTILINE)
+    )
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    for row in rows:
+        assert len(row) == 8, row[0]
+        for cell in row[2:] if row[0].strip() != "you need" else []:
+            assert "[^" in cell or cell.strip(" |").startswith("not documented"), f"{row[0]}: {cell}"
