@@ -10,7 +10,18 @@ import pytest
 from tests.namespaces import in_namespaces
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-COMMANDS = ("submit", "status", "cancel", "prepare", "benchmark", "aggregate", "compare", "publish")
+COMMANDS = (
+    "submit",
+    "status",
+    "list",
+    "cancel",
+    "clean",
+    "prepare",
+    "benchmark",
+    "aggregate",
+    "compare",
+    "publish",
+)
 HEAVY = ("torch", "torchvision", "submitit", "pandas", "matplotlib")
 
 

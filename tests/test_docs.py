@@ -34,7 +34,8 @@ SMALL = {
     ),
     "tests/tools/simulate.py": "seeds=1",
     "tests/tools/report_growth.py": "seeds=1 folder=growth",
-    "jobs/status.py": "", "jobs/cancel.py": "", "reports/aggregate.py": "", "reports/compare.py": "",
+    "jobs/status.py": "", "jobs/cancel.py": "", "jobs/list.py": "", "jobs/clean.py": "",
+    "reports/aggregate.py": "", "reports/compare.py": "",
     "reports/publish.py": "", "caltech_exp.standin": "",
 }  # fmt: skip
 """Words that a command gets unless it has them: with these the rows of a whole section train in seconds."""

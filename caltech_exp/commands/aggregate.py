@@ -14,7 +14,7 @@ from pydantic import Field
 
 from caltech_exp.cli import Options, UserError, one_line, read_options, run_command_line
 from caltech_exp.files import folder_path, user_path
-from caltech_exp.submission.request import split_names, split_table_names
+from caltech_exp.study.plan import RunFilter
 from caltech_exp.usage import usage
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def main(argv: Sequence[str]) -> int:
     options = read_options(AggregateOptions, argv)
     runs, out = folder_path(options.runs, "runs"), folder_path(options.out, "out")
     data = str(user_path(options.data, "data")) if options.data else ""
-    sections, tables = split_names("section", options.section), split_table_names(options.table)
+    run_filter = RunFilter.parse(options.section, options.table)
     if not runs.exists():
         raise UserError(f"{runs}: there is no such folder; give the folder that jobs/submit.py wrote into")
     from caltech_exp.reporting.frames import read_study  # pandas is slow to import
 
     with _one_line_errors(f"runs={options.runs} cannot be read", "make it readable"):
         study = read_study(runs)
-    catalog = study.catalog.restrict(sections, tables)
+    catalog = study.catalog.restrict(run_filter.sections, run_filter.tables)
     if catalog is not study.catalog:
         study = study.restrict(catalog)
     with _one_line_errors(f"out={options.out} cannot be written", "make room or give another out= folder"):

@@ -14,10 +14,9 @@ from caltech_exp.files import folder_path
 from caltech_exp.monitoring.queued_runs import runs_elsewhere
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, cancelled_jobs, record_cancelled
-from caltech_exp.study.plan import expand
+from caltech_exp.study.plan import EVERYTHING, RunFilter, expand
 from caltech_exp.study.results import RESULT
 from caltech_exp.study.study import Study
-from caltech_exp.submission.request import split_names, split_table_names
 from caltech_exp.usage import usage
 
 # Tasks on this machine are killed two minutes after they were asked to end.
@@ -27,13 +26,14 @@ END_SECONDS = 130.0
 class CancelOptions(Options):
     runs: str = Field("runs", description="folder of the study")
     section: str = Field("", description="only runs of these sections, with commas; default: everything")
-    table: str = Field("", description="only runs of these tables, section.table, with commas")
+    table: str = Field("", description="only runs of these tables, section.table, or of rows of them, with commas")
+    state: str = Field("", description="only jobs that are queued, or running")
     dry_run: bool = Field(False, description="show what would be cancelled; cancel nothing")
     timeout: float = Field(60, gt=0, le=3600, description="how long a Slurm command may take, seconds")
 
 
 USAGE = usage(
-    "python jobs/cancel.py [runs=DIR] [section=NAME] [table=section.table] [dry_run=true]\n\n"
+    "python jobs/cancel.py [runs=DIR] [section=NAME] [table=section.table] [state=queued] [dry_run=true]\n\n"
     "Cancels the queued and running jobs of a study, and no others. Runs in training save a checkpoint first;\n"
     "the command that submitted them resumes them.\n\n"
     "  python jobs/cancel.py table=scratch.lr dry_run=true",
@@ -74,14 +74,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Slurm) -> Selection:
+    run_filter = RunFilter.parse(options.section, options.table, options.state, ("queued", "running"))
     manifests = folder.manifests()
-    chosen = _chosen_runs(study, options, manifests)
-    jobs = [job for job in study_jobs(folder, manifests, slurm) if chosen is None or chosen.intersection(job.runs)]
+    chosen = _chosen_runs(study, run_filter, manifests)
+    jobs = [
+        job
+        for job in study_jobs(folder, manifests, slurm)
+        if (chosen is None or chosen.intersection(job.runs))
+        and (not run_filter.states or (job.runs and job.job.state in run_filter.states))
+    ]
     own = [job for job in jobs if job.manifest.is_own]
     queued = runs_elsewhere(folder, manifests, slurm, folder.past_runs(study.data.fingerprint, keep=False))
     whole = [job for job in own if chosen is None or chosen.issuperset(job.runs)]
     orphaned = [
-        manifest for manifest in manifests if chosen is None and manifest.is_own and is_orphaned(folder, manifest)
+        manifest
+        for manifest in manifests
+        if run_filter == EVERYTHING and manifest.is_own and is_orphaned(folder, manifest)
     ]
     asked = {manifest.id: cancelled_jobs(folder.submission(manifest.id)) for manifest in manifests}
     return Selection(
@@ -94,11 +102,11 @@ def _select(folder: StudyFolder, study: Study, options: CancelOptions, slurm: Sl
     )
 
 
-def _chosen_runs(study: Study, options: CancelOptions, manifests: Sequence[Manifest]) -> set[str] | None:
+def _chosen_runs(study: Study, run_filter: RunFilter, manifests: Sequence[Manifest]) -> set[str] | None:
     """The runs whose jobs are to be cancelled; None for everything."""
-    if not options.section and not options.table:
+    if not run_filter.sections and not run_filter.tables:
         return None
-    tables = study.catalog.select(split_names("section", options.section), split_table_names(options.table))
+    tables = study.catalog.select(run_filter.sections, run_filter.tables)
     seeds = sorted({seed for manifest in manifests for seed in manifest.seeds})
     return {run.id for run in expand(tables, seeds, study.settings)}
 

@@ -21,12 +21,14 @@ CONSOLE = "caltech-exp"
 COMMANDS = {
     "submit": "submit the runs of a section, a table or a study file",
     "status": "show how far a study is",
+    "list": "show the studies below a folder",
     "cancel": "cancel the jobs of a study",
     "prepare": "download data set and weights, and decode the images",
     "benchmark": "measure both engines, here or on a cluster",
     "aggregate": "write the report of a study",
     "compare": "compare two studies of the same runs",
     "publish": "copy the results of a study to where others may read them",
+    "clean": "remove half-written files and unused code from a study",
 }
 SCRIPT = re.compile(rf"(?:python )?(?:jobs|reports)/({'|'.join(COMMANDS)})\.py")
 USAGE = "\n".join(

@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
                 *submission.describe(plan, state.states, executor),
                 *lines,
                 *cost_lines(submission.arrays, throughput, executor, images),
-                *describe_failures(state.states, retry=request.options.retry == "failed"),
+                *describe_failures(state.states, retry="cancelled" not in request.states),
                 *(checked.notes if dry_run else []),
             ]
         )

@@ -1,13 +1,16 @@
 """The logs of tasks: where they are, their last lines, and why a task refused to start."""
 
+import errno
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from caltech_exp.bootstrap import refusal_name
 from caltech_exp.cli import one_line, shown
 from caltech_exp.executors.executor import executor_named
+from caltech_exp.files import open_file
 from caltech_exp.records import HostName, JobId, StrictRecord, TimeOrEmpty, read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SingleJob, SubmittedTask
@@ -15,6 +18,7 @@ from caltech_exp.study.manifest import Manifest, SingleJob, SubmittedTask
 LAST_LINES = 8
 TAIL_BYTES = 16_384
 LONGEST_LINE = 400
+MOST_READ = 2**20
 STARTED = "Starting with JobEnvironment"  # submitit's first line in the log of a task
 # Lines by which Slurm and submitit say that a process ended, not why.
 NOISE = re.compile(
@@ -70,7 +74,7 @@ def read_refusal(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | 
 def why_not_started(log: Path) -> str:
     """The last line of a batch script that ended before its task began; empty if it began or was killed."""
     try:
-        with os.fdopen(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with _open_log(log) as file:
             if STARTED.encode() in file.read(2**20):
                 return ""
     except OSError:
@@ -85,21 +89,51 @@ def last_lines(log: Path) -> list[str]:
 
 
 def tail(path: Path) -> list[str]:
-    """The last lines of a file that are neither empty nor noise; none if it cannot be read.
-
-    Other users may write into a study's folder: a link there could name any file, and a pipe would never end.
-    """
+    """The last lines of a file that are neither empty nor noise; none if it cannot be read."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                return []
-            file.seek(max(0, status.st_size - TAIL_BYTES))
+        with _open_log(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
     lines = text.replace("\r", "\n").splitlines()
     return [line for line in lines if line.strip() and not NOISE.match(line)][-LAST_LINES:]
+
+
+def _open_log(path: Path) -> BufferedReader:
+    """Open a log to read. Raises OSError.
+
+    Other users may write into a study's folder: a link there could name any file, and a pipe would never end.
+    """
+    if stat.S_ISLNK(path.lstat().st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return open_file(path)
+
+
+class LogReader:
+    """Reads what was added to a log since it was read last, in whole lines; another log from its beginning."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self._offset, self._last = 0, b""
+
+    def read(self, path: Path) -> str:
+        """The new lines, empty if there are none or the log cannot be read now."""
+        if path != self.path:
+            self.path, self._offset, self._last = path, 0, b""
+        try:
+            with _open_log(path) as file:
+                if os.fstat(file.fileno()).st_size < self._offset:  # its middle was left out (log_mb)
+                    content = file.read()
+                    place = content.rfind(self._last)
+                    self._offset = len(content) if place < 0 else place + len(self._last)
+                file.seek(self._offset)
+                lines, newline, _ = file.read(MOST_READ).rpartition(b"\n")
+        except OSError:
+            return ""
+        self._offset += len(lines + newline)
+        self._last = (self._last + lines + newline)[-TAIL_BYTES:]
+        return (lines + newline).decode(errors="replace").replace("\r", "\n")
 
 
 def printable(line: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,46 +15,20 @@ from tabulate import tabulate
 from caltech_exp.catalog import table_key
 from caltech_exp.cli import join_words, one_line
 from caltech_exp.files import local_time
+from caltech_exp.monitoring.bars import STYLES, bar, curve_words, fit_columns
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
 from caltech_exp.monitoring.run_states import cancelled_line, elsewhere_lines, reason_groups
 from caltech_exp.monitoring.study_status import LISTED, StudyStatus
+from caltech_exp.reporting.render.blocks import Column, shown
 from caltech_exp.study.forecast import duration
 from caltech_exp.study.plan import PlannedRun, describe_seeds
 
-
-@dataclass(frozen=True)
-class Style:
-    """How a state is drawn; the characters tell states apart where there is no colour (NO_COLOR).
-
-    ascii   the character on terminals without Unicode
-    colour  as rich names it
-    short   the heading where the whole word has no room
-    """
-
-    character: str
-    ascii: str
-    colour: str
-    short: str
-
-
-STYLES = {
-    "finished": Style("█", "#", "green", "done"),
-    "diverged": Style("▓", "%", "yellow", "div"),
-    "running": Style("▒", "=", "cyan", "run"),
-    "queued": Style("░", "-", "blue", "que"),
-    "pending": Style("·", ".", "bright_black", "pend"),
-    "failed": Style("×", "x", "bold red", "fail"),
-    "lost": Style("?", "?", "bold magenta", "lost"),
-    "cancelled": Style("○", "o", "magenta", "canc"),
-    "damaged": Style("!", "!", "bold red", "dam"),
-    "newer": Style("^", "^", "bold yellow", "new"),
-}
 ALL_RUNS = "all runs, each once"
 HOW_TO_RETRY = "failed=true shows why; submit with retry=failed trains them again"
 RETRIED = ("failed", "lost")
 # Runs that a screen lists one by one.
 MAX_RUNS = 20
-MAX_BAR, MAX_NAME = 40, 30
+HEADINGS = ("row", "runs", "validation accuracy")
 
 
 # What text and screen say alike.
@@ -120,6 +94,15 @@ def not_submitted(status: StudyStatus) -> str:
     return one_line(", ".join(parts))
 
 
+def accuracy_rows(status: StudyStatus, *, ascii_only: bool) -> list[list[str]]:
+    """Each row with a result, its runs, and what the report's tables show of it; under HEADINGS."""
+    values = {key: shown(Column("", "spread"), value) for key, (_, value) in status.accuracies.items()}
+    return [
+        [one_line(key), f"{status.accuracies[key][0]:,}", text.replace("±", "+-") if ascii_only else text]
+        for key, text in values.items()
+    ]
+
+
 def queue_note(status: StudyStatus) -> str:
     return one_line(f"the queue did not answer, so queued runs may be lost: {status.note}")
 
@@ -152,10 +135,11 @@ def time_of_day(moment: datetime) -> str:
 # Plain text.
 
 
-def as_text(status: StudyStatus, *, failures: bool) -> str:
-    """Runs by table and state, the runs in training and without a result, the expected end.
+def as_text(status: StudyStatus, *, failures: bool, ascii_only: bool = False) -> str:
+    """Runs by table and state, accuracies, the runs in training and without a result, the expected end.
 
-    failures  also the last lines of each run that failed or was lost
+    failures    also the last lines of each run that failed or was lost
+    ascii_only  for a terminal that shows nothing else
     """
     states = shown_states(status)
     rows = [
@@ -164,7 +148,7 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
         if not is_idle(counts)
     ]
     rows.append([ALL_RUNS, *(status.counts[state] for state in states)])
-    running = [run_line(status, run) for run in status.in_state("running")]
+    running = [run_line(status, run, ascii_only=ascii_only) for run in status.in_state("running")]
     without_result = []
     for run, *others in failure_groups(status, failures=failures):
         without_result.append(run_line(status, run, len(others)))
@@ -173,6 +157,9 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
         f"study {status.folder}, {local_time(status.when)}",
         queue_note(status) if status.note else "",
         tabulate(rows, headers=("table", *states), disable_numparse=False),
+        tabulate(accuracy_rows(status, ascii_only=ascii_only), HEADINGS, disable_numparse=True)
+        if status.accuracies
+        else "",
         "\n".join(running),
         "\n".join(without_result),
         *end_lines(status),
@@ -183,10 +170,12 @@ def as_text(status: StudyStatus, *, failures: bool) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def run_line(status: StudyStatus, run: PlannedRun, others: int = 0) -> str:
+def run_line(status: StudyStatus, run: PlannedRun, others: int = 0, *, ascii_only: bool = False) -> str:
     """`failed 0123456789-s0 (scratch.lr=1e-2) and 3 more: <why> (log: ...)`, or the like for other states."""
     run_status, log = status.runs[run.id], status.logs.get(run.id)
     words = [run_status.detail or "no epoch finished"]
+    if curve := curve_words(run_status.progress, ascii_only=ascii_only) if run_status.state == "running" else "":
+        words.append(curve)
     if run.id in status.forecast.eta:
         words.append(f"ends {clock(status, status.forecast.eta[run.id])}")
     if log and not run_status.failure:  # the detail of a failure names it
@@ -228,6 +217,9 @@ class Screen:
         if status.note:
             parts.append(Text(f"at {time_of_day(status.when)} {queue_note(status)}", "yellow"))
         parts += [*notes, self._table(), self._legend()]
+        rows = [row[::-1] for row in accuracy_rows(status, ascii_only=self.console.options.ascii_only)]
+        lines = tabulate(rows[: 2 * max_runs], tablefmt="plain", disable_numparse=True).splitlines()
+        parts += _listed(rows, [Text(line, no_wrap=True, overflow="ellipsis") for line in lines], "results=true")
         running = status.in_state("running")
         parts += _listed(running, [self._running(run) for run in running[:max_runs]])
         listed = failure_groups(status, failures=self.failures)
@@ -278,7 +270,7 @@ class Screen:
         return text
 
     def _running(self, run: PlannedRun) -> Text:
-        """`0123456789-s0 scratch.lr=1e-3  epoch 3/30, 185 images/s, ends 14:35`, below it where, and its log."""
+        """`0123456789-s0 scratch.lr=1e-3  epoch 3/30, 185 images/s, ends 14:35`, below it curve, host and log."""
         status, run_status = self.status, self.status.runs[run.id]
         progress, eta = run_status.progress, status.forecast.eta.get(run.id)
         words = [f"epoch {progress.epoch}/{progress.epochs}" if progress else "starting"]
@@ -293,7 +285,8 @@ class Screen:
         heartbeat, log = f"{host}{run_status.seconds_since_heartbeat or 0:.0f} s ago", self._log(run)
         both = f"{heartbeat}, {log}" if log else heartbeat
         fits = len(both) < self.console.width - 2
-        return Text("\n").join([title, *_indented(both if fits else log or heartbeat)])
+        curve = curve_words(progress, ascii_only=self.console.options.ascii_only)
+        return Text("\n").join([title, *_indented(curve), *_indented(both if fits else log or heartbeat)])
 
     def _without_result(self, run: PlannedRun, others: int) -> Text:
         """Why a run has no result, its log, and with `failures` its last lines."""
@@ -309,12 +302,12 @@ class Screen:
         return f"log {one_line(shortest(path))}" if path else ""
 
 
-def _listed(runs: Sequence[object], lines: Sequence[Text]) -> list[RenderableType]:
+def _listed(runs: Sized, lines: Sequence[Text], option: str = "json=true") -> list[RenderableType]:
     """The lines, set off, and how many runs have none."""
     if not runs:
         return []
     left_out = len(runs) - len(lines)
-    more = [Text(f"and {left_out:,} more; json=true lists all", "dim")] if left_out else []
+    more = [Text(f"and {left_out:,} more; {option} lists all", "dim")] if left_out else []
     return [Text(), *lines, *more]
 
 
@@ -322,67 +315,13 @@ def _indented(line: str) -> list[Text]:
     return [Text(f"  {line}", "dim")] if line else []
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Widths in characters; a bar of 0 is left out, and `short` headings stand closer."""
-
-    name: int
-    bar: int
-    counts: int
-    short: bool
-
-    def number(self, count: int) -> str:
-        return _number(count, self.short)
-
-
-def _number(count: int, short: bool) -> str:
-    return str(count) if short else f"{count:,}"
-
-
-def fit_columns(room: int, longest_name: int, largest: int, states: Sequence[str]) -> Columns:
-    """What fits into `room` characters, for counts up to `largest`: whole headings, short ones, then no bar."""
-    name = min(longest_name, MAX_NAME)
-    for short in (False, True):
-        heads = [STYLES[state].short if short else state for state in states]
-        count = max(len(_number(largest, short)), *map(len, heads), 0)
-        rest = room - len(states) * (count + (1 if short else 2)) - name - 1
-        if rest >= (10 if short else 16):
-            return Columns(name, min(rest, MAX_BAR), count, short)
-    rest = room - len(states) * (count + 1) - 1
-    return Columns(max(6, min(name, rest - 8)), rest - name - 1 if rest - name > 6 else 0, count, True)
-
-
-def bar(counts: Mapping[str, int], width: int, *, ascii_only: bool) -> Text:
-    """`width` characters for the runs of a table by state, in the order of STYLES."""
-    text = Text(no_wrap=True)
-    for state, cells in share_cells({state: counts.get(state, 0) for state in STYLES}, width).items():
-        style = STYLES[state]
-        text.append((style.ascii if ascii_only else style.character) * cells, style.colour)
-    return text
-
-
-def share_cells(counts: Mapping[str, int], width: int) -> dict[str, int]:
-    """`width` cells shared out by the counts: at least one for each that is not 0, as long as there are enough."""
-    total = sum(counts.values())
-    if not total:
-        return dict.fromkeys(counts, 0)
-    exact = {name: count * width / total for name, count in counts.items()}
-    cells = {name: max(int(part), min(1, counts[name])) for name, part in exact.items()}
-    while sum(cells.values()) < width:
-        name = max(exact, key=lambda name: exact[name] - cells[name])
-        cells[name] += 1
-    while sum(cells.values()) > width:
-        name = max(cells, key=lambda name: (cells[name], cells[name] - exact[name]))
-        cells[name] -= 1
-    return cells
-
-
 # JSON.
 
 
 def as_json(status: StudyStatus, *, failures: bool) -> str:
-    """One object: the folder, the time, counts by state, table and section, the end, every run.
+    """One object: the folder, the time, counts by state, table and section, the end, rows with results, every run.
 
+    `curve` of a run without a result has a list for each epoch: number, train loss, validation loss and accuracy.
     Times are UTC in ISO 8601, lengths seconds; null is unknown. `note` says why Slurm did not answer, `waiting`
     gives its reasons with the tasks that wait for each, `preparation` is the job that decodes images first, and
     `unprepared` says why the last one failed.
@@ -404,12 +343,16 @@ def as_json(status: StudyStatus, *, failures: bool) -> str:
         "waiting": dict(status.queue.reasons),
         "preparation": vars(status.queue.preparation) if status.queue.preparation else None,
         "unprepared": status.preparation_failure or None,
-        "runs": [_run(status, run, failures) for run in status.plan],
+        "rows": {
+            key: {"runs": runs, "mean": getattr(value, "mean", None), "std": getattr(value, "std", None)}
+            for key, (runs, value) in status.accuracies.items()
+        },
+        "runs": [run_values(status, run, failures=failures) for run in status.plan],
     }
     return json.dumps(whole, indent=1)
 
 
-def _run(status: StudyStatus, run: PlannedRun, failures: bool) -> dict[str, Any]:
+def run_values(status: StudyStatus, run: PlannedRun, *, failures: bool = False) -> dict[str, Any]:
     run_status, eta, log = status.runs[run.id], status.forecast.eta.get(run.id), status.logs.get(run.id)
     progress, owner = run_status.progress, run_status.owner
     values = {
@@ -422,6 +365,7 @@ def _run(status: StudyStatus, run: PlannedRun, failures: bool) -> dict[str, Any]
         "epoch": progress.epoch if progress else None,
         "epochs": run.config.epochs,
         "images_per_second": progress.images_per_second if progress else None,
+        "curve": progress.curve if progress else None,
         "silent_seconds": run_status.seconds_since_heartbeat,
         "seconds_left": (eta - status.when).total_seconds() if eta else None,
         "expected_end": utc(eta) if eta else None,

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean, pstdev
 
-from caltech_exp.catalog import Section, Table, split_row_key, table_key
+from caltech_exp.catalog import Section, Table, row_key, split_row_key, table_key
+from caltech_exp.config import split_run_id
 from caltech_exp.executors.executor import executor_named
 from caltech_exp.executors.slurm_queries import NoAnswerError, Slurm
 from caltech_exp.monitoring.logs import job_log, log_path
@@ -15,10 +17,11 @@ from caltech_exp.monitoring.queued_runs import Queue, read_queue
 from caltech_exp.monitoring.report_job import describe_report_job, last_report_job, preparation_failure
 from caltech_exp.monitoring.run_states import EndedJobs, explain_lost, statuses_from_files
 from caltech_exp.profiles.profile import Profile, recorded_profile
+from caltech_exp.reporting.render.blocks import Spread, Value, mean_or_diverged
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.forecast import Forecast, Throughput, forecast, measure_throughput, unfinished_runs
 from caltech_exp.study.manifest import Manifest, SubmittedTask, read_published_seeds, recorded_log
-from caltech_exp.study.plan import PlannedRun, expand, requested_seeds
+from caltech_exp.study.plan import EVERYTHING, PlannedRun, RunFilter, expand, requested_seeds
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import RunStatus
 
@@ -40,6 +43,7 @@ class StudyStatus:
     preparation_failure  why the images were not decoded first, in one line; empty if no run needs them any more
     ignored_settings     of the last submission's profile, which this version does not have
     ended_jobs           how lost runs' jobs ended
+    accuracies           row with a result -> its results, and what the report's tables show of them
     """
 
     folder: Path
@@ -56,6 +60,7 @@ class StudyStatus:
     preparation_failure: str = ""
     ignored_settings: Sequence[str] = ()
     ended_jobs: EndedJobs = field(default_factory=dict)
+    accuracies: Mapping[str, tuple[int, Value]] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -71,9 +76,16 @@ class StudyStatus:
         return [run for run in self.plan if self.runs[run.id].state in states]
 
 
-def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None = None) -> StudyStatus:
-    """The status of the study in `folder` now. If Slurm does not answer, the status says so.
+def read_status(
+    folder: StudyFolder,
+    slurm: Slurm | None,
+    ended_jobs: EndedJobs | None = None,
+    *,
+    run_filter: RunFilter = EVERYTHING,
+) -> StudyStatus:
+    """The status of the study in `folder` now, or of the selected runs. If Slurm does not answer, it says so.
 
+    slurm       None asks no queue: runs without a result that were submitted count as queued
     ended_jobs  of an earlier status: accounting is not asked about these again
     """
     study = folder.require_study()
@@ -83,26 +95,29 @@ def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None 
     results = () if manifests else past  # of a study copied from elsewhere: they tell what was asked for
     catalog = study.catalog
     seeds = requested_seeds(catalog, study.settings, manifests, published, results)
-    plan = expand(catalog.tables, seeds, study.settings)
+    selected = catalog.select(run_filter.sections, run_filter.tables)
+    plan = expand(selected, seeds, study.settings)
     note, report, queue = "", "", None
     try:
-        queue = read_queue(folder, manifests, slurm, past)
-        if report_job := last_report_job(folder, manifests, slurm):
+        queue = read_queue(folder, manifests, slurm, past) if slurm else None
+        if slurm and (report_job := last_report_job(folder, manifests, slurm)):
             report = describe_report_job(folder, report_job)
     except NoAnswerError as error:
         note = str(error)
     runs = statuses_from_files(
         folder, plan, manifests, queue.runs if queue else None, fingerprint=study.data.fingerprint, past=past
     )
-    runs, ended_jobs = explain_lost(folder, runs, manifests, slurm, ended_jobs)
-    tables, sections = count_runs(catalog.tables, plan, runs)
+    if slurm:
+        runs, ended_jobs = explain_lost(folder, runs, manifests, slurm, ended_jobs)
+    shown_plan = [run for run in plan if not run_filter.states or runs[run.id].state in run_filter.states]
+    tables, sections = count_runs(selected, shown_plan, runs)
     profile, ignored_settings = latest_profile(manifests)
     images, now = study.data.train_val_images, datetime.now(UTC)
     needs_images = any(status.state in ("queued", "running", *WITHOUT_RESULT) for status in runs.values())
     return StudyStatus(
         folder=folder.path,
         when=now,
-        plan=tuple(plan),
+        plan=tuple(shown_plan),
         runs=runs,
         tables=tables,
         sections=sections,
@@ -120,8 +135,28 @@ def read_status(folder: StudyFolder, slurm: Slurm, ended_jobs: EndedJobs | None 
         report=report,
         preparation_failure=preparation_failure(folder, manifests) if needs_images else "",
         ignored_settings=ignored_settings,
-        ended_jobs=ended_jobs,
+        ended_jobs=ended_jobs or {},
+        accuracies=row_accuracies(selected, shown_plan, past),
     )
+
+
+def row_accuracies(
+    tables: Sequence[tuple[Section, Table]], plan: Iterable[PlannedRun], past: Mapping[str, PastRun]
+) -> dict[str, tuple[int, Value]]:
+    """Row of the plan with a result -> how many it has, and what the report's tables show of them."""
+    results: dict[str, list[PastRun]] = {}
+    for name, result in past.items():
+        results.setdefault(split_run_id(name)[0], []).append(result)
+    config_ids = {key: split_run_id(run.id)[0] for run in plan for key in run.rows}
+    keys = (row_key(section.name, table.name, row.label) for section, table in tables for row in table.rows)
+    return {key: (len(runs), _measured(runs)) for key in keys if (runs := results.get(config_ids.get(key, "")))}
+
+
+def _measured(runs: Sequence[PastRun]) -> Value:
+    values = [run.val_accuracy for run in runs if run.val_accuracy is not None]
+    std = pstdev(values) if len(values) > 1 else None
+    spread = Spread(fmean(values), std, (min(values), max(values))) if values else None
+    return mean_or_diverged(spread, len(values), len(runs) - len(values))
 
 
 def count_runs(

@@ -217,9 +217,10 @@ def watch(read: ReadStatus, console: Console, seconds: float, *, failures: bool)
     views = _views(read, seconds)
     first = next(views)
     if not console.is_terminal or console.is_dumb_terminal:
-        print(as_text(first.status, failures=failures), flush=True)
+        text = partial(as_text, failures=failures, ascii_only=console.options.ascii_only)
+        print(text(first.status), flush=True)
         for view in views:
-            print(f"\n{view.trouble or as_text(view.status, failures=failures)}", flush=True)
+            print(f"\n{view.trouble or text(view.status)}", flush=True)
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
         for view in chain([first], views):

@@ -29,7 +29,7 @@ from caltech_exp.reporting.stats import balanced_accuracy
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, cancelled_runs, read_manifests
 from caltech_exp.study.plan import requested_seeds
-from caltech_exp.study.results import Result, decode
+from caltech_exp.study.results import Progress, Result, decode
 from caltech_exp.study.run_status import again_words, run_status
 from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 
@@ -92,6 +92,7 @@ class StudyFrames:
 
     runs         one line a run that a row asks for, that was submitted, or that left a folder
     epochs       one line an epoch of a run with a result
+    running      the same of runs in training, without rates and seconds; of more than 200 epochs most are missing
     rows         one line a row of the study's tables, with the value that the report prints for it
     problems     records of the study that cannot be read, in words: what they hold is missing in the frames
     catalog      what the study asks; the report where there is no study record
@@ -105,6 +106,7 @@ class StudyFrames:
     runs: pd.DataFrame
     epochs: pd.DataFrame
     rows: pd.DataFrame
+    running: pd.DataFrame = field(default_factory=lambda: _epochs({}))
     problems: tuple[str, ...] = ()
     catalog: Catalog = THE_REPORT
     study: Study | None = None
@@ -141,8 +143,15 @@ class StudyFrames:
     def restrict(self, catalog: Catalog) -> "StudyFrames":
         """The study as if it asked no more than a part of its catalog: the rows of that, their runs and epochs."""
         rows = self.rows[self.rows["key"].isin([key for key, _ in _keyed_rows(catalog)])]
-        runs, epochs = (frame[frame["config_id"].isin(rows["config_id"])] for frame in (self.runs, self.epochs))
-        return replace(self, runs=runs, epochs=epochs, rows=rows, catalog=catalog)
+        runs, epochs, running = (
+            frame[frame["config_id"].isin(rows["config_id"])] for frame in (self.runs, self.epochs, self.running)
+        )
+        return replace(self, runs=runs, epochs=epochs, running=running, rows=rows, catalog=catalog)
+
+    @cached_property
+    def running_by_config(self) -> dict[str, pd.DataFrame]:
+        """Config id -> its lines of `running`."""
+        return {str(config_id): epochs for config_id, epochs in self.running.groupby("config_id", sort=False)}
 
     @property
     def settings(self) -> StudySettings:
@@ -165,7 +174,7 @@ class StudyFrames:
 
 
 class RunRecord(NamedTuple):
-    """What the files of a run say: its state, and the columns and epochs of its result if it has one."""
+    """What the files of a run say: its state, the columns of its result if it has one, its epochs."""
 
     state: str
     detail: str = ""
@@ -196,7 +205,8 @@ def read_study(folder: str | os.PathLike[str]) -> StudyFrames:
     return StudyFrames(
         folder=path,
         runs=_frame(_run_lines(records, rows, seeds), RUN_COLUMNS),
-        epochs=_epochs(records),
+        epochs=_epochs({name: record for name, record in records.items() if record.values}),
+        running=_epochs({name: record for name, record in records.items() if record.state == "running"}),
         rows=_frame(rows, ROW_COLUMNS),
         problems=tuple(
             f"{record.path}: {record.reason}"
@@ -268,13 +278,23 @@ def _read_run(folder: Path, requested: frozenset[str], run: tuple[str, bool, str
     status = run_status(folder / name, queue=None, submitted=is_submitted, cancelled_in=cancelled_in)
     result = status.result
     if result is None:
-        return RunRecord(status.state, status.detail)
+        return RunRecord(status.state, status.detail, epochs=_curve_table(status.progress))
     values = _result_values(result) | {"again": again_words(folder / name, result) or None}
     if split_run_id(name)[0] not in requested:  # the rows know the settings of the others
         values |= result.config.model_dump()
     epochs = [[getattr(epoch, column) for column in EPOCH_VALUES] for epoch in result.epochs]
     table = np.array(epochs, dtype=np.float64).reshape(-1, len(EPOCH_VALUES))  # None becomes NaN
     return RunRecord(status.state, status.detail, values, table)
+
+
+def _curve_table(progress: Progress | None) -> NDArray[np.float64] | None:
+    """EPOCH_VALUES of every epoch so far; NaN for what its record does not hold."""
+    if progress is None or not progress.curve:
+        return None
+    points = np.array(progress.curve, dtype=np.float64)
+    table = np.full((int(points[:, 0].max()), len(EPOCH_VALUES)), np.nan)
+    table[points[:, 0].astype(int) - 1, 1:4] = points[:, 1:]
+    return table
 
 
 def _result_values(result: Result) -> dict[str, Any]:

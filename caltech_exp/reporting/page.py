@@ -105,7 +105,9 @@ def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor |
 
 
 def _has_results(study: StudyFrames, section: Section) -> bool:
-    return any(row.is_measured for table in section.tables for row in table_rows(study, section, table))
+    """Whether a run of the section has a result, or epochs so far."""
+    rows = [row for table in section.tables for row in table_rows(study, section, table)]
+    return any(row.is_measured or row.config.id in study.running_by_config for row in rows)
 
 
 def _section_blocks(study: StudyFrames, section: Section, figures: FigureCache) -> list[Block]:

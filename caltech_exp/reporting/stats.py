@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from caltech_exp.study.results import MIN_RUNS as MIN_RUNS
+
 CONFIDENCE = 0.95
 NO_SPREAD = 1e-9
 """Standard deviations below are what rounding leaves of none: one image more is 0.0003."""
-MIN_RUNS = 3
-"""Runs, or pairs, from which an interval is given: two say next to nothing of their spread."""
 MIN_PAIRS_FOR_P = 6
 """Pairs from which a sign-flip test can fall below 0.05: 2 / 2^n."""
 MAX_EXACT = 20

@@ -1,5 +1,6 @@
 """From tables, seeds and a study's settings to the runs they ask for, each once."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,54 @@ from functools import cached_property
 
 from caltech_exp.catalog import Catalog, Section, Table, row_key, split_row_key
 from caltech_exp.catalog.model import MAX_RUNS
-from caltech_exp.cli import UserError
+from caltech_exp.cli import UserError, unknown
 from caltech_exp.config import RunConfig, run_id, split_run_id
 from caltech_exp.study.manifest import Manifest, PublishedSeeds
+from caltech_exp.study.run_status import STATES
 from caltech_exp.study.study import StudySettings
 
 MAX_NAMES = 4
 """So many rows or tables are named in a line."""
 Tables = Iterable[tuple[Section, Table]]
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """The runs that section=, table= and state= name, each with commas; those that name nothing leave all."""
+
+    sections: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, section: str, table: str, state: str = "", allowed: Sequence[str] = STATES) -> "RunFilter":
+        """Raises UserError for a state that there is not, or that is not `allowed`."""
+        names = split_names("state", state)
+        for name in names:
+            if name not in STATES:
+                raise unknown("state", name, STATES)
+            if name not in allowed:
+                raise UserError(f"state={name}: such runs cannot be chosen here; give {', '.join(allowed)}")
+        return cls(tuple(split_names("section", section)), tuple(split_table_names(table)), tuple(names))
+
+
+EVERYTHING = RunFilter()
+
+
+def split_names(key: str, text: str) -> list[str]:
+    """The names of `key=a,b`."""
+    names = [name.strip() for name in text.split(",")] if text else []
+    if not all(names):
+        raise UserError(f"{key}={text}: there is an empty name between the commas; remove it")
+    return names
+
+
+NEXT_TABLE = re.compile(r",(?=\s*[a-z0-9_]+\.[a-z0-9_]+\s*(?:[=,]|$))")  # the comma before `section.table`
+
+
+def split_table_names(text: str) -> list[str]:
+    """The names of `table=a.b,c.d=row`. The label of a row may contain commas."""
+    return [name.strip() for name in NEXT_TABLE.split(text)] if "=" in text else split_names("table", text)
 
 
 @dataclass(frozen=True)

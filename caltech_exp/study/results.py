@@ -1,12 +1,12 @@
 """The records of a run: result.json with its confusion matrices, failure.json, progress.json."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
-from pydantic import Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
@@ -81,12 +81,37 @@ WEIGHTS = "weights.pth"
 AGAIN = "again"
 """In a finished run's folder: a folder for each submission that trained it once more (again_folder)."""
 
+MIN_RUNS = 3
+"""Runs, or pairs, from which an interval is given: two say next to nothing of their spread."""
 # A mean cross-entropy; None if it was not finite.
 Loss = Number | None
 Share = Annotated[float, Field(ge=0, le=1)]
 Keep = Literal["none", "last", "best"]
 """Which weights of its network a run keeps."""
 FailureKind = Literal["mistake", "gpu_memory", "memory", "node", "error"]
+
+
+MOST_POINTS = 200
+"""Epochs that a progress record keeps: it is written after each."""
+Item = TypeVar("Item")
+
+
+def thin_out(items: Sequence[Item], most: int = MOST_POINTS) -> Sequence[Item]:
+    """All items, or of more than `most` every second, third and so on; the last is always there."""
+    return items[::-1][:: max(1, -(-len(items) // most))][::-1]
+
+
+def _thin_list(value: object) -> object:
+    return thin_out(value) if isinstance(value, list | tuple) else value
+
+
+class CurvePoint(NamedTuple):
+    """What a progress record keeps of an epoch."""
+
+    epoch: Annotated[int, Field(ge=1, le=1_000_000)]
+    train_loss: Loss
+    val_loss: Loss
+    val_accuracy: Share
 
 
 class Epoch(StrictRecord):
@@ -98,6 +123,10 @@ class Epoch(StrictRecord):
     val_loss: Loss
     val_accuracy: Share
     seconds: Seconds
+
+    @property
+    def point(self) -> CurvePoint:
+        return CurvePoint(self.epoch, self.train_loss, self.val_loss, self.val_accuracy)
 
 
 class DataRecord(StrictRecord):
@@ -221,6 +250,7 @@ class Progress(StrictRecord):
     """How far a run in training is, at the end of an epoch.
 
     seconds_left  of the remaining epochs if each takes the median of those before; None before the first
+    curve         the epochs so far, thinned out; records of older versions lack it
     """
 
     schema_version: Literal[1] = 1
@@ -233,6 +263,7 @@ class Progress(StrictRecord):
     job: JobId
     host: HostName
     when: Time
+    curve: Annotated[tuple[CurvePoint, ...], BeforeValidator(_thin_list)] = ()
 
 
 def read_result(folder: Path) -> Result | Corrupt | None:

@@ -35,6 +35,7 @@ class PastRun:
     epochs         that were trained, on `train_images` each; `epoch_seconds` is their total time
     wall_seconds   of the whole run, including building and testing the network
     max_*          its settings
+    val_accuracy   after the last epoch; None if it diverged
     """
 
     status: Literal["finished", "diverged"]
@@ -48,6 +49,7 @@ class PastRun:
     wall_seconds: float
     max_images: int = 0
     max_per_class: int = 0
+    val_accuracy: float | None = None
 
 
 _Cached = dict[str, tuple[Stamp, PastRun]]
@@ -106,6 +108,7 @@ def summarize(result: Result) -> PastRun:
         wall_seconds=result.wall_seconds,
         max_images=result.config.max_images,
         max_per_class=result.config.max_per_class,
+        val_accuracy=result.val_accuracy,
     )
 
 

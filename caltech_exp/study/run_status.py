@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from caltech_exp.cli import one_line
 from caltech_exp.files import local_time, names_in, open_file, remove
@@ -32,6 +32,7 @@ from caltech_exp.study.results import (
 State = Literal[
     "pending", "queued", "running", "finished", "diverged", "failed", "lost", "cancelled", "damaged", "newer"
 ]
+STATES: tuple[State, ...] = get_args(State)
 DONE: tuple[State, ...] = ("finished", "diverged")
 
 

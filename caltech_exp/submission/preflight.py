@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,14 +93,17 @@ def open_runs(plan: Sequence[PlannedRun], states: Mapping[str, RunStatus], reque
     """The runs to submit."""
     if request.trains_again:
         return [run for run in plan if states[run.id].state in DONE and not states[run.id].again]
-    closed = {*DONE, "queued", "running", "newer"}
-    state = attrgetter("state")
-    if request.options.retry:
-        closed |= {"pending", "damaged", "cancelled"}
-        state = attrgetter("words")  # `queued on NAME` is open: the run is taken over
-    # A run that failed in a task that still runs may be tried again by that task, should it be requeued.
-    runs = [run for run in plan if state(states[run.id]) not in closed and not states[run.id].in_task]
-    return [run for run in runs if not (request.options.retry and has_broken_network(run, states[run.id]))]
+    is_retry = request.is_retry
+
+    def is_open(run: PlannedRun) -> bool:
+        status = states[run.id]
+        if status.in_task:  # that task may try the run again, should it be requeued
+            return False
+        # A retry takes over what is queued on another cluster, but not what failed in a network's own code.
+        is_chosen = status.state in request.states or bool(request.options.retry and status.place)
+        return is_chosen and not (is_retry and has_broken_network(run, status))
+
+    return [run for run in plan if is_open(run)]
 
 
 def has_broken_network(run: PlannedRun, status: RunStatus) -> bool:

@@ -38,12 +38,14 @@ from caltech_exp.profiles.sbatch_options import OTHER_NAMES, SETTINGS, in_unit, 
 from caltech_exp.strict_yaml import read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
-from caltech_exp.study.plan import catalog_seeds, merge_seeds, requested_seeds
+from caltech_exp.study.plan import RunFilter, catalog_seeds, merge_seeds, requested_seeds, split_names
 from caltech_exp.study.results import Keep
 from caltech_exp.study.study import StudyData, StudyFile, StudySettings, weights_files
 from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
 PROFILE = "profile="
+SUBMITTED_STATES = ("pending", "failed", "lost", "cancelled", "damaged")
+RETRIED = ("failed", "lost")
 MOST_AUTO = 4
 """Runs of a task with runs_at_once=auto, on each of its GPUs, before there is an estimate."""
 SETTINGS_WITHOUT_HINT = ("cpu_jobs", "executor", "images_per_second", "sbatch", "sections")
@@ -172,9 +174,13 @@ class SubmitOptions(Options):
         description="write the trained network beside each result: none, last (epoch) or best (by validation "
         "accuracy)",
     )
+    state: str = Field(
+        "",
+        description=f"only runs in these states, with commas; default: {','.join(SUBMITTED_STATES)}, which is all",
+    )
     retry: Literal["failed", "finished"] | None = Field(
         None,
-        description="failed: only runs that failed or were lost, not runs that were cancelled or never submitted; "
+        description=f"failed: the same as state={','.join(RETRIED)}; "
         "finished: train the finished runs of table= and seeds= once more, to see that they are reproduced",
     )
     avoid_nodes: bool = Field(True, description="avoid nodes on which runs failed")
@@ -218,6 +224,16 @@ class Request:
         return self.options.retry == "finished"
 
     @property
+    def states(self) -> Sequence[str]:
+        """The states of runs that are submitted."""
+        return RETRIED if self.options.retry else split_names("state", self.options.state) or SUBMITTED_STATES
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether the command names the states of what it submits."""
+        return bool(self.options.retry or self.options.state)
+
+    @property
     def report(self) -> Path | None:
         """The folder of the report, None if none is asked for."""
         return folder_path(self.options.out or "report", "out") if self.options.aggregate else None
@@ -239,6 +255,8 @@ def parse_request(argv: Sequence[str]) -> Request:
     given, swept = split_sweep({key: values[key] for key in RUN_SETTINGS if key in values})
     if options.retry == "finished" and not (options.table and options.seeds):
         raise UserError("retry=finished trains finished runs once more; say which with table= and seeds=")
+    if options.retry and options.state:
+        raise UserError(f"retry={options.retry} says which states; leave state= out")
     overrides, network = _overrides(given, runs)
     sweep: Sweep | None = None
     file: StudyFile | None
@@ -295,7 +313,8 @@ def _select(catalog: Catalog, options: SubmitOptions) -> list[tuple[Section, Tab
         raise UserError(
             f"out={options.out} is the report's folder, but no report is asked for; add aggregate=true"
         )
-    return catalog.select(split_names("section", options.section), split_table_names(options.table))
+    chosen = RunFilter.parse(options.section, options.table, options.state, SUBMITTED_STATES)
+    return catalog.select(chosen.sections, chosen.tables)
 
 
 def _own_data(options: SubmitOptions, profile: Profile, folder: StudyFolder) -> DataSet | None:
@@ -380,22 +399,6 @@ def _profile(given: str, words: ProfileWords, manifests: Sequence[Manifest], run
             raise UserError(f"{before}, and {error.problem}; {advice}") from None
     name = name or default_profile()
     return name, load_profile(name, words)
-
-
-def split_names(key: str, text: str) -> list[str]:
-    """The names of `key=a,b`."""
-    names = [name.strip() for name in text.split(",")] if text else []
-    if not all(names):
-        raise UserError(f"{key}={text}: there is an empty name between the commas; remove it")
-    return names
-
-
-NEXT_TABLE = re.compile(r",(?=\s*[a-z0-9_]+\.[a-z0-9_]+\s*(?:[=,]|$))")  # the comma before `section.table`
-
-
-def split_table_names(text: str) -> list[str]:
-    """The names of `table=a.b,c.d=row`. The label of a row may contain commas."""
-    return [name.strip() for name in NEXT_TABLE.split(text)] if "=" in text else split_names("table", text)
 
 
 def _overrides(values: Mapping[str, str], runs: Path) -> tuple[dict[str, int | float | str], CustomNetwork | None]:

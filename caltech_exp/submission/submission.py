@@ -138,10 +138,10 @@ class Submission:
         lines = [plan_table(plan, states, self.arrays), ""] if dry_run and plan else []
         lines += filter(None, [summary(plan, states), describe_seeds(plan)])
         if plan and not self.arrays and not self.left_out:
-            lines.append(nothing_to_submit(plan, states, retry=self.request.options.retry is not None))
+            lines.append(nothing_to_submit(plan, states, retry=self.request.options.retry == "failed"))
         if self.request.trains_again and self.arrays:
             lines.append("the first results count; the second are kept beside them, and compared to the bit")
-        elif self.request.options.retry:
+        elif self.request.is_retry:
             lines += _broken_networks(plan, states)
         excluded = executor.excluding(self.excluded_nodes).excluded_nodes
         where = self.request.profile_name + (f", not on {excluded}" if excluded else "")

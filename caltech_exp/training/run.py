@@ -288,6 +288,7 @@ def make_progress(
         job=origin.job,
         host=host_name(),
         when=utc_now(),
+        curve=tuple(epoch.point for epoch in epochs),
     )
 
 

@@ -38,6 +38,29 @@ def test_finished_runs_of_a_task_are_not_counted(cancel: Command, tmp_path: Path
     )
 
 
+def test_filters_choose_the_jobs(cancel: Command, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    write_paper_study(runs, ("scratch.lr", "scratch.epochs"))
+    path_with(tmp_path, "scancel", f'echo "$@" >> {tmp_path}/scancelled')
+    states = {0: "RUNNING", 1: "PENDING", 2: "PENDING", 7: "RUNNING"}
+    path = show_queue(tmp_path, *(f"{JOB}_{n}|{state}|None|scratch.runs|" for n, state in states.items()))
+
+    def chosen(*words: str) -> str:
+        return cancel(f"runs={runs}", "dry_run=true", *words, PATH=path).stdout
+
+    assert chosen("state=queued") == f"would cancel 2 jobs, 2 runs on Slurm: {JOB}_[1-2]\n"
+    assert chosen("state=running") == f"would cancel 2 jobs, 2 runs on Slurm: {JOB}_[0,7]\n"
+    assert (
+        chosen("state=running,queued", "table=scratch.lr=1e-3")
+        == f"would cancel 1 job, 1 run on Slurm: {JOB}_[0]\n"
+    )
+    assert chosen("state=queued", "table=scratch.lr=1e-3").startswith("nothing to cancel")
+    refused = cancel(f"runs={runs}", "state=failed", PATH=path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "state=failed: such runs cannot be chosen here; give queued, running" in refused.stderr
+    assert not (tmp_path / "scancelled").exists()
+
+
 def test_ctrl_c_says_what_a_command_leaves() -> None:
     with pytest.raises(KeyboardInterrupt, match=r"^the jobs go on$"), on_interrupt("the jobs go on"):
         raise KeyboardInterrupt

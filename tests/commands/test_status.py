@@ -6,6 +6,8 @@ from pathlib import Path
 
 from caltech_exp.executors.local import is_alive
 from caltech_exp.records import write_record
+from caltech_exp.reporting.comparison import all_rows, best_row, compare_row, table_rows
+from caltech_exp.reporting.frames import read_study
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import PROGRESS, Failure
 from tests.conftest import Command
@@ -53,6 +55,44 @@ def test_status_shows_why_runs_failed(
     text = status(f"runs={runs}", "failed=true").stdout
     assert f"failed {folder.name} (resnet.batch_256=256): ValueError: the reason\n" in text
     assert "      line 1\n" in text
+
+
+def test_results_are_the_reports_tables(status: Command, simulated: Path) -> None:
+    text = status(f"runs={simulated}", "results=true", "section=scratch").stdout
+    study = read_study(simulated)
+    assert text.startswith(
+        "Simulated: drawn at random around the reported values, nothing was trained\n\nscratch."
+    )
+    ((section, table),) = study.catalog.select(tables=["scratch.lr"])
+    row = best_row(table_rows(study, section, table))
+    assert row is not None
+    assert row.reported is not None
+    (line,) = [
+        line for line in text.partition("\nscratch.lr\n")[2].splitlines() if line.startswith(f"{row.label} * ")
+    ]
+    values = (f"{value.mean:.3f} ± {value.std:.3f}" for value in (row.measured, row.reported))
+    assert "  ".join(values) in re.sub(" {2,}", "  ", line)
+    difference = compare_row(row)
+    assert difference is not None
+    assert f" {difference.verdict} " in line
+    assert re.search(rf"^{row.label} is best", text, re.MULTILINE)
+    assert "transfer." not in text
+    tables = {
+        table["name"]: table
+        for table in json.loads(status(f"runs={simulated}", "results=true", "json=true").stdout)
+    }
+    assert set(tables) == {row.key.partition("=")[0] for row in all_rows(study)}
+    place = tables["scratch.lr"]["keys"].index(row.key)
+    assert tables["scratch.lr"]["best"] == [place]
+    assert tables["scratch.lr"]["rows"][place][1]["mean"] == row.measured.mean
+
+
+def test_status_imports_pandas_for_results_alone(status: Command, simulated: Path, tmp_path: Path) -> None:
+    for name in ("torch", "pandas", "matplotlib", "scipy", "submitit"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    for words in ((), ("json=true",), ("run=scratch.lr=5e-2", "seed=0")):
+        done = status(f"runs={simulated}", *words, PYTHONPATH=str(tmp_path))
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_status_of_a_folder_without_a_study_is_an_error(status: Command, tmp_path: Path) -> None:

@@ -17,20 +17,27 @@ from rich.console import Console
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.executors.slurm_queries import Slurm
-from caltech_exp.monitoring.render import STYLES, bar, fit_columns, fit_screen, share_cells
+from caltech_exp.monitoring.bars import STYLES, bar, fit_columns, share_cells, sparkline
+from caltech_exp.monitoring.render import fit_screen
 from caltech_exp.monitoring.run_states import EndedJobs
 from caltech_exp.monitoring.study_status import StudyStatus, count_runs, read_status
 from caltech_exp.monitoring.watch import View, draw_view, next_view
+from caltech_exp.reporting.comparison import all_rows
+from caltech_exp.reporting.frames import read_study
+from caltech_exp.reporting.render.blocks import Column, shown
+from caltech_exp.reporting.sections.tables import measured_value
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.manifest import PreparationJob
 from caltech_exp.study.plan import expand
+from caltech_exp.study.results import CurvePoint
 from caltech_exp.study.run_status import RunStatus
 from caltech_exp.study.study import StudySettings
 from tests.conftest import Command
 from tests.tools.paper_study import JOB, log_of, write_failure, write_paper_study, write_progress, write_result
 from tests.tools.testbed import path_with, show_queue
 
+CURVE = (CurvePoint(1, 4.5, 4.6, 0.1), CurvePoint(2, None, 4.0, 0.2), CurvePoint(3, 2.25, 3.0, 0.3))
 STATES = ("finished", "running", "failed", "lost", "damaged", "queued")
 
 
@@ -51,7 +58,7 @@ def runs(tmp_path: Path) -> Iterator[Path]:
     write_result(folder, plan[0])
     lease = acquire(folder / plan[1].id, f"{JOB}_1")
     assert lease is not None
-    write_progress(folder, plan[1])
+    write_progress(folder, plan[1], curve=CURVE)
     log_of(folder, 1).write_text("epoch 1\n")
     write_failure(folder, plan[2], str(log_of(folder, 2)))
     write_progress(folder, plan[3])
@@ -110,6 +117,62 @@ def test_text_has_a_line_per_run_and_no_control_codes(status: Command, runs: Pat
     assert re.search(rf"^failed \S+ .*: ValueError: the reason \(log: {log_of(runs, 2)}\)$", text, re.MULTILINE)
     assert re.search(rf"^lost \S+ .*, log: {log_of(runs, 3)}\n    first\n", text, re.MULTILINE)
     assert re.search(r"^expected end: .*\(1 at a time, as now\)$", text, re.MULTILINE)
+
+
+def test_accuracies_are_those_of_the_reports_tables(status: Command, simulated: Path) -> None:
+    text, whole = (status(f"runs={simulated}", *words).stdout for words in ((), ("json=true",)))
+    study = read_study(simulated)
+    measured = {row.key: shown(Column("", "spread"), measured_value(row)) for row in all_rows(study)}
+    lines = text.partition("validation accuracy\n")[2].partition("\n\n")[0].splitlines()[1:]
+    assert {key: line.rpartition("  ")[2] for key, line in zip(measured, lines, strict=True)} == measured
+    assert all(line.startswith(key) for key, line in zip(measured, lines, strict=True))
+    assert any("diverged (3 of 3)" in value for value in measured.values())
+    rows = json.loads(whole)["rows"]
+    assert rows.keys() == measured.keys()
+    for row in all_rows(study):
+        assert rows[row.key]["mean"] == pytest.approx(row.measured.mean, abs=1e-12)
+        assert rows[row.key]["std"] == pytest.approx(row.measured.std, abs=1e-12)
+        assert rows[row.key]["runs"] == row.measured.n + len(row.diverged)
+
+
+def test_running_runs_show_their_curve(status: Command, runs: Path, slurm_path: str) -> None:
+    words = "accuracy 0.300, train loss 2.250 ▁▅█"
+    (line,) = [line for line in told(status, runs, slurm_path).splitlines() if line.startswith("running ")]
+    assert f", {words}, ends " in line
+    (run,) = [
+        run for run in json.loads(told(status, runs, slurm_path, "json=true"))["runs"] if run["state"] == "running"
+    ]
+    assert run["curve"] == [[1, 4.5, 4.6, 0.1], [2, None, 4.0, 0.2], [3, 2.25, 3.0, 0.3]]
+    plain = status(f"runs={runs}", PATH=slurm_path, PYTHONIOENCODING="ascii").stdout
+    assert plain.isascii()
+    assert "train loss 2.250 _=#" in plain
+    assert "0.500" in plain
+
+
+def test_sparkline_scales_its_values_and_keeps_the_last() -> None:
+    assert sparkline([0.0, 0.5, 1.0], ascii_only=False) == "▁▅█"
+    assert sparkline([0.3, 0.3], ascii_only=True) == "__"
+    assert sparkline([1.0, None, 2.0], ascii_only=True) == "_ #"
+    assert sparkline([], ascii_only=True) == sparkline([None], ascii_only=True).strip() == ""
+    assert sparkline([*[0.0] * 999, 1.0], ascii_only=False, most=24).endswith("▁█")
+    assert len(sparkline([0.0] * 1000, ascii_only=False, most=24)) <= 24
+
+
+def test_filters_choose_the_runs_that_are_shown(status: Command, runs: Path, slurm_path: str) -> None:
+    every = json.loads(told(status, runs, slurm_path, "json=true"))
+    rows = json.loads(told(status, runs, slurm_path, "json=true", "table=scratch.lr=1e-2,scratch.epochs"))
+    assert rows["tables"].keys() == {"scratch.lr", "scratch.epochs"}
+    assert {row for run in rows["runs"] for row in run["serves"]} == {
+        "scratch.lr=1e-2", *(f"scratch.epochs={epochs}" for epochs in (20, 30, 40, 50, 60)),
+    }  # fmt: skip
+    section = json.loads(told(status, runs, slurm_path, "json=true", "section=transfer,resnet"))
+    assert section["sections"].keys() == {"transfer", "resnet"}
+    chosen = json.loads(told(status, runs, slurm_path, "json=true", "state=failed, lost"))
+    assert chosen["counts"] == {"failed": 1, "lost": 1}
+    assert {run["id"] for run in chosen["runs"]} == {
+        run["id"] for run in every["runs"] if run["state"] in ("failed", "lost")
+    }
+    assert status(f"runs={runs}", "state=faild").stderr == "error: unknown state 'faild'; did you mean 'failed'?\n"
 
 
 def test_failed_runs_are_grouped_by_their_reason(status: Command, runs: Path, slurm_path: str) -> None:

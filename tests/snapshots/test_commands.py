@@ -9,8 +9,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests.conftest import Command, command_line
 
 SCRIPTS = (
-    "jobs/submit.py", "jobs/status.py", "jobs/cancel.py", "jobs/prepare.py", "jobs/benchmark.py",
-    "reports/aggregate.py", "reports/compare.py", "reports/publish.py",
+    "jobs/submit.py", "jobs/status.py", "jobs/list.py", "jobs/cancel.py", "jobs/clean.py", "jobs/prepare.py",
+    "jobs/benchmark.py", "reports/aggregate.py", "reports/compare.py", "reports/publish.py",
 )  # fmt: skip
 
 

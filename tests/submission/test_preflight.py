@@ -125,7 +125,12 @@ def test_dry_run_warns_of_merged_rows(submit: Command, stand_in: Path, tmp_path:
 
 @pytest.mark.parametrize(
     ("words", "states"),
-    [((), ["pending", "failed", "lost", "cancelled"]), (("retry=failed",), ["failed", "lost"])],
+    [
+        ((), ["pending", "failed", "lost", "cancelled"]),
+        (("retry=failed",), ["failed", "lost"]),
+        (("state=failed,lost",), ["failed", "lost"]),
+        (("state=cancelled, pending",), ["pending", "cancelled"]),
+    ],
 )
 def test_cancelled_runs_are_open_but_not_for_retry(words: tuple[str, ...], states: list[State]) -> None:
     runs = expand(THE_REPORT.select(tables=["scratch.lr"]), [0], StudySettings())
@@ -161,6 +166,8 @@ def test_retry_leaves_out_a_broken_network(
     statuses = {run.id: RunStatus("failed", error, failure)}
     retry = parse_request(["table=scratch.lr", "profile=local", "retry=failed"])
     assert open_runs([run], statuses, retry) == ([] if is_broken else [run])
+    by_state = parse_request(["table=scratch.lr", "profile=local", "state=failed"])
+    assert open_runs([run], statuses, by_state) == ([] if is_broken else [run])
     assert open_runs([run], statuses, parse_request(["table=scratch.lr", "profile=local"])) == [run]
     lines = Submission(retry).describe([run], statuses, make_executor(retry.profile))
     line = "not tried again: 1 run that failed in the code of nets.py:tiny; correct your own file and submit with "

@@ -14,6 +14,7 @@ from caltech_exp.study.results import (
     FAILURE,
     PROGRESS,
     RESULT,
+    CurvePoint,
     DataRecord,
     Device,
     Epoch,
@@ -86,12 +87,14 @@ def write_failure(runs: Path, run: PlannedRun, log: str, error: str = "ValueErro
     )  # fmt: skip
 
 
-def write_progress(runs: Path, run: PlannedRun, left: float | None = 3600.0) -> None:
+def write_progress(
+    runs: Path, run: PlannedRun, left: float | None = 3600.0, curve: tuple[CurvePoint, ...] = ()
+) -> None:
     write(
         runs / run.id,
         PROGRESS,
         Progress(
             run_id=run.id, epoch=3, epochs=run.config.epochs, images_per_second=8123.4, seconds_left=left,
-            submission=SUBMISSION, job=f"{JOB}_0", host="gpu07", when=utc_now(),
+            submission=SUBMISSION, job=f"{JOB}_0", host="gpu07", when=utc_now(), curve=curve,
         ),
     )  # fmt: skip

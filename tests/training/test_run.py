@@ -18,7 +18,7 @@ from caltech_exp.data.splits import read_data_set
 from caltech_exp.models.networks import build
 from caltech_exp.models.weights import pin
 from caltech_exp.provenance import library_versions
-from caltech_exp.records import read_record
+from caltech_exp.records import Corrupt, read_record
 from caltech_exp.study.lease import REQUEST, Lease, LeaseLostError, ReplacedError, acquire, lease_files, read_lease
 from caltech_exp.study.results import FAILURE, PROGRESS, RESULT, Epoch, Failure, Progress, read_result
 from caltech_exp.study.run_status import CHECKPOINT
@@ -139,6 +139,61 @@ def test_progress_is_written_in_training(
     progress = read_record(tmp_path / run_id(CONFIG, 0) / PROGRESS, Progress)
     assert isinstance(progress, Progress)
     assert (progress.epoch, progress.epochs, progress.submission) == (0, 1, ORIGIN.submission)
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_progress_of_a_resumed_run_goes_on_with_the_curve_of_its_checkpoint(
+    engine: str, stand_in: Path, tmp_path: Path, packs: PackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[Progress] = []
+    write_progress = CheckpointManager.write_progress
+
+    def keep(manager: CheckpointManager, progress: Progress) -> None:
+        write_progress(manager, progress)
+        read = read_record(manager.folder / PROGRESS, Progress)
+        assert read == progress
+        records.append(progress)
+        context.stop_request.requested = len(records) == 3  # the next step saves and ends
+
+    monkeypatch.setattr(CheckpointManager, "write_progress", keep)
+    context = task(tmp_path, read_data_set(stand_in), packs)
+    config = CONFIG.but(epochs=3, engine=engine)
+    with pytest.raises(Interrupted):
+        run_one(config, 0, context)
+    result = finish(config, 0, context)
+    assert [[point.epoch for point in record.curve] for record in records] == [
+        [], [1], [1, 2], [1, 2], [1, 2, 3],
+    ]  # fmt: skip
+    assert [(point.train_loss, point.val_loss, point.val_accuracy) for point in records[-1].curve] == [
+        (epoch.train_loss, epoch.val_loss, epoch.val_accuracy) for epoch in result.epochs
+    ]
+
+
+def test_curve_of_many_epochs_is_thinned_out_and_ends_with_the_last() -> None:
+    first = Epoch(epoch=1, lr=0.1, train_loss=1.0, val_loss=None, val_accuracy=0.5, seconds=2.0)
+    for count in (1, 199, 200, 201, 400, 401, 1_000_000):
+        epochs = [first.model_copy(update={"epoch": number}) for number in (1, count)]
+        epochs[1:1] = [first] * (count - len(epochs))
+        progress = make_progress(CONFIG.but(epochs=count), "r", epochs[:count], 1.0, ORIGIN)
+        assert len(progress.curve) == (count if count <= 200 else -(-count // -(-count // 200)))
+        assert progress.curve[-1].epoch == count
+        assert len(progress.model_dump_json(indent=1)) < 20_000
+
+
+def test_progress_of_an_older_version_has_no_curve(tmp_path: Path) -> None:
+    progress = make_progress(CONFIG, "r", [], None, ORIGIN)
+    (tmp_path / PROGRESS).write_text(progress.model_dump_json(exclude={"curve"}))
+    assert read_record(tmp_path / PROGRESS, Progress) == progress
+    for curve in (
+        "[[1, 1.0, 1.0, 1.5]]",
+        "[[0, 1.0, 1.0, 0.5]]",
+        "[[1e12, 1.0, 1.0, 0.5]]",
+        "[[1, 1.0]]",
+        "7",
+        "{}",
+    ):
+        (tmp_path / PROGRESS).write_text(progress.model_dump_json().replace('"curve":[]', f'"curve":{curve}'))
+        assert isinstance(read_record(tmp_path / PROGRESS, Progress), Corrupt), curve
 
 
 def test_missing_gpu_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,9 @@ LEFT, BOTTOM, BETWEEN, TOP = 0.5, 0.4, 0.56, 0.54
 """Inches around the two panels; title and legends stand above them."""
 LABEL_ROOM = 0.36
 """Inches right of the panels beside the letters of the labels."""
+CROSS: Look = {"marker": "x", "markersize": 6, "mew": 1.6}
+ARROW: Look = {"marker": ">", "markersize": 5, "mew": 1.2, "mfc": PAPER}
+"""Where a diverged and a running run end."""
 TRAINING, VALIDATION = "-", (0, (3, 1.5))
 """Lines of the losses."""
 WIDE_RATIO = 25.0
@@ -65,8 +68,8 @@ def draw_curves(plot: CurvePlot) -> Figure:
     """Two panels; every row has a colour, a marker, and a label with its last accuracy at its curve's end.
 
     Finished runs appear as their mean, with a band from the smallest to the largest value of the accuracy (of a
-    single row also of the losses); diverged runs as thin lines that end in a cross; the report's value as a hollow
-    diamond after the last epoch.
+    single row also of the losses); diverged runs as thin lines that end in a cross, running ones in an arrow; the
+    report's value as a hollow diamond after the last epoch.
     """
     curves = plot.curves
     labels = _labels(curves)
@@ -93,7 +96,7 @@ def _labels(curves: Sequence[Curve]) -> list[str]:
     """`5e-2: 0.460` and how many runs diverged; names are cut where not all lines find room beside the panel."""
     lasts = ["" if curve.measured is None else f": {accuracy(curve.measured)}" for curve in curves]
     labels = [textwrap.wrap(curve.label + last, LABEL_LETTERS) for curve, last in zip(curves, lasts, strict=True)]
-    room = ROOM_FOR_LINES - sum(bool(curve.diverged) for curve in curves)
+    room = ROOM_FOR_LINES - sum(bool(curve.diverged) + bool(curve.running) for curve in curves)
     if sum(map(len, labels)) > room:
         lines = max(room // len(curves), 1)
         # A line breaks between words, so that not every letter of it is used.
@@ -105,6 +108,8 @@ def _labels(curves: Sequence[Curve]) -> list[str]:
     for curve, label in zip(curves, labels, strict=True):
         if curve.diverged:
             label.append(f"✕ {len(curve.diverged)} of {curve.runs + len(curve.diverged)} diverged")
+        if curve.running:
+            label.append(f"▷ {len(curve.running)} running")
     return ["\n".join(label) for label in labels]
 
 
@@ -125,13 +130,13 @@ def _draw_row(loss: Axes, val: Axes, curve: Curve, style: Mark, *, place: float,
         step = max(len(x) // MARKERS_PER_CURVE, 1)
         marks = slice(0, None) if len(x) <= FEW_EPOCHS else slice(int(place * step), None, step)
         axes.plot(x, band.mean, color=style.colour, ls=line, marker=style.marker, markevery=marks, markersize=4)
-    for run in curve.diverged:
+    for run, end in (*((run, CROSS) for run in curve.diverged), *((run, ARROW) for run in curve.running)):
         for axes, values, line in (
             (loss, run.train_loss, TRAINING),
             (loss, run.val_loss, VALIDATION),
             (val, run.val_accuracy, "-"),
         ):
-            _draw_diverged(axes, values, style, line)
+            _draw_single(axes, values, style, line, end)
     _mark_steps(val, curve)
     if curve.reported is not None:
         hollow: Look = {"marker": "D", "markersize": 5, "markerfacecolor": PAPER, "markeredgewidth": 1.2}
@@ -146,12 +151,11 @@ def _draw_row(loss: Axes, val: Axes, curve: Curve, style: Mark, *, place: float,
         )
 
 
-def _draw_diverged(axes: Axes, values: Array, style: Mark, line: object) -> None:
-    x = np.arange(1, len(values) + 1)
-    axes.plot(x, values, color=style.colour, ls=line, linewidth=0.8, alpha=0.8)
+def _draw_single(axes: Axes, values: Array, style: Mark, line: object, end: Look) -> None:
     known = np.flatnonzero(np.isfinite(values))
+    axes.plot(known + 1, values[known], color=style.colour, ls=line, linewidth=0.8, alpha=0.8)
     if known.size:
-        axes.plot(x[known[-1]], values[known[-1]], color=style.colour, marker="x", markersize=6, mew=1.6, ls="")
+        axes.plot(known[-1] + 1, values[known[-1]], color=style.colour, ls="", **end)
 
 
 def _mark_steps(axes: Axes, curve: Curve) -> None:
@@ -173,7 +177,7 @@ def _spans(curves: Sequence[Curve], names: Sequence[str], has_band: bool) -> tup
         start = int(np.ceil(START * curve.epochs))
         bands: list[Band | None] = [getattr(curve, name) for name in names]
         values = [part for band in bands if band for part in ((band.low, band.high) if has_band else (band.mean,))]
-        values += [getattr(run, name) for run in curve.diverged for name in names]
+        values += [getattr(run, name) for run in curve.singles for name in names]
         early += [part[:start] for part in values]
         late += [part[start:] for part in values]
     first, other = np.concatenate(early), np.concatenate(late)
@@ -248,7 +252,7 @@ def _label_ends(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], styl
 def _end(curve: Curve, nothing: float) -> float:
     if curve.val_accuracy is not None:
         return float(curve.val_accuracy.mean[-1])
-    ends = [run.val_accuracy[np.isfinite(run.val_accuracy)] for run in curve.diverged]
+    ends = [run.val_accuracy[np.isfinite(run.val_accuracy)] for run in curve.singles]
     return next((float(values[-1]) for values in ends if values.size), nothing)
 
 
@@ -259,4 +263,6 @@ def _legends(loss: Axes, val: Axes, curves: Sequence[Curve]) -> None:
         marks.append(entry("reported", QUIET, "D", mfc=PAPER, mew=1.2))
     if any(step < curve.epochs for curve in curves if curve.val_accuracy for step in curve.lr_steps):
         marks.append(entry("LR steps down", INK, "|", mew=0.9))
+    if any(curve.running for curve in curves):
+        marks.append(entry("running", QUIET, ">", mfc=PAPER, mew=1.2))
     legend_above(val, marks)

@@ -25,8 +25,8 @@ class Band:
 
 
 @dataclass(frozen=True)
-class DivergedRun:
-    """A run up to the epoch in which it diverged, each of shape (epochs,); NaN where a loss is not finite."""
+class SingleRun:
+    """A run that diverged or is running, up to its last epoch, each of shape (epochs,); NaN where not known."""
 
     seed: int
     train_loss: Array
@@ -36,7 +36,7 @@ class DivergedRun:
 
 @dataclass(frozen=True)
 class Curve:
-    """A row of a table over epochs: bands over its finished runs (None without any) and its diverged runs.
+    """A row of a table over epochs: bands over its finished runs (None without any), its other runs with epochs.
 
     runs      finished runs in the bands
     lr_steps  epochs after which the learning rate steps down
@@ -50,7 +50,8 @@ class Curve:
     train_loss: Band | None = None
     val_loss: Band | None = None
     val_accuracy: Band | None = None
-    diverged: tuple[DivergedRun, ...] = ()
+    diverged: tuple[SingleRun, ...] = ()
+    running: tuple[SingleRun, ...] = ()
     lr_steps: tuple[int, ...] = ()
     reported: float | None = None
 
@@ -58,7 +59,11 @@ class Curve:
     def epochs(self) -> int:
         """Epochs of the longest run."""
         finished = len(self.val_accuracy.mean) if self.val_accuracy else 0
-        return max((finished, *(len(run.val_accuracy) for run in self.diverged)))
+        return max((finished, *(len(run.val_accuracy) for run in self.singles)))
+
+    @property
+    def singles(self) -> tuple[SingleRun, ...]:
+        return (*self.diverged, *self.running)
 
 
 @dataclass(frozen=True)

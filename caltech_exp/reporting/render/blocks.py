@@ -5,10 +5,11 @@ captions and so on. Cells and headings of tables are plain text, and so are name
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from caltech_exp.cli import join_words as join_words  # the sections have it from here
+from caltech_exp.study.results import MIN_RUNS
 
 _WORD = "[A-Za-z0-9]"
 _MARKUP = re.compile(rf"([\\`*\[\]<>#|~$]|&(?=#?\w+;)|(?<!{_WORD})_|_(?!{_WORD}))")
@@ -220,6 +221,14 @@ def shown(column: Column, value: Value) -> str:
             return f"{value:,.0f}"
         case _:
             return f"{value:,}"
+
+
+def mean_or_diverged(spread: Spread | None, finished: int, diverged: int) -> Value:
+    """What a table shows of a row: its mean, the range of fewer than MIN_RUNS runs, or how many diverged."""
+    if diverged:
+        return f"diverged ({diverged} of {finished + diverged})"
+    is_range = spread and 1 < finished < MIN_RUNS
+    return spread if spread is None or is_range else replace(spread, bounds=None)
 
 
 def accuracy(value: float) -> str:

@@ -21,6 +21,7 @@ RUN_VALUES = [
     *("minutes", "device", "device_type", "host", "job"),
 ]
 """What the list of runs shows: columns of StudyFrames.runs, and the minutes of wall time."""
+ORDER = {"finished": 0, "diverged": 1, "running": 2}
 UNREQUESTED = "unrequested"
 QUANTITIES = ["train_loss", "val_loss", "val_accuracy"]
 DIGITS = 8
@@ -42,7 +43,8 @@ def curve_json(study: StudyFrames) -> str:
     mean, low and high hold a list per quantity, one value an epoch, null where there is none. Rows whose runs have
     no epoch yet are left out.
     """
-    ended = study.results[study.results["run_id"].isin(study.epochs["run_id"])]
+    every = pd.concat([study.epochs, study.running])
+    ended = study.requested[study.requested["run_id"].isin(every["run_id"])]
     is_finished = study.epochs["run_id"].isin(ended.loc[ended["state"] == "finished", "run_id"])
     finished = study.epochs[is_finished].replace([np.inf, -np.inf], np.nan)
     by_epoch = finished.groupby(["config_id", "epoch"])[QUANTITIES]
@@ -52,8 +54,9 @@ def curve_json(study: StudyFrames) -> str:
         for part, frame in (("mean", by_epoch.mean()), ("low", by_epoch.min()), ("high", by_epoch.max()))
     }
     single = ended.groupby(["config_id", "state"], sort=False).head(MOST_SINGLE_RUNS)
-    single = single.sort_values("state", ascending=False, kind="stable")  # finished runs before diverged ones
-    epochs = study.epochs[study.epochs["run_id"].isin(single["run_id"])]
+    # Finished runs before diverged ones, then those in training.
+    single = single.sort_values("state", key=lambda states: states.map(ORDER), kind="stable")
+    epochs = every[every["run_id"].isin(single["run_id"])]
     curves = _groups(epochs, "run_id")
     runs_of, single_of = _groups(ended, "config_id"), _groups(single, "config_id")
     configs = {

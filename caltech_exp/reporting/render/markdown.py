@@ -68,6 +68,18 @@ def _text(block: Block) -> str:
             return f"<details><summary>{inline_html(summary)}</summary>\n\n{_texts(content)}\n\n</details>"
 
 
+def plain_table(table: Table) -> str:
+    """A table for a terminal, its name above it, without details but the number of runs; * marks the best rows."""
+    places = [place for place, column in enumerate(table.columns) if not column.is_detail or column.heading == "n"]
+    rows = [
+        [f"{shown(table.columns[place], row[place])}{' *' if place == 0 and number in table.best else ''}"
+         for place in places]
+        for number, row in enumerate(table.rows)
+    ]  # fmt: skip
+    headings = [table.columns[place].heading for place in places]
+    return f"{table.name}\n{tabulate(rows, headings, disable_numparse=True)}"
+
+
 def _title(heading: Heading) -> str:
     return f"{heading.number}. {heading.text}" if heading.number else heading.text
 

@@ -10,7 +10,7 @@ from caltech_exp.catalog import Figure, Section, table_key
 from caltech_exp.catalog import Table as CatalogTable
 from caltech_exp.reporting.comparison import TableRow, best_row, compare_row, distinct_rows, table_rows
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.plots.data import Band, Curve, CurvePlot, DivergedRun, HeatMap, RowPlot, RowPoint
+from caltech_exp.reporting.plots.data import Band, Curve, CurvePlot, HeatMap, RowPlot, RowPoint, SingleRun
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import (
     Block,
@@ -58,7 +58,7 @@ def table_pictures(
     """The pictures of a table; of rows without a run none, and a line for each figure that waits for them."""
     rows = table_rows(study, section, table)
     key = table_key(section.name, table.name)
-    distinct = set(distinct_rows([row for row in rows if _longest(row) >= MIN_EPOCHS]))
+    distinct = set(distinct_rows([row for row in rows if _longest(study, row) >= MIN_EPOCHS]))
     drawn = [row for row in rows if row in distinct]
     if len(rows) == 1 and drawn and table.figures:
         picture, *quoted = figure_blocks(study, table.figures[0], rows[0], figures)
@@ -75,11 +75,13 @@ def table_pictures(
     return TablePictures(tuple(main[:1]), tuple(details))
 
 
-def _longest(row: TableRow) -> int:
-    """Epochs of the longest run with a result; every finished run has all of them."""
+def _longest(study: StudyFrames, row: TableRow) -> int:
+    """Epochs of the longest run with a result or in training; every finished run has all of them."""
     if len(row.finished):
         return row.config.epochs
-    return 0 if row.diverged.empty else int(row.diverged["epochs_done"].max())
+    running = study.running_by_config.get(row.config.id)
+    epochs = [*row.diverged["epochs_done"], *([] if running is None else running["epoch"])]
+    return int(max(epochs, default=0))
 
 
 def _curves(
@@ -93,14 +95,16 @@ def _curves(
     plot = CurvePlot(_curves_title(rows, verdict), curves, picture_caution(study, [row.config for row in chosen]))
     runs = sorted({curve.runs for curve in curves if curve.runs})
     means = f"Means of {join_words([str(n) for n in runs])} runs; bands are their range." if runs > [1] else ""
-    means = means or ("One run each." if runs else "Each run up to where it diverges.")
+    diverged = "Each run up to where it diverges." if any(curve.diverged for curve in curves) else ""
+    means = means or ("One run each." if runs else diverged)
+    running = " Runs in training end in an arrow." if any(curve.running for curve in curves) else ""
     some = f" Of {len(rows)} rows the {BEST_CURVES} best and the 2 worst." if len(chosen) < len(rows) else ""
     return figures.add(
         name,
         "curves:draw_curves",
         plot,
         alternative=escape(f"{rows[0].table.title}: loss and validation accuracy by epoch. {plot.title}."),
-        caption=f"{means}{some}",
+        caption=f"{means}{some}{running}".strip(),
         keys=tuple(row.key for row in chosen),
     )
 
@@ -115,12 +119,16 @@ def _curves_title(rows: Sequence[TableRow], verdict: str) -> str:
         return f"{names} {'ends' if len(best) == 1 else 'end'} highest, {accuracy(best[0].measured.mean or 0.0)}"
     highest = best_row(rows)
     ends = f"{highest.label} ends at {accuracy(highest.measured.mean or 0.0)}" if highest else "All runs diverge"
+    if not any(row.is_measured for row in rows):
+        return "In training"
     return verdict or ends
 
 
 def _single_title(row: TableRow) -> str:
     """`Ends at 0.460; reported 0.446`"""
     finished, diverged = len(row.finished), len(row.diverged)
+    if not row.is_measured:
+        return "In training"
     if not finished:
         return "The run diverges" if diverged == 1 else f"All {diverged} runs diverge"
     reported = f"; reported {accuracy(row.reported.mean)}" if row.reported else ""
@@ -134,18 +142,24 @@ def row_curve(study: StudyFrames, row: TableRow, reported: float | None = None) 
     finished = epochs[epochs["run_id"].isin(row.finished["run_id"])]
     diverged = epochs[epochs["run_id"].isin(row.diverged["run_id"])]
     bands = _bands(finished) if len(finished) else {}
-    longest = epochs.loc[epochs["run_id"] == epochs["run_id"].mode()[0], "lr"]
+    running = study.running_by_config.get(row.config.id, study.running.iloc[:0])
+    longest = epochs.loc[epochs["run_id"].isin(epochs["run_id"].mode()[:1]), "lr"]
     return Curve(
         label=row.label,
         runs=int(finished["run_id"].nunique()),
         measured=row.measured.mean,
         **bands,
-        diverged=tuple(
-            DivergedRun(int(run["seed"].iloc[0]), *(_values(run[name]) for name in QUANTITIES))
-            for _, run in diverged.groupby("run_id", sort=False)
-        ),
+        diverged=_single_runs(diverged),
+        running=_single_runs(running),
         lr_steps=tuple(int(place) + 1 for place in np.flatnonzero(np.diff(longest) < 0)),
         reported=row.reported.mean if row.reported else reported,
+    )
+
+
+def _single_runs(epochs: pd.DataFrame) -> tuple[SingleRun, ...]:
+    return tuple(
+        SingleRun(int(run["seed"].iloc[0]), *(_values(run[name]) for name in QUANTITIES))
+        for _, run in epochs.groupby("run_id", sort=False)
     )
 
 
@@ -240,7 +254,7 @@ def _sweep(
 
 def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: FigureCache) -> list[Block]:
     """A figure of the report and what its text quotes of it, or the line that says what it waits for."""
-    longest = _longest(row)
+    longest = _longest(study, row)
     words = f"Figure {figure.number}"
     if not longest:
         return [_waiting(study, figure, row)]
@@ -256,14 +270,14 @@ def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: Fi
         "curves:draw_curves",
         plot,
         alternative=escape(caption),
-        caption=f"{escape(caption)} {escape(_runs_drawn(row))}",
+        caption=f"{escape(caption)} {escape(_runs_drawn(row, curve))}",
         number=figure.number,
         keys=(row.key,),
     )
     return [picture, *_quoted_table(figure, row, curve)]
 
 
-def _runs_drawn(row: TableRow) -> str:
+def _runs_drawn(row: TableRow, curve: Curve) -> str:
     """The rest of a caption: which runs, what the band is, and what differs from the report."""
     words = []
     seeds = [str(seed) for seed in row.finished["seed"]]
@@ -277,6 +291,9 @@ def _runs_drawn(row: TableRow) -> str:
         words.append(f"{len(stops)} runs diverged and are drawn until they stop.")
     elif stops:
         words.append(f"Diverged, and drawn until they stop: {join_words(stops)}.")
+    if curve.running:
+        runs = [f"seed {run.seed} (epoch {len(run.val_accuracy)})" for run in curve.running[:MAX_NAMED]]
+        words.append(f"Still in training, ending in an arrow: {join_words(runs)}.")
     changed = changed_settings(row.row.config, row.config)
     return " ".join([*words, *([f"In this study instead: {', '.join(changed)}."] if changed else [])])
 

@@ -23,6 +23,7 @@ from caltech_exp.reporting.render.blocks import (
     code,
     escape,
     join_words,
+    mean_or_diverged,
 )
 from caltech_exp.reporting.sections.sentences import best_rows, table_sentence
 from caltech_exp.reporting.stats import MIN_RUNS
@@ -110,6 +111,16 @@ def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> T
     )
 
 
+def measured_tables(study: StudyFrames) -> list[tuple[Table, str]]:
+    """The numbers of every table with a result, and the sentence below it; for a terminal and other programs."""
+    tables = [(table, table_rows(study, section, table)) for section, table in study.catalog.tables]
+    return [
+        (results_table(rows), table_sentence(table, rows).replace("`", ""))
+        for table, rows in tables
+        if any(row.is_measured for row in rows)
+    ]
+
+
 def _heading(section: Section, table: CatalogTable) -> Heading:
     """The report's number stands at the first table that has it, and not again below its section's."""
     first = next(other for other in section.tables if other.number == table.number)
@@ -169,15 +180,10 @@ def results_table(rows: Sequence[TableRow]) -> Table:
 
 def measured_value(row: TableRow) -> Value:
     """The mean with its deviation, the range of fewer than MIN_RUNS runs, or how many diverged."""
-    finished, diverged = len(row.finished), len(row.diverged)
-    if diverged:
-        return f"diverged ({diverged} of {finished + diverged})"
     measured = row.measured
-    if measured.mean is None:
-        return None
-    is_range = 1 < measured.n < MIN_RUNS and measured.minimum is not None and measured.maximum is not None
-    bounds = (measured.minimum or 0.0, measured.maximum or 0.0) if is_range else None
-    return Spread(measured.mean, measured.std, bounds)
+    bounds = (measured.minimum or 0.0, measured.maximum or 0.0)
+    spread = None if measured.mean is None else Spread(measured.mean, measured.std, bounds)
+    return mean_or_diverged(spread, measured.n, len(row.diverged))
 
 
 def reported_values(row: TableRow) -> tuple[Value, Value, Value]:

@@ -19,7 +19,7 @@
   }
 
   function runName(run) {
-    return run.state === "diverged" ? `seed ${run.seed}, diverged` : `seed ${run.seed}`;
+    return run.state === "finished" ? `seed ${run.seed}` : `seed ${run.seed}, ${run.state}`;
   }
 
   function lastEpoch(item) {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from caltech_exp.reporting.plots.curves import draw_curves
-from caltech_exp.reporting.plots.data import Array, Band, Curve, CurvePlot, DivergedRun
+from caltech_exp.reporting.plots.data import Array, Band, Curve, CurvePlot, SingleRun
 from caltech_exp.reporting.plots.style import MARKERS, SERIES, save
 
 
@@ -32,10 +32,10 @@ def curve(label: str = "5e-2", final: float = 0.46, epochs: int = 30, runs: int 
     return Curve(**(fields | changes))  # type: ignore[arg-type]
 
 
-def diverged(seed: int = 0, epochs: int = 3) -> DivergedRun:
+def diverged(seed: int = 0, epochs: int = 3) -> SingleRun:
     losses = 4.6 / np.arange(1, epochs + 1)
     losses[-1] = np.nan
-    return DivergedRun(seed, losses, losses, np.linspace(0.01, 0.02, epochs))
+    return SingleRun(seed, losses, losses, np.linspace(0.01, 0.02, epochs))
 
 
 def draw(*curves: Curve) -> tuple[Figure, Axes, Axes]:
@@ -147,7 +147,7 @@ def test_small_losses_are_told_apart_on_a_logarithmic_axis() -> None:
 
 def test_a_loss_that_explodes_is_drawn_logarithmically() -> None:
     run = diverged()
-    exploded = DivergedRun(1, np.array([4.6, 1e12, np.nan]), run.val_loss, run.val_accuracy)
+    exploded = SingleRun(1, np.array([4.6, 1e12, np.nan]), run.val_loss, run.val_accuracy)
     _, loss, _ = draw(curve(diverged=(exploded,)))
     assert loss.get_yscale() == "log"
 

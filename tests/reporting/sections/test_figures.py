@@ -1,5 +1,6 @@
 """The pictures of a table: which there are, what they show, and what their titles and captions say."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,19 @@ import pytest
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.records import write_record
 from caltech_exp.reporting.comparison import find_row
 from caltech_exp.reporting.frames import read_study
+from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.plots.data import CurvePlot, HeatMap, RowPlot
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Picture, Prose, Table, shown
+from caltech_exp.reporting.render.curve_data import curve_json
+from caltech_exp.reporting.render.markdown import to_markdown
 from caltech_exp.reporting.sections.figures import TablePictures, as_quoted, row_curve, row_point, table_pictures
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.results import Result
+from caltech_exp.study.lease import Lease, acquire
+from caltech_exp.study.results import PROGRESS, CurvePoint, Progress, Result
 from caltech_exp.study.study import Study, StudyFile, StudySettings
 from tests.reporting.conftest import CODE, DATA, SampleStudy, make_diverged, make_result, row_config
 
@@ -57,6 +63,65 @@ def fill(sample: SampleStudy, table: str, values: dict[str, float], seeds: int =
 
 
 LR = {"1e-3": 0.092, "1e-2": 0.299, "5e-2": 0.46, "6e-2": 0.36, "1e-1": 0.18}
+
+
+def train(sample: SampleStudy, label: str, seed: int, epochs: int) -> Lease:
+    """A run of scratch.lr that has had so many epochs."""
+    config = row_config("scratch.lr", label)
+    name = run_id(config, seed)
+    lease = acquire(sample.path / name, "1_0")
+    assert lease is not None
+    curve = tuple(CurvePoint(number, 4.0 / number, None, 0.01 * number) for number in range(2, epochs + 1, 2))
+    progress = Progress(
+        run_id=name, epoch=epochs, epochs=config.epochs, images_per_second=1.0, submission="first", job="1_0",
+        host="gpu1", when="2026-01-01T00:00:00Z", curve=curve,
+    )  # fmt: skip
+    write_record(sample.path / name, PROGRESS, progress)
+    sample.submit(name)
+    return lease
+
+
+def test_runs_in_training_are_drawn_and_marked(folder: SampleStudy, shelf: Shelf) -> None:
+    folder.start()
+    fill(folder, "scratch.lr", {"5e-2": 0.46, "1e-2": 0.3}, seeds=2)
+    lease = train(folder, "5e-2", 2, 12)
+    other = train(folder, "1e-1", 0, 8)
+    pictures = pictures_of(folder, "scratch.lr", shelf)
+    curves = shelf.data["curves-scratch.lr"]
+    assert isinstance(curves, CurvePlot)
+    by_label = {curve.label: curve for curve in curves.curves}
+    assert by_label.keys() == {"5e-2", "1e-2", "1e-1"}
+    (run,) = by_label["5e-2"].running
+    assert (run.seed, len(run.val_accuracy)) == (2, 12)
+    assert np.isnan(run.val_accuracy[0])  # its record holds every second epoch
+    assert run.val_accuracy[11] == 0.12
+    assert (by_label["1e-1"].runs, by_label["1e-1"].epochs) == (0, 8)
+    (shown_picture,) = [block for block in pictures.shown if isinstance(block, Picture)]
+    assert "Runs in training end in an arrow." in shown_picture.caption
+    (figure,) = [block for block in pictures.details if isinstance(block, Picture) and block.number == 6]
+    assert "Still in training, ending in an arrow: seed 2 (epoch 12)." in figure.caption
+    study = read_study(folder.path)
+    assert set(study.running["run_id"]) == {run_id(FIVE, 2), run_id(row_config("scratch.lr", "1e-1"), 0)}
+    live = json.loads(curve_json(study))
+    assert live["runs"][run_id(FIVE, 2)]["state"] == "running"
+    assert live["runs"][run_id(FIVE, 2)]["val_accuracy"][1::2] == [0.02, 0.04, 0.06, 0.08, 0.1, 0.12]
+    assert live["configs"][FIVE.id]["n"] == 2
+    assert "scratch.lr=1e-1" in live["rows"]
+    lease.release()
+    other.release()
+    assert read_study(folder.path).running.empty  # they are lost, or queued again
+
+
+def test_table_of_runs_in_training_alone_has_a_picture(folder: SampleStudy, shelf: Shelf) -> None:
+    folder.start()
+    lease = train(folder, "5e-2", 0, 6)
+    pictures_of(folder, "scratch.lr", shelf)
+    curves = shelf.data["curves-scratch.lr"]
+    assert isinstance(curves, CurvePlot)
+    assert curves.title == "In training"
+    text = to_markdown(build_report(read_study(folder.path), folder.path.parent / "out").blocks)
+    assert "(figures/curves-scratch.lr.png)" in text
+    lease.release()
 
 
 def test_curves_of_all_rows_stand_open_and_the_rest_is_folded(folder: SampleStudy, shelf: Shelf) -> None:
