@@ -1,9 +1,8 @@
 """The command line of `jobs/submit.py`: its options and the run settings it overrides, read and checked."""
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,11 +11,10 @@ from pydantic import BeforeValidator, Field
 
 from caltech_exp.bootstrap import UntrustedError, look_again, read_own
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, table_key
-from caltech_exp.catalog.loader import custom_networks, parse_seeds
+from caltech_exp.catalog.loader import parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, plain_words, shown, split_arguments
 from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RUN_SETTINGS, RunConfig
-from caltech_exp.data.download import IMAGENET
 from caltech_exp.data.splits import SPLIT_FILES, DataSet, Split, is_own, read_data_set
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import folder_path, user_path
@@ -40,7 +38,8 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests, read_published_seeds
 from caltech_exp.study.plan import RunFilter, catalog_seeds, merge_seeds, requested_seeds, split_names
 from caltech_exp.study.results import Keep
-from caltech_exp.study.study import StudyData, StudyFile, StudySettings, weights_files
+from caltech_exp.study.study import StudyData, StudyFile, StudySettings
+from caltech_exp.submission.pinned_files import files_of, pin_imagenet_weights, pin_study_file
 from caltech_exp.submission.sweep import SWEEP, Sweep, make_sweep, split_sweep
 
 PROFILE = "profile="
@@ -266,7 +265,7 @@ def parse_request(argv: Sequence[str]) -> Request:
         folder.require_same_file(StudyFile(name=SWEEP, text=""))
         sweep = make_sweep(swept, given, _select(THE_REPORT, options), folder)
         asked = sweep.select(StudyFile(name=SWEEP, text=sweep.text).catalog)
-        file, networks = _pin_study_file(sweep.path, sweep.text, _files_of(asked, overrides), folder)
+        file, networks = pin_study_file(sweep.path, sweep.text, files_of(asked, overrides), folder)
     else:
         file, networks = _study_file(options, folder, overrides)
     catalog = file.catalog if file else THE_REPORT
@@ -364,7 +363,7 @@ def _settings(
     used = {config.model for config in configs if config.weights == "imagenet"}
     if imagenet_weights:
         weights = StudySettings(
-            imagenet_weights=_imagenet_weights(imagenet_weights, used, before.imagenet_weights)
+            imagenet_weights=pin_imagenet_weights(imagenet_weights, used, before.imagenet_weights)
         )
         settings = settings.extended(weights)
         folder.require_same_settings(settings, tables)
@@ -425,7 +424,7 @@ def _study_file(
     if not options.study:
         if before is None:
             return None, []
-        asked = _files_of(_select(before.catalog, options), replaced)
+        asked = files_of(_select(before.catalog, options), replaced)
         if absent := next((name for name in asked if f"{PIN}{ABSENT}" in name), ""):
             raise UserError(
                 f"{absent.partition(PIN)[0]} was missing when {before.name}.yaml was submitted; give study= again"
@@ -441,89 +440,5 @@ def _study_file(
         raise UserError(
             f"study={shown(options.study)}: {REPORT} is the name of the report itself; rename the file"
         )
-    asked = _files_of(_select(StudyFile(name=path.stem, text=text).catalog, options), replaced)
-    return _pin_study_file(path, text, asked, folder)
-
-
-def _files_of(tables: Sequence[tuple[Section, Table]], replaced: Collection[str]) -> Collection[str]:
-    """The networks and weights files that rows name, in their order, but for settings replaced in all of them."""
-    configs = [row.config for _, table in tables for row in table.rows]
-    names = [name for name in ("model", "weights") if name not in replaced]
-    return dict.fromkeys(getattr(config, name) for config in configs for name in names)
-
-
-def _pin_study_file(
-    path: Path, text: str, asked: Collection[str], folder: StudyFolder
-) -> tuple[StudyFile, list[CustomNetwork]]:
-    """A study file whose networks and weights files are pinned to their content.
-
-    Those that are not asked for stay as they were last submitted, or ABSENT if they are missing.
-    """
-    study = folder.study()
-    before = study.file if study and study.file and study.file.name == path.stem else None
-    recorded = before.weights if before else {}
-    own: list[CustomNetwork] = []
-
-    def pin_network(name: str) -> str:
-        own.append(find_network(name, path.parent, folder.path))
-        return own[-1].model
-
-    def pin_weights(name: str) -> str:
-        try:
-            return pin(name, path.parent, folder.path)
-        except UserError as error:
-            is_gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
-            if is_gone and ABSENT not in recorded.get(name, ABSENT):
-                return recorded[name]
-            raise UserError(f"{path.name}: {error}") from None
-
-    networks = _pin_files(custom_networks(text, path.name), asked, before.networks if before else {}, pin_network)
-    # Of a study that began before files were pinned, the first files stay unpinned: its runs keep their ids.
-    unpinned = [name for name in before.weights_files if PIN not in name] if before else []
-    catalog = StudyFile(name=path.stem, text=text).catalog
-    names = weights_files(row.config for _, table in catalog.tables for row in table.rows)
-    weights = _pin_files({name: name for name in names if name not in unpinned}, asked, recorded, pin_weights)
-    return StudyFile(name=path.stem, text=text, networks=networks, weights=weights), own
-
-
-def _pin_files(
-    files: Mapping[str, str], asked: Collection[str], recorded: Mapping[str, str], pin_file: Callable[[str], str]
-) -> dict[str, str]:
-    """Name -> the file, pinned; one that is not asked for stays as it is on record, or is ABSENT."""
-    pinned = {}
-    for name, file in files.items():
-        is_asked, on_record = file in asked, recorded.get(name, "")
-        if not is_asked and on_record and ABSENT not in on_record:
-            pinned[name] = on_record
-            continue
-        try:
-            pinned[name] = pin_file(file)
-        except UserError:
-            if is_asked:
-                raise
-            digest = hashlib.sha256(file.encode()).hexdigest()
-            pinned[name] = f"{file.partition(PIN)[0]}{PIN}{ABSENT}{digest[:32]}"
-    return pinned
-
-
-def _imagenet_weights(folder: str, used: Collection[str], recorded: Mapping[str, str]) -> dict[str, str]:
-    """Network -> its weights in the folder, pinned. Networks that the runs do not use may be missing there.
-
-    So may the folder, if all that the runs use is on record as pinned in it.
-    """
-    root = user_path(folder, "imagenet_weights")
-    if not root.is_dir():
-        if not used and any(Path(file).parent == root.resolve() for file in recorded.values()):
-            return {}
-        raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
-    missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
-    if missing:
-        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} missing; put the state dicts there")
-    pinned = {}
-    for model in IMAGENET:
-        try:
-            pinned[model] = pin(f"{model}.pth", root)
-        except UserError:
-            if model in used:
-                raise
-    return pinned
+    asked = files_of(_select(StudyFile(name=path.stem, text=text).catalog, options), replaced)
+    return pin_study_file(path, text, asked, folder)

@@ -15,7 +15,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import Lease, acquire
 from caltech_exp.study.plan import PlannedRun
 from caltech_exp.study.results import CurvePoint
-from caltech_exp.submission.tasks import shorten
+from caltech_exp.submission.log_limit import shorten
 from tests.conftest import CHECKOUT, Command
 from tests.tools.paper_study import JOB, SUBMISSION, log_of, write_paper_study, write_progress, write_result
 from tests.tools.testbed import path_with, show_queue, until

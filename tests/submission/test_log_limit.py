@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.submission.tasks import OMITTED, shorten
+from caltech_exp.submission.log_limit import OMITTED, shorten
 from tests.conftest import CHECKOUT
 
 LIMIT = 100_000
@@ -67,7 +67,7 @@ def test_a_short_log_is_left_as_it_is(tmp_path: Path) -> None:
 
 PRINTS = """
 import os, subprocess, sys, time
-from caltech_exp.submission.tasks import limit_logs
+from caltech_exp.submission.log_limit import limit_logs
 limit_logs(0.1)
 print("the first line", flush=True)
 subprocess.run(["sh", "-c", "yes 'of a child' | head -n 300000"], check=True)

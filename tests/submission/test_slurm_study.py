@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.submission.tasks import OMITTED
+from caltech_exp.submission.log_limit import OMITTED
 from tests.conftest import CHECKOUT, Command, manifests
 from tests.tools.testbed import profile, queue, slurm, until
 

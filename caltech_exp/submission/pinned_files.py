@@ -1,0 +1,100 @@
+"""Networks and weights files that a study names, pinned to their content as it is now."""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from caltech_exp.catalog import Section, Table
+from caltech_exp.catalog.loader import custom_networks
+from caltech_exp.cli import UserError
+from caltech_exp.config import ABSENT, PIN
+from caltech_exp.data.download import IMAGENET
+from caltech_exp.files import user_path
+from caltech_exp.models.custom import CustomNetwork, find_network
+from caltech_exp.models.weights import pin
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.study import StudyFile, weights_files
+
+
+def files_of(tables: Sequence[tuple[Section, Table]], replaced: Collection[str]) -> Collection[str]:
+    """The networks and weights files that rows name, in their order, but for settings replaced in all of them."""
+    configs = [row.config for _, table in tables for row in table.rows]
+    names = [name for name in ("model", "weights") if name not in replaced]
+    return dict.fromkeys(getattr(config, name) for config in configs for name in names)
+
+
+def pin_study_file(
+    path: Path, text: str, asked: Collection[str], folder: StudyFolder
+) -> tuple[StudyFile, list[CustomNetwork]]:
+    """A study file whose networks and weights files are pinned to their content.
+
+    Those that are not asked for stay as they were last submitted, or ABSENT if they are missing.
+    """
+    study = folder.study()
+    before = study.file if study and study.file and study.file.name == path.stem else None
+    recorded = before.weights if before else {}
+    own: list[CustomNetwork] = []
+
+    def pin_network(name: str) -> str:
+        own.append(find_network(name, path.parent, folder.path))
+        return own[-1].model
+
+    def pin_weights(name: str) -> str:
+        try:
+            return pin(name, path.parent, folder.path)
+        except UserError as error:
+            is_gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
+            if is_gone and ABSENT not in recorded.get(name, ABSENT):
+                return recorded[name]
+            raise UserError(f"{path.name}: {error}") from None
+
+    networks = _pin_files(custom_networks(text, path.name), asked, before.networks if before else {}, pin_network)
+    # Of a study that began before files were pinned, the first files stay unpinned: its runs keep their ids.
+    unpinned = [name for name in before.weights_files if PIN not in name] if before else []
+    catalog = StudyFile(name=path.stem, text=text).catalog
+    names = weights_files(row.config for _, table in catalog.tables for row in table.rows)
+    weights = _pin_files({name: name for name in names if name not in unpinned}, asked, recorded, pin_weights)
+    return StudyFile(name=path.stem, text=text, networks=networks, weights=weights), own
+
+
+def _pin_files(
+    files: Mapping[str, str], asked: Collection[str], recorded: Mapping[str, str], pin_file: Callable[[str], str]
+) -> dict[str, str]:
+    """Name -> the file, pinned; one that is not asked for stays as it is on record, or is ABSENT."""
+    pinned = {}
+    for name, file in files.items():
+        is_asked, on_record = file in asked, recorded.get(name, "")
+        if not is_asked and on_record and ABSENT not in on_record:
+            pinned[name] = on_record
+            continue
+        try:
+            pinned[name] = pin_file(file)
+        except UserError:
+            if is_asked:
+                raise
+            digest = hashlib.sha256(file.encode()).hexdigest()
+            pinned[name] = f"{file.partition(PIN)[0]}{PIN}{ABSENT}{digest[:32]}"
+    return pinned
+
+
+def pin_imagenet_weights(folder: str, used: Collection[str], recorded: Mapping[str, str]) -> dict[str, str]:
+    """Network -> its weights in the folder, pinned. Networks that the runs do not use may be missing there.
+
+    So may the folder, if all that the runs use is on record as pinned in it.
+    """
+    root = user_path(folder, "imagenet_weights")
+    if not root.is_dir():
+        if not used and any(Path(file).parent == root.resolve() for file in recorded.values()):
+            return {}
+        raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
+    missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
+    if missing:
+        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} missing; put the state dicts there")
+    pinned = {}
+    for model in IMAGENET:
+        try:
+            pinned[model] = pin(f"{model}.pth", root)
+        except UserError:
+            if model in used:
+                raise
+    return pinned
