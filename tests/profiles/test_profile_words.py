@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from caltech_exp.cli import UserError
 from caltech_exp.profiles.profile import (
-    CpuJobs,
     LocalProfile,
     SlurmProfile,
     parse_profile,
     take_profile_words,
 )
+from caltech_exp.profiles.resources import CpuJobs
 from caltech_exp.submission.request import parse_request
 from tests.conftest import Command
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.executors.executor import JobArray
+from caltech_exp.executors.executor import JobArray, make_executor
+from caltech_exp.profiles.profile import parse_profile
 from caltech_exp.study.forecast import (
     MEASURED_RATES,
     Throughput,
@@ -175,17 +176,19 @@ def test_cost_of_arrays() -> None:
     runs = [planned(CONFIG, seed) for seed in range(5)]  # 100 s each
     first = JobArray("a", ((runs[0], runs[1]), (runs[2],)))
     second = JobArray("b", ((runs[3],), (runs[4],)))
-    apart = cost([first, second], throughput, 200, 1, each_array=True)
-    assert (apart.seconds, apart.longest, apart.wall) == (500.0, 200.0, 300.0)
-    together = cost([first, second], throughput, 200, 1, each_array=False)
-    assert together.wall == 500.0
-    assert cost([first, second], throughput, 200, 2, each_array=False).wall == 300.0
-    assert (apart.runs, apart.unknown) == (5, {})
-    unknown = cost(
-        [JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], throughput, 200, 1, each_array=True
+    slurm = make_executor(parse_profile("executor: slurm\ngpus_per_node: 1\nmax_parallel: 1", "test"))
+    apart = cost([first, second], throughput, 200, slurm)
+    assert (apart.seconds, apart.late[0], apart.wall) == (500.0, 200.0, 300.0)
+    one, two = (
+        make_executor(parse_profile(f"executor: local\ndevice: cpu\nmax_parallel: {number}", "test"))
+        for number in (1, 2)
     )
+    assert cost([first, second], throughput, 200, one).wall == 500.0
+    assert cost([first, second], throughput, 200, two).wall == 300.0
+    assert (apart.runs, apart.unknown) == (5, {})
+    unknown = cost([JobArray("c", ((planned(CONFIG.but(model="resnet18")),),))], throughput, 200, slurm)
     assert (unknown.runs, unknown.unknown, unknown.known_runs) == (1, {"resnet18": 1}, 0)
-    assert cost([], throughput, 200, 1, each_array=True).wall == 0.0
+    assert cost([], throughput, 200, slurm).wall == 0.0
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=30), st.integers(1, 8))
