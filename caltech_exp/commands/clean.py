@@ -16,6 +16,7 @@ from caltech_exp.executors.local import LocalExecutor, is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import file_system_time, folder_path
 from caltech_exp.machine import host_name
+from caltech_exp.monitoring.queued_runs import runs_elsewhere
 from caltech_exp.records import Corrupt
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import read_lease
@@ -111,6 +112,7 @@ def _used_snapshots(folder: StudyFolder, slurm: Slurm, now: float) -> set[str]:
         elif (run / CHECKPOINT).exists() or _is_held(run, now):
             unfinished.add(run.name)
     needed = {job.manifest.id for job in study_jobs(folder, manifests, slurm)}
+    needed |= {task.submission for task in runs_elsewhere(folder, manifests, slurm, done).values()}
     for manifest in manifests:
         runs = {run for task in manifest.tasks for run in task.runs}
         is_elsewhere = manifest.executor == LocalExecutor.name and manifest.host != host_name()

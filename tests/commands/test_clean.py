@@ -136,7 +136,9 @@ def test_snapshots_that_anything_needs_stay(
     clean: Command, runs: Path, plan: list[PlannedRun], tmp_path: Path
 ) -> None:
     """Each snapshot has one reason to stay, and the last has none."""
-    queued, trained, resumed, interrupted, held, elsewhere, unused = (snapshot(runs, k) for k in range(1, 8))
+    queued, trained, resumed, interrupted, held, elsewhere, unused, atlas = (
+        snapshot(runs, k) for k in range(1, 9)
+    )
     submit_with(runs, 1, 0)
     result = result_of(plan[1].config, 0).model_copy(update={"code": source(2), "earlier_code": (source(3),)})
     write_record(runs / plan[1].id, RESULT, result)
@@ -147,15 +149,17 @@ def test_snapshots_that_anything_needs_stay(
     assert lease is not None
     submit_with(runs, 6, 4, executor="local", host="another-machine")
     submit_with(runs, 7, 1)  # its run has a result of other code
+    submit_with(runs, 8, 0, cluster="atlas")
+    path_with(tmp_path, "scontrol", "printf 'ClusterName             = bora\\n'")
     path = show_queue(tmp_path, "4801_0|PENDING|None|scratch.runs|")
     listed = clean(f"runs={runs}", PATH=path).stdout.splitlines()
     assert listed[:-1] == [f"would remove {unused} (code that nothing uses, {listed[-1].split()[2]} MB)"]
     assert clean(f"runs={runs}", "delete=true", PATH=path).returncode == 0
-    assert {*snapshots_folder(runs).iterdir()} == {queued, trained, resumed, interrupted, held, elsewhere}
+    assert {*snapshots_folder(runs).iterdir()} == {queued, trained, resumed, interrupted, held, elsewhere, atlas}
     lease.release()
     (runs / plan[2].id / "checkpoint.pt").unlink()
     clean(f"runs={runs}", "delete=true", PATH=show_queue(tmp_path))
-    assert {*snapshots_folder(runs).iterdir()} == {trained, resumed, elsewhere}
+    assert {*snapshots_folder(runs).iterdir()} == {trained, resumed, elsewhere, atlas}
     assert json.loads((runs / plan[1].id / RESULT).read_text())["code"]["source"] == trained.name
 
 
