@@ -24,8 +24,8 @@ PREPARING, CLUSTERS, STUDIES = "docs/preparing.md", "docs/clusters.md", "docs/st
 SMALL = "epochs=1 max_images=10 workers=0 precision=fp32"
 TINY = f"{SMALL} batch_size=10 model=nets.py:tiny weights=none"
 FEW = f"{SMALL} batch_size=10 seeds=1 runs_per_task=4"
-IN_ONE_TASK = "runs_per_task=100"
-"""Of sections of tiny runs: a task starts Python and torch for seconds."""
+IN_ONE_TASK = "runs_per_task=100 keep_weights=last"
+"""Of sections of tiny runs: a task starts Python and torch for seconds. A notebook loads a network later."""
 OWN = {
     "/path/to/caltech101": "$HOME/caltech101",
     "stand-in": "$HOME/caltech101",
@@ -147,6 +147,8 @@ def cancel_and_resume(reader: Reader) -> None:
 def write_the_report(reader: Reader) -> None:
     status = reader.copy("README.md", "python jobs/status.py", says="^report: .*, written ")
     assert not re.search("pending|failed|lost|cancelled", status)
+    reader.copy("README.md", "python jobs/status.py results=true", says=r"^\S.* \* .* [01]\.\d{3}")
+    reader.copy("README.md", "python jobs/list.py", says="^runs .* 60 ")
     reader.copy("README.md", "python reports/aggregate.py open=true", says=r"^(\d+) of \1 runs finished\.")
     reader.copy(STUDIES, "python reports/publish.py", says=r"^\d+ results published in ")
 
@@ -167,9 +169,12 @@ def run_a_network_of_ones_own(reader: Reader) -> None:
 
 def read_the_frames(reader: Reader) -> None:
     cells = examples("docs/notebooks.md", "python")
-    assert len(cells) == 7
-    show = "print(best, curve, cost, paired, failed, latex, sep='\\n\\n')"
-    (reader.folder / "cells.py").write_text("\n".join([*cells, show]))
+    assert len(cells) == 8
+    kept = next((reader.folder / "runs").glob("*/weights.pth")).parent.name
+    image = "from PIL import Image\n\nimage = Image.new('RGB', (300, 200))\n"
+    show = "print(best, curve, cost, paired, failed, latex, outputs.shape, sep='\\n\\n')"
+    cells[-1] = re.sub(r"[0-9a-f]{10}-s0", kept, cells[-1])
+    (reader.folder / "cells.py").write_text("\n".join([image, *cells, show]))
     reader.run("python cells.py", says=r"^scratch\.lr=5e-2 & ")
 
 
