@@ -158,14 +158,14 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         (["table=augmentation.augment=crap"], "known: none; crop, horizontal flip, grayscale; perspective, "),
         (
             ["section=scratch", "retry=true"],
-            "retry=true: there is no such value; did you mean 'failed'? (failed: the same as",
+            "retry=true: there is no such value (failed: the same as state=failed,lost; finished: train",
         ),
         (["section=scratch", "state=faild"], "unknown state 'faild'; did you mean 'failed'?"),
         (
             ["section=scratch", "state=failed,finished"],
             "state=finished: such runs cannot be chosen here; give pending, failed",
         ),
-        (["section=scratch", "state=lost", "retry=failed"], "retry=failed means state=failed,lost; leave one"),
+        (["section=scratch", "state=lost", "retry=failed"], "retry=failed says which states; leave state= out"),
         (["section=scratch,"], "there is an empty name between the commas"),
         (["table=scratch.rl"], "unknown table 'scratch.rl'; did you mean 'scratch.lr'?"),
         (["section=all", "wait=perhaps"], "wait=perhaps: "),
