@@ -11,12 +11,10 @@ from pydantic import Field
 
 from caltech_exp.bootstrap import NAME_DIGITS
 from caltech_exp.cli import Options, UserError, one_line, read_options
-from caltech_exp.executors.executor import study_jobs
-from caltech_exp.executors.local import LocalExecutor, is_orphaned
+from caltech_exp.executors.executor import place_of, study_jobs
+from caltech_exp.executors.local import is_orphaned
 from caltech_exp.executors.slurm_queries import Slurm
 from caltech_exp.files import file_system_time, folder_path
-from caltech_exp.machine import host_name
-from caltech_exp.monitoring.queued_runs import runs_elsewhere
 from caltech_exp.records import Corrupt
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import read_lease
@@ -112,11 +110,10 @@ def _used_snapshots(folder: StudyFolder, slurm: Slurm, now: float) -> set[str]:
         elif (run / CHECKPOINT).exists() or _is_held(run, now):
             unfinished.add(run.name)
     needed = {job.manifest.id for job in study_jobs(folder, manifests, slurm)}
-    needed |= {task.submission for task in runs_elsewhere(folder, manifests, slurm, done).values()}
     for manifest in manifests:
         runs = {run for task in manifest.tasks for run in task.runs}
-        is_elsewhere = manifest.executor == LocalExecutor.name and manifest.host != host_name()
-        if runs & unfinished or is_orphaned(folder, manifest) or (is_elsewhere and runs - done.keys()):
+        may_be_queued = runs - done.keys() and place_of(manifest, slurm)  # in a queue that cannot be asked here
+        if runs & unfinished or is_orphaned(folder, manifest) or may_be_queued:
             needed.add(manifest.id)
     codes = [manifest.code for manifest in manifests if manifest.id in needed]
     return {code.source for code in (*codes, *(code for each in done.values() for code in each)) if code.source}
