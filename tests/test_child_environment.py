@@ -60,7 +60,8 @@ def test_no_variable_changes_what_a_command_is_asked(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, ask = CALLS[call]
-    path_with(tmp_path, "srun", "exit 1")
+    for unasked in ("srun", "squeue"):  # a real squeue looks for the cluster of KEPT for a minute
+        path_with(tmp_path, unasked, "exit 1")
     monkeypatch.setenv("PATH", path_with(tmp_path, command, RECORD))
     for name, value in {**OF_SLURM, **OF_GIT, **KEPT, "SUBMITIT_EXECUTOR": "slurm"}.items():
         monkeypatch.setenv(name, value)
