@@ -19,6 +19,8 @@ from caltech_exp.data import download
 from caltech_exp.data.pack_format import ALL_PACKS, split_contents
 from caltech_exp.data.packs import PackStore, shared_pack
 from caltech_exp.data.splits import read_data_set
+from caltech_exp.executors.local import is_alive
+from caltech_exp.files import locked
 from caltech_exp.provenance import Snapshot, code_version
 from caltech_exp.standin import write_stand_in, write_stand_in_weights
 from caltech_exp.submission.snapshot import take_snapshot
@@ -41,14 +43,23 @@ NO_NETWORK = {
 
 LONGEST = (
     "test_docs.py",
-    "reporting/browser/test_page.py",
     "executors/test_local_study.py",
-    "executors/test_local.py",
+    "submission/test_own_data_study.py",
+    "submission/test_own_study.py",
+    "commands/test_aggregate.py",
     "training/test_fast.py",
-    "commands/test_prepare.py",
+    "executors/test_local.py",
     "commands/test_submit.py",
-    "commands/test_seeds_by_row.py",
     "commands/test_benchmark.py",
+    "reporting/browser/test_page.py",
+    "commands/test_prepare.py",
+    "submission/test_shared_study.py",
+    "submission/test_prepare_faults.py",
+    "commands/test_seeds_by_row.py",
+    "commands/test_submit_disks.py",
+    "commands/test_again.py",
+    "commands/test_status.py",
+    "snapshots/test_numbers.py",
     "test_wheel.py",
 )
 """Files that take longest, longest first. `make check` leaves them out. An old list only costs time."""
@@ -79,6 +90,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def named_data() -> Iterator[str]:
+    """What CALTECH101_ROOT names. No test finds it there, or its report would draw 8,677 images: half a minute."""
+    with pytest.MonkeyPatch.context() as environment:
+        named = os.environ.get("CALTECH101_ROOT", "")
+        environment.delenv("CALTECH101_ROOT", raising=False)
+        yield named
+
+
+@pytest.fixture(scope="session", autouse=True)
 def kept_bytecode() -> Iterator[None]:
     """Let the Pythons that tests start keep what they compile, whatever the environment says.
 
@@ -97,26 +117,36 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> PackStore:
     return PackStore(tmp_path_factory.mktemp("packs"))
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills and tests only read: made by the first worker of pytest-xdist that needs it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    made = folder.with_suffix(".made")
+    with locked(folder.with_suffix(".lock")):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated data set in the layout of Caltech-101."""
-    folder = tmp_path_factory.mktemp("stand-in")
-    write_stand_in(folder)
-    return folder
+    return made_once(tmp_path_factory, "stand-in", write_stand_in)
 
 
 @pytest.fixture(scope="session")
 def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with alexnet.pth and resnet18.pth, untrained, in torchvision's format."""
-    folder = tmp_path_factory.mktemp("weights")
-    write_stand_in_weights(folder)
-    return folder
+    return made_once(tmp_path_factory, "weights", write_stand_in_weights)
 
 
 @pytest.fixture(scope="session")
-def caltech101() -> Path:
+def caltech101(named_data: str) -> Path:
     """The real data set, from CALTECH101_ROOT or beside the checkout; CI fails without it."""
-    for place in (os.environ.get("CALTECH101_ROOT"), CHECKOUT.parent / "shared" / "caltech101"):
+    for place in (named_data, CHECKOUT.parent / "shared" / "caltech101"):
         if place and (Path(place) / "train.txt").is_file():
             return Path(place).resolve()
     if os.environ.get("CI"):
@@ -287,6 +317,54 @@ def small(stand_in: Path, small_packs: Path) -> tuple[str, ...]:
     return ("table=resnet.batch_256", "weights=none", *SMALL, f"data={stand_in}")
 
 
+@pytest.fixture(scope="session")
+def trained_study(stand_in: Path, small_packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with one finished run, made with the words of `small`, seeds=1 and profile=demo; see `trained`."""
+    assert small_packs.is_dir()
+
+    def make(folder: Path) -> None:
+        words = ("table=resnet.batch_256", "weights=none", *SMALL, f"data={stand_in}", "seeds=1", "profile=demo")
+        done = command_line("jobs/submit.py", folder)(*words, "runs=runs", "wait=true")
+        assert done.returncode == 0, done.stderr
+        (submission,) = folder.glob("runs/submissions/2*")
+        until(lambda: not is_alive(submission))  # it has files open there
+
+    return made_once(tmp_path_factory, "trained", make) / "runs"
+
+
+@pytest.fixture
+def trained(trained_study: Path, tmp_path: Path) -> Path:
+    """A copy of `trained_study` in the folder `runs`."""
+    return Path(shutil.copytree(trained_study, tmp_path / "runs", symlinks=True))
+
+
+@pytest.fixture
+def one_slot(tmp_path: Path) -> Path:
+    """A profile that runs one task at a time."""
+    path = tmp_path / "one.yaml"
+    path.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
+    return path
+
+
+@pytest.fixture
+def brake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file; while it exists, each epoch of what `slowed` trains takes a second."""
+    path = tmp_path / "brake"
+    path.touch()
+    monkeypatch.setenv("BRAKE", str(path))
+    return path
+
+
+def longer(small: tuple[str, ...], epochs: int) -> tuple[str, ...]:
+    """The same runs with more epochs."""
+    return (*(word for word in small if not word.startswith("epochs=")), f"epochs={epochs}")
+
+
+def slowed(small: tuple[str, ...], epochs: int) -> tuple[str, ...]:
+    """The same runs with so many epochs that they can be ended half-way, of a network that `brake` slows down."""
+    return (*longer(small, epochs), f"model={CHECKOUT / 'tests' / 'tools' / 'slow_network.py'}:slow")
+
+
 @pytest.fixture
 def empty_queue() -> Iterator[None]:
     """Nothing is in the testbed's queue when the test ends; without the testbed it fails.
@@ -362,6 +440,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated study of all 120 runs; only to be read."""
     from tests.tools.simulate import main  # few tests need it, and it loads numpy and the report
 
-    out = tmp_path_factory.mktemp("simulated") / "runs"
-    assert main([f"out={out}"]) == 0
-    return out
+    def make(folder: Path) -> None:
+        assert main([f"out={folder / 'runs'}"]) == 0
+
+    return made_once(tmp_path_factory, "simulated", make) / "runs"

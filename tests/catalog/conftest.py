@@ -9,10 +9,9 @@ from tests.conftest import CHECKOUT
 
 
 @pytest.fixture(scope="session")
-def report_text() -> str:
+def report_text(named_data: str) -> str:
     """The report, from beside the data of CALTECH101_ROOT or beside the checkout; CI fails without it."""
-    data = os.environ.get("CALTECH101_ROOT")
-    places = [Path(data).parent / "report"] if data else []
+    places = [Path(named_data).parent / "report"] if named_data else []
     for place in (*places, CHECKOUT.parent / "shared" / "report"):
         if files := sorted(place.glob("*.txt")):
             return "\n".join(file.read_text() for file in files)

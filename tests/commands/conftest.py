@@ -1,5 +1,5 @@
 """Fixtures of the commands' tests."""
 
-from tests.reporting.conftest import folder
+from tests.reporting.conftest import folder, simulated_report
 
-__all__ = ["folder"]
+__all__ = ["folder", "simulated_report"]

@@ -19,6 +19,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import SUBMISSIONS, Manifest, SubmittedTask
 from caltech_exp.study.results import FAILURE, RESULT, DataRecord, Device, Epoch, Failure, Result
 from caltech_exp.study.study import Study, StudyData, StudySettings
+from tests.conftest import made_once
 
 PRINT = "0123456789abcdef"
 CODE = CodeVersion(version="0.1.0", commit="a" * 40, dirty=False)
@@ -154,22 +155,21 @@ def folder(tmp_path: Path) -> SampleStudy:
 
 
 @pytest.fixture(scope="session")
-def simulated_report(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the simulated study's whole report."""
-    out = tmp_path_factory.mktemp("simulated_report")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("CALTECH101_ROOT", raising=False)
-        assert aggregate([f"runs={simulated}", f"out={out}"]) == 0
-    return out
+def simulated_report(simulated: Path, stand_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the simulated study's whole report, with the figures of the stand-in; only to be read."""
+
+    def make(out: Path) -> None:
+        assert aggregate([f"runs={simulated}", f"out={out}", f"data={stand_in}"]) == 0
+
+    return made_once(tmp_path_factory, "simulated-report", make)
 
 
 Page = Callable[..., str]
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+def page(tmp_path: Path) -> Page:
     """The report of a study folder, with its figures in tmp_path/out/figures; no data set unless one is given."""
-    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
 

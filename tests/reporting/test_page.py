@@ -15,9 +15,8 @@ APPENDIX = ["Methods", "Data set", "Agreement in detail", "Interpretations", "Cl
 
 
 @pytest.fixture
-def study(folder: SampleStudy, monkeypatch: pytest.MonkeyPatch) -> StudyFrames:
+def study(folder: SampleStudy) -> StudyFrames:
     """Three runs of two rows of a table, and of one row of another section; no data set."""
-    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
     folder.start()
     for key, label in (("scratch.lr", "5e-2"), ("scratch.lr", "1e-2"), ("resnet.scratch", "1e-2")):
         for seed in range(3):

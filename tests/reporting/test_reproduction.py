@@ -78,7 +78,6 @@ def test_every_row_from_random_weights_has_its_three_seeds() -> None:
 
 def test_the_report_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
-    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
     aggregate(["runs=reports/reproduction/runs", f"out={tmp_path}"])
     assert without_date(KEPT / "report.md") == without_date(tmp_path / "report.md")
     kept, made = ({path.name for path in (folder / "figures").iterdir()} for folder in (KEPT, tmp_path))

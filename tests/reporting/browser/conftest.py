@@ -14,6 +14,7 @@ from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.page import build_report
 from caltech_exp.reporting.render.html import to_html
 from caltech_exp.study.results import Device
+from tests.conftest import made_once
 from tests.reporting.browser.visits import FAILED, HOSTILE, WIDE, Open, Theme, Visit
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
@@ -36,7 +37,20 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     """The report of a study whose names, paths and errors do their worst, of two runs a row."""
-    folder = tmp_path_factory.mktemp("page")
+
+    def make(folder: Path) -> None:
+        _write_hostile_page(folder, stand_in)
+
+    return made_once(tmp_path_factory, "page", make) / "out" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def simulated_file(simulated_report: Path) -> Path:
+    """The report of the simulated study, three runs a row."""
+    return simulated_report / "report.html"
+
+
+def _write_hostile_page(folder: Path, stand_in: Path) -> None:
     study = SampleStudy(folder / "a 'study' & <b> $x$")
     study.start(root=HOSTILE)
     for section in THE_REPORT.sections:
@@ -50,21 +64,10 @@ def file(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     study.add(make_result(row_config("scratch.lr", "1e-2"), 2, device=Device(type="cpu", name=HOSTILE)))
     study.submit(FAILED)
     study.fail(FAILED, HOSTILE)
-    return _write_page(study.path, folder / "out", str(stand_in))
-
-
-@pytest.fixture(scope="session")
-def simulated_file(tmp_path_factory: pytest.TempPathFactory, simulated: Path, stand_in: Path) -> Path:
-    """The report of the simulated study, three runs a row."""
-    return _write_page(simulated, tmp_path_factory.mktemp("page") / "out", str(stand_in))
-
-
-def _write_page(runs: Path, out: Path, data: str) -> Path:
+    out = folder / "out"
     (out / "figures").mkdir(parents=True)
-    study = read_study(runs)
-    page = out / "report.html"
-    page.write_text(to_html(build_report(study, out, data).blocks, study, out))
-    return page
+    frames = read_study(study.path)
+    (out / "report.html").write_text(to_html(build_report(frames, out, str(stand_in)).blocks, frames, out))
 
 
 @pytest.fixture

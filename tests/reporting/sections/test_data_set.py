@@ -13,11 +13,6 @@ from caltech_exp.reporting.sections.data_set import data_set_blocks
 from tests.reporting.conftest import SampleStudy, make_result, row_config
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CALTECH101_ROOT", raising=False)
-
-
 def blocks_of(sample: SampleStudy, root: str = "") -> list[Block]:
     """The blocks with a data= option; pictures are drawn beside the study."""
     sample.add(make_result(row_config("scratch.lr", "5e-2"), 0))
