@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -29,17 +30,15 @@ from caltech_exp.executors.local import (
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import cancelled_jobs, record_cancelled
-from tests.conftest import Command
+from tests.conftest import Command, slowed
 from tests.tools.testbed import until
 
 
 def test_no_more_tasks_at_once_than_the_profile_says(
-    submit: Command, small: tuple[str, ...], tmp_path: Path
+    submit: Command, small: tuple[str, ...], one_slot: Path, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "one.yaml"
-    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
     runs = tmp_path / "runs"
-    done = submit(*small, "seeds=3", f"profile={profile}", f"runs={runs}", "wait=true")
+    done = submit(*small, "seeds=3", f"profile={one_slot}", f"runs={runs}", "wait=true")
     assert done.returncode == 0, done.stderr
     results = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
     assert len(results) == 3
@@ -141,12 +140,11 @@ def test_tasks_without_their_queue_are_found_and_ended(
         running.kill()
 
 
-def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], brake: Path, tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "jobs" / "submit.py"
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=8")
     waiting = subprocess.Popen(
-        [sys.executable, str(script), *longer, "seeds=2", "profile=demo", f"runs={runs}", "wait=true"],
+        [sys.executable, str(script), *slowed(small, 60), "seeds=2", "profile=demo", f"runs={runs}", "wait=true"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -156,6 +154,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_runs(small: tuple[str, ...], tmp_pa
     os.killpg(waiting.pid, signal.SIGINT)
     assert "interrupted; the runs go on" in waiting.communicate(timeout=30)[1]
     assert waiting.returncode == 130
+    brake.unlink()
     until(lambda: len(list(runs.glob("*/result.json"))) == 2)
 
 
@@ -186,18 +185,19 @@ run_command_line(submit.main, "")
 
 
 def test_tasks_that_outlive_their_queue_are_not_trained_twice(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
+    small: tuple[str, ...], submit: Command, one_slot: Path, brake: Path, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "one.yaml"
-    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=12")
-    words = (*longer, "seeds=2", f"profile={profile}", f"runs={runs}")
+    words = (*slowed(small, 60), "seeds=2", f"profile={one_slot}", f"runs={runs}")
     assert submit(*words).returncode == 0
     until(lambda: bool(list(runs.glob("*/progress.json"))))
     (log,) = runs.glob("submissions/*/queue.log")
     subprocess.run(["pkill", "-TERM", "-f", f"caltech_exp.executors.local_worker {log.parent}"], check=True)
-    again = submit(*words, "wait=true")
+    with ThreadPoolExecutor() as beside:
+        waiting = beside.submit(submit, *words, "wait=true")
+        until(lambda: len(list(runs.glob("submissions/*/manifest.json"))) == 2)
+        brake.unlink()
+        again = waiting.result()
     assert again.returncode == 0, again.stderr
     assert "1 running" in again.stdout
     assert "queued resnet.runs: 1 task, 1 run" in again.stdout
@@ -206,21 +206,21 @@ def test_tasks_that_outlive_their_queue_are_not_trained_twice(
 
 
 def test_a_task_told_to_end_saves_where_it_is_and_goes_on_when_submitted_again(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
+    small: tuple[str, ...], submit: Command, brake: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=12")
-    words = (*longer, "seeds=1", "profile=demo", f"runs={runs}")
+    words = (*slowed(small, 60), "seeds=1", "profile=demo", f"runs={runs}")
     assert submit(*words).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
     (folder,) = runs.glob("submissions/2*")
     subprocess.run(["pkill", "-TERM", "-f", f"submitit.core._submit {folder}"], check=True)
     until(lambda: bool(list(runs.glob("*/checkpoint.pt"))) and not is_alive(folder))
+    brake.unlink()
     dry = submit(*words, "dry_run=true").stdout
     assert "1 lost" in dry
     again = submit(*words, "wait=true")
     assert again.returncode == 0, again.stderr
     (result,) = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
     assert result["attempts"] == 2
-    assert len(result["epochs"]) == 12
+    assert len(result["epochs"]) == 60
     assert not list(runs.glob("*/checkpoint.pt"))
