@@ -16,7 +16,7 @@ from caltech_exp.machine import process_start
 from caltech_exp.study.results import FAILURE, PROGRESS
 from caltech_exp.study.run_status import CHECKPOINT
 from caltech_exp.submission.snapshot import snapshots_folder
-from tests.conftest import SMALL, Command, manifests
+from tests.conftest import SMALL, Command, manifests, slowed
 from tests.tools.testbed import path_with, profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -73,12 +73,12 @@ def test_a_node_that_cannot_import_torch_is_told_and_left_out(
     assert "gpu01 is not avoided although runs failed there: no other node could run them." in again
 
 
+@pytest.mark.usefixtures("brake")
 def test_a_task_killed_while_it_trains_ends_the_wait(small: tuple[str, ...], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    words = [word for word in small if not word.startswith("epochs=")]
     command = [sys.executable, str(Path(__file__).resolve().parents[2] / "jobs" / "submit.py")]
     waiting = subprocess.Popen(
-        [*command, *words, "epochs=1000", "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}", "wait=true"],
+        [*command, *slowed(small, 1000), "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}", "wait=true"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,12 +142,12 @@ def test_a_slurm_that_is_down_is_told_and_nothing_is_trained_instead(
 
 
 def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
+    small: tuple[str, ...], submit: Command, brake: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    words = [word for word in small if not word.startswith(("epochs=", "workers="))]
+    words = [word for word in slowed(small, 8) if not word.startswith("workers=")]
     # Of the reference engine, whose workers get the signal too.
-    reference = ("engine=reference", "workers=2", "epochs=12")
+    reference = ("engine=reference", "workers=2")
     given = (*words, *reference, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
     assert submit(*given).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
@@ -155,6 +155,7 @@ def test_a_task_told_to_make_room_is_queued_again_and_ends_well(
     slurm("scancel", "--signal=USR2", job)
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
     assert not list(runs.glob(f"*/{FAILURE}"))
+    brake.unlink()
     done = submit(*given, "wait=true")
     assert done.returncode == 0, done.stderr
     assert "1 queued" in done.stdout or "1 running" in done.stdout
@@ -175,14 +176,14 @@ exec {python} "$@"
 """
 
 
+@pytest.mark.usefixtures("brake")
 def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
     small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
     runs, script = tmp_path / "runs", tmp_path / "python"
     script.write_text(SURVIVOR.format(folder=tmp_path, python=sys.executable))
     script.chmod(0o755)
-    words = [word for word in small if not word.startswith("epochs=")]
-    given = (*words, "epochs=400", "seeds=1", f"profile={profile(tmp_path, python=script)}", f"runs={runs}")
+    given = (*slowed(small, 400), "seeds=1", f"profile={profile(tmp_path, python=script)}", f"runs={runs}")
     try:
         assert submit(*given).returncode == 0
         until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
@@ -204,21 +205,21 @@ def test_a_task_requeued_beside_its_living_self_asks_it_for_the_run_and_goes_on(
 
 
 def test_task_in_a_container_is_queued_again_by_the_batch_script_after_the_trap_of_setup(
-    small: tuple[str, ...], submit: Command, tmp_path: Path
+    small: tuple[str, ...], submit: Command, brake: Path, tmp_path: Path
 ) -> None:
     runs, scratch, ends = tmp_path / "runs", tmp_path / "scratch", tmp_path / "ends"
-    words = [word for word in small if not word.startswith("epochs=")]
     cleaned = profile(
         tmp_path,
         python=f"env PATH={tmp_path} {sys.executable}",  # without scontrol, as in a container
         setup=json.dumps([f"mkdir {scratch}", f"trap 'echo $? >> {ends}; rmdir {scratch}; exit 1' EXIT"]),
     )
-    given = (*words, "epochs=30", "seeds=1", f"profile={cleaned}", f"runs={runs}")
+    given = (*slowed(small, 60), "seeds=1", f"profile={cleaned}", f"runs={runs}")
     assert submit(*given).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
     ((job, _),) = queue()
     slurm("scancel", "--signal=USR2", job)
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    brake.unlink()
     done = submit(*given, "wait=true")
     assert done.returncode == 0, done.stderr
     until(lambda: not queue())
@@ -229,13 +230,13 @@ def test_task_in_a_container_is_queued_again_by_the_batch_script_after_the_trap_
     assert "the batch script requeues the task" in log.read_text()
 
 
+@pytest.mark.usefixtures("brake")
 def test_a_trap_in_setup_runs_after_a_cancelled_task_has_saved_where_it_is(
     small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
     runs, ends = tmp_path / "runs", tmp_path / "ends"
-    words = [word for word in small if not word.startswith("epochs=")]
     line = f"trap 'ls {runs}/*/{CHECKPOINT} >> {ends}' EXIT"
-    given = (*words, "epochs=1000", "seeds=1", f"profile={profile(tmp_path, setup=json.dumps([line]))}")
+    given = (*slowed(small, 1000), "seeds=1", f"profile={profile(tmp_path, setup=json.dumps([line]))}")
     assert submit(*given, f"runs={runs}").returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
     ((job, _),) = queue()
@@ -244,13 +245,13 @@ def test_a_trap_in_setup_runs_after_a_cancelled_task_has_saved_where_it_is(
     assert ends.read_text().count(CHECKPOINT) == 1
 
 
+@pytest.mark.usefixtures("brake")
 def test_of_an_array_only_the_task_that_asks_for_it_is_queued_again(
     small: tuple[str, ...], submit: Command, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    words = [word for word in small if not word.startswith("epochs=")]
     contained = profile(tmp_path, python=f"env PATH={tmp_path} {sys.executable}")
-    assert submit(*words, "epochs=400", "seeds=2", f"profile={contained}", f"runs={runs}").returncode == 0
+    assert submit(*slowed(small, 400), "seeds=2", f"profile={contained}", f"runs={runs}").returncode == 0
     until(lambda: sum('"epoch": ' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")) == 2)
     shown = {job: slurm("scontrol", "show", "job", job) for job, _ in queue()}
     # The one whose SLURM_JOB_ID is the id of the whole array.
@@ -264,23 +265,23 @@ def test_of_an_array_only_the_task_that_asks_for_it_is_queued_again(
 
 @pytest.mark.parametrize("contained", [False, True])
 def test_a_preempted_task_saves_in_its_grace_time_and_is_queued_again(
-    contained: bool, small: tuple[str, ...], submit: Command, tmp_path: Path
+    contained: bool, small: tuple[str, ...], submit: Command, brake: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    words = [word for word in small if not word.startswith("epochs=")]
     python = f"env PATH={tmp_path} {sys.executable}" if contained else None
     scavenging = profile(tmp_path, partition="scavenge", mem_gb=2, python=python)
-    given = (*words, "epochs=30", "seeds=1", f"profile={scavenging}", f"runs={runs}")
+    given = (*slowed(small, 60), "seeds=1", f"profile={scavenging}", f"runs={runs}")
     assert submit(*given).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
     ((job, _),) = queue()
     slurm("sbatch", "--partition=urgent", "--exclusive", f"--output={tmp_path}/log", "--wrap=sleep 3")
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
     assert list(runs.glob(f"*/{CHECKPOINT}"))
+    brake.unlink()
     done = submit(*given, "wait=true")
     assert done.returncode == 0, done.stderr
     (result,) = (json.loads(path.read_text()) for path in runs.glob("*/result.json"))
-    assert (result["attempts"], len(result["epochs"])) == (2, 30)
+    assert (result["attempts"], len(result["epochs"])) == (2, 60)
 
 
 def test_what_was_queued_before_sbatch_refused_is_told(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import Command, slowed
 from tests.tools.testbed import profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -19,11 +19,10 @@ def results(runs: Path) -> list[dict[str, object]]:
 
 
 def test_one_of_two_is_killed_and_both_are_requeued_and_end(
-    submit: Command, small: tuple[str, ...], tmp_path: Path
+    submit: Command, small: tuple[str, ...], brake: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    long = [word for word in small if not word.startswith("epochs=")]
-    words = (*long, "epochs=30", "seeds=2", "runs_at_once=2", f"runs={runs}")
+    words = (*slowed(small, 200), "seeds=2", "runs_at_once=2", f"runs={runs}")
     begun = submit(*words, f"profile={profile(tmp_path, cpus_per_task=2)}")
     assert begun.returncode == 0, begun.stderr
     assert "queued resnet.runs: 1 task, 2 runs" in begun.stdout
@@ -34,6 +33,8 @@ def test_one_of_two_is_killed_and_both_are_requeued_and_end(
     until(lambda: f"run {name} starts again" in log.read_text())
     ((job, _),) = queue()
     slurm("scancel", "--signal=USR2", job)
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    brake.unlink()
     until(lambda: len(results(runs)) == 2, 400)
     attempts = {str(result["run_id"]): result["attempts"] for result in results(runs)}
     assert attempts == {name: 2, name.replace("-s1", "-s0"): 2}  # it waited for a place: memory may have been out

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.study.results import PROGRESS
-from tests.conftest import Command
+from tests.conftest import Command, slowed
 from tests.tools.testbed import profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -15,12 +15,12 @@ def reasons() -> set[str]:
     return set(slurm("squeue", "--noheader", "--array", "--format=%T %r").splitlines())
 
 
+@pytest.mark.usefixtures("brake")
 def test_a_held_job_is_released_once_and_then_named_with_its_node(
     submit: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=1000")
-    words = (*longer, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
+    words = (*slowed(small, 1000), "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
     assert submit(*words).returncode == 0
     ((job, _),) = queue()
     for line in (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.study.results import FAILURE, PROGRESS
-from tests.conftest import Command
+from tests.conftest import Command, slowed
 from tests.tools.testbed import path_with, profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -116,12 +116,12 @@ def test_a_refusal_names_the_nodes_that_were_left_out_for_failed_runs(
     assert submit(*words, "avoid_nodes=false").returncode == 0
 
 
+@pytest.mark.usefixtures("brake")
 def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_others(
     submit: Command, cancel: Command, status: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=1000")
-    words = (*longer, "seeds=2", f"profile={profile(tmp_path)}", f"runs={runs}", "runs_per_task=2")
+    words = (*slowed(small, 1000), "seeds=2", f"profile={profile(tmp_path)}", f"runs={runs}", "runs_per_task=2")
     assert submit(*words).returncode == 0
     manifest = json.loads(next(runs.glob("submissions/*/manifest.json")).read_text())
     ((first, second),) = [task["runs"] for task in manifest["tasks"]]

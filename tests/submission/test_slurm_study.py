@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.submission.log_limit import OMITTED
-from tests.conftest import CHECKOUT, Command, manifests
+from tests.conftest import CHECKOUT, Command, manifests, slowed
 from tests.tools.testbed import profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -101,15 +101,15 @@ def test_a_report_waits_for_everything_and_a_study_is_cancelled_alone(
 
 
 def test_a_run_that_was_cancelled_goes_on_with_the_same_command(
-    submit: Command, cancel: Command, small: tuple[str, ...], tmp_path: Path
+    submit: Command, cancel: Command, small: tuple[str, ...], brake: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=12")
-    words = (*longer, "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
+    words = (*slowed(small, 60), "seeds=1", f"profile={profile(tmp_path)}", f"runs={runs}")
     assert submit(*words).returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob("*/progress.json")))
     assert cancel(f"runs={runs}").stdout.startswith("cancelled 1 job, 1 run on Slurm: ")
     until(lambda: bool(list(runs.glob("*/checkpoint.pt"))) and not queue())
+    brake.unlink()
     again = submit(*words, "wait=true")
     assert again.returncode == 0, again.stderr
     (result,) = (json.loads(path.read_text()) for path in runs.glob("*/result.json"))
