@@ -47,7 +47,7 @@ def study(submit: Command, stand_in: Path, tmp_path: Path) -> Callable[..., str]
 def test_finished_runs_are_trained_again_and_compared(
     study: Callable[..., str], compare: Command, tmp_path: Path
 ) -> None:
-    study(ROW, "seeds=3", "keep_weights=last", "wait=true")
+    study(ROW, "seeds=3", "keep_weights=last", "runs_per_task=3", "wait=true")
     runs = sorted((tmp_path / "runs").glob("*-s[0-9]"))
     before = [((run / RESULT).read_bytes(), (run / WEIGHTS).read_bytes()) for run in runs]
     nothing = compare("first=runs")

@@ -4,45 +4,37 @@ import json
 import re
 from pathlib import Path
 
-from caltech_exp.executors.local import is_alive
 from caltech_exp.records import write_record
 from caltech_exp.reporting.comparison import all_rows, best_row, compare_row, table_rows
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.study.lease import acquire
 from caltech_exp.study.results import PROGRESS, Failure
-from tests.conftest import Command
+from tests.conftest import Command, slowed
 from tests.tools.testbed import until
 
 
 def test_status_follows_a_study_to_its_end(
-    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
+    submit: Command, status: Command, small: tuple[str, ...], one_slot: Path, brake: Path, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "one.yaml"
-    profile.write_text("executor: local\ndevice: cpu\nmax_parallel: 1\ncpus_per_task: 1\n")
     runs = tmp_path / "runs"
-    longer = (*(word for word in small if not word.startswith("epochs=")), "epochs=6")
-    assert submit(*longer, "seeds=2", f"profile={profile}", f"runs={runs}").returncode == 0
+    assert submit(*slowed(small, 60), "seeds=2", f"profile={one_slot}", f"runs={runs}").returncode == 0
     until(lambda: any('"epoch": 1' in path.read_text() for path in runs.glob(f"*/{PROGRESS}")))
     text = status(f"runs={runs}").stdout
     assert "resnet.batch_256" in text
     assert "epoch " in text
     assert "heartbeat " in text
     assert "expected end: " in text
-    assert re.search("^not submitted: [0-9]+ runs .all of .*, part of resnet.", text, re.MULTILINE)
+    assert re.search("^not submitted: [0-9]+ runs .all of .*, part of scratch and resnet.", text, re.MULTILINE)
     whole = json.loads(status(f"runs={runs}", "json=true").stdout)
     assert whole["tables"]["resnet.batch_256"].keys() <= {"running", "queued", "finished"}
+    brake.unlink()
     done = status(f"runs={runs}", "watch=true", "seconds=5")  # ends with the last run
     assert done.returncode == 0, done.stderr
     assert json.loads(status(f"runs={runs}", "json=true").stdout)["tables"]["resnet.batch_256"] == {"finished": 2}
 
 
-def test_status_shows_why_runs_failed(
-    submit: Command, status: Command, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
-    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
-    (queue,) = runs.glob("submissions/2*")
-    until(lambda: not is_alive(queue))
+def test_status_shows_why_runs_failed(status: Command, trained: Path) -> None:
+    runs = trained
     (folder,) = (path.parent for path in runs.glob("*/result.json"))
     (folder / "result.json").unlink()
     failure = Failure(

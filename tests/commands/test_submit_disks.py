@@ -1,10 +1,9 @@
 """Runs folders on disks that are full, or that may only be read."""
 
+import shutil
 from pathlib import Path
 
-from caltech_exp.executors.local import is_alive
 from tests.conftest import Command, Disk
-from tests.tools.testbed import until
 
 
 def test_a_full_disk_is_told_nothing_is_queued_and_with_room_it_goes_on(
@@ -28,14 +27,11 @@ def test_a_full_disk_is_told_nothing_is_queued_and_with_room_it_goes_on(
 
 
 def test_a_disk_that_may_only_be_read_is_told_and_what_is_there_can_be_seen(
-    submit: Command, aggregate: Command, small: tuple[str, ...], small_disk: Disk, tmp_path: Path
+    submit: Command, aggregate: Command, small: tuple[str, ...], trained: Path, small_disk: Disk, tmp_path: Path
 ) -> None:
     small_disk.change("size=32m")
-    runs = small_disk.path / "runs"
+    runs = Path(shutil.copytree(trained, small_disk.path / "runs"))
     words = (*small, "profile=demo", f"runs={runs}")
-    assert submit(*words, "seeds=1", "wait=true").returncode == 0
-    (queue,) = runs.glob("submissions/2*")
-    until(lambda: not is_alive(queue))  # it has files open there
     small_disk.change("ro")
     more = submit(*words, "seeds=2")
     assert more.returncode == 2
@@ -50,11 +46,14 @@ def test_a_report_that_does_not_fit_leaves_the_one_before(
 ) -> None:
     small_disk.change("size=32m")
     runs, out = tmp_path / "runs", small_disk.path / "report"
-    assert submit(*small, "seeds=1", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    words = ("seeds=2", "runs_per_task=2", "profile=demo", f"runs={runs}", "wait=true")
+    assert submit(*small, *words).returncode == 0
+    result = next(runs.glob("*/result.json"))
+    later = result.rename(tmp_path / "later.json")
     assert aggregate(f"runs={runs}", f"out={out}").returncode == 0
     before = (out / "report.md").read_bytes()
     small_disk.fill()
-    assert submit(*small, "seeds=2", "profile=demo", f"runs={runs}", "wait=true").returncode == 0
+    later.rename(result)
     full = aggregate(f"runs={runs}", f"out={out}")
     assert full.returncode == 2
     assert "No space left on device" in full.stderr

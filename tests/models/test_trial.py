@@ -32,6 +32,13 @@ def test_sound_network_passes_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["nets.py"]
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials run here: a process of their own takes seconds to import torch, and these ask only for the answer."""
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    monkeypatch.setattr(trial, "_ask", trial._try_all)
+
+
 FORWARD = """    class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -63,6 +70,7 @@ EVALUATION = """    class Net(nn.Flatten):
         (FORWARD, r"line 11: network net fails with two images: RuntimeError: view size is not compatible"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("in_this_process")
 def test_broken_network_is_refused_with_file_and_line(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         tried(tmp_path, body)
@@ -70,10 +78,12 @@ def test_broken_network_is_refused_with_file_and_line(tmp_path: Path, body: str,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_reference_engine_gives_images_in_pytorchs_own_layout(tmp_path: Path) -> None:
     assert tried(tmp_path, FORWARD, engine="reference") == ""
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_frozen_part_is_tried_as_it_trains(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"line 4: freeze=fc: nets\.py:net has no child called classifier, fc, head"

@@ -77,36 +77,40 @@ def test_later_run_of_a_task_equals_one_of_a_fresh_process(
     assert together[0].kept_weights == compiler_loaded.kept_weights
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        "assert torch._dynamo.config.cache_size_limit",
-        "import torch._dynamo.config; assert torch._dynamo.config.cache_size_limit",
-        "from torch._dynamo.utils import counters",
-        "from torch._dynamo import allow_in_graph",
-        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist() == [2, 2]",
-        "assert torch._dynamo.disable(recursive=False)(abs)(-1) == 1",
-        "assert sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu') in (True, False)",
-    ],
-)
-def test_postponed_compiler_is_loaded_for_what_needs_it(use: str) -> None:
-    script = f"""
-import sys, types
+USES = [
+    "assert torch._dynamo.config.cache_size_limit",
+    "import torch._dynamo.config; assert torch._dynamo.config.cache_size_limit",
+    "from torch._dynamo.utils import counters",
+    "from torch._dynamo import allow_in_graph",
+    "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist() == [2, 2]",
+    "assert torch._dynamo.disable(recursive=False)(abs)(-1) == 1",
+    "assert sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu') in (True, False)",
+]
+POSTPONED = """
+import json, os, sys, types
 from caltech_exp.training.failures import import_libraries
 import_libraries(eager=True)
 import torch
 from caltech_exp.training.dynamo import PostponedModule
-for optimizer in (torch.optim.SGD, torch.optim.AdamW):
-    parameter = torch.nn.Parameter(torch.ones(2))
-    opt = optimizer([parameter], lr=0.1)
-    opt.zero_grad(); parameter.sum().backward(); opt.step(); opt.load_state_dict(opt.state_dict())
-assert isinstance(sys.modules["torch._dynamo"], PostponedModule)
-{use}
-assert not isinstance(sys.modules["torch._dynamo"], PostponedModule)
-assert isinstance(torch._dynamo, types.ModuleType) and torch._dynamo is sys.modules["torch._dynamo"]
-opt.zero_grad(); parameter.sum().backward(); opt.step()
+for use in json.loads(sys.argv[1]):  # in a process each, which has torch already
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0, use
+        continue
+    for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+        parameter = torch.nn.Parameter(torch.ones(2))
+        opt = optimizer([parameter], lr=0.1)
+        opt.zero_grad(); parameter.sum().backward(); opt.step(); opt.load_state_dict(opt.state_dict())
+    assert isinstance(sys.modules["torch._dynamo"], PostponedModule)
+    exec(use)
+    assert not isinstance(sys.modules["torch._dynamo"], PostponedModule)
+    assert isinstance(torch._dynamo, types.ModuleType) and torch._dynamo is sys.modules["torch._dynamo"]
+    opt.zero_grad(); parameter.sum().backward(); opt.step()
+    break
 """
-    python(script)
+
+
+def test_postponed_compiler_is_loaded_for_what_needs_it() -> None:
+    python(POSTPONED, json.dumps(USES))
 
 
 def test_start_up_is_measured_part_by_part(stand_in: Path, tmp_path: Path) -> None:
