@@ -69,11 +69,11 @@ sections:
   upgrade:
     tables:
       finished: {settings: {epochs: 2, model: quick}, sweep: {lr: [1e-2, 1e-3]}}
-      training: {settings: {epochs: 20}, sweep: {lr: [1e-2]}}
-      held: {settings: {epochs: 21}, sweep: {lr: [1e-2]}}
-      requeued: {settings: {epochs: 22}, sweep: {lr: [1e-2]}}
-      cancelled: {settings: {epochs: 23}, sweep: {lr: [1e-2]}}
-      orphaned: {settings: {epochs: 24}, sweep: {lr: [1e-2]}}
+      training: {settings: {epochs: 12}, sweep: {lr: [1e-2]}}
+      held: {settings: {epochs: 13}, sweep: {lr: [1e-2]}}
+      requeued: {settings: {epochs: 14}, sweep: {lr: [1e-2]}}
+      cancelled: {settings: {epochs: 15}, sweep: {lr: [1e-2]}}
+      orphaned: {settings: {epochs: 16}, sweep: {lr: [1e-2]}}
 """
 ARRAY = ("training", "held", "requeued")
 """Tables whose runs are one array."""
