@@ -81,6 +81,7 @@ def visit(chromium: Browser, file: Path) -> Iterator[Open]:
         width, height = size
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme, **options)
         contexts.append(context)
+        context.set_default_timeout(120_000)  # milliseconds: a busy machine takes 30 s to draw a page of 6 MB
         tab = context.new_page()
         errors: list[str] = []
         requests: list[str] = []
