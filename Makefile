@@ -10,8 +10,8 @@
 # make campaign      there too: 40 faults during studies, compared bit by bit with an undisturbed one; n=1000 for more
 # make scale         there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
 # make upgrade       there too: studies that commit OLD began are carried on by this checkout, and not a bit differs
-# make benchmark     processor time of a dry run and of a task's start; a report of 120 and of 12,000 results; both engines on a few
-#                    images; 16 short runs with 1, 2 and 4 at once
+# make benchmark     processor time of a dry run and of a task's start; dry run, status and report of 120, 1,200 and 12,000 runs;
+#                    both engines on a few images; 16 short runs with 1, 2 and 4 at once
 # make format        formats the code and corrects what can be corrected
 # make constraints   writes the installed versions to constraints.txt
 # make clean         removes the environment, and what was built and cached
@@ -30,8 +30,8 @@ DEMO_DATA := build/demo/stand-in
 
 # Of make benchmark: words of jobs/benchmark.py. Without any it measures all, on the real data set.
 BENCHMARK ?= models=resnet18 parts=epoch max_images=8 batch_size=4 epochs=1 workers=0 precision=fp32 data=$(DEMO_DATA)
-# Of make benchmark: words of tests/tools/report_growth.py; 12,000 results take a minute to simulate, once.
-GROWTH ?= seeds=3,300
+# Of make benchmark: words of tests/tools/study_growth.py; 12,000 results take a minute to simulate, once.
+GROWTH ?= seeds=3,30,300
 # Of make benchmark: words of tests/tools/at_once.py, runs=16 and settings of the runs.
 AT_ONCE ?=
 # What is quick to test. The slowest files are named in tests/conftest.py.
@@ -101,7 +101,7 @@ benchmark: setup
 	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights
 	$(BIN)/python -m tests.tools.dry_run_time $(DEMO_DATA)
 	$(BIN)/python -m tests.tools.start_up $(DEMO_DATA)
-	$(BIN)/python tests/tools/report_growth.py $(GROWTH)
+	$(BIN)/python tests/tools/study_growth.py $(GROWTH)
 	$(BIN)/python jobs/benchmark.py $(BENCHMARK)
 	$(BIN)/python -m tests.tools.at_once $(DEMO_DATA) $(AT_ONCE)
 

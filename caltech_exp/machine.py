@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -118,14 +118,26 @@ BF16_ON_X86 = {"avx512bw", "avx512dq", "avx512vl"}
 Without them torch falls back to slow loops of its own."""
 
 
-@lru_cache(maxsize=1)
-def computes_bf16() -> bool:
-    """Whether this CPU computes bf16 convolutions with vector instructions; True if that cannot be known."""
+def processor_name() -> str:
+    """`AMD EPYC`, as the kernel calls this CPU; `cpu` if it gives no name."""
+    return next(_cpu_info("model name"), "cpu")
+
+
+def _cpu_info(*labels: str) -> Iterator[str]:
+    """What /proc/cpuinfo has on its lines with one of these labels; nothing where it cannot be read."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
+        return iter(())
+    return (line.partition(":")[2].strip() for line in lines if line.lower().startswith(labels))
+
+
+@lru_cache(maxsize=1)
+def computes_bf16() -> bool:
+    """Whether this CPU computes bf16 convolutions with vector instructions; True if that cannot be known."""
+    flags = {flag for line in _cpu_info("flags", "features") for flag in line.split()}
+    if not flags:
         return True
-    flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
     match platform.machine():
         case "x86_64":
             return flags >= BF16_ON_X86

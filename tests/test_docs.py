@@ -33,7 +33,7 @@ SMALL = {
         "data=STAND_IN models=resnet18 parts=epoch batch_size=2 max_images=4 workers=0 epochs=1 precision=fp32"
     ),
     "tests/tools/simulate.py": "seeds=1",
-    "tests/tools/report_growth.py": "seeds=1 folder=growth",
+    "tests/tools/study_growth.py": "seeds=1 folder=growth tries=1",
     "jobs/status.py": "", "jobs/cancel.py": "", "jobs/list.py": "", "jobs/clean.py": "",
     "reports/aggregate.py": "", "reports/compare.py": "",
     "reports/publish.py": "", "caltech_exp.standin": "",

@@ -8,8 +8,9 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, cast
 
@@ -53,6 +54,7 @@ class PastRun:
 
 
 _Cached = dict[str, tuple[Stamp, PastRun]]
+_values = attrgetter(*(field.name for field in fields(PastRun)))  # dataclasses.astuple copies each value, slowly
 
 
 def network_name(config: RunConfig) -> tuple[str, str]:
@@ -133,7 +135,7 @@ def _save(path: Path, runs: Mapping[str, tuple[Stamp, PastRun]]) -> None:
     numbers: dict[str, int] = {}
     rows = []
     for name, (file_stamp, past) in runs.items():
-        values = astuple(past)
+        values = _values(past)
         texts = [numbers.setdefault(cast(str, text), len(numbers)) for text in values[:5]]
         rows.append((name, tuple(file_stamp), texts, values[5:]))
     save_content(path, json.dumps((list(numbers), rows)).encode(), READERS)

@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import RunConfig
-from caltech_exp.machine import ask_nvml, computes_bf16, nvidia_driver
+from caltech_exp.machine import ask_nvml, computes_bf16, nvidia_driver, processor_name
 from caltech_exp.study.results import Device
 from caltech_exp.training.failures import NodeError
 
@@ -152,12 +151,7 @@ def why_broken(device: torch.device) -> str:
 def describe_device(device: torch.device) -> Device:
     if device.type == "cuda":
         return Device(type="cuda", name=torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return Device(type="cpu", name=next(names, "cpu"))
+    return Device(type="cpu", name=processor_name())
 
 
 def cuda_versions(device: torch.device) -> dict[str, str]:

@@ -1,25 +1,28 @@
 """What commands take, from outside: time, processor time, memory, and how often they ask Slurm."""
 
-import os
-import re
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from caltech_exp.cli import UserError
 from caltech_exp.provenance import CHECKOUT
 from tests.tools.testbed import path_with
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol")
 
 
+SPAWN = Path(__file__).parent / "spawn.py"
+
+
 @dataclass(frozen=True)
 class Measured:
-    """A command that ended well; processor seconds are those of its children too, memory is its own."""
+    """A command that ended well; processor seconds are of all its processes, memory is the largest one's."""
 
     seconds: float
     processor_seconds: float
@@ -30,33 +33,17 @@ class Measured:
         return f"{self.seconds:7.2f} s, {self.processor_seconds:7.2f} s of processor, {self.peak_mb:5.0f} MB"
 
 
-def measured(command: tuple[str, ...], environment: dict[str, str]) -> Measured:
-    """A Python command from the checkout, which must succeed."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, *command], stdout=out, stderr=errors, cwd=CHECKOUT, env=environment
-        )
-        peak_mb, ended = 0.0, 0
-        while not ended:  # what wait4 tells of memory is never less than this process's own
-            time.sleep(0.02)
-            peak_mb = max(peak_mb, _peak_mb(process.pid))
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        seconds = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        errors.seek(0)
-        assert process.returncode == 0, errors.read()
-        return Measured(seconds, usage.ru_utime + usage.ru_stime, peak_mb, out.read())
-
-
-def _peak_mb(pid: int) -> float:
-    """The most memory that the process has had, as long as it lives."""
-    try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0.0
-    return int(found[1]) / 1024 if found else 0.0
+def measured(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
+    """A Python command from the checkout. Raises UserError if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        done = subprocess.run(
+            [sys.executable, "-S", str(SPAWN), str(figures), sys.executable, *command],
+            capture_output=True, text=True, cwd=CHECKOUT, env=environment, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise UserError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()}")
+        return Measured(**json.loads(figures.read_text()), printed=done.stdout)
 
 
 def counting(folder: Path) -> tuple[str, Path]:
