@@ -97,6 +97,7 @@ def commands() -> Iterator[Command]:
     known = set()
     for file in DOCS:
         text = re.sub(r"```(yaml|python|json)\n.*?```", "", file.read_text(), flags=re.DOTALL)
+        text = re.sub(r"<!-- begin: .*?<!-- end: ", "", text, flags=re.DOTALL)  # what was measured, and how
         blocks = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         inline = re.findall(r"`(python (?:jobs|reports|tests)/[^`]*|make [^`]*)`", " ".join(text.split()))
         for line in [*blocks, *inline]:
