@@ -69,7 +69,7 @@ def prepare(request: Request, device: torch.device) -> tuple[DataSet, TrainingSe
     """The data set, and the setup of a run with seed 0 as `train` builds it."""
     set_seed(0)
     make_deterministic(request.config, device)
-    data = read_data_set(Path(request.data))
+    data = read_data_set(Path(request.data), request.split)
     return data, build_setup(request.config, data, device, PackStore(Path(request.packs)))
 
 
@@ -169,7 +169,7 @@ def epoch_costs(request: Request, device: torch.device, started: float) -> Epoch
             synchronize(device)
             first_step.append(time.time())
 
-    data, packs = read_data_set(Path(request.data)), PackStore(Path(request.packs))
+    data, packs = read_data_set(Path(request.data), request.split), PackStore(Path(request.packs))
     with contextlib.suppress(_LastEpochError):
         train(request.config, 0, data, device, packs, on_epoch=on_epoch, on_step=on_step)
     return EpochCosts(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from caltech_exp.config import RunConfig, choices
+from caltech_exp.data.splits import Split
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import StrictRecord
 
@@ -67,6 +68,7 @@ class Request(StrictRecord):
     packs: str
     device: str
     threads: int | None
+    split: Split | None = None
 
 
 class EpochCosts(StrictRecord):

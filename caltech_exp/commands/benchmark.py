@@ -29,7 +29,7 @@ from caltech_exp.benchmark.records import (
     plan,
 )
 from caltech_exp.cli import Options, UserError, read_options, run_command_line, unknown
-from caltech_exp.data.splits import DataSet, evenly
+from caltech_exp.data.splits import DataSet, SplitSeed, TestShare, evenly, make_split
 from caltech_exp.executors.executor import make_executor
 from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, utc_now, write_atomically
 from caltech_exp.profiles.paths import packs_folder
@@ -52,7 +52,9 @@ class BenchmarkOptions(Options):
     workers: int = Field(4, ge=0, le=64, description="data loading processes of the template loop")
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="learning rate, for parts=losses")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="precision of the fast engine")
-    data: str = Field("", description="the Caltech-101 folder; default: $CALTECH101_ROOT or the profile's")
+    data: str = Field("", description="folder of the data set; default: $CALTECH101_ROOT or the profile's")
+    split: TestShare = None
+    split_seed: SplitSeed = 0
     packs: str = Field("", description="folder of decoded images; default: the profile's, or the user's cache")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="where to compute; auto: the profile's")
     threads: int = Field(0, ge=0, description="CPU threads; 0: the profile's cpus_per_task, or torch's choice")
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         profile: Profile = LocalProfile(executor="local")
     else:
         profile = load_profile(options.profile or "local", profile_words)
-    data = find_data(options.data, profile)
+    data = find_data(options.data, profile, split=make_split(options.split, options.split_seed))
     models, parts = _names("model", options.models, MODELS), _names("part", options.parts, PARTS)
     images = _training_images(options, data, parts)
     chosen = options.model_dump(include={"batch_size", "epochs", "max_images", "workers", "precision", "lr"})
@@ -95,6 +97,7 @@ def main(argv: Sequence[str]) -> int:
                 kind=measurement.kind,
                 config=config,
                 data=str(data.root),
+                split=data.split,
                 packs=str(packs_folder(options.packs, profile)),
                 device=profile.device_type if options.device == "auto" else options.device,
                 threads=options.threads or profile.cpus_per_task,

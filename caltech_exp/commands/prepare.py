@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from caltech_exp.cli import EXIT_USER_ERROR, Options, read_options
 from caltech_exp.data.download import IMAGENET, Origin, parse_digest, read_origin
+from caltech_exp.data.splits import SplitSeed, TestShare, make_split
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.profiles.paths import data_folder, packs_folder, use_torch_home
 from caltech_exp.profiles.profile import Profile, load_profile, take_profile_words
@@ -23,8 +24,11 @@ from caltech_exp.usage import usage
 class PrepareOptions(Options):
     data: str = Field(
         "",
-        description="the Caltech-101 folder, made if missing; default: $CALTECH101_ROOT, otherwise the profile's",
+        description="the Caltech-101 folder, made if missing, or one of your own (docs/studies.md); default: "
+        "$CALTECH101_ROOT, otherwise the profile's",
     )
+    split: TestShare = None
+    split_seed: SplitSeed = 0
     archive: str = Field(
         "",
         description="path or URL of caltech-101.zip or its 101_ObjectCategories.tar.gz; default: one in the data "
@@ -85,6 +89,7 @@ def read_spec(options: PrepareOptions, profile: Profile) -> AssetSpec:
     return AssetSpec(
         data=data_folder(options.data, profile),
         packs=packs_folder(options.packs, profile),
+        split=make_split(options.split, options.split_seed),
         max_images=options.max_images,
         networks={"all": tuple(IMAGENET), "none": ()}.get(options.weights, (options.weights,)),
         archive=_origin(options.archive, "archive"),

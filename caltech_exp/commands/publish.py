@@ -19,7 +19,7 @@ from caltech_exp.records import Corrupt, write_record
 from caltech_exp.reporting.published import add_record, record_of
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, read_manifests
-from caltech_exp.study.results import RESULT, Result, read_result
+from caltech_exp.study.results import RESULT, Result, again_folders, read_result
 from caltech_exp.study.study import RUN_FOLDER, Study, StudySettings
 from caltech_exp.usage import usage
 
@@ -47,16 +47,20 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"runs={options.runs} holds no study; give the folder that jobs/submit.py wrote into")
     if published:
         StudyFolder(out).require_same(study.settings, study.data, study.file)
-    records = [read_result(folder) for folder in StudyFolder(runs).run_folders()]
-    results = [record for record in records if isinstance(record, Result)]
-    own_results = [result for result in results if result.data.fingerprint == study.data.fingerprint]
+    folders = StudyFolder(runs).run_folders()
+    seconds = [second for folder in folders for second in again_folders(folder)]
+    records = {folder: read_result(folder) for folder in (*folders, *seconds)}
+    results = {folder: record for folder, record in records.items() if isinstance(record, Result)}
+    own = {
+        folder: result for folder, result in results.items() if result.data.fingerprint == study.data.fingerprint
+    }
     manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
-    unfinished = record_of(runs, manifests, {result.run_id for result in own_results})
+    unfinished = record_of(runs, manifests, {folder.name for folder in own if folder.parent == runs})
     try:
         record = _merged(published, without_folders(study))
         if record != published:
             StudyFolder(out).write_study(record)
-        new = [result for result in own_results if _publish(result, out)]
+        new = [folder for folder, result in own.items() if _publish(result, out / folder.relative_to(runs))]
         folders = StudyFolder(out).run_folders()
         add_record(out, unfinished, {path.name for path in folders if (path / RESULT).exists()})
     except OSError as error:
@@ -67,12 +71,12 @@ def main(argv: Sequence[str]) -> int:
     if states:
         words = ", ".join(f"{count} {state}" for state, count in states.most_common())
         print(f"runs without a result, recorded by their state: {words}")
-    already = len(own_results) - len(new)
+    already = len(own) - len(new)
     print(f"{len(new)} {'result' if len(new) == 1 else 'results'} published in {out}; {already} already there")
-    for result in results:
+    for result in results.values():
         if result.data.fingerprint != study.data.fingerprint:
             print(f"skipped: {result.run_id} was trained on another data set")
-    for corrupt in records:
+    for corrupt in records.values():
         if isinstance(corrupt, Corrupt):
             print(f"skipped: {corrupt.complaint('submit its run again')}")
     return 0
@@ -87,9 +91,8 @@ def _require_other_folder(runs: Path, out: Path) -> None:
         raise UserError(f"out={out} is the folder of a run of the study; give another folder")
 
 
-def _publish(result: Result, out: Path) -> bool:
-    """Copy the result and return True. One that `out` has already stays, since it may have been cited: False."""
-    folder = out / result.run_id
+def _publish(result: Result, folder: Path) -> bool:
+    """Copy the result and return True. One that is there already stays, since it may have been cited: False."""
     if (folder / RESULT).exists():
         return False
     config = result.config

@@ -128,11 +128,7 @@ def recheck(
 
 
 def wait(
-    request: Request,
-    plan: Sequence[PlannedRun],
-    executor: Executor,
-    checked: Preflight,
-    manifest: Manifest | None,
+    request: Request, plan: Sequence[PlannedRun], executor: Executor, checked: Preflight, manifest: Manifest | None
 ) -> int:
     """Wait for the runs, then for the report; the exit status. Runs that train again are those of `manifest`."""
     from caltech_exp.monitoring.watch import wait_for_report, wait_for_runs

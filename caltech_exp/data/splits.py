@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -48,6 +48,19 @@ class Split(StrictRecord):
 
     test: float = Field(gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**32)
+
+
+# Of the options split= and split_seed=.
+_SHARE = "share of each class's images to test on, drawn at random, where data= has no train.txt and test.txt"
+TestShare = Annotated[float | None, Field(gt=0, lt=1, description=_SHARE)]
+SplitSeed = Annotated[int, Field(ge=0, lt=2**32, description="seed of split=")]
+
+
+def make_split(share: float | None, seed: int) -> Split | None:
+    """What split= and split_seed= ask for; None without split=."""
+    if seed and share is None:
+        raise UserError(f"split_seed={seed} is the seed of split=; add split=0.3")
+    return None if share is None else Split(test=share, seed=seed)
 
 
 @dataclass(frozen=True)

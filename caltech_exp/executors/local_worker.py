@@ -18,14 +18,7 @@ from submitit.core import utils
 
 from caltech_exp.bootstrap import UntrustedError, check_own_folder, own_command, read_own, refuse
 from caltech_exp.executors.executor import Task
-from caltech_exp.executors.local import (
-    AGGREGATION,
-    PREPARATION,
-    QUEUE,
-    LocalQueue,
-    is_alive,
-    write_state,
-)
+from caltech_exp.executors.local import AGGREGATION, PREPARATION, QUEUE, LocalQueue, is_alive, write_state
 from caltech_exp.executors.task_process import dump_own
 from caltech_exp.study.manifest import cancelled_jobs
 

@@ -15,14 +15,7 @@ from caltech_exp.profiles.profile import SlurmProfile
 from caltech_exp.profiles.sbatch_options import TRAINING_ONLY, cpu_profile, variables_line
 from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import (
-    COMMENT,
-    Manifest,
-    SinglePart,
-    SubmittedTask,
-    job_comment,
-    record_cancelled,
-)
+from caltech_exp.study.manifest import COMMENT, Manifest, SinglePart, SubmittedTask, job_comment, record_cancelled
 
 # Accounting's name for a job in the first seconds after it was cancelled before it ran.
 NOT_NAMED_YET = "allocation"

@@ -12,14 +12,11 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from caltech_exp.cli import UserError
 from caltech_exp.config import PIN, RunConfig
-from caltech_exp.models.weights import WeightsFile, read_weights
+from caltech_exp.models.weights import Shapes, WeightsFile, belongs, new_head_note, read_weights
 from caltech_exp.models.weights_format import SAVE, foreign_content, join_names
 
 PREFIXES = ("module.", "_orig_mod.")  # of names saved from DataParallel or torch.compile
 MOST_NAMES = 3  # of each kind in a message
-
-Shapes = Mapping[str, tuple[int, ...] | None]
-"""Shapes by name; None for a lazy module, which does not know its shape yet."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,10 @@ def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) ->
     if prefix := _remove_prefix(state, shapes):
         notes.append(f"the prefix {prefix} of its names is ignored")
     head = last_layer(net, config.classes) if head is None else head
-    if head is not None and (reason := _why_new(_shapes(state), shapes, head, config.classes)):
-        for name in [name for name in state if _belongs(name, head)]:
+    if head is not None and (note := new_head_note(_shapes(state), shapes, head, config.classes)):
+        for name in [name for name in state if belongs(name, head)]:
             del state[name]
-        notes.append(f"the head {head or 'of the network'} is new (random), since the file{reason}")
+        notes.append(note)
     else:
         head = None
     if problem := _load(net, state, head):
@@ -94,21 +91,6 @@ def _remove_prefix(state: dict[str, Any], shapes: Shapes) -> str:
     return removed
 
 
-def _why_new(file_shapes: Shapes, net_shapes: Shapes, head: str, outputs: int) -> str:
-    """Why the head cannot come from the file, to follow "since the file"; empty if it can, or fits in no way."""
-    of_net = {name: shape for name, shape in net_shapes.items() if _belongs(name, head)}
-    of_file = {name: shape for name, shape in file_shapes.items() if _belongs(name, head)}
-    if not of_file:
-        return " has none"
-    common = of_net.keys() & of_file.keys()
-    if not common or any((of_net[name] or ())[1:] != (of_file[name] or ())[1:] for name in common):
-        return ""
-    classes = {(of_file[name] or (0,))[0] for name in common if of_file[name]}
-    if len(classes) != 1 or classes == {outputs}:
-        return ""
-    return f"'s has {classes.pop():,} classes"
-
-
 def _load(net: nn.Module, state: dict[str, Any], new_head: str | None) -> str:
     """Load the state, but for a new head; return why it does not fit, empty if it does."""
     file_shapes, net_shapes = _shapes(state), _shapes(net.state_dict())
@@ -123,7 +105,7 @@ def _load(net: nn.Module, state: dict[str, Any], new_head: str | None) -> str:
         missing = list(net_shapes.keys() - file_shapes.keys())
         unexpected = list(file_shapes.keys() - net_shapes.keys())
     if new_head is not None:
-        missing = [name for name in missing if not _belongs(name, new_head)]
+        missing = [name for name in missing if not belongs(name, new_head)]
     reasons = []
     if missing:
         reasons.append(f"they lack {_join_in_order(missing, net_shapes)}")
@@ -149,11 +131,6 @@ def _prefix_advice(file_shapes: Shapes, net_shapes: Shapes) -> str:
     if len(first) == 1 and any(name.partition(".")[2] in net_shapes for name in file_shapes):
         return f" (remove {first.pop() + '.'!r} from the beginning of its names)"
     return ""
-
-
-def _belongs(name: str, module: str) -> bool:
-    """Whether a tensor belongs to the module; "" is the network itself, if it is a single layer."""
-    return name.startswith(f"{module}.") if module else "." not in name
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:

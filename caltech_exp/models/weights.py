@@ -1,18 +1,26 @@
 """Weights files: pinned by their content, and ImageNet's in torch's offline cache. No torch."""
 
 import hashlib
+import io
 import os
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from caltech_exp.cli import UserError, suggestion
-from caltech_exp.config import PIN, RunConfig
+from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import RefusedFileError, open_file, user_path
-from caltech_exp.models.weights_format import foreign_content
+from caltech_exp.models.weights_format import foreign_content, tensor_shapes
 from caltech_exp.records import Corrupt
 from caltech_exp.study.results import WEIGHTS, Result, read_result
 from caltech_exp.study.study import RUN_FOLDER
+
+NETWORK_SHAPES = Path(__file__).with_name("network_shapes.toml")
+
+Shapes = Mapping[str, tuple[int, ...] | None]
+"""Shapes by name; None for a lazy module, which does not know its shape yet."""
 
 
 @dataclass(frozen=True)
@@ -134,3 +142,55 @@ def read_weights(config: RunConfig) -> WeightsFile:
         raise UserError(f"weights=imagenet: {hash_problem(path)}")
     _check_pin(digest, sha256, f"weights {path}")
     return WeightsFile(path, content, sha256)
+
+
+def fit_note(config: RunConfig, network: bytes | None = None) -> str:
+    """What a run does not take from its weights file, in a line. Raises UserError if that does not fit, OSError.
+
+    Imports torch for a network of the user's own (`network` is its content), or a file that is not plainly fit.
+    """
+    if (note := note_by_shapes(config)) is not None:
+        return note
+    from caltech_exp.models.networks import check_weights_fit
+
+    return check_weights_fit(config, network).note
+
+
+def note_by_shapes(config: RunConfig) -> str | None:
+    """The same of a file that fits one of torchvision's networks, without torch; None if only torch can tell."""
+    if config.model not in NETWORK_NAMES:
+        return None
+    file = read_weights(config)
+    if (shapes := tensor_shapes(io.BytesIO(file.content))) is None:
+        return None
+    published = tomllib.loads(NETWORK_SHAPES.read_text(encoding="utf-8"))[config.model]
+    head = list(published)[-1].rpartition(".")[0]
+    net = {
+        name: (config.classes, *shape[1:]) if belongs(name, head) else tuple(shape)
+        for name, shape in published.items()
+    }
+    note = new_head_note(shapes, net, head, config.classes)
+    if any(shapes.get(name) != net.get(name) for name in shapes | net if not (note and belongs(name, head))):
+        return None
+    return f"weights {file.path.name}: {note}" if note else ""
+
+
+def new_head_note(file_shapes: Shapes, net_shapes: Shapes, head: str, outputs: int) -> str:
+    """Why the head cannot come from the file; empty if it can, or fits in no way."""
+    is_new = f"the head {head or 'of the network'} is new (random), since the file"
+    of_net = {name: shape for name, shape in net_shapes.items() if belongs(name, head)}
+    of_file = {name: shape for name, shape in file_shapes.items() if belongs(name, head)}
+    if not of_file:
+        return f"{is_new} has none"
+    common = of_net.keys() & of_file.keys()
+    if not common or any((of_net[name] or ())[1:] != (of_file[name] or ())[1:] for name in common):
+        return ""
+    classes = {(of_file[name] or (0,))[0] for name in common if of_file[name]}
+    if len(classes) != 1 or classes == {outputs}:
+        return ""
+    return f"{is_new}'s has {classes.pop():,} classes"
+
+
+def belongs(name: str, module: str) -> bool:
+    """Whether a tensor belongs to the module; "" is the network itself, if it is a single layer."""
+    return name.startswith(f"{module}.") if module else "." not in name

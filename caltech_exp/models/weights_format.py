@@ -18,6 +18,7 @@ AGAIN = "copy or download the file again"
 
 _HEAD_BYTES = 4096
 _TORCH_LEGACY = 0x1950A86A20F9469CFC6C  # begins files of torch.save before version 1.6, which are not zip archives
+_TENSOR = "torch._utils._rebuild_tensor_v2"
 # How files of other programs begin, and what to say about them.
 _KINDS = (
     (b"\x93NUMPY", f"hold a numpy array (.npy); {SAVE}"),
@@ -101,6 +102,19 @@ def _describe_zip(file: BinaryIO) -> str | None:
     except Exception:  # zipfile and pickle raise nearly anything on damaged bytes
         return damaged
     return _describe_object(content)
+
+
+def tensor_shapes(file: BinaryIO) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes in a sound state dict; None if only torch can read them, or tell what is wrong."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(pickled) as opened:
+                content = _Outline(opened).load()
+            is_sound = archive.testzip() is None and all(value.source == _TENSOR for value in content.values())
+            return {name: tuple(value.args[2]) for name, value in content.items()} if is_sound else None
+    except Exception:  # as above
+        return None
 
 
 def _describe_pickle(file: BinaryIO) -> str | None:

@@ -29,14 +29,16 @@ NOISE = re.compile(
 KILLED = re.compile(r"\b(killed|oom|terminated|bus error|segmentation fault|memory)\b", re.IGNORECASE)
 
 
-def log_path(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> Path | None:
-    """The standard output of a task (its errors are beside it in `.err`); the file exists once the task has begun.
+def log_path(
+    folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob, run: str = ""
+) -> Path | None:
+    """The standard output of a task, or of its run (errors are in `.err` beside it); it exists once it has begun.
 
     None if submitit's job id is unknown: the task on this machine has not begun, or the submission died before
     sbatch named its job.
     """
     job = _submitit_job(folder, manifest, task)
-    return job_log(folder, manifest.id, job) if job else None
+    return job_log(folder, manifest.id, job, run) if job else None
 
 
 def _submitit_job(folder: StudyFolder, manifest: Manifest, task: SubmittedTask | SingleJob) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
@@ -17,7 +17,7 @@ from caltech_exp.cli import join_words, one_line
 from caltech_exp.files import local_time
 from caltech_exp.monitoring.bars import STYLES, bar, curve_words, fit_columns
 from caltech_exp.monitoring.logs import LAST_LINES, last_lines, printable, shortest
-from caltech_exp.monitoring.run_states import cancelled_line, elsewhere_lines, reason_groups
+from caltech_exp.monitoring.run_states import cancelled_lines, elsewhere_lines, reason_groups
 from caltech_exp.monitoring.study_status import LISTED, StudyStatus
 from caltech_exp.reporting.render.blocks import Column, shown
 from caltech_exp.study.forecast import duration
@@ -28,6 +28,7 @@ HOW_TO_RETRY = "failed=true shows why; submit with retry=failed trains them agai
 RETRIED = ("failed", "lost")
 # Runs that a screen lists one by one.
 MAX_RUNS = 20
+MAX_AGAIN = 6
 HEADINGS = ("row", "runs", "validation accuracy")
 
 
@@ -48,8 +49,9 @@ def end_lines(status: StudyStatus) -> list[str]:
     """The expected end, what queued jobs wait for, what was not submitted, and how the report job stands."""
     forecast = status.forecast
     lines = []
-    if status.is_open:
-        end = f"unknown until a run of each has finished an epoch: {', '.join(forecast.unknown)}"
+    if status.counts["queued"] + status.counts["running"]:
+        each = "each " if len(forecast.unknown) > 1 else ""
+        end = f"unknown until a run {each}of {join_words(list(forecast.unknown))} has finished an epoch"
         if forecast.known_seconds is not None:
             when = clock(status, status.when + timedelta(seconds=forecast.known_seconds))
             how = f"{forecast.slots} at a time, {'as now' if status.counts['running'] else 'once they start'}"
@@ -75,14 +77,24 @@ def end_lines(status: StudyStatus) -> list[str]:
         of_runs = f" for {pending - forecast.pending_unknown:,} of them" if forecast.pending_unknown else " in all"
         cost = f", {duration(seconds)} of computing{of_runs}" if seconds is not None else ""
         lines.append(f"not submitted: {pending:,} runs ({not_submitted(status)}){cost}")
-    if count := status.counts["cancelled"]:
-        lines.append(cancelled_line(count))
-    lines += elsewhere_lines(status.runs.values())
+    runs = [status.runs[run.id] for run in status.plan]
+    lines += [one_line(line) for line in (*_again_lines(status), *cancelled_lines(runs), *elsewhere_lines(runs))]
     if names := ", ".join(status.ignored_settings):
         lines.append(
             one_line(f"ignored settings of the last submission's profile, which no longer exist: {names}")
         )
     return [*lines, *filter(None, (status.preparation_failure, status.report))]
+
+
+def _again_lines(status: StudyStatus) -> list[str]:
+    """A line on the runs with a result that tasks in the queue train once more, if there are any."""
+    runs = [
+        f"{run.id} ({run.rows[0]}) {', '.join(filter(None, (again.state, again.detail)))}"
+        for run in status.plan
+        if (again := status.runs[run.id].again)
+    ]
+    more = [f"and {len(runs) - MAX_AGAIN:,} more"] if len(runs) > MAX_AGAIN else []
+    return [f"trained again: {'; '.join([*runs[:MAX_AGAIN], *more])}"] if runs else []
 
 
 def not_submitted(status: StudyStatus) -> str:
@@ -210,6 +222,11 @@ class Screen:
     console: Console
     failures: bool
 
+    @property
+    def overflow(self) -> OverflowMethod:
+        """How lines end that are too long: an ellipsis is not ASCII."""
+        return "crop" if self.console.options.ascii_only else "ellipsis"
+
     def draw(self, max_runs: int, notes: Sequence[Text]) -> Group:
         """With at most `max_runs` runs in training, and as many without a result, up to five."""
         status = self.status
@@ -219,7 +236,9 @@ class Screen:
         parts += [*notes, self._table(), self._legend()]
         rows = [row[::-1] for row in accuracy_rows(status, ascii_only=self.console.options.ascii_only)]
         lines = tabulate(rows[: 2 * max_runs], tablefmt="plain", disable_numparse=True).splitlines()
-        parts += _listed(rows, [Text(line, no_wrap=True, overflow="ellipsis") for line in lines], "results=true")
+        parts += _listed(
+            rows, [Text(line, no_wrap=True, overflow=self.overflow) for line in lines], "results=true"
+        )
         running = status.in_state("running")
         parts += _listed(running, [self._running(run) for run in running[:max_runs]])
         listed = failure_groups(status, failures=self.failures)
@@ -248,7 +267,7 @@ class Screen:
         largest = max((status.counts[state] for state in states), default=0)
         columns = fit_columns(self.console.width, max(len(name) for name, _, _ in lines), largest, states)
         grid = Table(box=None, padding=(0, 1 if columns.short else 2, 0, 0), pad_edge=False, show_edge=False)
-        grid.add_column("", width=columns.name, no_wrap=True, overflow="ellipsis")
+        grid.add_column("", width=columns.name, no_wrap=True, overflow=self.overflow)
         if columns.bar:
             grid.add_column("", width=columns.bar, no_wrap=True)
         for state in states:
@@ -279,7 +298,7 @@ class Screen:
         words.append(f"ends {clock(status, eta)}" if eta else "end unknown")
         detail = ", ".join(words)
         row = Text(one_line(run.rows[0]), no_wrap=True)
-        row.truncate(max(8, self.console.width - len(run.id) - len(detail) - 3), overflow="ellipsis")
+        row.truncate(max(8, self.console.width - len(run.id) - len(detail) - 3), overflow=self.overflow)
         title = Text.assemble((run.id, STYLES["running"].colour), " ", row, "  ", detail)
         host = f"{one_line(run_status.owner.host)}, " if run_status.owner else ""
         heartbeat, log = f"{host}{run_status.seconds_since_heartbeat or 0:.0f} s ago", self._log(run)
@@ -362,6 +381,7 @@ def run_values(status: StudyStatus, run: PlannedRun, *, failures: bool = False) 
         "state": run_status.state,
         "queued_on": run_status.place or None,
         "detail": run_status.detail,
+        "again": run_status.again.state if run_status.again else None,
         "epoch": progress.epoch if progress else None,
         "epochs": run.config.epochs,
         "images_per_second": progress.images_per_second if progress else None,

@@ -14,9 +14,9 @@ from caltech_exp.files import file_system_time
 from caltech_exp.monitoring.logs import Refusal, log_path, read_refusal, why_not_started
 from caltech_exp.monitoring.queued_runs import read_queue
 from caltech_exp.study.folder import StudyFolder
-from caltech_exp.study.manifest import Manifest, cancelled_runs
+from caltech_exp.study.manifest import Manifest, cancel_reason, cancelled_runs
 from caltech_exp.study.plan import PlannedRun
-from caltech_exp.study.results import Failure, FailureKind
+from caltech_exp.study.results import Failure, FailureKind, again_folder
 from caltech_exp.study.results_cache import PastRun
 from caltech_exp.study.run_status import QueuedTask, RunStatus, run_status, status_without_files
 
@@ -89,12 +89,16 @@ def statuses_from_files(
     cancelled = cancelled_runs(folder.path, manifests)
     now = file_system_time(folder.path)
     with_files = set(folder.run_names())
+    reasons = {submission: cancel_reason(folder.submission(submission)) for submission in {*cancelled.values()}}
     again = {manifest.id for manifest in manifests if manifest.again}
-    queued_again = {run for run, task in (queue or {}).items() if task.submission in again}
+    queued_again = {run: task for run, task in (queue or {}).items() if task.submission in again}
     statuses = {}
     for name in (run.id for run in plan):
         if name in past:
-            statuses[name] = RunStatus(past[name].status, again=name in queued_again)
+            statuses[name] = RunStatus(past[name].status)
+            if task := queued_again.get(name):
+                second = run_status(again_folder(folder.run(name), task.submission), queue, True, fingerprint, now)
+                statuses[name] = replace(statuses[name], again=second)
         elif name in with_files:
             statuses[name] = run_status(
                 folder.run(name), queue, name in submitted, fingerprint, now, cancelled_in=cancelled.get(name, "")
@@ -103,6 +107,9 @@ def statuses_from_files(
             statuses[name] = status_without_files(
                 name, queue, name in submitted, cancelled_in=cancelled.get(name, "")
             )
+        if statuses[name].state == "cancelled" and (end := reasons.get(cancelled.get(name, ""))):
+            detail = "; ".join(filter(None, (statuses[name].detail, end)))
+            statuses[name] = replace(statuses[name], detail=detail, end=end)
     return statuses
 
 
@@ -192,7 +199,7 @@ def reason_groups(statuses: Mapping[str, RunStatus]) -> list[list[str]]:
     """The ids of runs, grouped by state and reason, in the order of the first of each group."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for run, status in statuses.items():
-        kind, reason = "", {"lost": status.end, "cancelled": ""}.get(status.state, status.detail)
+        kind, reason = "", status.end if status.state in ("lost", "cancelled") else status.detail
         if status.failure:
             kind = status.failure.kind  # how much memory was missing differs from run to run
             reason = "" if kind in ("gpu_memory", "memory") else status.failure.error.replace(run, "")
@@ -223,8 +230,7 @@ def describe_failures(statuses: Mapping[str, RunStatus], *, retry: bool = False)
         lines[MAX_REASONS:] = [f"and {len(left_out)} more reasons; jobs/status.py failed=true shows all"]
     if in_task := sum(status.in_task for status in statuses.values()):
         lines.append(f"{in_task} failed in tasks that still train other runs; submit again after that")
-    if retry and (count := sum(status.state == "cancelled" for status in statuses.values())):
-        lines.append(cancelled_line(count))
+    lines += cancelled_lines(statuses.values()) if retry else []
     return [*lines, *elsewhere_lines(statuses.values(), retry=retry)]
 
 
@@ -238,10 +244,14 @@ def elsewhere_lines(statuses: Iterable[RunStatus], *, retry: bool = False) -> li
     return lines
 
 
-def cancelled_line(count: int) -> str:
-    return (
-        f"{count:,} {'runs were' if count > 1 else 'run was'} cancelled; submit without retry=failed to train them"
-    )
+def cancelled_lines(statuses: Iterable[RunStatus]) -> list[str]:
+    """A line for every reason why runs were cancelled."""
+    counts = Counter(status.end for status in statuses if status.state == "cancelled")
+    return [
+        f"{count:,} {'runs were' if count > 1 else 'run was'} cancelled{f' because {reason}' if reason else ''}; "
+        f"submit without retry=failed to train {'them' if count > 1 else 'it'}"
+        for reason, count in counts.items()
+    ]
 
 
 def _detail(status: RunStatus) -> str:

@@ -17,7 +17,7 @@ from caltech_exp.reporting.render.blocks import accuracy
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.plan import PlannedRun, RunFilter
 from caltech_exp.study.results import CurvePoint, Result, read_result
-from caltech_exp.study.run_status import DONE, RunStatus, run_status
+from caltech_exp.study.run_status import DONE, RunStatus, again_words, run_status
 
 MAX_NAMED = 6
 MOST_SPARKS = 60
@@ -69,10 +69,11 @@ def read_run(folder: StudyFolder, slurm: Slurm, name: str, seed: int | None) -> 
 
 
 def _last_log(folder: StudyFolder, run_id: str, job: str = "") -> Path | None:
-    """The log of the last task of a run that has one; that of `job` first."""
-    for manifest in reversed(folder.manifests()):
+    """The log of the last task of a run that has one; that of `job` first. Second trainings do not count."""
+    for manifest in reversed([each for each in folder.manifests() if not each.again]):
         for task in (task for task in manifest.tasks if run_id in task.runs):
-            paths = (job_log(folder, manifest.id, job) if job else None, log_path(folder, manifest, task))
+            own = job_log(folder, manifest.id, job, run_id) if job else None
+            paths = (own, log_path(folder, manifest, task, run_id))
             if path := next((path for path in paths if path and path.exists()), None):
                 return path
     return None
@@ -81,7 +82,7 @@ def _last_log(folder: StudyFolder, run_id: str, job: str = "") -> Path | None:
 def run_text(single: SingleRun, *, ascii_only: bool) -> str:
     """State, settings, curve, where its files are, and the last lines of its log."""
     run, status, curve = single.run, single.status, single.curve
-    settings = {name: f"{name}={value}" for name, value in run.config.settings.items()}
+    settings = {name: f"{name}={value}" for name, value in run.config.settings.items() if value != ""}
     changed = [name for name in settings if getattr(run.config, name) != getattr(TEMPLATE, name)]
     lines = [
         f"run       {run.id}: {', '.join(run.rows)}",
@@ -101,6 +102,8 @@ def run_text(single: SingleRun, *, ascii_only: bool) -> str:
         ]
     if single.result and single.result.test_accuracy is not None:
         lines.append(f"test      {accuracy(single.result.test_accuracy)}")
+    if single.result and (again := again_words(single.folder, single.result)):
+        lines.append(f"again     {again}")
     lines += [f"files     {single.folder}", f"log       {single.log or 'none yet'}"]
     log_lines = last_lines(single.log) if single.log else []
     return "\n".join([*map(one_line, lines), *(f"    {printable(line)}" for line in log_lines)])

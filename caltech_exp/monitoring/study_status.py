@@ -69,8 +69,8 @@ class StudyStatus:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything is queued or running."""
-        return bool(self.counts["queued"] + self.counts["running"])
+        """Whether anything is queued or running, runs that are trained again among them."""
+        return bool(self.counts["queued"] + self.counts["running"]) or any(run.again for run in self.runs.values())
 
     def in_state(self, *states: str) -> list[PlannedRun]:
         return [run for run in self.plan if self.runs[run.id].state in states]

@@ -48,11 +48,7 @@ class StudyFolder:
         write_record(self.path, STUDY, study)
 
     def require_same(
-        self,
-        settings: StudySettings,
-        data: StudyData,
-        file: StudyFile | None = None,
-        tables: Tables | None = None,
+        self, settings: StudySettings, data: StudyData, file: StudyFile | None = None, tables: Tables | None = None
     ) -> None:
         """Raises UserError if the folder holds a study with other settings, data, or another study file.
 

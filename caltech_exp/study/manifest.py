@@ -31,6 +31,7 @@ from caltech_exp.study.study import RUN_FOLDER, StudySettings
 SUBMISSIONS = "submissions"
 MANIFEST = "manifest.json"
 CANCELLED = "cancelled.json"
+CANCEL_REASON = "cancel_reason.json"
 PUBLISHED = "published.json"
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,200}\.(out|err|log)")
 # squeue takes several, separated by commas.
@@ -197,9 +198,21 @@ class _CancelledJobs(RootModel[frozenset[JobId]]):
     """cancelled.json: the ids of the jobs of a submission that its user cancelled."""
 
 
-def record_cancelled(folder: Path, jobs: Collection[str]) -> None:
-    """Record that these jobs of the submission in `folder` were cancelled. Raises OSError."""
+class _CancelReason(RootModel[str]):
+    """cancel_reason.json: why a task has cancelled the jobs of its submission."""
+
+
+def record_cancelled(folder: Path, jobs: Collection[str], reason: str = "") -> None:
+    """Record that these jobs of the submission in `folder` were cancelled, by a task for a reason. OSError."""
     write_atomically(folder / CANCELLED, json.dumps(sorted({*jobs, *cancelled_jobs(folder)})))
+    if reason and jobs:
+        write_atomically(folder / CANCEL_REASON, json.dumps(reason))
+
+
+def cancel_reason(folder: Path) -> str:
+    """Why the jobs of a submission were cancelled, if no user did it."""
+    reason = read_record(folder / CANCEL_REASON, _CancelReason)
+    return reason.root if isinstance(reason, _CancelReason) else ""
 
 
 def cancelled_jobs(folder: Path) -> frozenset[str]:

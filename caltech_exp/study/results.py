@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Typ
 from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from caltech_exp.config import NUM_CLASSES, RunConfig, run_id
+from caltech_exp.files import names_in
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import (
     Amount,
@@ -283,6 +284,12 @@ def read_finished(folder: Path, fingerprint: str) -> Result | None:
 def again_folder(folder: Path, submission: str) -> Path:
     """Where a submission trains the finished run of `folder` once more; the name is the run's, as of any run."""
     return folder / AGAIN / submission / folder.name
+
+
+def again_folders(folder: Path) -> list[Path]:
+    """Where the finished run of `folder` was trained once more, oldest first."""
+    place = folder / AGAIN
+    return [again_folder(folder, submission) for submission in sorted(names_in(place) if place.is_dir() else ())]
 
 
 def first_difference(first: Result, second: Result) -> str:

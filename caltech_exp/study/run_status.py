@@ -16,14 +16,13 @@ from caltech_exp.records import SCHEMA_VERSION, Corrupt, newer, read_record
 from caltech_exp.study.lease import REQUEST, Owner, lease_files, read_lease
 from caltech_exp.study.manifest import recorded_log
 from caltech_exp.study.results import (
-    AGAIN,
     FAILURE,
     PROGRESS,
     RESULT,
     Failure,
     Progress,
     Result,
-    again_folder,
+    again_folders,
     first_difference,
     has_same_kept,
     read_result,
@@ -61,8 +60,8 @@ class RunStatus:
     progress  at the end of the last epoch, of a run without a result
     owner    the process that trains the run, or did last, if known
     node     the node that caused the run's end, if one did
-    end      how the job of a lost run ended, if accounting says so
-    again    whether the run has a result and is queued, or trains, once more
+    end      how the job of a lost run ended, if accounting says so, or why that of a cancelled one was cancelled
+    again    of a run with a result that a queued task trains once more: how that stands
     """
 
     state: State
@@ -75,7 +74,7 @@ class RunStatus:
     seconds_since_heartbeat: float | None = None
     in_task: bool = False
     end: str = ""
-    again: bool = False
+    again: "RunStatus | None" = None
     place: str = ""
 
     @property
@@ -160,18 +159,19 @@ def status_without_files(
     return RunStatus("lost" if submitted else "pending")
 
 
-EQUAL = "equal to the bit"
+EQUAL, DIFFERS = "equal to the bit", "differs in "
 
 
 def again_words(folder: Path, first: Result) -> str:
     """What came of training a finished run once more: `equal to the bit`, or where it differs, for each time."""
     words = []
-    for submission in sorted(names_in(folder / AGAIN)) if (folder / AGAIN).is_dir() else ():
-        status = run_status(again_folder(folder, submission), queue=None, submitted=True)
+    for second in again_folders(folder):
+        status = run_status(second, queue=None, submitted=True)
         if status.result is None:
-            words.append(f"{status.state}: {status.detail}" if status.detail else status.state)
+            why = f" ({status.state}: {status.detail})" if status.detail else ""
+            words.append(f"no second result{why}")
         elif difference := first_difference(first, status.result):
-            words.append(f"differs in {difference}")
+            words.append(f"{DIFFERS}{difference}")
         else:
             words.append(f"{EQUAL}, with its weights" if has_same_kept(first, status.result) else EQUAL)
     return "; ".join(words)

@@ -23,15 +23,8 @@ from caltech_exp.data.download import (
     file_digest,
     file_in,
 )
-from caltech_exp.data.pack_format import (
-    ALL_PACKS,
-    PackContents,
-    PackIndex,
-    pixel_file,
-    read_index,
-    split_contents,
-)
-from caltech_exp.data.splits import IMAGES, check_images, is_own, read_data_set
+from caltech_exp.data.pack_format import ALL_PACKS, PackContents, PackIndex, pixel_file, read_index, split_contents
+from caltech_exp.data.splits import IMAGES, Split, check_images, is_own, read_data_set
 from caltech_exp.models.weights import fetch_imagenet, hash_problem, imagenet_path
 from caltech_exp.submission.preflight import check_splits
 
@@ -45,6 +38,7 @@ class AssetSpec:
     """Which assets are wanted, and where to take missing ones from; None stands for where they are published.
 
     data, packs      folder of the data set, folder of decoded images
+    split            of a data set of the user's own without split files
     max_images       images of each split in a pack, 0 for all
     networks         the networks whose ImageNet weights are wanted, in $TORCH_HOME
     archive          the archive of the images; `archive_digest` is its hash if it is not the published archive
@@ -53,6 +47,7 @@ class AssetSpec:
 
     data: Path
     packs: Path
+    split: Split | None = None
     max_images: int = 0
     networks: tuple[str, ...] = tuple(IMAGENET)
     archive: Origin | None = None
@@ -147,7 +142,7 @@ def _packs_status(spec: AssetSpec, state: State) -> AssetStatus:
 
 
 def _data_set(spec: AssetSpec) -> list[Asset]:
-    if is_own(spec.data, None):  # nobody publishes it
+    if spec.split or is_own(spec.data, None):  # nobody publishes it
         return []
     return [*(_split_file(spec, source) for source in SPLITS), _images(spec)]
 
@@ -253,7 +248,7 @@ def _weights_of(network: str, path: Path, folder: Origin | None) -> Asset:
 
 def _packs(spec: AssetSpec) -> list[Asset]:
     """The packs of all splits. Raises UserError if the data set cannot be read."""
-    data = read_data_set(spec.data)
+    data = read_data_set(spec.data, spec.split)
     return [_pack(spec.packs, split_contents(data, split, spec.max_images, layout)) for split, layout in ALL_PACKS]
 
 

@@ -89,7 +89,8 @@ def pin_imagenet_weights(folder: str, used: Collection[str], recorded: Mapping[s
         raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
     missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
     if missing:
-        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} missing; put the state dicts there")
+        are, them = ("are", "these state dicts") if missing[1:] else ("is", "that state dict")
+        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} {are} missing; put {them} there")
     pinned = {}
     for model in IMAGENET:
         try:

@@ -15,11 +15,11 @@ from caltech_exp.catalog.model import table_key
 from caltech_exp.cli import EXIT_USER_ERROR, UserError, did_you_mean, join_words
 from caltech_exp.config import CUSTOM_NETWORK, NUM_CLASSES, PIN, SAME_RESULT_SETTINGS, RunConfig, split_run_id
 from caltech_exp.data.pack_format import ALL_PACKS, PackKey, index_file, split_contents
-from caltech_exp.data.splits import SPLIT_FILES, DataSet, check_images, evenly, read_data_set
+from caltech_exp.data.splits import SPLIT_FILES, DataSet, Split, check_images, evenly, read_data_set
 from caltech_exp.executors.executor import Executor, StudyJob, study_jobs
 from caltech_exp.models.custom import CustomNetwork
 from caltech_exp.models.trial import try_network
-from caltech_exp.models.weights import fetch_imagenet, imagenet_path, imagenet_problem
+from caltech_exp.models.weights import fetch_imagenet, fit_note, imagenet_path, imagenet_problem
 from caltech_exp.monitoring.run_states import run_states
 from caltech_exp.profiles.paths import data_folder, packs_folder
 from caltech_exp.profiles.profile import Profile, SlurmProfile
@@ -187,7 +187,8 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         else:
             print(f"checking {images}", flush=True)
             image_notes = check_images(data)
-    weights_notes = check(check_weights_files, configs, request.networks) or []
+    submitted = {config_id for manifest in state.manifests for config_id in manifest.asked}
+    weights_notes = check(check_weights_files, configs, request.networks, submitted) or []
     place = check(packs_folder, request.options.packs, request.profile)
     packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [
@@ -223,8 +224,8 @@ def check_writable(folder: Path, key: str) -> None:
         raise UserError(f"{key}={folder}: {place} cannot be written; give another folder") from None
 
 
-def find_data(given: str, profile: Profile, recorded: str = "") -> DataSet:
-    return read_data_set(data_folder(given, profile, recorded))
+def find_data(given: str, profile: Profile, recorded: str = "", split: Split | None = None) -> DataSet:
+    return read_data_set(data_folder(given, profile, recorded), split)
 
 
 def check_splits(data: DataSet) -> None:
@@ -301,25 +302,23 @@ def _is_missing(path: Path) -> bool:
         return False
 
 
-def check_weights_files(configs: Iterable[RunConfig], networks: Iterable[CustomNetwork]) -> list[str]:
+def check_weights_files(
+    configs: Iterable[RunConfig], networks: Iterable[CustomNetwork], submitted: Collection[str] = ()
+) -> list[str]:
     """A line on every weights file that is used only in part. Raises UserError if one does not fit its network.
 
-    networks  the user's own networks, which the study may not keep yet
-
-    Imports torch if there is a weights file.
+    networks   the user's own networks, which the study may not keep yet
+    submitted  ids of configurations that were submitted before, when these lines were printed
     """
     given = {(c.model, c.weights): c for c in configs if c.weights not in ("none", "imagenet")}
-    if not given:
-        return []
-    from caltech_exp.models.networks import check_weights_fit
-
     contents = {network.model: network.content for network in networks}
     try:
-        notes = [check_weights_fit(config, contents.get(config.model)).note for config in given.values()]
+        notes = {config: fit_note(config, contents.get(config.model)) for config in given.values()}
     except OSError as error:
         raise UserError(f"weights cannot be read now ({error.strerror or error}); submit again later") from None
-    notes += [_other_normalization(config) for config in given.values()]
-    return list(dict.fromkeys(filter(None, notes)))
+    new = [config for config in notes if config.id not in submitted]
+    lines = [*map(notes.get, new), *map(_other_normalization, new)]
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _other_normalization(config: RunConfig) -> str:

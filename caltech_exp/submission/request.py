@@ -15,7 +15,7 @@ from caltech_exp.catalog.loader import parse_seeds
 from caltech_exp.catalog.model import REPORT
 from caltech_exp.cli import VALUE, Hint, Options, UserError, flags, parse, plain_words, shown, split_arguments
 from caltech_exp.config import ABSENT, NETWORK_NAMES, PIN, RUN_SETTINGS, RunConfig
-from caltech_exp.data.splits import SPLIT_FILES, DataSet, Split, is_own, read_data_set
+from caltech_exp.data.splits import SPLIT_FILES, DataSet, SplitSeed, TestShare, is_own, make_split, read_data_set
 from caltech_exp.executors.slurm_queries import default_profile
 from caltech_exp.files import folder_path, user_path
 from caltech_exp.models.custom import CustomNetwork, find_network, recorded_network
@@ -135,14 +135,8 @@ class SubmitOptions(Options):
         description="the Caltech-101 folder, or one of your own with a folder for each class (docs/studies.md); "
         "default: the study's, $CALTECH101_ROOT, or the profile's",
     )
-    split: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="share of each class's images to test on, drawn at random, where data= has no train.txt and "
-        "test.txt; default: the study's",
-    )
-    split_seed: int = Field(0, ge=0, lt=2**32, description="seed of split=")
+    split: TestShare = None
+    split_seed: SplitSeed = 0
     packs: str = Field(
         "", description="folder of decoded images; default: the profile's, otherwise the user's cache"
     )
@@ -318,10 +312,8 @@ def _select(catalog: Catalog, options: SubmitOptions) -> list[tuple[Section, Tab
 
 def _own_data(options: SubmitOptions, profile: Profile, folder: StudyFolder) -> DataSet | None:
     """The user's own data set; None for Caltech-101, which the checks before submission read."""
-    if options.split_seed and options.split is None:
-        raise UserError(f"split_seed={options.split_seed} is the seed of split=; add split=0.3")
+    split = make_split(options.split, options.split_seed)
     study = folder.study()
-    split = None if options.split is None else Split(test=options.split, seed=options.split_seed)
     try:
         root = data_folder(options.data, profile, study.data.root if study else "")
     except UserError:

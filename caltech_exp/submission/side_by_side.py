@@ -256,9 +256,8 @@ class SideBySide:
     def _shall_retry(self, child: _Child) -> bool:
         """Whether a run starts again: if its process was ended from outside, or out of memory beside others."""
         status, limit = child.process.exitcode, self._limits[child.place]
-        if (status not in (ENDED, OUT_OF_MEMORY) and status > 0) or status == 0 or self._tries[child.run] > 1:
-            return False
-        if status == OUT_OF_MEMORY and limit == 1:
+        is_due = status < 0 or status == ENDED or (status == OUT_OF_MEMORY and limit > 1)
+        if not is_due or self._tries[child.run] > 1:
             return False
         if status in (OUT_OF_MEMORY, -signal.SIGKILL) and limit > 1:  # the kernel's way to say that memory is out
             self._limits[child.place] = limit - 1
@@ -278,8 +277,7 @@ def _report(sender: Connection) -> None:
     """Send what memory this process needs."""
     torch = sys.modules.get("torch")
     host = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gpu: tuple[int, ...] = ()
     if torch and torch.cuda.is_initialized():
-        needed = torch.cuda.max_memory_reserved() + CUDA_CONTEXT_BYTES
-        sender.send(_Memory(host, needed, torch.cuda.mem_get_info()[0]))
-    else:
-        sender.send(_Memory(host))
+        gpu = (torch.cuda.max_memory_reserved() + CUDA_CONTEXT_BYTES, torch.cuda.mem_get_info()[0])
+    sender.send(_Memory(host, *gpu))

@@ -169,7 +169,7 @@ class Failures:
             count = 0
         if not self.most or count < self.most:
             return ""
-        reason = f"{count} of this submission's runs failed (max_failures={self.most})"
+        reason = f"{count} {'run' if count == 1 else 'runs'} of the submission failed (max_failures={self.most})"
         try:
             manifest = next(each for each in self.folder.manifests() if each.id == self.submission)
             executor = executor_named(manifest.executor)
@@ -179,7 +179,8 @@ class Failures:
                 executor.cancel(self.folder, waiting)
                 print(f"{reason}: {len(waiting)} queued tasks are cancelled", flush=True)
             own = [job.job for job in manifest.tasks if list(job.runs) == list(task)]
-            record_cancelled(self.folder.submission(self.submission), own)
+            cancelled = [*own, *(job.job.id for job in waiting)]
+            record_cancelled(self.folder.submission(self.submission), cancelled, reason)
         except (UserError, OSError, StopIteration) as error:
             print(f"{reason}; queued tasks are not cancelled ({error}), each ends when it starts", flush=True)
         return reason

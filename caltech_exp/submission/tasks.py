@@ -34,14 +34,7 @@ from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import ReplacedError
 from caltech_exp.study.results import Keep, again_folder
 from caltech_exp.submission.log_limit import limit_logs
-from caltech_exp.submission.side_by_side import (
-    FAILED,
-    OUT_OF_MEMORY,
-    REPLACED,
-    Layout,
-    SideBySide,
-    choose_layout,
-)
+from caltech_exp.submission.side_by_side import FAILED, OUT_OF_MEMORY, REPLACED, Layout, SideBySide, choose_layout
 from caltech_exp.submission.signal_handler import Failures, SignalHandler
 from caltech_exp.training.failures import (
     Interrupted,

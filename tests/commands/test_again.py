@@ -1,6 +1,7 @@
 """retry=finished: a run trained once more is kept beside its first result, and compared with it to the bit."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from caltech_exp.study.results import (
 )
 from tests.conftest import Command
 from tests.reporting.conftest import make_result
+from tests.tools.testbed import until
 
 ROW = "table=scratch.lr=5e-2"
 RUN = make_result(RunConfig(epochs=2), 0, 0.5)
@@ -45,7 +47,7 @@ def study(submit: Command, stand_in: Path, tmp_path: Path) -> Callable[..., str]
 
 
 def test_finished_runs_are_trained_again_and_compared(
-    study: Callable[..., str], compare: Command, tmp_path: Path
+    study: Callable[..., str], status: Command, compare: Command, tmp_path: Path
 ) -> None:
     study(ROW, "seeds=3", "keep_weights=last", "runs_per_task=3", "wait=true")
     runs = sorted((tmp_path / "runs").glob("*-s[0-9]"))
@@ -67,6 +69,12 @@ def test_finished_runs_are_trained_again_and_compared(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["2 of 2 runs that were trained again are equal to the bit", *equal[:2]]
 
+    shown = status("runs=runs", f"run={runs[0].name}").stdout
+    assert "\nagain     equal to the bit, with its weights\n" in shown
+    first = min((tmp_path / "runs" / "submissions").iterdir())
+    assert f"\nlog       {first}/" in shown
+    assert "= " not in shown.partition("as the template: ")[2].partition("\n")[0]  # no setting without a value
+
     # The second result of seed 0 is not what it was; its third one, without weights, is.
     (second,) = runs[0].glob(f"again/*/*/{RESULT}")
     record = json.loads(second.read_text())
@@ -87,6 +95,25 @@ def test_finished_runs_are_trained_again_and_compared(
         if isinstance(block, Listing) and block.head.startswith("1 of 2 runs that were trained again")
     ]
     assert len(listing.items) == 2
+
+    # Trainings that were cancelled, or have not begun, are no results.
+    for run in runs[1:]:
+        again_folder(run, "20990101T000000-abcd").mkdir(parents=True)
+    lines = compare("first=runs").stdout.splitlines()
+    assert lines[0] == "1 of 2 runs that were trained again are equal to the bit; 1 has no second result yet"
+    assert lines[2].endswith(": equal to the bit, with its weights; no second result")
+    assert lines[3].endswith(f"{runs[2].name}  {key}: no second result")
+
+
+def test_runs_are_trained_again_side_by_side(study: Callable[..., str], status: Command, compare: Command) -> None:
+    both = (ROW, "seeds=2", "runs_at_once=2", "profile.cpus_per_task=2")
+    study(*both, "wait=true")
+    study(*both, "retry=finished")
+    text = status("runs=runs").stdout  # the task imports torch meanwhile
+    (line,) = (line for line in text.splitlines() if line.startswith("trained again: "))
+    assert len(re.findall(r"-s[01] \(scratch\.lr=5e-2\) (queued|running, )", line)) == 2
+    assert "expected end" not in text
+    until(lambda: compare("first=runs").stdout.count("equal to the bit\n") == 3)
 
 
 def test_again_says_which_runs(submit: Command) -> None:

@@ -10,6 +10,7 @@ from caltech_exp.commands.prepare import PrepareOptions
 from caltech_exp.data.splits import IMAGES
 from tests.commands.test_submit import one_line_error
 from tests.conftest import Command
+from tests.tools.shapes import write_shapes
 
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
@@ -98,6 +99,24 @@ def test_the_reference_engine_makes_no_packs(submit: Command, small: tuple[str, 
     done = submit(*words, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "cache").exists()
+
+
+def test_own_data_with_a_random_split_is_packed_as_runs_use_it(
+    prepare: Command, submit: Command, tmp_path: Path
+) -> None:
+    write_shapes(tmp_path / "shapes", 6)
+    words = ("data=shapes", "split=0.3", "split_seed=2", "profile=demo", "packs=packs")
+    dry = ("table=scratch.lr=1e-3", "seeds=2", "batch_size=2", "weights=none", "runs=runs", "dry_run=true")
+    assert "3 packs of images" in submit(*words, *dry).stdout
+    done = prepare(*words, "weights=none")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("packed ") == 4
+    done = submit(*words, *dry)
+    assert "would queue" in done.stdout, done.stderr
+    assert "packs of images" not in done.stdout
+    one_line_error(
+        prepare(words[0], words[2], "weights=none"), "split_seed=2 is the seed of split=; add split=0.3"
+    )
 
 
 @pytest.mark.parametrize(

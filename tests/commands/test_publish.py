@@ -9,13 +9,14 @@ from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.commands.publish import main
 from caltech_exp.commands.publish import without_folders as study_without_folders
 from caltech_exp.config import RunConfig, run_id
+from caltech_exp.records import write_record
 from caltech_exp.reporting.comparison import all_rows
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.published import Published, read_published, without_folders
 from caltech_exp.reporting.wording import count_line
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import PUBLISHED
-from caltech_exp.study.results import RESULT, Result, read_result
+from caltech_exp.study.results import RESULT, Result, again_folder, read_result
 from caltech_exp.study.study import STUDY, StudySettings
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
@@ -50,6 +51,32 @@ def test_what_is_there_stays_and_what_is_new_is_added(
     assert "1 result published" in capsys.readouterr().out.splitlines()[-1]
     assert (tmp_path / "copy" / f"{CONFIG.id}-s0" / RESULT).read_bytes() == first
     assert len(list(StudyFolder(tmp_path / "copy").run_folders())) == 2
+
+
+def test_second_results_are_published_and_compared(
+    folder: SampleStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.start()
+    results = [make_result(CONFIG, 0, 0.29), make_result(CONFIG, 1, 0.31)]
+    folder.add(*results)
+    others = [results[0], results[1].model_copy(update={"first_loss": 0.25})]
+    for second in others:
+        write_record(again_folder(folder.path / second.run_id, "20260101T000000-abcd"), RESULT, second)
+    damaged = again_folder(folder.path / results[0].run_id, "20260202T000000-abcd")
+    damaged.mkdir(parents=True)
+    (damaged / RESULT).write_text("{")
+    assert publish(folder, tmp_path / "copy") == 0
+    text = capsys.readouterr().out
+    assert f"4 results published in {tmp_path / 'copy'}; 0 already there" in text
+    assert f"skipped: {damaged / RESULT}" in text
+    first, second = read_study(tmp_path / "copy").runs["again"].dropna()
+    assert first == "equal to the bit"
+    assert second.startswith("differs in the loss of the first step")
+    assert publish(folder, tmp_path / "copy") == 0
+    assert "0 results published" in capsys.readouterr().out
+    assert aggregate([f"runs={tmp_path / 'copy'}", f"out={tmp_path / 'report'}"]) == 0
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "1 of 2 runs that were trained again are equal to the bit" in report
 
 
 def test_what_a_study_asks_since_is_published_too(folder: SampleStudy, tmp_path: Path) -> None:

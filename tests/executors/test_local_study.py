@@ -215,7 +215,9 @@ def test_two_runs_at_once_have_the_bits_of_one_at_a_time_and_a_killed_one_goes_o
     assert submit(*words, f"runs={two}", "wait=true").returncode == 0
     assert "runs at a time: 2; CPU threads each: 1" in log.read_text()
     assert f"run {killed}: killed by SIGKILL\nrun {killed} starts again" in log.read_text()
-    assert "epoch 6/6" in log.with_name(log.name.replace("_0_", f"_{killed}_")).read_text()
+    own = log.with_name(log.name.replace("_0_", f"_{killed}_"))
+    assert "epoch 6/6" in own.read_text()
+    assert f"\nlog       {own}\n" in status(f"runs={two}", f"run={killed}").stdout
     assert killed in str(shown)
 
     one = tmp_path / "one"
@@ -247,7 +249,11 @@ def test_max_failures_cancels_what_is_queued_and_starts_nothing_more(
     counts = json.loads(status(f"runs={runs}", "json=true").stdout)["counts"]
     assert (counts["finished"], counts["cancelled"]) == (1, 3)
     logs = "".join(path.read_text() for path in runs.glob("submissions/2*/*_0_log.out"))
-    assert "2 of this submission's runs failed (max_failures=2): 3 queued tasks are cancelled" in logs
+    reason = "2 runs of the submission failed (max_failures=2)"
+    assert f"{reason}: 3 queued tasks are cancelled" in logs
+    text = status(f"runs={runs}").stdout
+    assert f"3 runs were cancelled because {reason}; submit without retry=failed to train them" in text
+    assert text.count(f": {reason}") == 3
     for seed in (1, 2):
         (runs / done.parent.name.replace("-s0", f"-s{seed}") / "result.json").rmdir()
     # What failed before does not count against a new submission.

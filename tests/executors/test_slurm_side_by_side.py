@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Command, slowed
+from tests.tools.shapes import write_shapes
 from tests.tools.testbed import profile, queue, slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("empty_queue")]
@@ -60,4 +61,23 @@ def test_max_failures_cancels_what_waits(submit: Command, small: tuple[str, ...]
     assert ended.returncode == 1
     assert ended.stderr.count(" cancelled: ") == 3
     logs = "".join(path.read_text() for path in runs.glob("submissions/2*/*_0_log.out"))
-    assert "1 of this submission's runs failed (max_failures=1): 3 queued tasks are cancelled" in logs
+    assert "1 run of the submission failed (max_failures=1): 3 queued tasks are cancelled" in logs
+
+
+def test_own_data_trains_side_by_side_and_once_more(
+    submit: Command, status: Command, compare: Command, tmp_path: Path
+) -> None:
+    data = write_shapes(tmp_path / "shapes", 6)
+    words = (
+        *("table=scratch.lr=5e-2,scratch.lr=1e-2", "seeds=1", "weights=none", "model=resnet18", "epochs=6"),
+        *("batch_size=4", "workers=0", "precision=fp32", f"data={data}", "split=0.3", "runs_at_once=2"),
+        *(f"profile={profile(tmp_path, cpus_per_task=2)}", f"runs={tmp_path / 'runs'}"),
+    )
+    assert submit(*words, "wait=true").returncode == 0
+    begun = submit(*words, "retry=finished")
+    assert begun.returncode == 0, begun.stderr
+    both = r"^trained again: \S+ \(\S+\) running, .*; \S+ \(\S+\) running, "
+    until(lambda: bool(re.search(both, status(f"runs={tmp_path / 'runs'}").stdout, re.MULTILINE)))
+    until(lambda: not queue(), 400)
+    equal = compare(f"first={tmp_path / 'runs'}")
+    assert equal.stdout.startswith("2 of 2 runs that were trained again are equal to the bit"), equal.stderr

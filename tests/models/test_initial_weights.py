@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from caltech_exp.cli import UserError
-from caltech_exp.config import RunConfig
+from caltech_exp.config import NETWORK_NAMES, RunConfig
 from caltech_exp.models.custom import find_network, save_network
 from caltech_exp.models.networks import build, build_with_weights, check_weights_fit
+from caltech_exp.models.weights import note_by_shapes
 
 NETS = """
 from torch import nn
@@ -119,6 +120,8 @@ def test_head_may_be_new(
     left_out = f"the prefix {prefix} of its names is ignored; " if prefix else ""
     assert initial.note == f"weights net.pth: {left_out}{note}"
     assert check_weights_fit(config.but(weights=str(file))) == initial
+    expected = initial.note if model in NETWORK_NAMES and not prefix else None  # of others only torch can tell
+    assert note_by_shapes(config.but(weights=str(file))) == expected
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
@@ -131,6 +134,8 @@ def test_head_that_fits_is_loaded(model: str, prefix: str, models: dict[str, str
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     assert initial is not None
     assert initial.note == (f"weights net.pth: the prefix {prefix} of its names is ignored" if prefix else "")
+    expected = "" if model == "resnet18" and not prefix else None
+    assert note_by_shapes(config.but(weights=str(tmp_path / "net.pth"))) == expected
 
 
 def test_network_of_a_single_layer_gets_a_new_head(models: dict[str, str], tmp_path: Path) -> None:
@@ -178,6 +183,7 @@ def test_weights_that_do_not_fit_are_reported(
         state = {f"model.{name}": value for name, value in state.items()}
     file = tmp_path / "net.pth"
     torch.save(state, file)
+    assert note_by_shapes(config.but(weights=str(file))) is None
     for check in (build, check_weights_fit):
         with pytest.raises(UserError) as caught:
             check(config.but(weights=str(file)))

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data import download
 from caltech_exp.data.download import IMAGENET, Digest
 from caltech_exp.models import weights
-from caltech_exp.models.networks import build, build_with_weights
+from caltech_exp.models.networks import NETWORKS, build, build_with_weights
 from caltech_exp.submission.preflight import check_weights_files
 from caltech_exp.training.failures import kind_of
 from tests.conftest import NO_NETWORK
@@ -32,6 +33,16 @@ def test_imagenet_files_and_cache_are_those_of_torchvision(
         assert IMAGENET[model].name.endswith(f"-{IMAGENET[model].digest.digits}.pth")
         assert IMAGENET[model].size / 2**20 == pytest.approx(enum.IMAGENET1K_V1.meta["_file_size"], abs=0.001)
         assert weights.imagenet_path(model).parent == Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def test_shapes_on_record_are_those_of_torchvision() -> None:
+    recorded = tomllib.loads(weights.NETWORK_SHAPES.read_text())
+    for name, network in NETWORKS.items():
+        with torch.device("meta"):
+            shapes = {key: list(value.shape) for key, value in network.build().state_dict().items()}
+        assert list(recorded[name].items()) == list(shapes.items())
+        assert [*shapes][-1] == f"{network.head}.bias"
+    assert list(recorded) == list(NETWORKS)
 
 
 def test_impossible_torch_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_a_run_that_failed_is_told_and_not_queued_again_while_its_task_trains_ot
     dry = submit(*words, "retry=failed", "dry_run=true").stdout
     assert "1 failed, 1 cancelled" in dry or "1 cancelled, 1 failed" in dry
     assert "would queue resnet.runs: 1 task, 1 run" in dry
-    assert "1 run was cancelled; submit without retry=failed to train them" in dry
+    assert "1 run was cancelled; submit without retry=failed to train it" in dry
     assert "would queue resnet.runs: 1 task, 2 runs" in submit(*words, "dry_run=true").stdout
 
 

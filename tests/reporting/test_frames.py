@@ -259,6 +259,11 @@ def test_the_pages_examples_answer_their_questions(
     assert measured["measured"] == pytest.approx(sum(accuracy("scratch.lr", "5e-2")) / 3)
     assert (measured["reported"], measured["runs"]) == (0.446, 3)
     assert "\\toprule" in names["latex"]
+    finished = names["finished"]
+    names["finished"] = finished.assign(is_overridden=finished["key"] == "scratch.lr=5e-2")
+    exec(BLOCKS[-1], names)
+    assert "scratch.lr=5e-2" not in names["table"].index
+    assert "scratch.lr=1e-2" in names["table"].index
 
 
 def test_restricted_study_holds_the_selected_rows_with_their_runs_and_epochs(study: StudyFrames) -> None:

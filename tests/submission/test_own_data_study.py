@@ -85,6 +85,18 @@ def test_own_data_goes_from_images_to_the_report(
     assert "They agree" in (tmp_path / "report" / "tables" / "claims.csv").read_text()
 
 
+def test_own_data_trains_side_by_side_and_once_more(
+    words: list[str], submit: Command, compare: Command, tmp_path: Path
+) -> None:
+    both = (*words, "runs_at_once=2", "profile.cpus_per_task=2", "wait=true")
+    done = submit(*both)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(results(tmp_path / "runs")) == 2
+    done = submit(*both[:1], "table=shapes.engine", "seeds=1", *both[2:], "retry=finished")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert compare("first=runs").stdout.startswith("2 of 2 runs that were trained again are equal to the bit")
+
+
 def test_reported_values_of_own_data_stand_beside_it_alone(
     words: list[str], submit: Command, aggregate: Command, tmp_path: Path
 ) -> None:

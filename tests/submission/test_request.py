@@ -196,8 +196,8 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         (["section=all", "profile.partition"], "'profile.partition' has no value; write profile.partition=VALUE"),
         (["section=all", "runs_per_task=0"], "runs_per_task=0: "),
         (["section=all", "imagenet_weights=/nowhere"], "there is no such folder; give one with state dicts"),
-        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth missing"),
-        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth missing"),
+        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth are missing"),
+        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth is missing"),
     ],
 )
 def test_wrong_words(words: list[str], message: str) -> None:
@@ -233,7 +233,7 @@ def test_only_weights_that_the_rows_use_must_be_there(stand_in_weights: Path, tm
     ):
         parse_request(["section=all", folder])
     (tmp_path / "alexnet.pth").unlink()
-    with pytest.raises(UserError, match=r"alexnet\.pth missing; put the state dicts there"):
+    with pytest.raises(UserError, match=r"alexnet\.pth is missing; put that state dict there"):
         parse_request(["section=transfer", folder])
 
 

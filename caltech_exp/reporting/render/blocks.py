@@ -204,7 +204,7 @@ def shown(column: Column, value: Value) -> str:
         return value
     if isinstance(value, Spread):
         if value.bounds:
-            return " to ".join(map(accuracy, value.bounds))
+            return " to ".join(dict.fromkeys(map(accuracy, value.bounds)))
         return accuracy(value.mean) if value.std is None else f"{accuracy(value.mean)} ± {accuracy(value.std)}"
     if isinstance(value, Interval):
         if value.half_width is not None:

@@ -11,7 +11,7 @@ from caltech_exp.provenance import code_version
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import Block, Column, Listing, Prose, Table, code, escape
 from caltech_exp.reporting.wording import STATES, display_path, network_name, shorten
-from caltech_exp.study.run_status import EQUAL
+from caltech_exp.study.run_status import DIFFERS, EQUAL
 
 
 def provenance_blocks(study: StudyFrames) -> list[Block]:
@@ -110,9 +110,12 @@ def _again(study: StudyFrames) -> list[Listing]:
 
 
 def count_equal(words: "pd.Series[str]") -> str:
-    """`2 of 3 runs that were trained again are equal to the bit`"""
-    equal = words.str.split("; ").map(lambda parts: all(part.startswith(EQUAL) for part in parts))
-    return f"{int(equal.sum())} of {len(words)} runs that were trained again are {EQUAL}"
+    """`2 of 3 runs that were trained again are equal to the bit; 1 has no second result yet`"""
+    seconds = ([part for part in text.split("; ") if part.startswith((EQUAL, DIFFERS))] for text in words)
+    done = [parts for parts in seconds if parts]
+    equal, missing = sum(all(part.startswith(EQUAL) for part in parts) for parts in done), len(words) - len(done)
+    more = f"; {missing} {'has' if missing == 1 else 'have'} no second result yet" if missing else ""
+    return f"{equal} of {len(done)} runs that were trained again are {EQUAL}{more}"
 
 
 def _left_out(study: StudyFrames) -> list[Listing]:
