@@ -177,6 +177,7 @@ def epoch_costs(request: Request, device: torch.device, started: float) -> Epoch
         images_per_second=rate_after_first(rates),
         start_seconds=first_step[0] - started,
         peak_memory_bytes=peak_memory(device),
+        times=tuple(times),
     )
 
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from caltech_exp import bootstrap
-from caltech_exp.benchmark.records import Costs, Outcome, Request
+from caltech_exp.benchmark.records import Costs, EpochCosts, Outcome, Request, SideBySideCosts
 from caltech_exp.child_environment import start_problem
 from caltech_exp.cli import UserError
+from caltech_exp.files import usable_cores
 from caltech_exp.machine import keep_freed_memory
 
 
@@ -29,6 +31,15 @@ def measure_in_process(request: Request) -> Outcome:
         reason = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise UserError(f"a measurement failed: {reason}")
     return Outcome.model_validate_json(process.stdout.strip().splitlines()[-1])
+
+
+def measure_side_by_side(request: Request, runs: int) -> Outcome:
+    """The same epochs by so many processes at a time, which share the threads of one."""
+    request = request.model_copy(update={"threads": max(1, (request.threads or usable_cores()) // runs)})
+    with ThreadPoolExecutor(runs) as pool:
+        outcomes = list(pool.map(measure_in_process, [request] * runs))
+    each = tuple(outcome.costs for outcome in outcomes if isinstance(outcome.costs, EpochCosts))
+    return Outcome(device=outcomes[0].device, costs=SideBySideCosts(runs=each))
 
 
 def main(started: float, request: Request) -> Outcome:

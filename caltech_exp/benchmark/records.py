@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from caltech_exp.config import RunConfig, choices
@@ -10,10 +11,15 @@ from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import StrictRecord
 
 MODELS = choices("model")
-PARTS = ("phases", "epoch", "frozen", "growth", "augment", "losses")
+PARTS = ("phases", "epoch", "frozen", "growth", "batches", "side_by_side", "augment", "losses")
 AUGMENTATIONS = tuple(name for name in choices("augment") if name != "none")
 SHARES = (1, 2, 4)
 """Growth is measured on all images, a half and a quarter of them."""
+BATCHES = (32, 64, 128, 256, 512)
+"""Batch sizes that are measured on a quarter of the images, where they hold such a batch."""
+SIDE_BY_SIDE = (1, 2, 4)
+"""Runs that are measured side by side, on an eighth of the images with a small batch."""
+SMALL_BATCH = 64
 
 Kind = Literal["epochs", "phases", "augment", "losses"]
 
@@ -24,11 +30,13 @@ class Measurement:
 
     kind  epochs: config.epochs whole epochs with validation; phases: their parts; augment: inputs with random
           transforms; losses: the losses of the first steps
+    runs  how many processes measure it side by side, on the same cores or GPU; 0: one, by itself
     """
 
     name: str
     kind: Kind
     config: RunConfig
+    runs: int = 0
 
 
 def plan(
@@ -48,6 +56,14 @@ def plan(
         if "growth" in parts:
             for share in SHARES:
                 yield Measurement(f"{model} epoch of 1/{share}", "epochs", fast.but(max_images=images // share))
+        if "batches" in parts:
+            for size in (size for size in BATCHES if size <= images // 4):
+                config = fast.but(max_images=images // 4, batch_size=size)
+                yield Measurement(f"{model} batch {size}", "epochs", config)
+        if "side_by_side" in parts:
+            config = fast.but(max_images=images // 8, batch_size=max(1, min(SMALL_BATCH, images // 8)))
+            for runs in SIDE_BY_SIDE:
+                yield Measurement(f"{model} side by side {runs}", "epochs", config, runs)
     if "augment" in parts:
         for augment in AUGMENTATIONS:
             config = RunConfig().but(augment=augment, **settings)
@@ -78,12 +94,35 @@ class EpochCosts(StrictRecord):
     images_per_second  in training alone, without the first epoch if there are more
     start_seconds      from the start of the process to the end of the first step
     peak_memory_bytes  resident in this process (loader workers not counted), or allocated on the GPU
+    times              when the first epoch began and when each epoch ended, in seconds since 1970
     """
 
     epoch_seconds: float
     images_per_second: float
     start_seconds: float
     peak_memory_bytes: int
+    times: tuple[float, ...] = ()
+
+    @property
+    def each_epoch(self) -> tuple[float, ...]:
+        """Seconds of every epoch."""
+        return tuple(end - start for start, end in pairwise(self.times))
+
+
+class SideBySideCosts(StrictRecord):
+    """The same epochs by several processes at a time; their starts are not counted."""
+
+    runs: tuple[EpochCosts, ...]
+
+    @property
+    def epoch_seconds(self) -> float:
+        """From the first process's first epoch to the last one's end, for an epoch of every process."""
+        times = [run.times for run in self.runs]
+        return (max(ends[-1] for ends in times) - min(ends[0] for ends in times)) / (len(times[0]) - 1)
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return sum(run.peak_memory_bytes for run in self.runs)
 
 
 class PhaseCosts(StrictRecord):
@@ -123,7 +162,7 @@ class FirstLosses(StrictRecord):
     steps: int
 
 
-Costs = EpochCosts | PhaseCosts | AugmentCosts | FirstLosses
+Costs = EpochCosts | SideBySideCosts | PhaseCosts | AugmentCosts | FirstLosses
 
 
 class Outcome(StrictRecord):
@@ -134,20 +173,45 @@ class Outcome(StrictRecord):
 
 
 class MeasurementResult(StrictRecord):
+    """`threads` are torch's CPU threads of each process, None if torch chose them."""
+
     name: str
     config: RunConfig
     costs: Costs
+    threads: int | None = None
 
 
 class Benchmark(StrictRecord):
-    """All measurements of one benchmark on one machine; `images` is the size of the training set."""
+    """All measurements of one benchmark on one machine.
+
+    images  the size of the training set
+    data    the fingerprint of the data set
+    device_type  as it was asked for: cuda or cpu
+    words   of the command line that began it
+    """
 
     schema_version: Literal[1] = 1
     device: str
     cores: int
     host: str
     images: int
+    data: str = ""
+    device_type: str = ""
+    words: tuple[str, ...] = ()
     libraries: dict[str, str]
     code: CodeVersion
     when: str
     measurements: tuple[MeasurementResult, ...]
+
+    def find(self, measurement: Measurement, threads: int | None) -> MeasurementResult | None:
+        """The result of a measurement, if it is there."""
+        wanted = (measurement.name, measurement.config, threads)
+        results = (
+            result for result in self.measurements if (result.name, result.config, result.threads) == wanted
+        )
+        return next(results, None)
+
+    def differences(self, other: "Benchmark") -> list[str]:
+        """What keeps the figures of two benchmarks from one table."""
+        names = ("host", "cores", "images", "data", "device_type", "libraries", "code")
+        return [name for name in names if getattr(self, name) != getattr(other, name)]

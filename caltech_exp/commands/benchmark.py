@@ -8,33 +8,45 @@ import socket
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from tabulate import tabulate
 
 from caltech_exp import bootstrap
-from caltech_exp.benchmark.process import measure_in_process
+from caltech_exp.benchmark.process import measure_in_process, measure_side_by_side
 from caltech_exp.benchmark.records import (
     AUGMENTATIONS,
+    BATCHES,
     MODELS,
     PARTS,
     SHARES,
+    SIDE_BY_SIDE,
     Benchmark,
     Costs,
     EpochCosts,
     FirstLosses,
     MeasurementResult,
     Request,
+    SideBySideCosts,
     plan,
 )
 from caltech_exp.cli import Options, UserError, read_options, run_command_line, unknown
 from caltech_exp.data.splits import DataSet, SplitSeed, TestShare, evenly, make_split
 from caltech_exp.executors.executor import make_executor
-from caltech_exp.files import folder_if_it_succeeds, make_own_folder, user_path, utc_now, write_atomically
+from caltech_exp.files import (
+    folder_if_it_succeeds,
+    make_own_folder,
+    usable_cores,
+    user_path,
+    utc_now,
+    write_atomically,
+)
 from caltech_exp.profiles.paths import packs_folder
 from caltech_exp.profiles.profile import LocalProfile, Profile, SlurmProfile, load_profile, take_profile_words
 from caltech_exp.provenance import code_version, library_versions
+from caltech_exp.records import Corrupt, read_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.submission.preflight import find_data
 from caltech_exp.submission.snapshot import take_snapshot
@@ -58,7 +70,7 @@ class BenchmarkOptions(Options):
     packs: str = Field("", description="folder of decoded images; default: the profile's, or the user's cache")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="where to compute; auto: the profile's")
     threads: int = Field(0, ge=0, description="CPU threads; 0: the profile's cpus_per_task, or torch's choice")
-    out: str = Field("", description="JSON file for all figures")
+    out: str = Field("", description="JSON file for all figures; those that it has are not measured again")
     profile: str = Field("", description="a Slurm profile: submit this benchmark as one job there")
 
 
@@ -88,38 +100,63 @@ def main(argv: Sequence[str]) -> int:
     out = user_path(options.out, "out") if options.out else None
     if out and not out.parent.is_dir():
         raise UserError(f"out={options.out}: there is no folder {out.parent}; make it, or name another file")
-    results = []
-    for number, measurement in enumerate(measurements, start=1):
-        config = measurement.config
-        print(f"[{number}/{len(measurements)}] {measurement.name}, engine {config.engine}", flush=True)
-        outcome = measure_in_process(
-            Request(
-                kind=measurement.kind,
-                config=config,
-                data=str(data.root),
-                split=data.split,
-                packs=str(packs_folder(options.packs, profile)),
-                device=profile.device_type if options.device == "auto" else options.device,
-                threads=options.threads or profile.cpus_per_task,
-            )
-        )
-        print(f"  {outcome.costs}", flush=True)
-        results.append(MeasurementResult(name=measurement.name, config=config, costs=outcome.costs))
+    device_type = profile.device_type if options.device == "auto" else options.device
+    threads = options.threads or profile.cpus_per_task
     benchmark = Benchmark(
-        device=outcome.device,
-        cores=len(os.sched_getaffinity(0)),
+        device="",
+        cores=usable_cores(),
         host=socket.gethostname(),
         images=images,
+        data=data.fingerprint,
+        device_type=device_type,
+        words=tuple(argv),
         libraries=library_versions(),
         code=code_version(),
         when=utc_now(),
-        measurements=tuple(results),
+        measurements=(),
     )
+    benchmark = _begun(out, benchmark) if out else benchmark
+    for number, measurement in enumerate(measurements, start=1):
+        config = measurement.config
+        print(f"[{number}/{len(measurements)}] {measurement.name}, engine {config.engine}", flush=True)
+        if kept := benchmark.find(measurement, threads):
+            print(f"  kept from {out}: {kept.costs}", flush=True)
+            continue
+        request = Request(
+            kind=measurement.kind,
+            config=config,
+            data=str(data.root),
+            split=data.split,
+            packs=str(packs_folder(options.packs, profile)),
+            device=device_type,
+            threads=threads,
+        )
+        runs = measurement.runs
+        outcome = measure_side_by_side(request, runs) if runs else measure_in_process(request)
+        print(f"  {outcome.costs}", flush=True)
+        result = MeasurementResult(name=measurement.name, config=config, costs=outcome.costs, threads=threads)
+        measured = (*benchmark.measurements, result)
+        benchmark = benchmark.model_copy(update={"device": outcome.device, "measurements": measured})
+        if out:
+            write_atomically(out, benchmark.model_dump_json(indent=1) + "\n")
     print(benchmark_tables(benchmark))
     if out:
-        write_atomically(out, benchmark.model_dump_json(indent=1) + "\n")
         print(f"figures in {out}")
     return 0
+
+
+def _begun(out: Path, benchmark: Benchmark) -> Benchmark:
+    """The benchmark whose figures are in a file; the given one if there is no file."""
+    begun = read_record(out, Benchmark)
+    if begun is None:
+        return benchmark
+    if isinstance(begun, Corrupt):
+        raise UserError(begun.complaint("remove it, or name another file"))
+    if differences := begun.differences(benchmark):
+        raise UserError(
+            f"{out} holds a benchmark with other {', '.join(differences)}; remove it, or name another file"
+        )
+    return begun
 
 
 def _names(kind: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -133,7 +170,7 @@ def _names(kind: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
 def _training_images(options: BenchmarkOptions, data: DataSet, parts: Collection[str]) -> int:
     """The size of the training set. Its smallest share that is measured must hold a batch."""
     images = len(evenly(data.train, options.max_images))
-    least, share = (images // max(SHARES), "a quarter of ") if "growth" in parts else (images, "")
+    least, share = (images // max(SHARES), "a quarter of ") if {"growth", "batches"} & set(parts) else (images, "")
     if options.batch_size > least:
         raise UserError(
             f"batch_size={options.batch_size} is too large to measure {share}the {images:,} training images; "
@@ -227,7 +264,7 @@ def benchmark_tables(benchmark: Benchmark) -> str:
     for model in MODELS:
         blocks += [
             _comparison(model, NETWORK_FIGURES, f"{model} ", costs),
-            _growth(model, benchmark.images, costs),
+            _growth(model, benchmark, costs),
             _losses(model, costs),
         ]
     inputs = "training inputs, images/s (template: one core)"
@@ -258,14 +295,21 @@ def _ratio(figure: Figure, template: float | None, fast: float | None) -> str:
     return f"{fast / template if figure.better == 'higher' else template / fast:.1f}"
 
 
-def _growth(model: str, images: int, costs: CostsByEngine) -> str:
-    """Seconds of an epoch of the fast engine against the number of images."""
+def _growth(model: str, benchmark: Benchmark, costs: CostsByEngine) -> str:
+    """Epochs of the fast engine against the number of images, the batch size, and the runs side by side."""
+    images, quarter = benchmark.images, f"{benchmark.images // 4:,} images"
+    cells = {
+        **{f"epoch of 1/{share}": f"{images // share:,} images" for share in SHARES},
+        **{f"batch {size}": f"{quarter} in batches of {size}" for size in BATCHES},
+        **{f"side by side {runs}": f"{images // 8:,} images, runs side by side: {runs}" for runs in SIDE_BY_SIDE},
+    }
     rows = []
-    for share in SHARES:
-        cost = costs.get((f"{model} epoch of 1/{share}", "fast"))
-        if isinstance(cost, EpochCosts):
-            rows.append((f"{images // share:,}", f"{cost.epoch_seconds:.1f}"))
-    return _table(rows, (f"{model}, fast: images of each split", "epoch, s")) if rows else ""
+    for name, title in cells.items():
+        cost = costs.get((f"{model} {name}", "fast"))
+        if isinstance(cost, EpochCosts | SideBySideCosts):
+            memory = f"{cost.peak_memory_bytes / 2**30:.2f}"
+            rows.append((title, f"{cost.epoch_seconds:.1f}", memory))
+    return _table(rows, (f"{model}, fast", "epoch, s", "peak memory, GiB")) if rows else ""
 
 
 def _losses(model: str, costs: CostsByEngine) -> str:

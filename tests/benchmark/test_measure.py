@@ -9,7 +9,8 @@ import torch
 
 from caltech_exp.benchmark import measure
 from caltech_exp.benchmark.measure import augment_costs, epoch_costs, phase_costs, prepare, rate_after_first
-from caltech_exp.benchmark.records import Request
+from caltech_exp.benchmark.process import measure_side_by_side
+from caltech_exp.benchmark.records import Request, SideBySideCosts
 from caltech_exp.config import RunConfig
 from caltech_exp.study.results import Epoch
 from caltech_exp.training.loop import OnEpoch, OnStep
@@ -65,6 +66,8 @@ def test_epoch_costs_time_the_start_and_an_epoch(stand_in: Path, tmp_path: Path)
     assert costs.start_seconds + costs.epoch_seconds <= passed
     assert costs.images_per_second > 0
     assert costs.peak_memory_bytes > 100 * 2**20
+    assert len(costs.each_epoch) == 2
+    assert min(costs.each_epoch) == costs.epoch_seconds
 
 
 def test_epoch_costs_leave_out_a_slow_first_epoch(
@@ -88,3 +91,11 @@ def test_rate_after_first_leaves_out_the_first_epoch() -> None:
     # 100 images per epoch in 20, 5, 10 and 10 seconds: the rates that training reports after each.
     assert rate_after_first([100 / 20, 200 / 25, 300 / 35, 400 / 45]) == pytest.approx(300 / 25)
     assert rate_after_first([5.0]) == 5.0
+
+
+def test_side_by_side_measures_several_processes_that_share_the_cores(stand_in: Path, tmp_path: Path) -> None:
+    request = request_of(EPOCHS.but(epochs=1), stand_in, tmp_path).model_copy(update={"kind": "epochs"})
+    outcome = measure_side_by_side(request, 2)
+    assert isinstance(outcome.costs, SideBySideCosts)
+    assert len(outcome.costs.runs) == 2
+    assert outcome.costs.epoch_seconds >= max(run.epoch_seconds for run in outcome.costs.runs)

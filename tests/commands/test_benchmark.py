@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from caltech_exp.benchmark.records import Benchmark, Costs, EpochCosts, FirstLosses, MeasurementResult
+from caltech_exp.benchmark.records import (
+    Benchmark,
+    Costs,
+    EpochCosts,
+    FirstLosses,
+    MeasurementResult,
+    SideBySideCosts,
+)
 from caltech_exp.commands.benchmark import benchmark_tables
 from caltech_exp.config import RunConfig
 from caltech_exp.provenance import code_version
@@ -38,6 +45,24 @@ def test_both_engines_side_by_side_as_a_table_and_as_json(
         f"{fast.costs.epoch_seconds:.1f}",
         f"{ratio:.1f}",
     ]
+
+
+def test_a_benchmark_goes_on_with_what_its_file_lacks(benchmark: Command, stand_in: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    words = (*SMALL, "epochs=1", f"data={stand_in}", f"packs={tmp_path / 'packs'}", f"out={out}")
+    done = benchmark(*words)
+    assert done.returncode == 0, done.stderr
+    whole = read(out)
+    out.write_text(whole.model_copy(update={"measurements": whole.measurements[:1]}).model_dump_json())
+    done = benchmark(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"  kept from {out}: ") == 1
+    assert read(out).measurements[:1] == whole.measurements[:1]
+    assert len(read(out).measurements) == 2
+    out.write_text(whole.model_copy(update={"host": "other", "images": 5}).model_dump_json())
+    one_line_error(benchmark(*words), "a benchmark with other host, images; remove it")
+    out.write_text("{")
+    one_line_error(benchmark(*words), "is damaged")
 
 
 def test_the_first_losses_of_both_engines_are_near_each_other(
@@ -89,12 +114,18 @@ def epoch(seconds: float) -> EpochCosts:
     return EpochCosts(epoch_seconds=seconds, images_per_second=1, start_seconds=1, peak_memory_bytes=2**30)
 
 
+def timed_epoch(start: float, end: float) -> EpochCosts:
+    return epoch(end - start).model_copy(update={"times": (start, end)})
+
+
 def test_tables_compare_the_engines_and_show_growth() -> None:
     text = tables(
         {
             "alexnet epoch": (epoch(30), epoch(12)),
             "alexnet epoch of 1/1": (epoch(12),),
             "alexnet epoch of 1/4": (epoch(3),),
+            "alexnet batch 64": (epoch(4),),
+            "alexnet side by side 2": (SideBySideCosts(runs=(timed_epoch(0, 8), timed_epoch(1, 9))),),
         }
     )
     lines = [line.split() for line in text.splitlines()]
@@ -102,9 +133,11 @@ def test_tables_compare_the_engines_and_show_growth() -> None:
     assert ["epoch", "with", "validation,", "s", "30.0", "12.0", "2.5"] in lines
     assert ["peak", "memory,", "GiB", "1.00", "1.00"] in lines
     assert [line for line in lines if line[:1] in (["1,000"], ["500"], ["250"])] == [
-        ["1,000", "12.0"],
-        ["250", "3.0"],
+        ["1,000", "images", "12.0", "1.00"],
+        ["250", "images", "3.0", "1.00"],
+        ["250", "images", "in", "batches", "of", "64", "4.0", "1.00"],
     ]
+    assert ["125", "images,", "runs", "side", "by", "side:", "2", "9.0", "2.00"] in lines
 
 
 def test_tables_of_losses_give_their_difference_and_divergence() -> None:
