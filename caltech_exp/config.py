@@ -42,6 +42,7 @@ DEFAULTS_ADDED_LATER = {
     "label_smoothing": 0.0,
     "classes": NUM_CLASSES,
     "data_set": "",
+    "frozen_batchnorm": "train",
 }
 """Settings added by later versions, with the value that computes what earlier versions computed. Run ids leave
 a setting with this value out, so that old ids stay."""
@@ -53,6 +54,7 @@ UNUSED_WITH = {
     ("optimizer", "adamw"): ("momentum",),
     ("schedule", "cosine"): ("step_size", "gamma"),
     ("schedule", "constant"): ("step_size", "gamma"),
+    ("model", "alexnet"): ("frozen_batchnorm",),
     ("engine", "fast"): ("workers",),
     ("engine", "reference"): ("precision",),
 }
@@ -86,6 +88,11 @@ class RunConfig(BaseModel):
     )
     freeze: Literal["none", "conv", "fc"] = Field(
         "none", description="layers that are not trained: none, conv (all but the classifier) or fc"
+    )
+    frozen_batchnorm: Literal["train", "eval"] = Field(
+        "train",
+        description="batch normalisation of frozen layers: train (by the batch, updating its statistics, as the "
+        "template) or eval (keeps its statistics)",
     )
     augment: Literal["none", "crop", "perspective", "combined"] = Field(
         "none",
@@ -196,12 +203,15 @@ class RunConfig(BaseModel):
     @cached_property
     def unused(self) -> dict[str, str]:
         """The settings that have no effect -> the setting that is why: `precision` -> `engine=reference`."""
-        return {
+        unused = {
             name: f"{cause}={value}"
             for (cause, value), names in UNUSED_WITH.items()
             if getattr(self, cause) == value
             for name in names
         }
+        if self.freeze != "conv" and self.model in NETWORK_NAMES:  # a custom network may freeze layers itself
+            unused.setdefault("frozen_batchnorm", f"freeze={self.freeze}")
+        return unused
 
     @property
     def settings(self) -> dict[str, Any]:

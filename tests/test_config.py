@@ -32,15 +32,39 @@ OTHER = {
     "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 7, "label_smoothing": 0.5,
     "engine": "reference", "precision": "fp32", "classes": 5, "data_set": "0123456789abcdef",
 }  # fmt: skip
-"""Another value than the default of every setting."""
+"""Another value than the default of every setting, but of frozen_batchnorm."""
 
 
-@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "workers"])
+def test_every_setting_has_another_value() -> None:
+    assert {*OTHER, "frozen_batchnorm"} == {*RunConfig.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"model": "resnet18", "freeze": "conv"}, None),
+        ({"model": "resnet18", "freeze": "conv", "engine": "reference"}, None),
+        ({"model": "nets.py:tiny"}, None),  # it may freeze layers itself
+        ({"model": "resnet18"}, "freeze=none"),
+        ({"model": "resnet18", "freeze": "fc"}, "freeze=fc"),
+        ({"model": "alexnet", "freeze": "conv"}, "model=alexnet"),
+    ],
+    ids=str,
+)
+def test_frozen_batchnorm_counts_in_the_id_where_one_is_frozen(
+    settings: dict[str, str], cause: str | None
+) -> None:
+    config = RunConfig.model_validate(settings)
+    assert (config.but(frozen_batchnorm="eval").id == config.id) == (cause is not None)
+    assert config.unused.get("frozen_batchnorm") == cause
+
+
+@pytest.mark.parametrize("name", [name for name in OTHER if name != "workers"])
 def test_id_depends_on_every_setting_of_the_fast_engine(name: str) -> None:
     assert RunConfig().but(**{name: OTHER[name]}).id != RunConfig().id
 
 
-@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name not in ("engine", "precision")])
+@pytest.mark.parametrize("name", [name for name in OTHER if name not in ("engine", "precision")])
 def test_id_depends_on_every_setting_of_the_reference_engine(name: str) -> None:
     assert REFERENCE.but(**{name: OTHER[name]}).id != REFERENCE.id
 

@@ -75,7 +75,7 @@ def prepare(request: Request, device: torch.device) -> tuple[DataSet, TrainingSe
 
 def first_losses(request: Request, device: torch.device) -> FirstLosses:
     _, setup = prepare(request, device)
-    setup.net.train()
+    setup.start_training()
     losses = (train_step(setup, batch).item() for batch in itertools.islice(setup.train.forever(), STEPS))
     return FirstLosses(losses=tuple(itertools.takewhile(math.isfinite, losses)), steps=STEPS)
 
@@ -84,7 +84,7 @@ def phase_costs(request: Request, device: torch.device) -> PhaseCosts:
     data, setup = prepare(request, device)
     batch = next(setup.train.epoch())
     images = len(batch[1])
-    setup.net.train()
+    setup.start_training()
     with FlopCounterMode(display=False) as counter:
         train_step(setup, batch)  # also the warm-up
     step_flops = int(counter.get_total_flops())
@@ -125,7 +125,7 @@ def _saved_bytes(setup: TrainingSetup, batch: Batch) -> int:
             sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    setup.net.train()
+    setup.start_training()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), setup.autocast():
         outputs = setup.net(batch[0])  # keeps the saved tensors alive, so that no address is used twice
     del outputs

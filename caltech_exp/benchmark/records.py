@@ -50,7 +50,11 @@ def plan(
         if "epoch" in parts:
             yield from _both_engines(f"{model} epoch", "epochs", fast)
         if "frozen" in parts:
-            yield from _both_engines(f"{model} frozen epoch", "epochs", fast.but(freeze="conv"))
+            frozen = fast.but(freeze="conv")
+            yield from _both_engines(f"{model} frozen epoch", "epochs", frozen)
+            if "frozen_batchnorm" not in frozen.unused:
+                kept = frozen.but(frozen_batchnorm="eval")
+                yield from _both_engines(f"{model} frozen epoch, statistics kept", "epochs", kept)
         if "losses" in parts:
             yield from _both_engines(f"{model} losses", "losses", fast.but(precision="fp32"))
         if "growth" in parts:

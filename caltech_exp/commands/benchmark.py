@@ -240,6 +240,7 @@ NETWORK_FIGURES = (
     Figure("  peak memory, GiB", "epoch", "peak_memory_bytes", unit=2**30, digits=2),
     Figure("  process start to first step, s", "epoch", "start_seconds"),
     Figure("epoch, convolutions frozen, s", "frozen epoch", "epoch_seconds", "lower"),
+    Figure("  with frozen_batchnorm=eval, s", "frozen epoch, statistics kept", "epoch_seconds", "lower"),
     Figure("inputs, images/s (template: one core)", "phases", "input_images_per_second", "higher"),
     Figure("training step, images/s", "phases", "step_images_per_second", "higher"),
     Figure("  share of the fastest matrix product, %", "phases", "share_of_peak", unit=0.01),

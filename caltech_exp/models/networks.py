@@ -94,6 +94,10 @@ def _build_custom(config: RunConfig, content: bytes | None) -> nn.Module:
         )
     if next(trained_parameters(net, config), None) is None:
         raise UserError(_nothing_to_train(net, config))
+    if config.frozen_batchnorm == "eval" and not fixed_batchnorms(net, config):
+        raise UserError(
+            f"frozen_batchnorm=eval: no frozen layer of {config.model} is a batch normalisation; leave it out"
+        )
     return net
 
 
@@ -138,12 +142,35 @@ def trained_parameters(net: nn.Module, config: RunConfig) -> Iterator[nn.Paramet
     whole classifier, its random new head included, as the template does when it gives only `net.features` to the
     optimizer (report, section 2.4).
     """
-    prefix = classifier_name(net, config) + "."
+    classifier = classifier_name(net, config)
     for name, parameter in net.named_parameters():
-        fully_connected = name.startswith(prefix)
-        chosen = config.freeze == "none" or fully_connected == (config.freeze == "conv")
-        if chosen and parameter.requires_grad:
+        if parameter.requires_grad and not _is_frozen(name, classifier, config):
             yield parameter
+
+
+def _is_frozen(name: str, classifier: str, config: RunConfig) -> bool:
+    """Whether a parameter or layer of that name is in the part that config.freeze freezes."""
+    is_fully_connected = f"{name}.".startswith(f"{classifier}.")
+    return config.freeze != "none" and is_fully_connected == (config.freeze == "fc")
+
+
+def fixed_batchnorms(net: nn.Module, config: RunConfig) -> tuple[nn.Module, ...]:
+    """With frozen_batchnorm=eval the frozen layers' batch normalisations, which stay in evaluation mode.
+
+    One that a custom network has frozen itself (no parameter has requires_grad) is among them.
+    """
+    if config.frozen_batchnorm == "train":
+        return ()
+    classifier = classifier_name(net, config)
+    return tuple(
+        module
+        for name, module in net.named_modules()
+        if isinstance(module, _BatchNorm)
+        and (
+            _is_frozen(name, classifier, config)
+            or (module.affine and not any(parameter.requires_grad for parameter in module.parameters()))
+        )
+    )
 
 
 def freeze_all_but(net: nn.Module, trained: Iterable[nn.Parameter]) -> None:
@@ -172,11 +199,13 @@ def can_cache_features(backbone: nn.Module, config: RunConfig) -> bool:
     """Whether the backbone's output for an image is the same throughout a run.
 
     It is if the convolutional layers are frozen and neither the augmentation nor they draw random numbers. With
-    batch normalisation (ResNet-18) it is not: in training the output depends on the batch, frozen or not.
+    batch normalisation (ResNet-18) it is only if that keeps its statistics: otherwise the output in training
+    depends on the batch, frozen or not.
     """
     if config.freeze != "conv" or config.augment != "none" or config.model not in NETWORKS:
         return False
-    return not any(isinstance(module, _BatchNorm | _DropoutNd) for module in backbone.modules())
+    changing = _DropoutNd if config.frozen_batchnorm == "eval" else _BatchNorm | _DropoutNd
+    return not any(isinstance(module, changing) for module in backbone.modules())
 
 
 def check_output_shape(outputs: object, labels: torch.Tensor, config: RunConfig) -> torch.Tensor:

@@ -53,7 +53,7 @@ def try_network(network: CustomNetwork, configs: Iterable[RunConfig], *, python_
 
     python_is_same  whether the tasks run this Python, so that a module that is missing here is missing there
     """
-    variants = {(config.freeze, config.engine, config.classes): config for config in configs}
+    variants = {(c.freeze, c.frozen_batchnorm, c.engine, c.classes): c for c in configs}
     content = base64.b64encode(network.content).decode()
     answer = _ask(Trial(configs=tuple(variants.values()), content=content, seconds=SECONDS, memory=MEMORY))
     if answer.line and not (ModuleNotFoundError.__name__ in answer.problem and not python_is_same):

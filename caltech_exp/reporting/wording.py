@@ -51,6 +51,10 @@ WORDS: dict[str, dict[Any, str]] = {
         "conv": "only the fully connected layers trained",
         "fc": "only the convolutional layers trained",
     },
+    "frozen_batchnorm": {
+        "train": "batch normalisation of frozen layers by the batch",
+        "eval": "batch normalisation of frozen layers kept fixed",
+    },
     "augment": {
         "none": "no augmentation",
         "crop": "RandomCrop, horizontal flip and grayscale",

@@ -141,7 +141,7 @@ def rough_throughput(gpu: str) -> tuple[str, Throughput] | None:
         f"{network}, freeze={freeze}, augment={augment}": seconds / rates["images"] + inputs[augment]
         for network, seconds in rates["epoch_seconds"].items()
         for augment in (inputs if "fast" in network else ["none"])
-        for freeze in choices("freeze")
+        for freeze in (*choices("freeze"), "conv frozen_batchnorm=eval")
     }
     return name, Throughput(device="cuda", kinds=kinds, starts={"": rates["start_seconds"]})
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from caltech_exp.catalog import Catalog, Section, Table, row_key, split_row_key
 from caltech_exp.catalog.model import MAX_RUNS
-from caltech_exp.cli import UserError, unknown
+from caltech_exp.cli import UserError, join_words, unknown
 from caltech_exp.config import RunConfig, run_id, split_run_id
 from caltech_exp.study.manifest import Manifest, PublishedSeeds
 from caltech_exp.study.run_status import STATES
@@ -98,6 +98,17 @@ def expand(
         for config_id, (config, section) in first.items()
         for seed in chosen[config_id]
     ]
+
+
+def check_frozen_batchnorm(configs: Iterable[RunConfig]) -> None:
+    """Raises UserError if frozen_batchnorm=eval has no effect on any run that has it."""
+    chosen = [config for config in configs if config.frozen_batchnorm == "eval"]
+    causes = list(dict.fromkeys(config.unused.get("frozen_batchnorm", "") for config in chosen))
+    if causes and "" not in causes:
+        raise UserError(
+            f"frozen_batchnorm=eval has no effect with {join_words(causes)}: it needs frozen layers with batch "
+            "normalisation; set model=resnet18 freeze=conv, or leave it out"
+        )
 
 
 def describe_seeds(plan: Iterable[PlannedRun]) -> str:

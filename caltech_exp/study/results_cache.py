@@ -66,7 +66,9 @@ def network_name(config: RunConfig) -> tuple[str, str]:
 def run_kind(config: RunConfig) -> str:
     """`alexnet, fast bf16, freeze=conv, augment=none`: runs of one kind take the same time per image."""
     network = " ".join(filter(None, network_name(config)))
-    return f"{network}, {config.engine} {config.precision}, freeze={config.freeze}, augment={config.augment}"
+    is_fixed = config.settings.get("frozen_batchnorm") == "eval"
+    freeze = f"{config.freeze} frozen_batchnorm=eval" if is_fixed else config.freeze
+    return f"{network}, {config.engine} {config.precision}, freeze={freeze}, augment={config.augment}"
 
 
 def past_runs(runs: Path, fingerprint: str | None, *, keep: bool = True) -> dict[str, PastRun]:

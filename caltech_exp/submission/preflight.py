@@ -25,7 +25,7 @@ from caltech_exp.profiles.paths import data_folder, packs_folder
 from caltech_exp.profiles.profile import Profile, SlurmProfile
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest
-from caltech_exp.study.plan import PlannedRun, catalog_seeds
+from caltech_exp.study.plan import PlannedRun, catalog_seeds, check_frozen_batchnorm
 from caltech_exp.study.results import WEIGHTS, read_result
 from caltech_exp.study.results import Result as RunResult
 from caltech_exp.study.results_cache import PastRun
@@ -173,6 +173,7 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         past = folder.past_runs(fingerprint, keep=False)
         state = StudyState(folder, (), past, {run.id: RunStatus("pending") for run in plan})
     configs = [run.config for run in open_runs(plan, state.states, request)]
+    check(check_frozen_batchnorm, configs)
     if data:
         check(check_data, configs, data, request.settings)
     proven = {run.config.model for run in plan if state.states[run.id].state in DONE}

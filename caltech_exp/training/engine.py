@@ -55,6 +55,7 @@ class TrainingSetup:
     autocast  returns the context of forward passes, which sets their precision
     initial   the weights file that the network starts from, None for random weights
     whole_net the network, where `net` is only its last layers
+    fixed     layers that stay in evaluation mode while the others train
     """
 
     config: RunConfig
@@ -66,6 +67,13 @@ class TrainingSetup:
     test: Batches
     initial: InitialWeights | None = None
     whole_net: nn.Module | None = None
+    fixed: tuple[nn.Module, ...] = ()
+
+    def start_training(self) -> None:
+        """Put the network in training mode, except its fixed layers."""
+        self.net.train()
+        for layer in self.fixed:
+            layer.eval()
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the whole network's state dict, on the CPU in torch's default layout."""

@@ -21,6 +21,7 @@ from caltech_exp.machine import keep_freed_memory
 from caltech_exp.models.networks import (
     build_with_weights,
     can_cache_features,
+    fixed_batchnorms,
     freeze_all_but,
     split_backbone,
     trained_parameters,
@@ -86,6 +87,7 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         test=make_batches(test, test_inputs, index_loader(range(len(test)), eval_batch)),
         initial=initial,
         whole_net=whole_net,
+        fixed=fixed_batchnorms(whole_net, config),
     )
 
 

@@ -88,7 +88,7 @@ def train(
 
         start = time.perf_counter() - state.epoch_seconds
         lr = scheduler.get_last_lr()[0]
-        setup.net.train()
+        setup.start_training()
         for batch in state.remaining_batches():
             # Losses stay on the device until the epoch ends: no synchronisation per step.
             state.losses.append(train_step(setup, batch))

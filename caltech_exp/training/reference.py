@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from caltech_exp.config import RunConfig
 from caltech_exp.data.dataset import Caltech, eval_transform, train_transform
 from caltech_exp.data.splits import DataSet, Sample, evenly
-from caltech_exp.models.networks import build_with_weights, trained_parameters
+from caltech_exp.models.networks import build_with_weights, fixed_batchnorms, trained_parameters
 from caltech_exp.training.engine import Batches, TrainingSetup, make_optimizer, training_indices, training_sampler
 
 
@@ -20,7 +20,8 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device) -> Train
     net, initial = build_with_weights(config)
     net = net.to(device)
     optimizer = make_optimizer(trained_parameters(net, config), config)
-    return TrainingSetup(config, net, optimizer, nullcontext, train, val, test, initial)
+    fixed = fixed_batchnorms(net, config)
+    return TrainingSetup(config, net, optimizer, nullcontext, train, val, test, initial, fixed=fixed)
 
 
 def loaders(config: RunConfig, data: DataSet, device: torch.device) -> tuple[Batches, Batches, Batches]:

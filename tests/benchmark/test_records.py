@@ -20,7 +20,14 @@ def test_plan_measures_growth_at_all_images_a_half_and_a_quarter() -> None:
 
 def test_plan_has_only_the_chosen_parts() -> None:
     assert {step.kind for step in plan(["resnet18"], ["augment"], {}, images=100)} == {"augment"}
-    assert {step.name for step in plan(["resnet18"], ["frozen"], {}, images=100)} == {"resnet18 frozen epoch"}
+    assert {step.name for step in plan(["alexnet"], ["frozen"], {}, images=100)} == {"alexnet frozen epoch"}
+
+
+def test_plan_measures_a_frozen_resnet_with_both_kinds_of_batch_normalisation() -> None:
+    steps = [
+        step.config for step in plan(["resnet18"], ["frozen"], {}, images=100) if step.config.engine == "fast"
+    ]
+    assert [(config.freeze, config.frozen_batchnorm) for config in steps] == [("conv", "train"), ("conv", "eval")]
 
 
 def test_plan_measures_batches_that_a_quarter_of_the_images_holds() -> None:

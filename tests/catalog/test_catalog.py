@@ -65,6 +65,7 @@ def test_template_is_figure_4() -> None:
         "max_per_class": 0, "sampling": "shuffle",
         "last_batch": "drop", "resize": 256, "normalization": "weights",
         "optimizer": "sgd", "schedule": "step", "warmup_epochs": 0, "label_smoothing": 0.0,
+        "frozen_batchnorm": "train",
         "workers": 4, "engine": "fast", "precision": "bf16", "classes": 102, "data_set": "",
     }  # fmt: skip
 

@@ -35,6 +35,15 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
         ("section=scratch data=/nowhere", "data folder /nowhere does not exist"),
         ("section=scratch data=STAND_IN batch_size=100000", "larger than the training set of"),
         ("section=scratch data=STAND_IN batch_size=100000", "or last_batch=keep"),
+        (
+            "table=resnet.scratch data=STAND_IN frozen_batchnorm=eval",
+            "frozen_batchnorm=eval has no effect with freeze=none: it needs frozen layers with batch "
+            "normalisation; set model=resnet18 freeze=conv, or leave it out",
+        ),
+        (
+            "table=scratch.lr data=STAND_IN freeze=conv frozen_batchnorm=train,eval",
+            "frozen_batchnorm=eval has no effect with model=alexnet: it needs frozen layers",
+        ),
         ("section=scratch resize=-1", "resize=-1: input should be greater than or equal to 0"),
         ("section=scratch last_batch=kept", "last_batch=kept: there is no such value; did you mean 'keep'?"),
         ("section=scratch data=STAND_IN", "batch_size=256 of a row of the report is larger"),

@@ -221,7 +221,7 @@ def test_network_with_other_outputs_is_a_user_error(
     ).but(engine=engine)  # fmt: skip
     setup = build_setup(config, read_data_set(stand_in), packs)
     message = f"network .*my nets.py:{function}.* returns {returned} for 4 images; return one tensor of shape "
-    setup.net.train()
+    setup.start_training()
     with pytest.raises(UserError, match=message + r"\[4, 102\]"):
         train_step(setup, next(setup.train.epoch()))
     if evaluated:

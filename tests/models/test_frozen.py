@@ -35,20 +35,25 @@ def test_gradients_are_computed_for_trained_parameters_only(freeze: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("model", "freeze", "augment", "fixed"),
+    ("model", "freeze", "batchnorm", "augment", "fixed"),
     [
-        ("alexnet", "conv", "none", True),
-        ("alexnet", "conv", "crop", False),
-        ("alexnet", "conv", "perspective", False),
-        ("alexnet", "conv", "combined", False),
-        ("alexnet", "none", "none", False),
-        ("alexnet", "fc", "none", False),
-        ("resnet18", "conv", "none", False),  # batch normalisation goes by the batch
+        ("alexnet", "conv", "train", "none", True),
+        ("alexnet", "conv", "train", "crop", False),
+        ("alexnet", "conv", "train", "perspective", False),
+        ("alexnet", "conv", "train", "combined", False),
+        ("alexnet", "none", "train", "none", False),
+        ("alexnet", "fc", "train", "none", False),
+        ("resnet18", "conv", "train", "none", False),  # batch normalisation goes by the batch
+        ("resnet18", "conv", "eval", "none", True),
+        ("resnet18", "conv", "eval", "crop", False),
+        ("resnet18", "none", "eval", "none", False),
+        ("resnet18", "fc", "eval", "none", False),
     ],
 )
 def test_features_are_cached_where_nothing_before_them_changes(
-    model: str, freeze: str, augment: str, fixed: bool
+    model: str, freeze: str, batchnorm: str, augment: str, fixed: bool
 ) -> None:
-    config = RunConfig.model_validate({"model": model, "freeze": freeze, "augment": augment})
+    words = {"model": model, "freeze": freeze, "frozen_batchnorm": batchnorm, "augment": augment}
+    config = RunConfig.model_validate(words)
     trunk, _ = split_backbone(build(config), config)
     assert can_cache_features(trunk, config) == fixed

@@ -91,6 +91,11 @@ def test_frozen_part_is_tried_as_it_trains(tmp_path: Path) -> None:
         tried(tmp_path, f"    return {GOOD}", freeze="fc")
 
 
+def test_network_without_a_frozen_batch_normalisation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 4: frozen_batchnorm=eval: no frozen layer of net is a batch norm"):
+        tried(tmp_path, f"    return {GOOD}", frozen_batchnorm="eval")
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

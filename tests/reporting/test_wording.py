@@ -54,6 +54,7 @@ def pages(sample: SampleStudy) -> list[str]:
         ("resize", 128, "images resized to 128 pixels before the crop"),
         ("optimizer", "adamw", "AdamW"),
         ("schedule", "cosine", "cosine schedule"),
+        ("frozen_batchnorm", "eval", "batch normalisation of frozen layers kept fixed"),
         ("warmup_epochs", 5, "WARMUP_EPOCHS = 5"),
         ("label_smoothing", 0.1, "LABEL_SMOOTHING = 0.1"),
     ],

@@ -84,6 +84,18 @@ def test_estimate_ignores_runs_of_another_kind(change: dict[str, str]) -> None:
     assert throughput.estimate(CONFIG.but(**change), 100) is None
 
 
+def test_runs_that_keep_the_statistics_of_frozen_layers_are_of_a_kind_of_their_own() -> None:
+    frozen = CONFIG.but(model="resnet18", freeze="conv")
+    kept = frozen.but(frozen_batchnorm="eval")
+    assert run_kind(kept) == "resnet18, fast bf16, freeze=conv frozen_batchnorm=eval, augment=none"
+    throughput = measure_throughput({run_id(frozen, 0): past(frozen)}, "cuda", {})
+    assert [throughput.estimate(each, 50) for each in (frozen, kept)] == [210.0, None]
+    assert run_kind(CONFIG.but(frozen_batchnorm="eval")) == run_kind(CONFIG)
+    rough = rough_throughput("NVIDIA H100 80GB HBM3")
+    assert rough
+    assert rough[1].estimate(kept, 100) == rough[1].estimate(frozen, 100)
+
+
 def test_estimate_falls_back_to_the_profiles_rate() -> None:
     throughput = measure_throughput({}, "cuda", {"alexnet": 50.0})
     assert throughput.estimate(CONFIG, 100) == 20.0

@@ -7,10 +7,16 @@ import pytest
 from caltech_exp.catalog import THE_REPORT, read_catalog, row_key
 from caltech_exp.catalog.loader import parse_seeds
 from caltech_exp.cli import UserError
-from caltech_exp.config import run_id
+from caltech_exp.config import RunConfig, run_id
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.study.manifest import Manifest, PublishedSeeds, SubmittedTask
-from caltech_exp.study.plan import catalog_seeds, describe_seeds, expand, requested_seeds
+from caltech_exp.study.plan import (
+    catalog_seeds,
+    check_frozen_batchnorm,
+    describe_seeds,
+    expand,
+    requested_seeds,
+)
 from caltech_exp.study.study import StudySettings
 
 STUDY = read_catalog(
@@ -192,3 +198,12 @@ def test_whole_tables_go_by_their_names_and_at_most_four_are_named(tables: list[
     more = dict.fromkeys(catalog_seeds(THE_REPORT.select(tables=tables), StudySettings()), range(9))
     seeds = catalog_seeds(THE_REPORT.tables, StudySettings()) | more
     assert describe_seeds(expand(THE_REPORT.tables, seeds, StudySettings())) == text
+
+
+def test_frozen_batchnorm_is_refused_only_if_it_has_no_effect_on_any_run() -> None:
+    fixed = RunConfig(model="resnet18", freeze="conv", frozen_batchnorm="eval")
+    check_frozen_batchnorm([fixed, fixed.but(model="alexnet")])
+    check_frozen_batchnorm([fixed.but(model="alexnet", frozen_batchnorm="train")])
+    check_frozen_batchnorm([])
+    with pytest.raises(UserError, match="no effect with model=alexnet and freeze=fc: it needs"):
+        check_frozen_batchnorm([fixed.but(model="alexnet"), fixed.but(freeze="fc"), RunConfig()])

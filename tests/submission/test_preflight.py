@@ -76,6 +76,9 @@ def test_merged_rows_name_a_network_without_its_folder(tmp_path: Path) -> None:
             {"schedule": "cosine", "step_size": 7, "gamma": 0.5},
             ["step_size has no effect with schedule=cosine", "gamma has no effect with schedule=cosine"],
         ),
+        ({"freeze": "conv", "frozen_batchnorm": "eval"}, ["frozen_batchnorm has no effect with model=alexnet"]),
+        ({"model": "resnet18", "frozen_batchnorm": "eval"}, ["frozen_batchnorm has no effect with freeze=none"]),
+        ({"model": "resnet18", "freeze": "conv", "frozen_batchnorm": "eval"}, []),
         (
             {"epochs": 3, "warmup_epochs": 3},
             ["warmup_epochs=3 is not below epochs=3: lr is never reached"],

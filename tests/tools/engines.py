@@ -30,7 +30,8 @@ def build_setup(
 
 def losses(setup: TrainingSetup, steps: int, dtype: torch.dtype = torch.float32) -> list[float]:
     """The losses of the first `steps` steps, over as many epochs as they need, computed in `dtype`."""
-    setup.net.to(dtype).train()
+    setup.net.to(dtype)
+    setup.start_training()
     found = []
     for _, (inputs, labels) in zip(range(steps), setup.train.forever(), strict=False):
         setup.optimizer.zero_grad()

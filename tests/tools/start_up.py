@@ -69,7 +69,7 @@ def measure(data_root: Path, packs_root: Path, config: RunConfig) -> dict[str, f
     part("network, by itself", lambda: build_with_weights(config))
     name = "packs, network and optimizer" if config.engine == "fast" else "loaders, network and optimizer"
     setup = part(name, lambda: build_setup(config, data, torch.device("cpu"), PackStore(packs_root)))
-    setup.net.train()
+    setup.start_training()
     loading = "first batch" if config.engine == "fast" else "workers and their batches"
     batch = part(loading, lambda: next(setup.train.epoch()))
     parts["start, in all"] = sum(parts.values()) - parts["network, by itself"]

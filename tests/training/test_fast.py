@@ -19,6 +19,7 @@ GPU = torch.device("cuda")
 FP32 = RunConfig(precision="fp32", model="resnet18", batch_size=16, max_images=64, workers=0, lr=5e-2)
 ALEXNET = FP32.but(model="alexnet")
 FROZEN = ALEXNET.but(freeze="conv", max_images=32)
+FROZEN_RESNET = FROZEN.but(model="resnet18", frozen_batchnorm="eval", lr=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -121,21 +122,41 @@ def test_features_of_a_frozen_alexnet_are_cached(generated: DataSet, packs: Pack
         assert next(batches.epoch())[0].shape[1:] == (9216,)
 
 
-@pytest.mark.parametrize("change", [{"model": "resnet18"}, {"augment": "crop"}, {"freeze": "fc"}], ids=str)
-def test_features_that_change_are_not_cached(change: dict[str, str], generated: DataSet, packs: PackStore) -> None:
-    setup = build_setup(FROZEN.but(**change), generated, packs)
+def test_features_of_a_frozen_resnet_that_keeps_its_statistics_are_cached(
+    generated: DataSet, packs: PackStore
+) -> None:
+    setup = build_setup(FROZEN_RESNET, generated, packs)
+    assert isinstance(setup.net, nn.Linear)
+    for batches in (setup.train, setup.val):
+        assert next(batches.epoch())[0].shape[1:] == (512,)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FROZEN.but(model="resnet18"),
+        FROZEN.but(augment="crop"),
+        FROZEN.but(freeze="fc"),
+        FROZEN_RESNET.but(augment="crop"),
+        FROZEN_RESNET.but(freeze="fc"),
+    ],
+    ids=["batch normalisation by the batch", "crop", "fc", "ResNet-18, crop", "ResNet-18, fc"],
+)
+def test_features_that_change_are_not_cached(config: RunConfig, generated: DataSet, packs: PackStore) -> None:
+    setup = build_setup(config, generated, packs)
     assert next(setup.train.epoch())[0].shape[1:] == (3, 224, 224)
 
 
+@pytest.mark.parametrize("config", [FROZEN, FROZEN_RESNET], ids=["alexnet", "resnet18"])
 def test_cached_features_change_no_result(
-    generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = build_setup(FROZEN, generated, packs)
+    cached = build_setup(config, generated, packs)
     found = losses(cached, 6)
     monkeypatch.setattr("caltech_exp.training.fast.can_cache_features", lambda _trunk, _config: False)
-    uncached = build_setup(FROZEN, generated, packs)
+    uncached = build_setup(config, generated, packs)
     assert next(uncached.train.epoch())[0].shape[1:] == (3, 224, 224)
-    uncached = build_setup(FROZEN, generated, packs)
+    uncached = build_setup(config, generated, packs)
     assert found == pytest.approx(losses(uncached, 6), rel=1e-5)
     for ours, theirs in ((cached.val, uncached.val), (cached.test, uncached.test)):
         first, second = evaluate(cached, ours), evaluate(uncached, theirs)
@@ -200,7 +221,7 @@ def test_epoch_never_waits_for_the_gpu(
     epoch = len(list(setup.train.epoch()))
     warm = losses(setup, epoch)
     assert len(warm) == epoch
-    setup.net.train()
+    setup.start_training()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in setup.train.epoch():

@@ -22,6 +22,13 @@ CASES = [
     pytest.param(SHORT.but(model="resnet18"), id="fast"),
     pytest.param(SHORT.but(precision="fp32", freeze="fc", augment="none"), id="fast, frozen classifier"),
     pytest.param(SHORT.but(model="alexnet", freeze="conv", augment="none", step_size=20), id="cached features"),
+    pytest.param(
+        SHORT.but(model="resnet18", freeze="conv", frozen_batchnorm="eval", augment="none"),
+        id="cached features, batch normalisation kept",
+    ),
+    pytest.param(
+        SHORT.but(model="resnet18", freeze="conv", frozen_batchnorm="eval"), id="batch normalisation kept"
+    ),
     pytest.param(REFERENCE, id="reference"),
     pytest.param(REFERENCE.but(workers=2), id="reference, two workers"),
 ]
