@@ -4,8 +4,9 @@ Seed for seed it draws the same initial weights, batches and, on a CPU, dropout 
 fp32 the two differ only by rounding. Random augmentations have the same distribution but are drawn differently.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -67,9 +68,13 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
     if can_cache_features(backbone, config):
         net = classifier
         backbone.eval()
+        # All that the features depend on, besides the images: the next run of the task may share them.
+        layers = (state_hash(backbone), config.precision, statistics(config, data), torch.get_num_threads())
         with torch.no_grad(), precision():
             train_inputs, val_inputs = (
-                cached_features(backbone_features(backbone, inputs(images)), len(images), eval_batch, device)
+                cached_features(
+                    FeatureSource(images, eval_batch, layers, backbone_features(backbone, inputs(images)))
+                )
                 for images in (train, val)
             )
         test_inputs = backbone_features(backbone, inputs(test))  # used once
@@ -166,10 +171,30 @@ def backbone_features(backbone: nn.Module, inputs: Inputs) -> Inputs:
     return lambda index: backbone(inputs(index))
 
 
-def cached_features(inputs: Inputs, images: int, batch_size: int, device: torch.device) -> Inputs:
-    """Compute the inputs of all images once and keep them on the device."""
-    cached = torch.cat([inputs(index) for index in torch.split(torch.arange(images), batch_size)])
-    return lambda index: cached[to_device_async(index, device)]
+def state_hash(net: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for tensor in net.state_dict().values():
+        digest.update(tensor.cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Images and the frozen layers that they go through, in batches; `layers` says what `inputs` depends on."""
+
+    images: DeviceImages
+    batch_size: int
+    layers: tuple[object, ...]
+    inputs: Inputs = field(compare=False)
+
+
+@lru_cache(maxsize=2)
+def cached_features(source: FeatureSource) -> Inputs:
+    """Compute the inputs of all images once and keep them on the device, also for the task's next run."""
+    indices = torch.split(torch.arange(len(source.images)), source.batch_size)
+    cached = torch.cat([source.inputs(index) for index in indices])
+    return lambda index: cached[to_device_async(index, cached.device)]
 
 
 def evaluation_batch(config: RunConfig, device: torch.device) -> int:

@@ -41,7 +41,7 @@ def one_line_error(done: subprocess.CompletedProcess[str], message: str) -> None
             "normalisation; set model=resnet18 freeze=conv, or leave it out",
         ),
         (
-            "table=scratch.lr data=STAND_IN freeze=conv frozen_batchnorm=train,eval",
+            "table=scratch.lr data=STAND_IN freeze=conv frozen_batchnorm=eval",
             "frozen_batchnorm=eval has no effect with model=alexnet: it needs frozen layers",
         ),
         ("section=scratch resize=-1", "resize=-1: input should be greater than or equal to 0"),

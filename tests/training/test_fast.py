@@ -11,7 +11,7 @@ from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.models.initial_weights import InitialWeights
 from caltech_exp.models.networks import build_with_weights
-from caltech_exp.training.fast import evaluation_batch
+from caltech_exp.training.fast import cached_features, evaluation_batch
 from caltech_exp.training.loop import evaluate, train, train_step
 from tests.tools.engines import CPU, PRECISION, TINY, build_setup, losses
 
@@ -162,6 +162,19 @@ def test_cached_features_change_no_result(
         first, second = evaluate(cached, ours), evaluate(uncached, theirs)
         assert first.loss == pytest.approx(second.loss, rel=1e-4)
         assert (first.confusion == second.confusion).all()
+
+
+def test_runs_of_a_task_share_the_features_of_equal_frozen_layers(generated: DataSet, packs: PackStore) -> None:
+    other = FROZEN_RESNET.but(lr=0.5)
+    cached_features.cache_clear()
+    alone = losses(build_setup(other, generated, packs), 4)
+    cached_features.cache_clear()
+    build_setup(FROZEN_RESNET, generated, packs)
+    assert losses(build_setup(other, generated, packs), 4) == alone
+    assert cached_features.cache_info()[:2] == (2, 2)  # training and validation images: found, computed
+    build_setup(FROZEN_RESNET, generated, packs, seed=1)  # which draws other weights
+    build_setup(FROZEN_RESNET.but(normalization="imagenet"), generated, packs)
+    assert cached_features.cache_info()[:2] == (2, 6)
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])

@@ -11,6 +11,7 @@ from caltech_exp.config import RunConfig
 from caltech_exp.data.packs import PackStore
 from caltech_exp.data.splits import DataSet, read_data_set
 from caltech_exp.training.checkpoint import read_checkpoint, write_checkpoint
+from caltech_exp.training.fast import cached_features
 from caltech_exp.training.loop import OnStep, TrainingResult, train
 from tests.tools.engines import CPU, PRECISION, TINY
 
@@ -51,6 +52,7 @@ def start(
     saved: dict[str, Any] | None = None,
     device: torch.device = CPU,
 ) -> TrainingResult:
+    cached_features.cache_clear()  # as in a process of its own
     return train(config, 3, data, device, packs, on_step=on_step, saved=saved)
 
 
