@@ -111,7 +111,9 @@ COMMANDS = list(commands())
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: Path) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, stand_in: Path, stand_in_weights: Path, simulated: Path
+) -> Path:
     """A reader's folder, with the files that the docs mention."""
     place = tmp_path_factory.mktemp("reader")
     for name in ("caltech_exp", "jobs", "reports", "tests"):
@@ -124,6 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stand_in: Path, simulated: 
     (place / "shapes.yaml").write_text(next(text for text in examples if "five shapes" in text))
     write_shapes(place / "shapes")
     (place / "STAND_IN").symlink_to(stand_in)
+    (place / "weights").symlink_to(stand_in_weights)
     (place / "OTHER").symlink_to(simulated)
     return place
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from caltech_exp.commands.aggregate import main as aggregate
-from caltech_exp.config import RunConfig
+from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.splits import read_data_set
 from caltech_exp.reporting.comparison import all_rows, compare_row, distinct_rows
 from caltech_exp.reporting.frames import read_study
@@ -20,7 +20,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 KEPT = CHECKOUT / "reports" / "reproduction"
 RUNS = KEPT / "runs"
 STUDIES = {"runs": {}, "fp32": {"precision": "fp32"}, "cpu": {"precision": "fp32"}}
-"""The folders of results, and the settings that each overrides."""
+"""The folders of the report's results, and the settings that each overrides."""
+FROZEN = "frozen"
+"""The folder of the study frozen.yaml."""
 
 
 def read(study: str) -> list[Result]:
@@ -43,7 +45,7 @@ def words() -> str:
     return " ".join((KEPT / "README.md").read_text().split())
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, FROZEN])
 def test_they_are_of_the_real_data_set_and_whole(name: str, caltech101: Path) -> None:
     data = read_data_set(caltech101)
     study = StudyFolder(KEPT / name).study()
@@ -66,6 +68,30 @@ def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
     assert study.settings.overrides == STUDIES[name]
     assert not study.settings.imagenet_weights
     assert study.file is None
+
+
+def test_the_frozen_study_is_its_file_with_nine_runs_from_one_file_of_weights() -> None:
+    study = StudyFolder(KEPT / FROZEN).study()
+    assert study is not None
+    assert study.file is not None
+    assert study.file.text == (KEPT / "frozen.yaml").read_text()
+    assert not study.settings.overrides
+    results = read(FROZEN)
+    assert len(results) == 9
+    file = study.settings.imagenet_weights["resnet18"]
+    digest = file.partition(PIN)[2]
+    assert digest in words()
+    for result in results:
+        assert (result.config.freeze, result.config.frozen_batchnorm) == ("conv", "eval")
+        assert (result.config.weights, result.weights_sha256) == (file, digest)
+
+
+def test_the_text_has_the_frozen_study_row_by_row() -> None:
+    for row in all_rows(read_study(KEPT / FROZEN)):
+        assert set(row.runs["state"]) == {"finished"}
+        val, test = row.runs["val_accuracy"], row.runs["test_accuracy"]
+        cells = [f"{accuracy(each.mean())} ± {accuracy(each.std(ddof=0))}" for each in (val, test)]
+        assert re.search(rf"\| {row.label} \|[^|]*\| {cells[0]} \| {cells[1]} \|", words()), (row.label, cells)
 
 
 def test_every_row_from_random_weights_has_its_three_seeds() -> None:
