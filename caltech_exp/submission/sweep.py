@@ -11,7 +11,7 @@ from typing import Any
 
 from caltech_exp.catalog import Catalog, Section, Table, read_catalog, row_key, split_row_key, table_key
 from caltech_exp.cli import UserError, parse, shown
-from caltech_exp.config import CUSTOM_NETWORK, RunConfig
+from caltech_exp.config import CUSTOM_NETWORK, RunConfig, choices
 from caltech_exp.files import user_path
 from caltech_exp.models.weights import pin
 from caltech_exp.strict_yaml import dump_words, read_text
@@ -153,6 +153,9 @@ def _study_text(
     sections: dict[str, Any] = {}
     for section, table in tables:
         shared, varied = _row_settings(table, {*swept, *overridden})
+        if "frozen_batchnorm" in swept:  # its values make the same run where nothing is frozen
+            given = {key: overridden[key] for key in ("model", "freeze") if key in overridden}
+            shared |= {key: value for key, value in given.items() if value in choices(key)}
         entry = {"title": f"{table.title}, by {names}", "settings": shared, "sweep": {**varied, **values}}
         tables_below = sections.setdefault(section.name, {"title": section.title, "tables": {}})["tables"]
         tables_below[table.name] = {name: value for name, value in entry.items() if value}

@@ -69,6 +69,13 @@ def test_rows_of_a_table_and_values_are_multiplied(tmp_path: Path) -> None:
     assert labels(parse_request(["table=scratch.epochs", "epochs=2", "lr=1e-2,1e-1", runs])) == ["1e-2", "1e-1"]
 
 
+def test_sweep_of_frozen_batchnorm_is_of_what_the_command_freezes(tmp_path: Path) -> None:
+    words = ["table=scratch.template", "freeze=conv", "frozen_batchnorm=train,eval", f"runs={tmp_path / 'runs'}"]
+    assert labels(parse_request([*words, "model=resnet18"])) == ["train", "eval"]
+    with pytest.raises(UserError, match="rows 'train' and 'eval' are the same run; keep one of them"):
+        parse_request(words)  # AlexNet has no batch normalisation
+
+
 def test_every_table_of_the_report_can_be_swept_and_keeps_its_settings(tmp_path: Path) -> None:
     sweep = make_sweep({"gamma": ["0.1", "0.5"]}, {}, THE_REPORT.tables, StudyFolder(tmp_path))
     swept = read_catalog(sweep.text, "sweep", "sweep.yaml")
