@@ -209,7 +209,7 @@ def measure(request: Request, device: torch.device, rounds: int) -> StepProfile:
 
 def fresh_setup(request: Request, device: torch.device) -> tuple[TrainingSetup, Batch]:
     _, setup = prepare(request, device)
-    setup.net.train()
+    setup.start_training()
     batch = next(setup.train.epoch())
     torch.manual_seed(1)  # of dropout
     return setup, batch
