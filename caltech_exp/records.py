@@ -5,6 +5,7 @@ below.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,14 @@ Number = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e39, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 """A length of time; added to any Time, it gives a time."""
+
+
+_FOLDERS = re.compile(r"(?<![\w./])(?<!http:)(?<!https:)(?:file:|~\w*)?/+(?=[^\s/])(?:[^\s/'\":]+/)*")
+
+
+def without_folders(text: str) -> str:
+    """`no such file: /home/me/data/x.jpg` -> `no such file: x.jpg`; addresses of pages stay."""
+    return _FOLDERS.sub("", text)
 
 
 def _check_time(text: str) -> str:

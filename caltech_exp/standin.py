@@ -77,6 +77,7 @@ def write_stand_in_weights(folder: Path) -> None:
     from caltech_exp.models.networks import NETWORKS
 
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README").write_text("Untrained weights in place of ImageNet's, made by caltech_exp.standin.\n")
     for name, network in NETWORKS.items():
         path = folder / f"{name}.pth"
         if path.exists():

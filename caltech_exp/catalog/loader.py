@@ -208,6 +208,7 @@ class StudyEntry(_Entry):
         REPORTED_RUNS, ge=2, le=1_000_000, description="number of runs behind the reported values"
     )
     reported_data: Line = CALTECH
+    provenance: Annotated[str, StringConstraints(max_length=1000)] = ""
     settings: dict[str, Any] = {}
     networks: dict[Name, str] = {}
     architectures: dict[Name, ArchitectureEntry] = {}
@@ -309,6 +310,7 @@ class _Reader:
             claims=read_claims(self.study.claims, sections, self.where),
             architectures=tuple(self._architectures()),
             reported_data=self.study.reported_data,
+            provenance=self.study.provenance,
         )
 
     def _architectures(self) -> Iterator[Architecture]:

@@ -227,6 +227,7 @@ class Catalog:
 
     selection      what of it was selected (`restrict`), as it is typed: `section=scratch`; empty for all of it
     reported_data  the data set that reported values are of
+    provenance     where the study's weights files are from, in the study file's words
     """
 
     name: str
@@ -237,6 +238,7 @@ class Catalog:
     architectures: tuple[Architecture, ...] = ()
     selection: str = ""
     reported_data: str = CALTECH
+    provenance: str = ""
 
     @property
     def is_report(self) -> bool:

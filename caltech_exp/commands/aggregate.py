@@ -113,12 +113,13 @@ def write_report(study: "StudyFrames", out: Path, data: str) -> None:
 def summary(study: "StudyFrames") -> list[str]:
     """How many runs are finished, and how many rows agree with the report, in plain text."""
     from caltech_exp.reporting.comparison import all_rows, compare_row, compare_rows
-    from caltech_exp.reporting.sections.agreement import verdict_sentence
+    from caltech_exp.reporting.sections.agreement import other_weights_sentence, verdict_sentence
     from caltech_exp.reporting.wording import count_line
 
     rows = all_rows(study)
     lines = [f"{count_line(study.requested['state'])}."] if rows else []
-    return [*lines, *([verdict_sentence(compare_rows(rows))] if any(map(compare_row, rows)) else [])]
+    lines += [verdict_sentence(compare_rows(rows))] if any(map(compare_row, rows)) else []
+    return [*lines, *filter(None, [other_weights_sentence(study)])]
 
 
 def open_page(page: Path) -> None:

@@ -106,7 +106,8 @@ def _merged(published: Study | None, study: Study) -> Study:
     if published is None:
         return study
     settings = published.settings.joined(study.settings)
-    return published.model_copy(update={"settings": settings, "file": study.file})
+    origins = {**study.weights_origins, **published.weights_origins}
+    return published.model_copy(update={"settings": settings, "file": study.file, "weights_origins": origins})
 
 
 def without_folders(study: Study) -> Study:

@@ -3,17 +3,20 @@
 import hashlib
 import io
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
-from caltech_exp.cli import UserError, suggestion
+from caltech_exp.cli import UserError, one_line, shown, suggestion
 from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import RefusedFileError, open_file, user_path
 from caltech_exp.models.weights_format import foreign_content, tensor_shapes
-from caltech_exp.records import Corrupt
+from caltech_exp.records import Corrupt, without_folders
 from caltech_exp.study.results import WEIGHTS, Result, read_result
 from caltech_exp.study.study import RUN_FOLDER
 
@@ -21,6 +24,12 @@ NETWORK_SHAPES = Path(__file__).with_name("network_shapes.toml")
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes by name; None for a lazy module, which does not know its shape yet."""
+
+READMES = ("README.md", "README.txt", "README")
+MAX_ORIGIN = 1200
+"""Letters of a README that a study keeps."""
+NOT_PROSE = ("", "|", "`", "<", "!", "[", "-", "=")
+"""How tables, code, pictures, badges, lists and rules begin in a README."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ def pin(text: str, folder: Path | None = None, runs: Path | None = None) -> str:
             raise UserError(f"weights={name}: there is no such run in {runs}; give one that is finished")
     if path.is_dir():
         path, digest = path / WEIGHTS, digest or require_kept_weights(path, f"weights={name}")[1]
-    if not path.is_file():
+    if not path.exists():
         hint = suggestion(name, ("none", "imagenet")) if "/" not in name else ""
         hint = hint or "; give none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
@@ -61,6 +70,25 @@ def pin(text: str, folder: Path | None = None, runs: Path | None = None) -> str:
     if problem:
         raise UserError(f"weights {path} {problem}")
     return f"{path.resolve()}{PIN}{sha256}"
+
+
+def read_origins(files: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of pinned files -> what the README beside each says of it; of those that have one."""
+    pairs = [file.partition(PIN)[::2] for file in files if file.startswith("/")]  # not the bare names of a copy
+    origins = {digest: _read_origin(Path(path).parent) for path, digest in pairs}
+    return {digest: text for digest, text in origins.items() if text}
+
+
+def _read_origin(folder: Path) -> str:
+    """The first paragraphs of the folder's README, up to MAX_ORIGIN letters, as a line without folders."""
+    text = ""
+    for name in READMES:
+        with suppress(OSError), open_file(folder / name) as file:
+            text = text or file.read(2**16).decode("utf-8", "replace")
+    paragraphs = (" ".join(part.split()).lstrip("# ") for part in re.split(r"\n\s*\n", text))
+    prose = [part if part.endswith((".", ":")) else f"{part}." for part in paragraphs if part[:1] not in NOT_PROSE]
+    whole = [part for part, end in zip(prose, accumulate(map(len, prose)), strict=True) if end <= MAX_ORIGIN]
+    return shown(without_folders(one_line(" ".join(whole or prose[:1]))), MAX_ORIGIN)
 
 
 def require_kept_weights(folder: Path, name: str) -> tuple[Result, str]:

@@ -82,11 +82,12 @@ def judge_claims(study: StudyFrames) -> list[ClaimResult]:
         if claim.diverging
         else _judge_comparisons(claim, [_effect(study, rows, claim, pair) for pair in claim.comparisons])
         for claim in study.catalog.claims
-        if _keys(claim) <= rows.keys()
+        if claim_keys(claim) <= rows.keys()
     ]
 
 
-def _keys(claim: Claim) -> set[str]:
+def claim_keys(claim: Claim) -> set[str]:
+    """The rows that the claim is about."""
     return {key for pair in claim.comparisons for key in (pair.row, pair.baseline)} or {claim.diverging}
 
 
@@ -199,7 +200,7 @@ def deciding_words(study: StudyFrames, result: ClaimResult) -> str:
         return ""
     keys = [effect.comparison.row] if len({pair.row for pair in pairs}) > 1 else []
     keys += [effect.comparison.baseline] if len({pair.baseline for pair in pairs}) > 1 else []
-    tables = {split_row_key(key)[0] for key in _keys(result.claim)}
+    tables = {split_row_key(key)[0] for key in claim_keys(result.claim)}
     rows = [find_row(study, key) for key in dict.fromkeys(keys)]
     return " and ".join(row.label if len(tables) == 1 else row_words(row) for row in rows)
 

@@ -5,7 +5,7 @@ two sides need not scatter alike. Fewer runs have no interval, and leave the com
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Literal
@@ -41,9 +41,10 @@ _ROWS: "WeakKeyDictionary[StudyFrames, dict[tuple[int, int], tuple[TableRow, ...
 class TableRow:
     """A row of the catalog with its configuration in this study and its runs.
 
-    runs           its lines of StudyFrames.runs, by seed
-    is_as_written  whether its runs are of the settings and weights that the catalog says, and not of a stand-in
-    is_comparable  whether the reported value is also of the same data
+    runs               its lines of StudyFrames.runs, by seed
+    is_as_written      whether its runs are of the catalog's settings and weights, and not of a stand-in
+    is_comparable      whether the reported value is also of the same data
+    has_other_weights  whether its runs start from other ImageNet weights than torchvision's
     """
 
     section: Section
@@ -53,11 +54,17 @@ class TableRow:
     runs: pd.DataFrame
     is_as_written: bool
     is_comparable: bool
+    has_other_weights: bool = False
 
     @cached_property
     def key(self) -> str:
         """`scratch.lr=5e-2`"""
         return row_key(self.section.name, self.table.name, self.row.label)
+
+    @property
+    def suffix(self) -> str:
+        """What names of tables, figures and anchors end in, so that rows of other weights never replace them."""
+        return "-other-weights" if self.has_other_weights else ""
 
     @property
     def label(self) -> str:
@@ -144,14 +151,29 @@ def has_comparison(study: StudyFrames) -> bool:
 
 def _table_row(study: StudyFrames, section: Section, table: Table, row: Row) -> TableRow:
     config = study.settings.apply(row.config)
+    has_other_weights = study.settings.has_other_weights(config)
     is_as_written = (
         not study.is_stand_in
         and not is_overridden(row.config, study.settings)
-        and config.weights not in study.settings.imagenet_weights.values()
+        and (study.compares_other_weights or not has_other_weights)
         and has_report_images(study)
     )
     is_comparable = is_as_written and has_reported_data(study)
-    return TableRow(section, table, row, config, study.runs_by_config[config.id], is_as_written, is_comparable)
+    runs = study.runs_by_config[config.id]
+    return TableRow(section, table, row, config, runs, is_as_written, is_comparable, has_other_weights)
+
+
+def split_by_weights(study: StudyFrames) -> tuple[StudyFrames, ...]:
+    """The study without the rows that start from other ImageNet weights, and if there are any, these alone.
+
+    Only in the second are they compared, with the values that the report measured from torchvision's weights.
+    """
+    other = {row.key for row in all_rows(study) if row.has_other_weights}
+    if not other:
+        return (study,)
+    rest = {row.key for row in all_rows(study)} - other
+    own = replace(study, catalog=study.catalog.without(rest), compares_other_weights=True)
+    return replace(study, catalog=study.catalog.without(other)), own
 
 
 def has_reported_data(study: StudyFrames) -> bool:
@@ -314,21 +336,23 @@ def seeds_to_decide(row: TableRow) -> SeedAdvice | None:
 
 @dataclass(frozen=True)
 class NetworkStart:
-    """A network and where its training starts: random or pretrained weights."""
+    """A network and where its training starts: random or pretrained weights, or ImageNet's of another file."""
 
     model: str
     is_pretrained: bool
+    has_other_weights: bool = False
 
 
 def rows_by_start(study: StudyFrames) -> dict[NetworkStart, list[TableRow]]:
     """The rows with a finished run, each configuration once, by network and initial weights; scratch first."""
     models = dict.fromkeys(row.config.model for row in all_rows(study))
+    kinds = ((False, False), (True, False), (True, True))
     groups: dict[NetworkStart, list[TableRow]] = {
-        NetworkStart(model, is_pretrained): [] for model in models for is_pretrained in (False, True)
+        NetworkStart(model, *kind): [] for model in models for kind in kinds
     }
     for row in distinct_rows(all_rows(study)):
         if len(row.finished):
-            groups[NetworkStart(row.config.model, row.config.pretrained)].append(row)
+            groups[NetworkStart(row.config.model, row.config.pretrained, row.has_other_weights)].append(row)
     return {start: rows for start, rows in groups.items() if rows}
 
 

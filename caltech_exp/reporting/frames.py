@@ -59,7 +59,7 @@ RUN_COLUMNS = {
     "state": TEXT,
     "detail": TEXT,
     "rows": TEXT,
-    "is_overridden": FLAG,
+    **dict.fromkeys(("is_overridden", "has_other_weights"), FLAG),
     **SETTINGS,
     "epochs_done": INTEGER,
     **RESULTS,
@@ -77,7 +77,7 @@ EPOCH_COLUMNS = {
 }
 ROW_COLUMNS = {
     **dict.fromkeys(("key", "section", "table", "row", "config_id"), TEXT),
-    "is_overridden": FLAG,
+    **dict.fromkeys(("is_overridden", "has_other_weights"), FLAG),
     **SETTINGS,
     "reported_mean": FLOAT,
     "reported_std": FLOAT,
@@ -100,6 +100,7 @@ class StudyFrames:
     fingerprint  of the data set whose results count
     seeds        config id -> the seeds that were asked for
     submissions  how many manifests there are; a published study left them behind
+    compares_other_weights  whether rows that start from other ImageNet weights have their reported values
     """
 
     folder: Path
@@ -113,6 +114,7 @@ class StudyFrames:
     fingerprint: str | None = None
     seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     submissions: int = 0
+    compares_other_weights: bool = False
 
     @cached_property
     def row_runs(self) -> pd.DataFrame:
@@ -249,6 +251,7 @@ def _row_values(key: str, row: Row, settings: StudySettings) -> dict[str, Any]:
         "row": row.label,
         "config_id": config.id,
         "is_overridden": is_overridden(row.config, settings),
+        "has_other_weights": settings.has_other_weights(config),
         **config.model_dump(),
         **{f"reported_{name}": getattr(row.reported, name, None) for name in ("mean", "std", "runs")},
         "reported_diverges": row.diverges,
@@ -347,11 +350,13 @@ def _run_lines(
         shared = {name: own_rows[0][name] for name in SETTINGS} | {
             "rows": "; ".join(row["key"] for row in own_rows),
             "is_overridden": any(row["is_overridden"] for row in own_rows),
+            "has_other_weights": own_rows[0]["has_other_weights"],
         }
         for name in sorted(names, key=lambda name: split_run_id(name)[1]):
             lines.append(shared | _run_values(name, records.get(name, RunRecord("pending"))))
     for names_left in names_of.values():
-        lines += [{"rows": "", "is_overridden": False} | _run_values(name, records[name]) for name in names_left]
+        unasked = {"rows": "", "is_overridden": False, "has_other_weights": False}
+        lines += [unasked | _run_values(name, records[name]) for name in names_left]
     return lines
 
 

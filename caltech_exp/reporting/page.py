@@ -7,7 +7,14 @@ from pathlib import Path
 
 from caltech_exp.catalog import Section
 from caltech_exp.catalog import Table as CatalogTable
-from caltech_exp.reporting.comparison import MAX_HALF_WIDTH, has_comparison, table_rows
+from caltech_exp.reporting.comparison import (
+    MAX_HALF_WIDTH,
+    TableRow,
+    distinct_rows,
+    has_comparison,
+    split_by_weights,
+    table_rows,
+)
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import (
@@ -18,7 +25,6 @@ from caltech_exp.reporting.render.blocks import (
     Picture,
     Prose,
     Table,
-    code,
     escape,
     join_words,
 )
@@ -29,11 +35,11 @@ from caltech_exp.reporting.sections.costs import cost_blocks
 from caltech_exp.reporting.sections.data_set import data_set_blocks
 from caltech_exp.reporting.sections.figures import table_pictures
 from caltech_exp.reporting.sections.interpretations import interpretation_blocks
-from caltech_exp.reporting.sections.provenance import provenance_blocks
-from caltech_exp.reporting.sections.summary import summary_blocks
+from caltech_exp.reporting.sections.provenance import provenance_blocks, weights_blocks
+from caltech_exp.reporting.sections.summary import agreement_badges, summary_blocks
 from caltech_exp.reporting.sections.tables import table_blocks, uncounted_runs
 from caltech_exp.reporting.stats import MIN_RUNS
-from caltech_exp.reporting.wording import submit_command
+from caltech_exp.reporting.wording import OTHER_WEIGHTS, how_to_get, lacks_weights
 
 FIGURES = "figures"
 CACHE = ".cache"
@@ -81,11 +87,11 @@ def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor |
         figures.finish()
         return Report(tuple(blocks), ())
     without_results = []
-    for section in study.catalog.sections:
-        if _has_results(study, section):
-            blocks += _section_blocks(study, section, figures)
-        elif section.tables:
-            without_results.append(section)
+    for part, section in _sections(study):
+        if _has_results(part, section):
+            blocks += _section_blocks(part, section, figures)
+        else:
+            without_results.append((part, section))
     if conclusions := conclusion_blocks(study):
         blocks += [
             Heading(
@@ -104,15 +110,29 @@ def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor |
     return Report(tuple(blocks), tuple(_named_tables(blocks)))
 
 
+def _sections(study: StudyFrames) -> list[tuple[StudyFrames, Section]]:
+    """Every section with tables, and after it its rows that start from other ImageNet weights, if it has any."""
+    parts, order = split_by_weights(study), [section.name for section in study.catalog.sections]
+    sections = [(part, section) for part in parts for section in part.catalog.sections if section.tables]
+    return sorted(sections, key=lambda pair: order.index(pair[1].name))
+
+
+def _rows(study: StudyFrames, section: Section) -> list[TableRow]:
+    return [row for table in section.tables for row in table_rows(study, section, table)]
+
+
 def _has_results(study: StudyFrames, section: Section) -> bool:
     """Whether a run of the section has a result, or epochs so far."""
-    rows = [row for table in section.tables for row in table_rows(study, section, table)]
-    return any(row.is_measured or row.config.id in study.running_by_config for row in rows)
+    return any(row.is_measured or row.config.id in study.running_by_config for row in _rows(study, section))
 
 
 def _section_blocks(study: StudyFrames, section: Section, figures: FigureCache) -> list[Block]:
-    blocks: list[Block] = [Heading(2, escape(section.title), section.name, section.number)]
+    rows = _rows(study, section)
+    anchor = f"{section.name}{rows[0].suffix}"
+    blocks: list[Block] = [Heading(2, escape(_title(study, section.title)), anchor, section.number)]
     blocks += [Prose(f"*{escape(section.question)}*")] if section.question else []
+    if study.compares_other_weights:
+        blocks += [*weights_blocks(study, rows), *agreement_badges(distinct_rows(rows))]
     for table in section.tables:
         blocks += _table_blocks(study, section, table, figures)
     return blocks
@@ -128,26 +148,33 @@ def _table_blocks(study: StudyFrames, section: Section, table: CatalogTable, fig
     return [*parts.head, *results, *([Details(words, folded)] if folded else [])]
 
 
-def _waiting(study: StudyFrames, sections: Sequence[Section]) -> list[Block]:
-    if not sections:
-        return []
-    titles = join_words([escape(section.full_title) for section in sections])
-    command = submit_command(study, f"section={','.join(section.name for section in sections)}")
-    rows = [row for section in sections for table in section.tables for row in table_rows(study, section, table)]
-    return [Prose(f"No results yet: {titles}. To get them: {code(command)}"), *uncounted_runs(rows)]
+def _title(study: StudyFrames, title: str) -> str:
+    return f"{title}, with {OTHER_WEIGHTS}" if study.compares_other_weights else title
+
+
+def _waiting(study: StudyFrames, sections: Sequence[tuple[StudyFrames, Section]]) -> list[Block]:
+    """How to get the results of sections without any, first of those that only have to be submitted."""
+    lacking = [pair for pair in sections if any(lacks_weights(study, row) for row in _rows(*pair))]
+    blocks: list[Block] = []
+    for group in filter(None, ([pair for pair in sections if pair not in lacking], lacking)):
+        titles = join_words([escape(_title(part, section.full_title)) for part, section in group])
+        rows = [row for pair in group for row in _rows(*pair)]
+        names = dict.fromkeys(section.name for _, section in group)
+        how = how_to_get(study, rows, f"section={','.join(names)}")
+        blocks += [Prose(f"No results yet: {titles}. {how}"), *uncounted_runs(rows)]
+    return blocks
 
 
 def _appendix(study: StudyFrames, figures: FigureCache, data: str) -> Iterable[tuple[str, Sequence[Block]]]:
-    has_reported = has_comparison(study)
+    has_reported = any(map(has_comparison, split_by_weights(study)))
     methods = (*METHODS, *(METHODS_OF_COMPARISON if has_reported else ()))
     yield "Methods", [Prose(text) for text in methods]
     yield (
         "Data set",
         [block for section in study.catalog.sections for block in data_set_blocks(study, section, data, figures)],
     )
-    if has_reported:
-        yield "Agreement in detail", agreement_blocks(study, figures)
-        yield "Interpretations", interpretation_blocks(study)
+    yield "Agreement in detail", agreement_blocks(study, figures)
+    yield "Interpretations", interpretation_blocks(study)
     yield "Classes", class_blocks(study, figures)
     yield "Cost", cost_blocks(study)
     yield "Provenance", provenance_blocks(study)

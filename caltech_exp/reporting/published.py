@@ -4,7 +4,6 @@ In the study itself, submissions and the runs' own files tell this. They are not
 published results must still say which runs were submitted and which failed.
 """
 
-import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from caltech_exp.cli import UserError, one_line
-from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, write_record
+from caltech_exp.records import Corrupt, FileName, StrictRecord, read_record, without_folders, write_record
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import PUBLISHED, Manifest, PublishedSeeds, cancelled_runs, config_ids
 from caltech_exp.study.plan import merge_seeds
@@ -20,7 +19,6 @@ from caltech_exp.study.run_status import run_status
 
 NOT_COUNTED = "not counted"
 """The state of a run whose result is of another data set."""
-_FOLDERS = re.compile(r"(?<![\w./])/+(?:[^\s/'\":]+/)+")
 
 
 class Unfinished(StrictRecord):
@@ -92,11 +90,6 @@ def add_record(out: Path, record: Published, done: Collection[str]) -> None:
 def other_data(fingerprint: str) -> str:
     """Why a result does not count, in plain text."""
     return f"trained on another data set, {fingerprint}"
-
-
-def without_folders(text: str) -> str:
-    """`no such file: /home/me/data/x.jpg` -> `no such file: x.jpg`"""
-    return _FOLDERS.sub("", text)
 
 
 def _sound_record(runs: Path) -> Published:

@@ -94,6 +94,7 @@ STATES = {
 }
 """State -> its words, most advanced first."""
 
+OTHER_WEIGHTS = "other ImageNet weights"
 MAX_LISTED = 20
 """Items that are listed one by one."""
 
@@ -147,6 +148,8 @@ def start_words(study: StudyFrames, start: NetworkStart) -> str:
     """`AlexNet from scratch`, `ResNet-18 pretrained`; a study file may give a network another title."""
     titles = {architecture.name: architecture.title for architecture in study.catalog.architectures}
     name = titles.get(start.model) or network_name(start.model)
+    if start.has_other_weights:
+        return f"{name} with {OTHER_WEIGHTS}"
     return f"{name} {'pretrained' if start.is_pretrained else 'from scratch'}"
 
 
@@ -247,8 +250,25 @@ def submit_command(study: StudyFrames, selection: str, seeds: int | None = None)
     overrides = {name: value for name, value in study.settings.overrides.items() if name in RUN_SETTINGS}
     words += [f"{name}={str(value).partition(PIN)[0]}" for name, value in overrides.items()]
     files = (PurePath(file.partition(PIN)[0]) for file in study.settings.imagenet_weights.values())
-    words += [f"imagenet_weights={folder}" for folder in sorted({str(file.parent) for file in files})[:1]]
+    folders = sorted({str(file.parent) if file.is_absolute() else "FOLDER" for file in files})  # not if published
+    words += [f"imagenet_weights={folder}" for folder in folders[:1]]
     return printable(shlex.join(["python", "jobs/submit.py", *words]))
+
+
+def how_to_get(study: StudyFrames, rows: Iterable[TableRow], selection: str) -> str:
+    """The command that gets results of rows without any, and before it what they lack, as inline Markdown."""
+    command = f"To get them: {code(submit_command(study, selection))}"
+    models = sorted({row.config.model for row in rows if lacks_weights(study, row)})
+    if not models:
+        return command
+    files = join_words([f"{model}.pth" for model in models])
+    names = join_words([network_name(model) for model in models])
+    return f"No ImageNet weights of {names} were given; put {files} into the folder of the others. {command}"
+
+
+def lacks_weights(study: StudyFrames, row: TableRow) -> bool:
+    """Whether the study replaces ImageNet weights, but not those that the row starts from."""
+    return bool(study.settings.imagenet_weights) and row.config.weights == "imagenet"
 
 
 @dataclass(frozen=True)
@@ -299,8 +319,11 @@ def cautions(study: StudyFrames) -> list[Caution]:
         items.append(Caution(page, f"Overridden: {changes}"))
     if replaced := study.settings.imagenet_weights:
         files = ", ".join(f"{network}: {weights_name(file)}" for network, file in replaced.items())
-        page = f"**Not ImageNet weights:** {code(files)}. Rows that start from these files have no reported value."
-        items.append(Caution(page, f"Not from ImageNet weights: {files}", tuple(replaced.values())))
+        page = (
+            f"**With {OTHER_WEIGHTS}** than the report's: {code(files)}, not torchvision's. Rows that start from "
+            "these have headings of their own, and a difference may come from the weights."
+        )
+        items.append(Caution(page, f"With {OTHER_WEIGHTS} than the report's: {files}", tuple(replaced.values())))
     return items
 
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
 from caltech_exp.cli import UserError, explain
@@ -47,6 +47,10 @@ class StudySettings(StrictRecord):
         if config.weights == "imagenet" and config.model in self.imagenet_weights:
             config = config.but(weights=self.imagenet_weights[config.model])
         return config
+
+    def has_other_weights(self, config: RunConfig) -> bool:
+        """Whether a run of the study starts from a file that replaces torchvision's ImageNet weights."""
+        return config.weights in self.imagenet_weights.values()
 
     def joined(self, other: "StudySettings") -> "StudySettings":
         """These settings, with the other's ImageNet weights for further networks if both replace some."""
@@ -183,7 +187,10 @@ def weights_files(configs: Iterable[RunConfig]) -> tuple[str, ...]:
 
 
 class Study(StrictRecord):
-    """`file` is None where the study is the report's."""
+    """`file` is None where the study is the report's.
+
+    weights_origins  SHA-256 of a file of imagenet_weights -> what the README beside it said when it was submitted
+    """
 
     schema_version: Literal[1] = 1
     settings: StudySettings
@@ -191,6 +198,7 @@ class Study(StrictRecord):
     data: StudyData
     created: Time
     code: CodeVersion
+    weights_origins: dict[str, Annotated[str, StringConstraints(max_length=2000)]] = Field(default_factory=dict)
 
     @property
     def catalog(self) -> Catalog:

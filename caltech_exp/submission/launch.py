@@ -15,6 +15,7 @@ from caltech_exp.executors.slurm import SlurmExecutor
 from caltech_exp.files import has_exclusive_creation, make_own_folder, names_in, utc_now, write_atomically
 from caltech_exp.machine import host_name
 from caltech_exp.models.custom import save_network
+from caltech_exp.models.weights import read_origins
 from caltech_exp.profiles.paths import packs_folder, torch_home_here
 from caltech_exp.provenance import CodeVersion, code_version
 from caltech_exp.study.folder import StudyFolder
@@ -88,6 +89,8 @@ def _write_study(submission: Submission, folder: StudyFolder, code: CodeVersion)
     else:
         settings = before.settings.joined(request.settings)
         study = before.model_copy(update={"settings": settings, "file": request.file})
+    origins = read_origins(study.settings.imagenet_weights.values())
+    study = study.model_copy(update={"weights_origins": study.weights_origins | origins})
     if study != before:
         folder.write_study(study)
 

@@ -1,12 +1,12 @@
 """Networks and weights files that a study names, pinned to their content as it is now."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from caltech_exp.catalog import Section, Table
 from caltech_exp.catalog.loader import custom_networks
-from caltech_exp.cli import UserError
+from caltech_exp.cli import UserError, join_words
 from caltech_exp.config import ABSENT, PIN
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.files import user_path
@@ -77,20 +77,33 @@ def _pin_files(
     return pinned
 
 
-def pin_imagenet_weights(folder: str, used: Collection[str], recorded: Mapping[str, str]) -> dict[str, str]:
+def pin_imagenet_weights(
+    folder: str, used: Mapping[str, Sequence[str]], sections: Iterable[str], recorded: Mapping[str, str]
+) -> dict[str, str]:
     """Network -> its weights in the folder, pinned. Networks that the runs do not use may be missing there.
 
     So may the folder, if all that the runs use is on record as pinned in it.
+
+    used      network -> the section of each row that starts from its weights
+    sections  all that the command asks for
     """
     root = user_path(folder, "imagenet_weights")
     if not root.is_dir():
         if not used and any(Path(file).parent == root.resolve() for file in recorded.values()):
             return {}
-        raise UserError(f"imagenet_weights={folder}: there is no such folder; give one with state dicts")
-    missing = [f"{model}.pth" for model in IMAGENET if model in used and not (root / f"{model}.pth").exists()]
-    if missing:
-        are, them = ("are", "these state dicts") if missing[1:] else ("is", "that state dict")
-        raise UserError(f"imagenet_weights={folder}: {' and '.join(missing)} {are} missing; put {them} there")
+        kind = "it is a file; give the folder" if root.exists() else "there is no such folder; give one"
+        names = join_words([f"{model}.pth" for model in used or IMAGENET])
+        raise UserError(f"imagenet_weights={folder}: {kind} with {names}")
+    if missing := [model for model in used if not (root / f"{model}.pth").exists()]:
+        rows = [section for model in missing for section in used[model]]
+        places = join_words(list(dict.fromkeys(rows)))
+        count = f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {places} would start"
+        others = ",".join(section for section in dict.fromkeys(sections) if section not in rows)
+        are, them = ("are", "them") if missing[1:] else ("is", "it")
+        advice = f"put {them} there"
+        advice += f", or submit section={others} alone" if others else ""
+        names = join_words([f"{model}.pth" for model in missing])
+        raise UserError(f"imagenet_weights={folder}: {names} {are} missing, from which {count}; {advice}")
     pinned = {}
     for model in IMAGENET:
         try:

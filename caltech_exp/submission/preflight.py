@@ -180,6 +180,8 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
     trial_notes = check(try_networks, request, configs, proven) or []
     max_tasks, room = check(executor.max_tasks) or (None, None)
     to_do = check(check_weights, configs, fetch=not dry_run) or []
+    submitted = {config_id for manifest in state.manifests for config_id in manifest.asked}
+    weights_notes = check(check_weights_files, configs, request.networks, submitted) or []
     image_notes = []
     if data and study is None:
         images = f"{len(data.train_val) + len(data.test):,} images of {data.root}"
@@ -188,8 +190,6 @@ def preflight(request: Request, plan: Sequence[PlannedRun], executor: Executor) 
         else:
             print(f"checking {images}", flush=True)
             image_notes = check_images(data)
-    submitted = {config_id for manifest in state.manifests for config_id in manifest.asked}
-    weights_notes = check(check_weights_files, configs, request.networks, submitted) or []
     place = check(packs_folder, request.options.packs, request.profile)
     packs = check(missing_packs, configs, data, place) if data and place else None
     notes = [

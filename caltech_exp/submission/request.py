@@ -351,13 +351,15 @@ def _settings(
     settings = before.extended(StudySettings(overrides=overrides))
     folder.require_same_settings(settings, tables)
     settings.require_fit(tables)
-    configs = [settings.apply(row.config) for _, table in tables for row in table.rows]
-    used = {config.model for config in configs if config.weights == "imagenet"}
+    used: dict[str, list[str]] = {}
+    for section, table in tables:
+        for config in (settings.apply(row.config) for row in table.rows):
+            if config.weights == "imagenet":
+                used.setdefault(config.model, []).append(section.name)
     if imagenet_weights:
-        weights = StudySettings(
-            imagenet_weights=pin_imagenet_weights(imagenet_weights, used, before.imagenet_weights)
-        )
-        settings = settings.extended(weights)
+        sections = [section.name for section, _ in tables]
+        pinned = pin_imagenet_weights(imagenet_weights, used, sections, before.imagenet_weights)
+        settings = settings.extended(StudySettings(imagenet_weights=pinned))
         folder.require_same_settings(settings, tables)
     elif used and before.imagenet_weights:
         files = " and ".join(f"{model}.pth" for model in sorted(used))

@@ -9,10 +9,10 @@ from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.commands.publish import main
 from caltech_exp.commands.publish import without_folders as study_without_folders
 from caltech_exp.config import RunConfig, run_id
-from caltech_exp.records import write_record
+from caltech_exp.records import without_folders, write_record
 from caltech_exp.reporting.comparison import all_rows
 from caltech_exp.reporting.frames import read_study
-from caltech_exp.reporting.published import Published, read_published, without_folders
+from caltech_exp.reporting.published import Published, read_published
 from caltech_exp.reporting.wording import count_line
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import PUBLISHED
@@ -93,6 +93,19 @@ def test_what_a_study_asks_since_is_published_too(folder: SampleStudy, tmp_path:
     published = read_study(tmp_path / "copy")
     assert len(published.results) == 1
     assert set(published.settings.imagenet_weights) == {"alexnet", "resnet18"}
+
+
+def test_where_weights_are_from_is_published(folder: SampleStudy, tmp_path: Path) -> None:
+    sample = SampleStudy(folder.path, StudySettings(imagenet_weights={"resnet18": PINNED}))
+    sample.start()
+    publish(sample, tmp_path / "copy")  # before it was known
+    study = StudyFolder(sample.path).require_study()
+    origins = {"0" * 64: "Trained on ImageNet with CNTK."}
+    StudyFolder(sample.path).write_study(study.model_copy(update={"weights_origins": origins}))
+    publish(sample, tmp_path / "copy")
+    published = StudyFolder(tmp_path / "copy").require_study()
+    assert published.weights_origins == origins
+    assert published.settings.imagenet_weights == {"resnet18": PINNED.rpartition("/")[2]}
 
 
 def test_no_folder_of_the_machine_is_in_the_copy(folder: SampleStudy, tmp_path: Path) -> None:
@@ -266,6 +279,7 @@ def test_a_damaged_record_of_what_was_published_is_named(unfinished: SampleStudy
         ("'/a/b/c' and \"/d/e\"", "'c' and \"e\""),
         ("50 % of a/b", "50 % of a/b"),
         ("(log:/tmp/x/log.out)", "(log:log.out)"),
+        ("of https://a.org/b/c, ~/w/x.pth 1 / 2", "of https://a.org/b/c, x.pth 1 / 2"),
     ],
 )
 def test_folders_are_left_out_of_reasons(text: str, left: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import tomllib
 from dataclasses import replace
@@ -51,6 +52,40 @@ def test_impossible_torch_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> N
     assert "is not in the offline cache" in str(weights.imagenet_problem("alexnet"))
     monkeypatch.setenv("TORCH_HOME", "/" + "x" * 300)
     assert "cannot be read (File name too long)" in str(weights.imagenet_problem("alexnet"))
+
+
+LONG = " ".join(["word"] * 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "origin"),
+    [
+        (
+            "README.md",
+            "# Weights\n\nFrom *CNTK*,\nin /home/me/w/net.pth, of https://a.org/b.\n\n| a |\n|---|\n\nMIT",
+            "Weights. From *CNTK*, in net.pth, of https://a.org/b. MIT.",
+        ),
+        ("README", "[![badge](x)](y)\n\n```\ncode\n```\n\nOne line\x1b[31m", "One line\\x1b[31m."),
+        ("README.txt", LONG, LONG[:1200] + "…"),
+        ("README.txt", f"First.\n\n{LONG}", "First."),
+        ("README.md", "", ""),
+        ("LICENSE", "MIT", ""),
+    ],
+)
+def test_where_weights_are_from_is_the_beginning_of_their_readme(
+    tmp_path: Path, name: str, text: str, origin: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    file = f"{tmp_path}/resnet18.pth{PIN}{'a' * 64}"
+    assert weights.read_origins([file]) == ({"a" * 64: origin} if origin else {})
+    assert weights.read_origins([f"resnet18.pth{PIN}{'a' * 64}"]) == {}  # of a published study
+
+
+def test_a_readme_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "README.md")
+    (tmp_path / "README").write_bytes(b"Weights of Zo\xe9")
+    file = f"{tmp_path}/resnet18.pth{PIN}{'a' * 64}"
+    assert weights.read_origins([file]) == {"a" * 64: "Weights of Zo\ufffd."}
 
 
 @pytest.fixture

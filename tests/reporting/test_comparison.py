@@ -23,6 +23,7 @@ from caltech_exp.reporting.comparison import (
     judge,
     rows_by_start,
     seeds_to_decide,
+    split_by_weights,
     table_rows,
 )
 from caltech_exp.reporting.frames import StudyFrames, read_study
@@ -236,6 +237,38 @@ def test_only_pretrained_rows_of_the_replaced_weights_are_not_comparable(folder:
     assert find_row(study, "resnet.transfer=1e-3").reported is None
     assert find_row(study, "resnet.scratch=1e-3").reported is not None
     assert find_row(study, "transfer.lr=1e-3").reported is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_compared"), [({}, True), ({"engine": "reference"}, True), ({"epochs": 1}, False)]
+)
+def test_rows_of_other_weights_alone_are_compared_if_nothing_else_differs(
+    folder: SampleStudy, overrides: dict[str, Any], is_compared: bool
+) -> None:
+    pin = f"/weights/resnet18.pth@sha256:{'a' * 64}"
+    sample = SampleStudy(folder.path, StudySettings(overrides=overrides, imagenet_weights={"resnet18": pin}))
+    sample.start()
+    for label, mean in (("1e-3", 0.9), ("1e-2", 0.93)):
+        config = sample.settings.apply(row_config("resnet.transfer", label))
+        sample.add(*(make_result(config, seed, mean + seed / 1000) for seed in range(3)))
+    study = read_study(sample.path)
+    rest, other = split_by_weights(study)
+    keys = [{row.key for row in all_rows(part)} for part in (rest, other)]
+    assert keys[1] == {"resnet.batch_256=256", *(f"resnet.transfer={label}" for label in ("1e-3", "1e-2", "5e-2"))}
+    assert keys[0] | keys[1] == {row.key for row in all_rows(study)}
+    assert not keys[0] & keys[1]
+    verdicts = {row.label: difference.verdict for row in all_rows(other) if (difference := compare_row(row))}
+    assert verdicts == ({"1e-3": "differs", "1e-2": "agrees"} if is_compared else {})
+    assert not any(compare_row(row) for part in (study, rest) for row in all_rows(part))
+    start = NetworkStart("resnet18", is_pretrained=True, has_other_weights=True)
+    assert list(rows_by_start(study)) == [start]  # never among rows of torchvision's weights
+    assert study.rows.set_index("key")["has_other_weights"].sum() == 4
+    assert study.results["has_other_weights"].all()
+
+
+def test_a_study_of_torchvisions_weights_is_one_part(folder: SampleStudy) -> None:
+    study = study_of(folder, "5e-2", 0.44)
+    assert split_by_weights(study) == (study,)
 
 
 def test_configuration_of_several_rows_counts_once(folder: SampleStudy) -> None:

@@ -8,7 +8,10 @@ import pytest
 from caltech_exp.catalog import THE_REPORT, table_key
 from caltech_exp.reporting.frames import StudyFrames, read_study
 from caltech_exp.reporting.page import Report, build_report
-from caltech_exp.reporting.render.blocks import Block, Details, Heading, Panel, Picture, Prose
+from caltech_exp.reporting.render.blocks import Block, Details, Heading, Note, Panel, Picture, Prose
+from caltech_exp.reporting.render.markdown import to_markdown
+from caltech_exp.study.folder import StudyFolder
+from caltech_exp.study.study import StudySettings
 from tests.reporting.conftest import SampleStudy, make_result, row_config
 
 APPENDIX = ["Methods", "Data set", "Agreement in detail", "Interpretations", "Classes", "Cost", "Provenance"]
@@ -57,6 +60,43 @@ def test_sections_without_results_are_one_line(study: StudyFrames, tmp_path: Pat
     (line,) = [text for text in texts(build(study, tmp_path)) if text.startswith("No results yet: ")]
     assert line.startswith("No results yet: 2. Transfer learning and 3. Data augmentation. To get them: `python ")
     assert "section=transfer,augmentation" in line
+
+
+def test_rows_of_other_weights_have_a_heading_of_their_own(folder: SampleStudy, tmp_path: Path) -> None:
+    weights = {"resnet18": f"/secret/resnet18.pth@sha256:{'a' * 64}"}
+    sample = SampleStudy(folder.path, StudySettings(imagenet_weights=weights))
+    sample.start()
+    record = StudyFolder(sample.path).require_study()
+    origins = {"a" * 64: "Trained on *ImageNet* with CNTK."}
+    StudyFolder(sample.path).write_study(record.model_copy(update={"weights_origins": origins}))
+    for table, mean in (("resnet.scratch", 0.44), ("resnet.transfer", 0.92)):
+        config = sample.settings.apply(row_config(table, "1e-3"))
+        sample.add(*(make_result(config, seed, mean + seed / 1000) for seed in range(3)))
+    report = build(read_study(sample.path), tmp_path)
+    chapters = [heading for heading in headings(report, 2) if not heading.is_appendix]
+    assert [(heading.text, heading.anchor) for heading in chapters[:2]] == [
+        ("Extra: ResNet-18", "resnet"),
+        ("Extra: ResNet-18, with other ImageNet weights", "resnet-other-weights"),
+    ]
+    start, end = (report.blocks.index(heading) for heading in chapters[1:3])
+    own = report.blocks[start:end]
+    (note,) = [block for block in own if isinstance(block, Note)]
+    assert note.paragraphs == (
+        "These rows start from other ImageNet weights than the report's: `resnet18.pth (sha256 aaaaaaaaaaaa)`, "
+        "not torchvision's. A difference may come from the weights.",
+    )
+    (origin,) = [block for block in own if isinstance(block, Details) and block.summary.startswith("Where these")]
+    assert origin.blocks == (Prose(r"`resnet18.pth (sha256 aaaaaaaaaaaa)`: Trained on \*ImageNet\* with CNTK."),)
+    assert [heading.anchor for heading in own if isinstance(heading, Heading)][1:] == [
+        "resnet.transfer-other-weights",
+        "resnet.batch_256-other-weights",
+    ]
+    names = {table.name for table in report.tables}
+    assert {"resnet.scratch", "resnet.transfer-other-weights"} <= names
+    assert "resnet.transfer" not in names
+    text = to_markdown(report.blocks)
+    assert "With other ImageNet weights: 1 of 1 row agrees with the report." in text
+    assert "3. Data augmentation. No ImageNet weights of AlexNet were given; put alexnet.pth" in text
 
 
 def test_table_stands_beside_its_plot_and_the_rest_is_folded(study: StudyFrames, tmp_path: Path) -> None:

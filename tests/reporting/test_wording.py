@@ -18,6 +18,7 @@ from caltech_exp.reporting.wording import (
     computed_with,
     count_line,
     display_path,
+    how_to_get,
     network_name,
     picture_caution,
     row_words,
@@ -117,6 +118,20 @@ def test_command_names_folder_seeds_data_and_overrides(folder: SampleStudy) -> N
     assert submit_command(study, "table=scratch.lr=6e-2", seeds=10) == f"{start} seeds=10 {end}"
 
 
+def test_rows_without_weights_say_which_were_not_given(folder: SampleStudy) -> None:
+    sample = SampleStudy(
+        folder.path, StudySettings(imagenet_weights={"resnet18": WEIGHTS.replace("/weights/", "")})
+    )
+    sample.start()
+    study = read_study(sample.path)
+    lacking, others = (find_row(study, key) for key in ("transfer.lr=1e-2", "resnet.transfer=1e-2"))
+    command = f"To get them: `python jobs/submit.py section=all runs={folder.path} imagenet_weights=FOLDER`"
+    assert how_to_get(study, [others], "section=all") == command  # a published study names no folder
+    assert how_to_get(study, [lacking, others], "section=all") == (
+        f"No ImageNet weights of AlexNet were given; put alexnet.pth into the folder of the others. {command}"
+    )
+
+
 def test_command_leaves_out_the_usual_folder(folder: SampleStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.start()
     monkeypatch.chdir(folder.path.parent)
@@ -172,7 +187,8 @@ def test_replaced_weights_concern_only_runs_that_start_from_them(folder: SampleS
     sample.start()
     study = read_study(sample.path)
     (caution,) = cautions(study)
-    assert "`alexnet: $net$.pth (sha256 cccccccccccc)`" in caution.page
+    assert "**With other ImageNet weights** than the report's: `alexnet: $net$.pth (sha256 ccc" in caution.page
+    assert caution.page.endswith("headings of their own, and a difference may come from the weights.")
     assert picture_caution(study, [RunConfig()]) == ""
     pretrained = sample.settings.apply(RunConfig(weights="imagenet"))
     assert picture_caution(study, [RunConfig(), pretrained]) == caution.picture

@@ -139,7 +139,7 @@ def test_a_weights_folder_may_go_once_the_study_has_pinned_what_the_rows_need(
     for section in ("resnet", "scratch", "transfer"):
         again = parse_request([f"section={section}", f"runs={folder.path}", words[1]])
         assert set(again.settings.imagenet_weights) == {"alexnet", "resnet18"}
-    with pytest.raises(UserError, match="there is no such folder; give one with state dicts"):
+    with pytest.raises(UserError, match=r"there is no such folder; give one with alexnet\.pth and resnet18\.pth"):
         parse_request([words[0], f"runs={folder.path}", f"imagenet_weights={tmp_path / 'typo'}"])
 
 
@@ -195,9 +195,19 @@ def test_section_all_is_every_table_and_data_has_none() -> None:
         (["scratch.lr"], "'scratch.lr' is not of the form key=value; write table=scratch.lr"),
         (["section=all", "profile.partition"], "'profile.partition' has no value; write profile.partition=VALUE"),
         (["section=all", "runs_per_task=0"], "runs_per_task=0: "),
-        (["section=all", "imagenet_weights=/nowhere"], "there is no such folder; give one with state dicts"),
-        (["section=all", "imagenet_weights=/"], "imagenet_weights=/: alexnet.pth and resnet18.pth are missing"),
-        (["section=resnet", "imagenet_weights=/"], "imagenet_weights=/: resnet18.pth is missing"),
+        (["section=all", "imagenet_weights=/nowhere"], "there is no such folder; give one with alexnet.pth and "),
+        (
+            ["section=all", "imagenet_weights=/"],
+            "imagenet_weights=/: alexnet.pth and resnet18.pth are missing, from ",
+        ),
+        (
+            ["section=resnet", "imagenet_weights=/"],
+            "resnet18.pth is missing, from which 4 rows of resnet would start",
+        ),
+        (
+            ["section=all", f"imagenet_weights={__file__}"],
+            "it is a file; give the folder with alexnet.pth and",
+        ),
     ],
 )
 def test_wrong_words(words: list[str], message: str) -> None:
@@ -233,8 +243,14 @@ def test_only_weights_that_the_rows_use_must_be_there(stand_in_weights: Path, tm
     ):
         parse_request(["section=all", folder])
     (tmp_path / "alexnet.pth").unlink()
-    with pytest.raises(UserError, match=r"alexnet\.pth is missing; put that state dict there"):
+    with pytest.raises(
+        UserError, match=r"alexnet\.pth is missing, from which 18 rows of transfer would start; put it there$"
+    ):
         parse_request(["section=transfer", folder])
+    with pytest.raises(
+        UserError, match=r"22 rows of transfer and augmentation .*, or submit section=scratch,resnet alone"
+    ):
+        parse_request(["section=all", folder])
 
 
 def test_usage_names_every_option_and_setting() -> None:

@@ -1,12 +1,14 @@
 """Weights files that a study names: pinned to their content, and checked before anything is queued."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import alexnet
 
 from caltech_exp.cli import UserError
 from caltech_exp.commands.publish import without_folders
@@ -298,3 +300,69 @@ def test_weights_of_a_submission_that_slurm_refused_do_not_bind_the_study(
     assert record.read_text() == before
     assert submit("table=transfer.lr=1e-3", *words).returncode == 0
     assert set(json.loads(record.read_text())["settings"]["imagenet_weights"]) == {"alexnet", "resnet18"}
+
+
+def check_weights(*words: str) -> list[str]:
+    """What a submission of the report's section on ResNet says of its weights before anything is queued."""
+    request = parse_request(["section=resnet", "profile=local", *words])
+    return check_weights_files([run.config for run in expand(request.tables, request.seeds, request.settings)], ())
+
+
+def write_wrong_weights(kind: str, path: Path, right: Path) -> None:
+    """Write a file that is no state dict of ResNet-18 in one way."""
+    state = torch.load(right, weights_only=True)
+    match kind:
+        case "text":
+            path.write_text("these are no weights")
+        case "truncated":
+            path.write_bytes(right.read_bytes()[:1_000_000])
+        case "pipe":
+            os.mkfifo(path)
+        case "another network":
+            torch.save(alexnet().state_dict(), path)
+        case "wrong shape":
+            torch.save(state | {"conv1.weight": state["conv1.weight"][:, :1].clone()}, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("text", "hold text that begins with 'these are no weights'; copy or download the file again"),
+        ("truncated", "are incomplete or damaged (the end of their zip archive is missing); copy or download"),
+        ("pipe", "cannot be read (it is a pipe or a device, not a file); make it readable"),
+        ("another network", "do not fit resnet18: they lack conv1.weight, bn1.weight, bn1.bias and 97 more; "),
+        ("wrong shape", "do not fit resnet18: conv1.weight has shape [64, 1, 7, 7], not [64, 3, 7, 7]; give"),
+    ],
+)
+def test_wrong_imagenet_weights_are_refused_in_one_line(
+    stand_in_weights: Path, tmp_path: Path, kind: str, problem: str
+) -> None:
+    write_wrong_weights(kind, tmp_path / "resnet18.pth", stand_in_weights / "resnet18.pth")
+    with pytest.raises(UserError) as caught:
+        check_weights(f"imagenet_weights={tmp_path}", f"runs={tmp_path / 'runs'}")
+    assert problem in str(caught.value)
+    assert "resnet18.pth" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenet_weights_that_have_changed_are_refused(stand_in_weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "weights" / "resnet18.pth"
+    file.parent.mkdir()
+    shutil.copy(stand_in_weights / "resnet18.pth", file)
+    runs, given = f"runs={tmp_path / 'runs'}", f"imagenet_weights={file.parent}"
+    begin(tmp_path, parse_request(["section=resnet", given, runs]))
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"bn1.bias": state["bn1.bias"] + 1}, file)
+    with pytest.raises(UserError, match=r"with imagenet_weights\[resnet18\]=.*; this command says .*; use"):
+        check_weights(runs, given)
+    changed = r"resnet18\.pth: the file's SHA-256 is \w{64}, not \w{64}; restore the right file"
+    with pytest.raises(UserError, match=changed):
+        check_weights(runs)
+
+
+def test_weights_without_a_head_get_a_new_one_in_one_line(stand_in_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(stand_in_weights / "resnet18.pth", weights_only=True)
+    body = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    torch.save(body, tmp_path / "resnet18.pth")
+    line = "weights resnet18.pth: the head fc is new (random), since the file has none"
+    assert check_weights(f"imagenet_weights={tmp_path}", f"runs={tmp_path / 'runs'}") == [line]

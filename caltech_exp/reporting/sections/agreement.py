@@ -15,6 +15,7 @@ from caltech_exp.reporting.comparison import (
     compare_rows,
     distinct_rows,
     has_comparison,
+    split_by_weights,
 )
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import RowPlot, RowPoint
@@ -22,7 +23,7 @@ from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Column, Picture, Prose, Table, Value, escape, join_words
 from caltech_exp.reporting.sections.figures import row_point
 from caltech_exp.reporting.stats import MIN_RUNS, rank_agreement
-from caltech_exp.reporting.wording import picture_caution, row_words
+from caltech_exp.reporting.wording import OTHER_WEIGHTS, picture_caution, row_words
 
 MIN_PLOTTED, MAX_PLOTTED = 3, 200
 NEAR = 0.02
@@ -113,6 +114,13 @@ def verdict_sentence(comparisons: pd.DataFrame) -> str:
     diverged = int((comparisons["has_diverged"] & (comparisons["verdict"] == "differs")).sum())
     reason = f" Runs diverged in {diverged} of the rows that differ." if diverged else ""
     return f"{join_words(words)}.{reason}"
+
+
+def other_weights_sentence(study: StudyFrames) -> str:
+    """The same of the rows that start from other ImageNet weights, in plain text; empty without a verdict."""
+    comparisons = compare_rows(row for part in split_by_weights(study)[1:] for row in all_rows(part))
+    is_judged = comparisons["verdict"].notna().any()
+    return f"With {OTHER_WEIGHTS}: {verdict_sentence(comparisons)}" if is_judged else ""
 
 
 def distance_sentence(comparisons: pd.DataFrame) -> str:

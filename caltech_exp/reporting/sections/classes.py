@@ -256,7 +256,7 @@ def _confusion_picture(
         matrices=tuple(Confusion(result.network, result.val) for result in results),
         classes=tuple(names),
         images=tuple(images.tolist()),
-        caution=picture_caution(study),
+        caution=picture_caution(study, [result.row.config for result in results]),
     )
     return figures.add(
         "plot-confusion",

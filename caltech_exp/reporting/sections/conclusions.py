@@ -1,25 +1,37 @@
 """The report's conclusions: its claims, each with what was measured, then the networks beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from caltech_exp.catalog import THE_REPORT, Architecture
 from caltech_exp.reporting.claims import (
     CLAIM_VERDICTS,
     ClaimResult,
     Effect,
+    claim_keys,
     claimed_words,
     deciding_words,
     judge_claims,
     shown_decimals,
     size_words,
 )
-from caltech_exp.reporting.comparison import TableRow, best_row, rows_by_start
+from caltech_exp.reporting.comparison import TableRow, all_rows, best_row, rows_by_start
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import Block, Column, Interval, Prose, Table, Value, escape, join_words
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Column,
+    Heading,
+    Interval,
+    Prose,
+    Table,
+    Value,
+    escape,
+    join_words,
+)
 from caltech_exp.reporting.sections.costs import JOULES_PER_KWH
 from caltech_exp.reporting.sections.tables import measured_value
 from caltech_exp.reporting.stats import MIN_PAIRS_FOR_P, MIN_RUNS
-from caltech_exp.reporting.wording import row_words, start_words
+from caltech_exp.reporting.wording import OTHER_WEIGHTS, row_words, start_words
 
 CLAIM_COLUMNS = (
     Column("claim", "text"),
@@ -65,7 +77,26 @@ def conclusion_blocks(study: StudyFrames) -> list[Block]:
     models = {start.model for start in rows_by_start(study)}
     remarks = [architecture.remark for architecture in _architectures(study) if architecture.name in models]
     note = " ".join(filter(None, [*map(escape, remarks), NETWORKS_NOTE]))
-    return [*blocks, networks, Prose(note, is_quiet=True)]
+    return [*blocks, networks, Prose(note, is_quiet=True), *_other_weights_blocks(study)]
+
+
+def _other_weights_blocks(study: StudyFrames) -> list[Block]:
+    """The claims that rows of other ImageNet weights say something of, under a heading of their own."""
+    other = {row.key for row in all_rows(study) if row.has_other_weights}
+    compared = replace(study, compares_other_weights=True)
+    results = [
+        result
+        for result in (judge_claims(compared) if other else ())
+        if claim_keys(result.claim) & other and result.verdict != "no data"
+    ]
+    if not results:
+        return []
+    caption = f"The report's claims on runs that start from {OTHER_WEIGHTS}, not torchvision's."
+    return [
+        Heading(3, f"Claims, with {OTHER_WEIGHTS}", "page-claims-other-weights"),
+        Prose(verdict_sentence(results)),
+        replace(claims_table(compared, results), name="claims-other-weights", caption=caption),
+    ]
 
 
 def verdict_sentence(results: Sequence[ClaimResult]) -> str:

@@ -26,7 +26,7 @@ from caltech_exp.reporting.render.blocks import (
 )
 from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows, table_sentence
 from caltech_exp.reporting.sections.tables import settings_matrix
-from caltech_exp.reporting.wording import STATES, changed_settings, picture_caution, submit_command
+from caltech_exp.reporting.wording import STATES, changed_settings, how_to_get, picture_caution
 
 SUBJECT = "Loss and validation accuracy with parameters"
 MIN_EPOCHS = 3
@@ -57,7 +57,7 @@ def table_pictures(
 ) -> TablePictures:
     """The pictures of a table; of rows without a run none, and a line for each figure that waits for them."""
     rows = table_rows(study, section, table)
-    key = table_key(section.name, table.name)
+    key = f"{table_key(section.name, table.name)}{rows[0].suffix}"
     distinct = set(distinct_rows([row for row in rows if _longest(study, row) >= MIN_EPOCHS]))
     drawn = [row for row in rows if row in distinct]
     if len(rows) == 1 and drawn and table.figures:
@@ -266,7 +266,7 @@ def figure_blocks(study: StudyFrames, figure: Figure, row: TableRow, figures: Fi
     plot = CurvePlot(f"{words}: {title[:1].lower()}{title[1:]}", (curve,), picture_caution(study, [row.config]))
     caption = f"{words}. {SUBJECT}: {figure.caption}."
     picture = figures.add(
-        f"figure-{figure.number:02d}",
+        f"figure-{figure.number:02d}{row.suffix}",
         "curves:draw_curves",
         plot,
         alternative=escape(caption),
@@ -333,8 +333,8 @@ def as_quoted(value: float) -> str:
 def _waiting(study: StudyFrames, figure: Figure, row: TableRow) -> Prose:
     """What the figure needs, and the command that gets it."""
     runs = [f"{code(run.run_id)} ({STATES[str(run.state)]})" for run in row.runs.itertuples()]
-    command = code(submit_command(study, f"table={row.key}"))
-    return Prose(
-        f"**Figure {figure.number}: no results yet.** It waits for {join_words(runs)}; to get them: {command}",
-        is_quiet=True,
+    how = how_to_get(study, [row], f"table={row.key}")
+    text = (
+        f"**Figure {figure.number}: no results yet.** It waits for {join_words(runs)}; {how[:1].lower()}{how[1:]}"
     )
+    return Prose(text, is_quiet=True)

@@ -1,6 +1,7 @@
 """Which runs, code, libraries and machines the numbers come from."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pandas as pd
@@ -8,9 +9,28 @@ import pandas as pd
 from caltech_exp.config import PIN
 from caltech_exp.files import utc_now
 from caltech_exp.provenance import code_version
+from caltech_exp.reporting.comparison import TableRow
 from caltech_exp.reporting.frames import StudyFrames
-from caltech_exp.reporting.render.blocks import Block, Column, Listing, Prose, Table, code, escape
-from caltech_exp.reporting.wording import STATES, display_path, network_name, shorten
+from caltech_exp.reporting.render.blocks import (
+    Block,
+    Column,
+    Details,
+    Listing,
+    Note,
+    Prose,
+    Table,
+    code,
+    escape,
+    join_words,
+)
+from caltech_exp.reporting.wording import (
+    OTHER_WEIGHTS,
+    STATES,
+    display_path,
+    network_name,
+    shorten,
+    weights_name,
+)
 from caltech_exp.study.run_status import DIFFERS, EQUAL
 
 
@@ -23,6 +43,21 @@ def provenance_blocks(study: StudyFrames) -> list[Block]:
         *_left_out(study),
         Prose(f"Written {utc_now()} by caltech_exp {escape(code_version())}."),
     ]
+
+
+def weights_blocks(study: StudyFrames, rows: Sequence[TableRow]) -> list[Block]:
+    """The caution over rows that start from other ImageNet weights than the report's, and where these are from."""
+    files = dict.fromkeys(row.config.weights for row in rows)
+    names = join_words([code(weights_name(file)) for file in files])
+    caution = (
+        f"These rows start from {OTHER_WEIGHTS} than the report's: {names}, not torchvision's. A difference may "
+        "come from the weights."
+    )
+    origins = study.study.weights_origins if study.study else {}
+    unknown = "no README was in its folder when it was submitted."
+    texts = {file: study.catalog.provenance or origins.get(file.partition(PIN)[2], unknown) for file in files}
+    lines = tuple(Prose(f"{code(weights_name(file))}: {escape(text)}") for file, text in texts.items())
+    return [Note((caution,)), Details("Where these weights are from", lines)]
 
 
 def _states(study: StudyFrames) -> list[Block]:
@@ -54,6 +89,7 @@ def _facts(study: StudyFrames) -> Listing:
             _values("Code", results["code"]),
             *_library_facts(results),
             *_weights_facts(results),
+            *([f"Where the weights are from: {escape(origin)}"] if (origin := study.catalog.provenance) else []),
             _values("Device", results["device"] + " (" + results["device_type"] + ")"),
             _values("Host", results["host"], must_match=False),
         ]
@@ -90,7 +126,8 @@ def _weights_facts(results: pd.DataFrame) -> list[str]:
         f"Initial weights of {network_name(model)}, {PurePath(weights.partition(PIN)[0]).name}"
         for model, weights in zip(loaded["model"], loaded["weights"], strict=True)
     ]
-    return [_values(str(name), "SHA-256 " + digests) for name, digests in loaded.groupby(files)["weights_sha256"]]
+    named = loaded["weights_sha256"].groupby(pd.Series(files, index=loaded.index, dtype="string"))
+    return [_values(str(name), "SHA-256 " + digests) for name, digests in named]
 
 
 def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str:

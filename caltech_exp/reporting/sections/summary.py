@@ -46,7 +46,7 @@ from caltech_exp.reporting.render.blocks import (
     printable,
     shown,
 )
-from caltech_exp.reporting.sections.agreement import NEAR
+from caltech_exp.reporting.sections.agreement import NEAR, other_weights_sentence
 from caltech_exp.reporting.sections.costs import DEVICE_WORDS, HOURS
 from caltech_exp.reporting.sections.figures import row_point
 from caltech_exp.reporting.sections.tables import CAPTION, MEASURED, REPORTED, measured_value, reported_values
@@ -71,6 +71,7 @@ def summary_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
         *([Prose(f"This page shows {code(selection)} alone and counts nothing else.")] if selection else []),
         *([Note(notes)] if notes else []),
         *agreement_badges(rows),
+        *([Prose(escape(sentence))] if (sentence := other_weights_sentence(study)) else []),
         *([Panel(tuple(table), (picture,))] if picture else table),
         *finding_blocks(study),
     ]

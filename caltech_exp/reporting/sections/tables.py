@@ -8,7 +8,13 @@ import pandas as pd
 from caltech_exp.catalog import Section, table_key
 from caltech_exp.catalog import Table as CatalogTable
 from caltech_exp.config import RunConfig
-from caltech_exp.reporting.comparison import TableRow, compare_row, seeds_to_decide, table_rows
+from caltech_exp.reporting.comparison import (
+    TableRow,
+    compare_row,
+    seeds_to_decide,
+    split_by_weights,
+    table_rows,
+)
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.render.blocks import (
     Block,
@@ -28,10 +34,12 @@ from caltech_exp.reporting.render.blocks import (
 from caltech_exp.reporting.sections.sentences import best_rows, table_sentence
 from caltech_exp.reporting.stats import MIN_RUNS
 from caltech_exp.reporting.wording import (
+    OTHER_WEIGHTS,
     as_typed,
     changed_settings,
     computed_with,
     count_line,
+    how_to_get,
     shared_settings,
     shorten,
     submit_command,
@@ -91,13 +99,13 @@ def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> T
     numbers, matrix = results_table(rows), results_matrix(rows)
     results: list[Block] = [matrix] if matrix else []
     if not any(row.is_measured for row in rows):
-        results = [Prose(f"No results yet. To get them: {code(submit_command(study, f'table={key}'))}")]
+        results = [Prose(f"No results yet. {how_to_get(study, rows, f'table={key}')}")]
     elif not matrix or any(row.is_reported for row in rows):
         results.append(numbers)
     if sentence := table_sentence(table, rows):
         results.append(Prose(sentence))
     return TableSection(
-        head=(_heading(section, table), *_introduction(table, rows)),
+        head=(_heading(section, table, rows[0].suffix), *_introduction(table, rows)),
         results=tuple(results),
         details=(
             *([] if numbers in results else [numbers]),
@@ -113,7 +121,10 @@ def table_blocks(study: StudyFrames, section: Section, table: CatalogTable) -> T
 
 def measured_tables(study: StudyFrames) -> list[tuple[Table, str]]:
     """The numbers of every table with a result, and the sentence below it; for a terminal and other programs."""
-    tables = [(table, table_rows(study, section, table)) for section, table in study.catalog.tables]
+    parts = split_by_weights(study)
+    tables = [
+        (table, table_rows(part, section, table)) for part in parts for section, table in part.catalog.tables
+    ]
     return [
         (results_table(rows), table_sentence(table, rows).replace("`", ""))
         for table, rows in tables
@@ -121,11 +132,11 @@ def measured_tables(study: StudyFrames) -> list[tuple[Table, str]]:
     ]
 
 
-def _heading(section: Section, table: CatalogTable) -> Heading:
+def _heading(section: Section, table: CatalogTable, suffix: str) -> Heading:
     """The report's number stands at the first table that has it, and not again below its section's."""
     first = next(other for other in section.tables if other.number == table.number)
     number = table.number if first.name == table.name and table.number != section.number else ""
-    return Heading(3, escape(table.title), table_key(section.name, table.name), number)
+    return Heading(3, escape(table.title), f"{table_key(section.name, table.name)}{suffix}", number)
 
 
 def _introduction(table: CatalogTable, rows: Sequence[TableRow]) -> list[Prose]:
@@ -169,8 +180,8 @@ def results_table(rows: Sequence[TableRow]) -> Table:
         )
     best = {row.config.id for row in best_rows(rows)}
     return Table(
-        name=table_key(section.name, table.name),
-        caption=f"{table.title}. {CAPTION}",
+        name=f"{table_key(section.name, table.name)}{rows[0].suffix}",
+        caption=f"{table.title}{f', with {OTHER_WEIGHTS}' if rows[0].has_other_weights else ''}. {CAPTION}",
         columns=columns,
         rows=tuple(values),
         keys=tuple(row.key for row in rows),

@@ -46,6 +46,20 @@ def test_conclusions_before_any_result_are_nothing(folder: SampleStudy) -> None:
     assert conclusion_blocks(frames(folder)) == []
 
 
+def test_claims_on_other_weights_have_a_table_of_their_own(folder: SampleStudy) -> None:
+    weights = {"resnet18": f"/weights/resnet18.pth@sha256:{'a' * 64}"}
+    sample = SampleStudy(folder.path, StudySettings(imagenet_weights=weights))
+    text = "Pretraining raises ResNet-18 too"
+    add(sample, "resnet.scratch", "5e-2", 0.62, 0.63, 0.61)
+    add(sample, "resnet.transfer", "5e-2", 0.93, 0.935, 0.925)
+    assert claim(sample, text)["verdict"] == "no data"  # among the claims on torchvision's weights
+    tables = {block.name: block for block in conclusion_blocks(frames(sample)) if isinstance(block, Table)}
+    assert list(tables) == ["networks", "claims-other-weights"]
+    assert line(tables["claims-other-weights"], text)["verdict"] == "supported"
+    names = [row[0] for row in tables["networks"].rows]
+    assert names == ["ResNet-18 from scratch", "ResNet-18 with other ImageNet weights"]
+
+
 def test_conclusions_without_data_on_claims_are_the_networks(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "512", 0.85, 0.86)
     table, note = conclusion_blocks(frames(folder))

@@ -7,7 +7,9 @@ from caltech_exp.config import RunConfig, run_id
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.render.blocks import Block, Listing, Prose, Table
 from caltech_exp.reporting.sections.provenance import provenance_blocks
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import RESULT, Device
+from caltech_exp.study.study import StudyFile
 from tests.reporting.conftest import CODE, SampleStudy, make_diverged, make_result, row_config
 
 CONFIG = row_config("scratch.lr", "1e-2")
@@ -47,9 +49,21 @@ def test_runs_of_one_origin_are_not_mixed(folder: SampleStudy) -> None:
     )  # a published study has no manifests
 
 
+def test_a_study_file_says_where_its_weights_are_from(folder: SampleStudy) -> None:
+    text = "provenance: >\n  CNTK, by way\n  of *ONNX*.\nsections: {a: {tables: {b: {rows: {c: {}}}}}}"
+    folder.start()
+    record = StudyFolder(folder.path).require_study()
+    file = StudyFile(name="mine", text=text)
+    StudyFolder(folder.path).write_study(record.model_copy(update={"file": file}))
+    folder.add(make_result(RunConfig(), 0))
+    assert r"Where the weights are from: CNTK, by way of \*ONNX\*." in items(folder)
+
+
 def test_initial_weights_are_named_by_their_hash(folder: SampleStudy) -> None:
     folder.start()
     imagenet = row_config("transfer.lr", "1e-3")
+    folder.add(make_result(imagenet, 0, weights_sha256="a" * 64))
+    assert f"Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64}" in items(folder)
     digests = ("a" * 64, "a" * 64, None)  # the last of an earlier version
     folder.add(*(make_result(imagenet, seed, weights_sha256=digest) for seed, digest in enumerate(digests)))
     assert f"Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64}" in items(folder)

@@ -22,7 +22,7 @@ from caltech_exp.reporting.render.blocks import (
     accuracy,
     shown,
 )
-from caltech_exp.reporting.sections.tables import TableSection, results_matrix, table_blocks
+from caltech_exp.reporting.sections.tables import TableSection, measured_tables, results_matrix, table_blocks
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import DataRecord, Device, encode
 from caltech_exp.study.study import Study, StudyFile, StudySettings
@@ -172,14 +172,20 @@ def test_study_that_is_not_comparable_shows_its_numbers_alone(
     assert row["measured"].startswith("0.305 ± ")
 
 
-def test_replaced_weights_are_not_comparable_in_their_rows(folder: SampleStudy) -> None:
+def test_rows_of_other_weights_are_compared_in_a_table_of_their_own(folder: SampleStudy) -> None:
     weights = {"alexnet": f"/weights/net.pth@sha256:{'c' * 64}"}
     sample = SampleStudy(folder.path, StudySettings(imagenet_weights=weights))
     sample.start()
     add(sample, "transfer.lr", "1e-2", *VALUES)
     add(sample, "scratch.lr", "1e-2", *VALUES)
-    assert "reported" not in cells(sample, "transfer.lr", "1e-2")
     assert cells(sample, "scratch.lr", "1e-2")["verdict"] == "agrees"
+    study = sample.read()
+    tables = {table.name: table for table, _ in measured_tables(study)}
+    names = {"scratch.lr", "transfer.lr-other-weights", "transfer.step_size-other-weights"}
+    assert set(tables) == names  # the last has the same run
+    other = tables["transfer.lr-other-weights"]
+    assert other.caption.startswith("Changing learning rate, with other ImageNet weights. ")
+    assert {"reported", "verdict"} <= {column.heading for column in other.columns}
 
 
 def test_simulated_study_is_compared(folder: SampleStudy) -> None:
