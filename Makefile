@@ -11,7 +11,8 @@
 # make scale         there too: 10,000 runs that train nothing, submitted, watched, and counted at the end
 # make upgrade       there too: studies that commit OLD began are carried on by this checkout, and not a bit differs
 # make benchmark     processor time of a dry run and of a task's start; dry run, status and report of 120, 1,200 and 12,000 runs;
-#                    both engines on a few images; 16 short runs with 1, 2 and 4 at once
+#                    both engines on a few images; 16 short runs with 1, 2 and 4 at once. models=resnet18: only the step and evaluation of
+#                    that network beside what its layers allow, on the data set in CALTECH101_ROOT; PHASES=: more words
 # make format        formats the code and corrects what can be corrected
 # make constraints   writes the installed versions to constraints.txt
 # make clean         removes the environment, and what was built and cached
@@ -30,6 +31,8 @@ DEMO_DATA := build/demo/stand-in
 
 # Of make benchmark: words of jobs/benchmark.py. Without any it measures all, on the real data set.
 BENCHMARK ?= models=resnet18 parts=epoch max_images=8 batch_size=4 epochs=1 workers=0 precision=fp32 data=$(DEMO_DATA)
+# Of make benchmark models=NAME: further words of jobs/benchmark.py, as batch_size=64 threads=1.
+PHASES ?=
 # Of make benchmark: words of tests/tools/study_growth.py; 12,000 results take a minute to simulate, once.
 GROWTH ?= seeds=3,30,300
 # Of make benchmark: words of tests/tools/at_once.py, runs=16 and settings of the runs.
@@ -97,6 +100,10 @@ upgrade: setup
 	bash slurm/testbed/start.sh
 	$(BIN)/python -m tests.tools.upgrade folder=build/upgrade $(if $(OLD),old=$(OLD))
 
+ifdef models
+benchmark: setup
+	$(BIN)/python jobs/benchmark.py models=$(models) parts=phases $(PHASES)
+else
 benchmark: setup
 	$(BIN)/python -m caltech_exp.standin $(DEMO_DATA) weights
 	$(BIN)/python -m tests.tools.dry_run_time $(DEMO_DATA)
@@ -104,6 +111,7 @@ benchmark: setup
 	$(BIN)/python tests/tools/study_growth.py $(GROWTH)
 	$(BIN)/python jobs/benchmark.py $(BENCHMARK)
 	$(BIN)/python -m tests.tools.at_once $(DEMO_DATA) $(AT_ONCE)
+endif
 
 check: lint census
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(QUICK)" -n 2 --dist loadfile --no-loadscope-reorder

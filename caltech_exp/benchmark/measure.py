@@ -1,12 +1,14 @@
-"""Measure an engine: an epoch, its phases, its first losses, and the fastest matrix product."""
+"""Measure an engine: an epoch, its phases beside the hardware's limit, its first losses."""
 
 import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,6 +67,77 @@ def _product_rate(n: int, device: torch.device, dtype: torch.dtype) -> float:
     return 2 * n**3 / min(fastest(product, device, rounds=2) for product in products)
 
 
+class Convolution(NamedTuple):
+    """A pass of a convolution: what its time depends on.
+
+    kind     forward, data or weights: the outputs, the gradient of the inputs, or that of the weights
+    inputs, weights, outputs  their shapes
+    options  stride, padding, dilation, transposed, output padding and groups, as in aten::convolution
+    """
+
+    kind: str
+    inputs: torch.Size
+    weights: torch.Size
+    outputs: torch.Size
+    options: tuple[Any, ...]
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.outputs.numel() * self.weights[1:].numel()
+
+    def seconds(self, device: torch.device, dtype: torch.dtype) -> float:
+        """The time that it takes alone, in channels_last layout."""
+        images = (
+            # One image for all: random numbers take longer than the convolution.
+            torch.randn(1, *shape[1:], device=device).to(dtype).expand(shape)
+            for shape in (self.inputs, self.weights, self.outputs)
+        )
+        inputs, weights, outputs = (image.contiguous(memory_format=torch.channels_last) for image in images)
+        mask = [self.kind == "data", self.kind == "weights", False]
+        if self.kind == "forward":
+            work = partial(torch.convolution, inputs, weights, None, *self.options)
+        else:
+            backward = torch.ops.aten.convolution_backward
+            work = partial(backward, outputs, inputs, weights, None, *self.options, mask)
+        return timed(work, device)
+
+
+def count_flops(work: Callable[[], object]) -> tuple[int, Counter[Convolution]]:
+    """The operations of all products that `work` computes, and its convolutions with their numbers."""
+    calls: Counter[Convolution] = Counter()
+
+    def count(kinds: Iterable[str], shapes: tuple[Any, Any, Any], options: Iterable[Any]) -> int:
+        values = tuple(tuple(value) if isinstance(value, list) else value for value in options)
+        convolutions = [Convolution(kind, *shapes, values) for kind in kinds]
+        calls.update(convolutions)
+        return sum(convolution.flops for convolution in convolutions)
+
+    def forward(inputs: Any, weights: Any, _bias: Any, *options: Any, out_shape: Any) -> int:
+        return count(["forward"], (inputs, weights, out_shape), options)
+
+    def backward(gradient: Any, inputs: Any, weights: Any, _bias: Any, *options: Any, out_shape: Any) -> int:  # noqa: ARG001
+        kinds = itertools.compress(("data", "weights"), options[-1])
+        return count(kinds, (inputs, weights, gradient), options[:-1])
+
+    aten = torch.ops.aten
+    formulas = {aten.convolution: forward, aten.convolution_backward: backward}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        work()
+    return int(counter.get_total_flops()), calls
+
+
+def least_seconds(total_flops: int, calls: Counter[Convolution], rates: Counter[str]) -> float:
+    """The time of a network whose every layer runs at the fastest rate of its kind, and that does nothing else.
+
+    total_flops  of convolutions and matrix products together
+    rates        operations per second, of a matrix product ("gemm") and of each pass of a convolution
+    """
+    flops = Counter({"gemm": total_flops})
+    for convolution, count in calls.items():
+        flops.update({convolution.kind: count * convolution.flops, "gemm": -count * convolution.flops})
+    return sum(flops[kind] / rates[kind] for kind in flops)
+
+
 def prepare(request: Request, device: torch.device) -> tuple[DataSet, TrainingSetup]:
     """The data set, and the setup of a run with seed 0 as `train` builds it."""
     set_seed(0)
@@ -85,21 +158,29 @@ def phase_costs(request: Request, device: torch.device) -> PhaseCosts:
     batch = next(setup.train.epoch())
     images = len(batch[1])
     setup.start_training()
-    with FlopCounterMode(display=False) as counter:
-        train_step(setup, batch)  # also the warm-up
-    step_flops = int(counter.get_total_flops())
-    steps, peaks = [], []
-    for _ in range(ROUNDS):  # in turns, so that both meet the machine in the same states
-        peaks.append(gemm_rate(device, input_type(request.config)))
+    step_flops, step_calls = count_flops(lambda: train_step(setup, batch))  # also the warm-up
+    eval_flops, eval_calls = count_flops(lambda: _evaluate(setup, batch))
+    dtype = input_type(request.config)
+    rates: Counter[str] = Counter()  # of which | keeps the highest
+    steps, evaluations = [], []
+    for _ in range(ROUNDS):  # in turns, so that all meet the machine in the same states
+        rates |= Counter(gemm=int(gemm_rate(device, dtype)))
+        for call in step_calls:
+            rates |= Counter({call.kind: int(call.flops / call.seconds(device, dtype))})
+        setup.start_training()
         steps.append(timed(lambda: train_step(setup, batch), device))
+        evaluations.append(timed(lambda: _evaluate(setup, batch), device))
     return PhaseCosts(
         input_images_per_second=_input_rate(request, data, device, setup),
         step_images_per_second=images / min(steps),
-        eval_images_per_second=images / fastest(lambda: _evaluate(setup, batch), device, ROUNDS),
+        eval_images_per_second=images / min(evaluations),
         saved_bytes_per_image=_saved_bytes(setup, batch) / images,
         step_flops=step_flops,
         step_flops_per_second=step_flops / min(steps),
-        gemm_flops_per_second=max(peaks),
+        gemm_flops_per_second=rates["gemm"],
+        convolution_flops_per_second={kind: rates[kind] for kind in rates if kind != "gemm"},
+        step_limit_images_per_second=images / least_seconds(step_flops, step_calls, rates),
+        eval_limit_images_per_second=images / least_seconds(eval_flops, eval_calls, rates),
     )
 
 

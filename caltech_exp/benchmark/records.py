@@ -138,6 +138,10 @@ class PhaseCosts(StrictRecord):
     step_flops               operations of a step, counted by torch's FlopCounterMode
     saved_bytes_per_image    what the forward pass keeps for the backward pass, inputs included
     gemm_flops_per_second    the fastest matrix product in the same precision, measured in turns with the steps
+    convolution_flops_per_second  of the network's convolutions, each pass alone, the fastest of each kind:
+                             forward, and the gradients of data and weights
+    step_limit_images_per_second  of a step whose layers all run at the fastest rate of their kind, with nothing
+                             between them; eval_limit_images_per_second likewise
     """
 
     input_images_per_second: float
@@ -147,10 +151,21 @@ class PhaseCosts(StrictRecord):
     step_flops_per_second: float
     saved_bytes_per_image: float
     gemm_flops_per_second: float
+    convolution_flops_per_second: dict[str, float]
+    step_limit_images_per_second: float
+    eval_limit_images_per_second: float
 
     @property
     def share_of_peak(self) -> float:
         return self.step_flops_per_second / self.gemm_flops_per_second
+
+    @property
+    def step_share_of_limit(self) -> float:
+        return self.step_images_per_second / self.step_limit_images_per_second
+
+    @property
+    def eval_share_of_limit(self) -> float:
+        return self.eval_images_per_second / self.eval_limit_images_per_second
 
 
 class AugmentCosts(StrictRecord):

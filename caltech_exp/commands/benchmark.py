@@ -244,8 +244,10 @@ NETWORK_FIGURES = (
     Figure("inputs, images/s (template: one core)", "phases", "input_images_per_second", "higher"),
     Figure("training step, images/s", "phases", "step_images_per_second", "higher"),
     Figure("  share of the fastest matrix product, %", "phases", "share_of_peak", unit=0.01),
+    Figure("  share of what its layers allow, %", "phases", "step_share_of_limit", unit=0.01),
     Figure("  kept for the backward pass, MB per image", "phases", "saved_bytes_per_image", unit=1e6, digits=2),
     Figure("evaluation, images/s", "phases", "eval_images_per_second", "higher"),
+    Figure("  share of what its layers allow, %", "phases", "eval_share_of_limit", unit=0.01),
 )
 AUGMENT_FIGURES = tuple(
     Figure(f"augment={name}", f"augment {name}", "input_images_per_second", "higher") for name in AUGMENTATIONS

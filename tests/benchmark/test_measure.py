@@ -1,14 +1,26 @@
 """What the benchmark measures, on the stand-in and with small matrix products."""
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from caltech_exp.benchmark import measure
-from caltech_exp.benchmark.measure import augment_costs, epoch_costs, phase_costs, prepare, rate_after_first
+from caltech_exp.benchmark.measure import (
+    Convolution,
+    augment_costs,
+    count_flops,
+    epoch_costs,
+    least_seconds,
+    phase_costs,
+    prepare,
+    rate_after_first,
+)
 from caltech_exp.benchmark.process import measure_side_by_side
 from caltech_exp.benchmark.records import Request, SideBySideCosts
 from caltech_exp.config import RunConfig
@@ -41,6 +53,41 @@ def test_phase_costs_follow_from_the_counted_operations(config: RunConfig, stand
     assert min(costs.input_images_per_second, costs.eval_images_per_second) > 0
     halved = 0.5 if config.precision == "bf16" else 1.0
     assert costs.saved_bytes_per_image == pytest.approx(halved * 23.7e6, rel=0.1)
+    assert set(costs.convolution_flops_per_second) == {"forward", "data", "weights"}
+    assert costs.eval_limit_images_per_second > costs.step_limit_images_per_second > 0
+    assert costs.step_share_of_limit == costs.step_images_per_second / costs.step_limit_images_per_second
+    # Nearly all is convolutions: three passes, each at its own rate.
+    fastest, slowest = (f(costs.convolution_flops_per_second.values()) for f in (max, min))
+    assert slowest < costs.step_limit_images_per_second * costs.step_flops / 4 * 1.01
+    assert fastest > costs.step_limit_images_per_second * costs.step_flops / 4 * 0.99
+
+
+def test_count_flops_tells_the_passes_of_convolutions_apart() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 1, stride=2), nn.Flatten(), nn.Linear(96, 2)
+    )
+    images = torch.randn(5, 3, 8, 8)
+
+    def step() -> None:
+        net(images).sum().backward()
+
+    total, calls = count_flops(step)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    assert total == counter.get_total_flops()
+    first, second = 2 * 5 * 64 * 4 * 27, 2 * 5 * 16 * 6 * 4
+    counted = sorted((convolution.kind, convolution.flops) for convolution in calls.elements())
+    assert counted == sorted(
+        [("forward", first), ("forward", second), ("data", second), ("weights", first), ("weights", second)]
+    )
+    assert all(convolution.seconds(CPU, torch.float32) > 0 for convolution in calls)
+
+
+def test_least_seconds_takes_each_kind_at_its_rate() -> None:
+    shape = torch.Size((1, 1, 1, 1))
+    calls = Counter({Convolution(kind, shape, shape, shape, ()): 10 for kind in ("forward", "weights")})
+    rates = Counter(gemm=5, forward=10, data=7, weights=4)
+    assert least_seconds(100, calls, rates) == (100 - 2 * 20) / 5 + 20 / 10 + 20 / 4
 
 
 @pytest.mark.parametrize("engine", ["fast", "reference"])

@@ -11,6 +11,7 @@ from caltech_exp.benchmark.records import (
     EpochCosts,
     FirstLosses,
     MeasurementResult,
+    PhaseCosts,
     SideBySideCosts,
 )
 from caltech_exp.commands.benchmark import benchmark_tables
@@ -138,6 +139,30 @@ def test_tables_compare_the_engines_and_show_growth() -> None:
         ["250", "images", "in", "batches", "of", "64", "4.0", "1.00"],
     ]
     assert ["125", "images,", "runs", "side", "by", "side:", "2", "9.0", "2.00"] in lines
+
+
+def test_tables_of_phases_hold_step_and_evaluation_against_their_limits() -> None:
+    template, fast = (
+        PhaseCosts(
+            input_images_per_second=1,
+            step_images_per_second=step,
+            eval_images_per_second=4 * step,
+            step_flops=1,
+            step_flops_per_second=step,
+            saved_bytes_per_image=1,
+            gemm_flops_per_second=100,
+            convolution_flops_per_second={"forward": 100},
+            step_limit_images_per_second=50,
+            eval_limit_images_per_second=250,
+        )
+        for step in (20, 40)
+    )
+    lines = [line.split() for line in tables({"resnet18 phases": (template, fast)}).splitlines()]
+    assert ["training", "step,", "images/s", "20.0", "40.0", "2.0"] in lines
+    assert [line[-2:] for line in lines if line[:3] == ["share", "of", "what"]] == [
+        ["40.0", "80.0"],
+        ["32.0", "64.0"],
+    ]
 
 
 def test_tables_of_losses_give_their_difference_and_divergence() -> None:
