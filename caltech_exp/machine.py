@@ -155,10 +155,10 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, on Linux with glibc; elsewhere nothing changes.
 
     Every step allocates the same hundreds of megabytes of activations. By default each step
-    maps them again, and the page faults take longer than the smaller layers. Called before torch is imported, this
-    also turns on large pages. It changes no number of a run.
+    maps them again, and the page faults take longer than the smaller layers. It changes no number of a run.
+    torch's own large pages (THP_MEM_ALLOC_ENABLE) stay off: their alignment keeps glibc from using freed memory
+    again (docs/performance.md).
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -100,10 +100,10 @@ import resource
 {first}
 import torch
 {then}
-torch.ones(2**22)
+torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    torch.ones(2**22)  # 16 MB, as the activations of a layer
+    torch.ones(2**24)  # 64 MB, as the activations of a layer
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 KEEP = "from caltech_exp.machine import keep_freed_memory; keep_freed_memory()"
@@ -122,7 +122,7 @@ def are_fewer(first: str = "", then: str = "") -> bool:
     Asked up to three times: beside others, a kernel short of memory takes some back now and then.
     """
     default = faults()
-    assert default > 20 * 2**24 / 2**21  # a fault for each page, large ones at the most
+    assert default > 20 * 2**26 / 2**21  # a fault for each page, large ones at the most
     return any(faults(first, then) < default / 2 for _ in range(3))
 
 

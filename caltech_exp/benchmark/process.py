@@ -14,7 +14,6 @@ from caltech_exp.benchmark.records import Costs, EpochCosts, Outcome, Request, S
 from caltech_exp.child_environment import start_problem
 from caltech_exp.cli import UserError
 from caltech_exp.files import usable_cores
-from caltech_exp.machine import keep_freed_memory
 
 
 def measure_in_process(request: Request) -> Outcome:
@@ -44,8 +43,6 @@ def measure_side_by_side(request: Request, runs: int) -> Outcome:
 
 def main(started: float, request: Request) -> Outcome:
     """Measure in this process, which was started at the time `started`."""
-    if request.config.engine == "fast":
-        keep_freed_memory()  # before torch is imported, as in a task
     import torch
 
     from caltech_exp.benchmark import measure

@@ -25,7 +25,6 @@ from caltech_exp.data.pack_format import PackKey, split_contents
 from caltech_exp.data.splits import DataSet, Split, read_data_set
 from caltech_exp.executors.sbatch import ENDED
 from caltech_exp.files import utc_now
-from caltech_exp.machine import keep_freed_memory
 from caltech_exp.monitoring.report_job import PREPARATION_END, REPORT_END, JobEnd
 from caltech_exp.profiles.paths import expand_path, use_torch_home_of_submission
 from caltech_exp.provenance import CHECKOUT, CodeVersion, TaskOrigin, code_version
@@ -229,8 +228,6 @@ class TrainTask:
 
     def _import_libraries(self, layout: Layout) -> None:
         """Import torch here, so that submitting need not. Raises LibraryError."""
-        if any(config.engine == "fast" for config, _ in self.runs):
-            keep_freed_memory()
         import_libraries(eager=all(config.model in NETWORK_NAMES for config, _ in self.runs))
         if layout.is_single and layout.threads:
             import torch

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from caltech_exp.data.packs import Pack, PackStore, open_pack
 from caltech_exp.data.splits import DataSet, Sample
 from caltech_exp.machine import keep_freed_memory
 from caltech_exp.models.networks import (
+    NETWORKS,
     build_with_weights,
     can_cache_features,
     fixed_batchnorms,
@@ -53,6 +55,8 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         for split, layout in (("train", training_layout(config.augment)), ("val", "center"), ("test", "center"))
     )
     net, initial = build_with_weights(config)
+    if device.type == "cpu" and config.model in NETWORKS:
+        pool_before_relu(net)
     net = net.to(device).to(memory_format=torch.channels_last)
     trained = list(trained_parameters(net, config))
     freeze_all_but(net, trained)
@@ -94,6 +98,18 @@ def build_setup(config: RunConfig, data: DataSet, device: torch.device, packs: P
         whole_net=whole_net,
         fixed=fixed_batchnorms(whole_net, config),
     )
+
+
+def pool_before_relu(net: nn.Module) -> None:
+    """Put each max pool before the ReLU that it follows: the same numbers, and the ReLU has a quarter of the work.
+
+    The net is one of NETWORKS, which apply their children in order.
+    """
+    for parent in list(net.modules()):
+        for (relu, first), (pool, second) in pairwise(list(parent.named_children())):
+            if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d):
+                setattr(parent, relu, second)
+                setattr(parent, pool, first)
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,6 +177,22 @@ def test_runs_of_a_task_share_the_features_of_equal_frozen_layers(generated: Dat
     assert cached_features.cache_info()[:2] == (2, 6)
 
 
+@pytest.mark.parametrize("precision", sorted({"fp32", PRECISION}))
+@pytest.mark.parametrize("model", ["alexnet", "resnet18"])
+def test_pooling_before_relu_changes_no_bit(
+    model: str, precision: str, generated: DataSet, packs: PackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> tuple[list[float], dict[str, torch.Tensor], float]:
+        setup = build_setup(FP32.but(model=model, precision=precision), generated, packs)
+        return losses(setup, 3), setup.weights(), evaluate(setup, setup.val).loss
+
+    first, weights, val_loss = trained()
+    monkeypatch.setattr("caltech_exp.training.fast.pool_before_relu", lambda _net: None)
+    expected, expected_weights, expected_val_loss = trained()
+    assert (first, val_loss) == (expected, expected_val_loss)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
+
+
 @pytest.mark.parametrize("model", ["alexnet", "resnet18"])
 @pytest.mark.parametrize(("freeze", "of_classifier"), [("conv", False), ("fc", True)])
 def test_frozen_parameters_get_no_gradient(
