@@ -42,13 +42,13 @@ class Bounds:
 BOUNDS = {
     PACKAGE: Bounds(
         modules=87,
-        total_lines=20_100,
+        total_lines=20_500,
         exceptions={
             "caltech_exp/executors/task_process.py": "runs in a process of its own, before other imports",
             "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
         },
     ),
-    REPORTING: Bounds(modules=35, total_lines=6_600),
+    REPORTING: Bounds(modules=35, total_lines=6_720),
 }
 
 
