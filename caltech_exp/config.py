@@ -17,6 +17,8 @@ MAX_CLASSES = 2000
 
 PIN = "@sha256:"
 """Separates a file's path from the hash of its content: `/path/net.pth@sha256:<64 hex digits>`."""
+JOIN = "+"
+"""Joins the names, and the hashes, of weights files in one folder that are one network's together."""
 ABSENT = "0" * 32
 """The hash of a file begins with it if the file was missing when other rows of its study were submitted."""
 
@@ -84,7 +86,9 @@ class RunConfig(BaseModel):
         "alexnet", description="the network: alexnet, resnet18, or a function in a file, as in nets.py:tiny"
     )
     weights: Annotated[str, StringConstraints(min_length=1)] = Field(
-        "none", description="initial weights: none, imagenet, or the path of a state dict", examples=["imagenet"]
+        "none",
+        description="initial weights: none, imagenet, or the path of a state dict, or of several, a.pth+b.pth",
+        examples=["imagenet"],
     )
     freeze: Literal["none", "conv", "fc"] = Field(
         "none", description="layers that are not trained: none, conv (all but the classifier) or fc"
@@ -234,6 +238,11 @@ class RunConfig(BaseModel):
             identity["weights"] = f"sha256:{digest}"
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def short_digests(digest: str) -> str:
+    """The first 12 digits of a pinned hash, or of each of several."""
+    return JOIN.join(part[:12] for part in digest.split(JOIN))
 
 
 RUN_SETTINGS = {name: field for name, field in RunConfig.model_fields.items() if name not in DATA_SETTINGS}

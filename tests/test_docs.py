@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.example_weights import write_resnet20_weights
 from tests.tools.shapes import write_shapes
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -75,6 +76,7 @@ PLACES = {
     "/path/to/caltech101": "STAND_IN",
     "out=reports/reproduction/runs": "out=published",
     "out=reports/reproduction": "out=reproduced",
+    "/path/to/weights": "WEIGHTS",
     "batch_size=32,64": "batch_size=2,4",
 }
 """Words in the docs -> words in the test: the reader's own paths, those of the checkout that tests leave alone,
@@ -116,7 +118,7 @@ def folder(
 ) -> Path:
     """A reader's folder, with the files that the docs mention."""
     place = tmp_path_factory.mktemp("reader")
-    for name in ("caltech_exp", "jobs", "reports", "tests"):
+    for name in ("caltech_exp", "docs", "jobs", "reports", "tests"):
         (place / name).symlink_to(CHECKOUT / name)
     (place / "nets.py").write_text(NETS)
     examples = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs" / "studies.md").read_text(), re.DOTALL)
@@ -125,6 +127,7 @@ def folder(
     (place / "networks.yaml").write_text(examples[-1])
     (place / "shapes.yaml").write_text(next(text for text in examples if "five shapes" in text))
     write_shapes(place / "shapes")
+    write_resnet20_weights(place / "WEIGHTS")
     (place / "STAND_IN").symlink_to(stand_in)
     (place / "weights").symlink_to(stand_in_weights)
     (place / "OTHER").symlink_to(simulated)

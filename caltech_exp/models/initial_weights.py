@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from caltech_exp.cli import UserError
-from caltech_exp.config import PIN, RunConfig
+from caltech_exp.config import JOIN, PIN, RunConfig
 from caltech_exp.models.weights import Shapes, WeightsFile, belongs, new_head_note, read_weights
 from caltech_exp.models.weights_format import SAVE, foreign_content, join_names
 
@@ -21,7 +21,7 @@ MOST_NAMES = 3  # of each kind in a message
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What a network started from: the SHA-256 of the file, and a line that says what was not taken from it."""
+    """What a network started from: the SHA-256 of the files, and a line that says what was not taken."""
 
     sha256: str
     note: str
@@ -35,8 +35,14 @@ def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) ->
     If the file lacks the head, or has one for another number of classes, the head stays random. Raises UserError
     if the file is missing, is not the pinned one, or does not fit otherwise.
     """
-    file = read_weights(config)
-    state = _read_state_dict(file)
+    files = read_weights(config)
+    state = _read_state_dict(files[0])
+    for file in files[1:]:
+        more = _read_state_dict(file)
+        if repeated := [name for name in more if name in state]:
+            names = join_names(repeated, MOST_NAMES)
+            raise UserError(f"weights {file.path} repeat {names}; join files of different layers")
+        state.update(more)
     shapes = _shapes(net.state_dict())
     notes = []
     if prefix := _remove_prefix(state, shapes):
@@ -50,8 +56,11 @@ def load_initial_weights(net: nn.Module, head: str | None, config: RunConfig) ->
         head = None
     if problem := _load(net, state, head):
         network = config.model.partition(PIN)[0]
-        raise UserError(f"weights {file.path} do not fit {network}: {problem}; give weights of that network")
-    return InitialWeights(file.sha256, f"weights {file.path.name}: {'; '.join(notes)}" if notes else "")
+        path = config.weights.partition(PIN)[0] if files[1:] else files[0].path
+        raise UserError(f"weights {path} do not fit {network}: {problem}; give weights of that network")
+    name = JOIN.join(file.path.name for file in files)
+    sha256 = JOIN.join(file.sha256 for file in files)
+    return InitialWeights(sha256, f"weights {name}: {'; '.join(notes)}" if notes else "")
 
 
 def last_layer(net: nn.Module, classes: int) -> str | None:

@@ -5,14 +5,14 @@ import io
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from caltech_exp.cli import UserError, one_line, shown, suggestion
-from caltech_exp.config import NETWORK_NAMES, PIN, RunConfig
+from caltech_exp.config import JOIN, NETWORK_NAMES, PIN, RunConfig
 from caltech_exp.data.download import IMAGENET, Digest, Origin, fetch, file_digest, file_in
 from caltech_exp.files import RefusedFileError, open_file, user_path
 from caltech_exp.models.weights_format import foreign_content, tensor_shapes
@@ -24,6 +24,7 @@ NETWORK_SHAPES = Path(__file__).with_name("network_shapes.toml")
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes by name; None for a lazy module, which does not know its shape yet."""
+UNREADABLE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, RefusedFileError)
 
 READMES = ("README.md", "README.txt", "README")
 MAX_ORIGIN = 1200
@@ -41,35 +42,60 @@ class WeightsFile:
     sha256: str
 
 
+def weights_paths(text: str, folder: Path | None = None) -> list[Path]:
+    """The files of `weights=text`: `nets/a.pth+b.pth` names two in `nets`, unless one file has this name."""
+    path = user_path(text, "weights", folder)
+    if JOIN not in text or path.exists():
+        return [path]
+    first, *others = text.split(JOIN)
+    path = user_path(first, "weights", folder)
+    return [path, *(user_path(name, "weights", folder if "/" in name else path.parent) for name in others)]
+
+
+def joined(paths: Sequence[Path]) -> Path:
+    """The path that stands for all of these files of one folder: `weights_paths` splits it again."""
+    return paths[0].with_name(JOIN.join(path.name for path in paths))
+
+
 def pin(text: str, folder: Path | None = None, runs: Path | None = None) -> str:
     """`net.pth` -> `/absolute/net.pth@sha256:<64 hex>`, so that the run's id depends on the content.
 
     A relative path starts from `folder`, by default the current one. The folder of a run, or the id of one in
-    `runs`, stands for the weights that it kept. Raises UserError if the file is missing, is not a state dict at
-    first sight, or does not have the hash that the text or the run's result gives.
+    `runs`, stands for the weights that it kept. `a.pth+b.pth` becomes `/absolute/a.pth+b.pth@sha256:<64>+<64>`.
+    Raises UserError if a file is missing, is not a state dict at first sight, or does not have the hash that the
+    text or the run's result gives.
     """
     name, _, digest = text.partition(PIN)
-    path = user_path(name, "weights", folder)
-    if runs and RUN_FOLDER.fullmatch(name) and not path.exists():
-        path = runs / name
-        if not path.exists():
+    paths = weights_paths(name, folder)
+    if runs and RUN_FOLDER.fullmatch(name) and not paths[0].exists():
+        paths = [runs / name]
+        if not paths[0].exists():
             raise UserError(f"weights={name}: there is no such run in {runs}; give one that is finished")
-    if path.is_dir():
-        path, digest = path / WEIGHTS, digest or require_kept_weights(path, f"weights={name}")[1]
-    if not path.exists():
+    if paths[0].is_dir():
+        digest = digest or require_kept_weights(paths[0], f"weights={name}")[1]
+        paths = [paths[0] / WEIGHTS]
+    for path in (path for path in paths if not path.exists()):
+        if paths[1:]:
+            raise UserError(f"weights={name}: there is no file {path}; put it there, or name other files")
         hint = suggestion(name, ("none", "imagenet")) if "/" not in name else ""
         hint = hint or "; give none, imagenet or the path of a state dict"
         raise UserError(f"weights={name}: there is no such file{hint}")
-    try:
-        with open_file(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            problem = foreign_content(file)
-    except OSError as error:
-        raise UserError(f"weights={name} cannot be read ({error.strerror}); make it readable") from None
-    _check_pin(digest, sha256, f"weights={name}")
-    if problem:
-        raise UserError(f"weights {path} {problem}")
-    return f"{path.resolve()}{PIN}{sha256}"
+    if len({path.parent for path in paths}) > 1:
+        raise UserError(f"weights={name}: the files are in different folders; put them into one")
+    hashes = []
+    for path, pinned in _with_pins(paths, digest):
+        try:
+            with open_file(path) as file:
+                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+                problem = foreign_content(file)
+        except OSError as error:
+            raise UserError(f"weights={name} cannot be read ({error.strerror}); make it readable") from None
+        _check_pin(pinned, hashes[-1], f"weights {path}" if paths[1:] else f"weights={name}")
+        if problem:
+            raise UserError(f"weights {path} {problem}")
+    first, *others = paths
+    path = first.parent.resolve() / joined(paths).name if others else first.resolve()
+    return f"{path}{PIN}{JOIN.join(hashes)}"
 
 
 def read_origins(files: Iterable[str]) -> dict[str, str]:
@@ -102,6 +128,12 @@ def require_kept_weights(folder: Path, name: str) -> tuple[Result, str]:
         advice = "submit it with keep_weights=last to another runs= folder, and give that run"
         raise UserError(f"{name}: the {result.status} run {result.run_id} kept no weights; {advice}")
     return result, result.kept_weights.sha256
+
+
+def _with_pins(paths: Sequence[Path], digest: str) -> list[tuple[Path, str]]:
+    """Each file with the hash that is pinned for it; empty if none is."""
+    pins = digest.split(JOIN) if paths[1:] else [digest]
+    return list(zip(paths, pins + pins[-1:] * len(paths), strict=False))
 
 
 def _check_pin(digest: str, sha256: str, name: str) -> None:
@@ -150,26 +182,28 @@ def fetch_imagenet(model: str, folder: Origin | None = None) -> None:
     fetch(origin, path, (source.digest,), advice)
 
 
-def read_weights(config: RunConfig) -> WeightsFile:
-    """The file that a pretrained configuration starts from, with the content that the configuration pins.
+def read_weights(config: RunConfig) -> list[WeightsFile]:
+    """The files that a pretrained configuration starts from, with the content that the configuration pins.
 
-    Raises UserError if the file is missing or has other content, OSError if the disk fails.
+    Raises UserError if one is missing or has other content, OSError if the disk fails.
     """
     name, _, digest = config.weights.partition(PIN)
     is_imagenet = config.weights == "imagenet"
     if is_imagenet and (problem := imagenet_problem(config.model, read=False)):
         raise UserError(f"weights=imagenet: {problem}; download it on the login node with python jobs/prepare.py")
-    path = imagenet_path(config.model) if is_imagenet else user_path(name, "weights")
-    try:
-        with open_file(path) as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, RefusedFileError) as error:
-        raise UserError(f"weights {path} cannot be read ({error.strerror}); restore the file") from None
-    sha256 = hashlib.sha256(content).hexdigest()
-    if is_imagenet and not IMAGENET[config.model].digest.matches(Digest("sha256", sha256)):
-        raise UserError(f"weights=imagenet: {hash_problem(path)}")
-    _check_pin(digest, sha256, f"weights {path}")
-    return WeightsFile(path, content, sha256)
+    files = []
+    paths = [imagenet_path(config.model)] if is_imagenet else weights_paths(name)
+    for path, pinned in _with_pins(paths, digest):
+        try:
+            with open_file(path) as file:
+                content = file.read()
+        except UNREADABLE as error:
+            raise UserError(f"weights {path} cannot be read ({error.strerror}); restore the file") from None
+        files.append(WeightsFile(path, content, hashlib.sha256(content).hexdigest()))
+        if is_imagenet and not IMAGENET[config.model].digest.matches(Digest("sha256", files[0].sha256)):
+            raise UserError(f"weights=imagenet: {hash_problem(path)}")
+        _check_pin(pinned, files[-1].sha256, f"weights {path}")
+    return files
 
 
 def fit_note(config: RunConfig, network: bytes | None = None) -> str:
@@ -188,7 +222,10 @@ def note_by_shapes(config: RunConfig) -> str | None:
     """The same of a file that fits one of torchvision's networks, without torch; None if only torch can tell."""
     if config.model not in NETWORK_NAMES:
         return None
-    file = read_weights(config)
+    files = read_weights(config)
+    file = files[0]
+    if files[1:]:
+        return None
     if (shapes := tensor_shapes(io.BytesIO(file.content))) is None:
         return None
     published = tomllib.loads(NETWORK_SHAPES.read_text(encoding="utf-8"))[config.model]

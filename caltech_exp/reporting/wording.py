@@ -18,6 +18,7 @@ from caltech_exp.config import (
     RUN_SETTINGS,
     SAME_RESULT_SETTINGS,
     RunConfig,
+    short_digests,
 )
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.reporting.comparison import (
@@ -132,7 +133,7 @@ def weights_name(weights: str) -> str:
     path, pinned, digest = weights.partition(PIN)
     name, run = PurePath(path).name, PurePath(path).parent.name
     name = f"run {run}" if name == WEIGHTS and RUN_FOLDER.fullmatch(run) else name
-    return f"{name} (sha256 {digest[:12]})" if pinned else name
+    return f"{name} (sha256 {short_digests(digest)})" if pinned else name
 
 
 def network_name(model: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from caltech_exp.catalog import THE_REPORT, Catalog, Section, Table, read_catalog, row_key
 from caltech_exp.cli import UserError, explain
-from caltech_exp.config import PIN, RunConfig
+from caltech_exp.config import PIN, RunConfig, short_digests
 from caltech_exp.data.splits import DataSet, Split
 from caltech_exp.provenance import CodeVersion
 from caltech_exp.records import Count, StrictRecord, Time
@@ -120,7 +120,7 @@ class StudySettings(StrictRecord):
 def _plain(value: object) -> str:
     """A value as a user would type it, with the hash of a pinned file shortened to 12 digits."""
     path, pinned, digest = str(value).partition(PIN)
-    return f"{path}{PIN}{digest[:12]}" if pinned else path
+    return f"{path}{PIN}{short_digests(digest)}" if pinned else path
 
 
 class StudyData(StrictRecord):

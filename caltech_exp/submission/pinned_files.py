@@ -11,7 +11,7 @@ from caltech_exp.config import ABSENT, PIN
 from caltech_exp.data.download import IMAGENET
 from caltech_exp.files import user_path
 from caltech_exp.models.custom import CustomNetwork, find_network
-from caltech_exp.models.weights import pin
+from caltech_exp.models.weights import pin, weights_paths
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import StudyFile, weights_files
 
@@ -43,7 +43,8 @@ def pin_study_file(
         try:
             return pin(name, path.parent, folder.path)
         except UserError as error:
-            is_gone = not user_path(name.partition(PIN)[0], "weights", path.parent).exists()
+            paths = weights_paths(name.partition(PIN)[0], path.parent)
+            is_gone = not all(path.exists() for path in paths)
             if is_gone and ABSENT not in recorded.get(name, ABSENT):
                 return recorded[name]
             raise UserError(f"{path.name}: {error}") from None

@@ -408,7 +408,7 @@ def merged_rows(request: Request) -> list[str]:
         if any(len({getattr(config, name) for _, config in rows}) > 1 for rows in merged)
     }
     cause = str(StudySettings(overrides=causes or request.settings.overrides))
-    cause = re.sub(rf"(?<==)\S*/(\S+){PIN}\w+", r"\1", cause)  # of a network or weights the file's name
+    cause = re.sub(rf"(?<==)\S*/(\S+){PIN}[\w+]+", r"\1", cause)  # of a network or weights the file's name
     places = list(dict.fromkeys(table for rows in merged for table, _ in rows))
     if len(places) > MAX_TABLES:
         places = list(dict.fromkeys(place.partition(".")[0] for place in places))

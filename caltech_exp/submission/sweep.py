@@ -13,7 +13,7 @@ from caltech_exp.catalog import Catalog, Section, Table, read_catalog, row_key, 
 from caltech_exp.cli import UserError, parse, shown
 from caltech_exp.config import CUSTOM_NETWORK, RunConfig, choices
 from caltech_exp.files import user_path
-from caltech_exp.models.weights import pin
+from caltech_exp.models.weights import joined, pin, weights_paths
 from caltech_exp.strict_yaml import dump_words, read_text
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.study import StudyFile
@@ -179,7 +179,7 @@ def _with_paths(swept: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dic
         values["model"] = [model.rpartition(":")[2].lower() for model in swept["model"]]
     if "weights" in swept:
         names = ("none", "imagenet")
-        values["weights"] = [n if n in names else str(user_path(n, "weights")) for n in swept["weights"]]
+        values["weights"] = [n if n in names else str(joined(weights_paths(n))) for n in swept["weights"]]
         if longest := [name for name in values["weights"] if len(name) > LONGEST_LABEL]:
             raise UserError(
                 f"weights={shown(longest[0])}: a row's name has at most {LONGEST_LABEL} characters, and in a "

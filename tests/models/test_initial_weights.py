@@ -204,6 +204,20 @@ def test_weights_of_another_network_are_refused_in_a_short_line(stand_in_weights
     )
 
 
+def test_joined_files_load_as_one_and_may_not_repeat_a_layer(models: dict[str, str], tmp_path: Path) -> None:
+    config = RunConfig(model=models["tiny"])
+    state = trained(config)
+    parts = {"a.pth": ("0.0.",), "b.pth": ("0.1.", "2."), "c.pth": ("0.0.weight", "0.1.")}
+    for file, layers in parts.items():
+        torch.save({name: value for name, value in state.items() if name.startswith(layers)}, tmp_path / file)
+    net, initial = build_with_weights(config.but(weights=f"{tmp_path}/a.pth+b.pth"))
+    assert initial is not None
+    assert initial.note == ""
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    with pytest.raises(UserError, match=r"c\.pth repeat 0\.0\.weight; join files of different layers"):
+        check_weights_fit(config.but(weights=f"{tmp_path}/a.pth+c.pth"))
+
+
 def test_half_precision_weights_become_float32(models: dict[str, str], tmp_path: Path) -> None:
     config = RunConfig(model=models["tiny"], weights=str(tmp_path / "net.pth"))
     torch.save(

@@ -21,6 +21,7 @@ from caltech_exp.models.networks import NETWORKS, build, build_with_weights
 from caltech_exp.submission.preflight import check_weights_files
 from caltech_exp.training.failures import kind_of
 from tests.conftest import NO_NETWORK
+from tests.tools.archives import sha256
 from tests.tools.file_server import serving
 
 
@@ -158,6 +159,31 @@ def test_pin_depends_on_the_content(tmp_path: Path) -> None:
         weights.pin(f"{file}{PIN}{digest}")
 
 
+def test_joined_files_are_pinned_and_read_together(tmp_path: Path) -> None:
+    for name, layer in (("a.pth", "conv"), ("b.pth", "fc")):
+        torch.save({f"{layer}.weight": torch.zeros(1)}, tmp_path / name)
+    hashes = [sha256(tmp_path / name) for name in ("a.pth", "b.pth")]
+    pinned = f"{tmp_path}/a.pth+b.pth{PIN}{'+'.join(hashes)}"
+    for text in ("a.pth+b.pth", f"{tmp_path}/a.pth+b.pth", f"{tmp_path}/a.pth+{tmp_path}/b.pth", pinned):
+        assert weights.pin(text, tmp_path) == pinned
+    config = RunConfig(weights=pinned)
+    assert [file.sha256 for file in weights.read_weights(config)] == hashes
+    assert config.id != RunConfig(weights=weights.pin(f"{tmp_path}/b.pth+a.pth")).id
+    assert config.but(weights=pinned.replace(str(tmp_path), "/moved")).id == config.id
+    torch.save({"fc.weight": torch.ones(1)}, tmp_path / "b.pth")
+    for check in (lambda: weights.pin(pinned), lambda: weights.read_weights(config)):
+        with pytest.raises(UserError, match=rf"/b\.pth: the file's SHA-256 is \w+, not {hashes[1]}; restore"):
+            check()
+    (tmp_path / "c").mkdir()
+    shutil.copy(tmp_path / "b.pth", tmp_path / "c")
+    with pytest.raises(UserError, match="the files are in different folders; put them into one"):
+        weights.pin("a.pth+c/b.pth", tmp_path)
+    with pytest.raises(UserError, match=r"there is no file .*/c\.pth; put it there, or name other files"):
+        weights.pin("a.pth+c.pth", tmp_path)
+    shutil.copy(tmp_path / "b.pth", tmp_path / "a.pth+b.pth")  # a file's own name comes first
+    assert weights.pin("a.pth+b.pth", tmp_path) == f"{tmp_path}/a.pth+b.pth{PIN}{sha256(tmp_path / 'b.pth')}"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -177,7 +203,7 @@ def test_missing_file_is_reported(name: str, message: str) -> None:
 def test_pinned_content_is_loaded_and_no_other(tmp_path: Path, stand_in_weights: Path) -> None:
     file = Path(shutil.copy(stand_in_weights / "resnet18.pth", tmp_path))
     config = RunConfig(model="resnet18", weights=weights.pin(str(file)))
-    read = weights.read_weights(config)
+    (read,) = weights.read_weights(config)
     assert read.sha256 == hashlib.sha256(read.content).hexdigest() == config.weights.partition(PIN)[2]
     torch.save({"weight": torch.zeros(1)}, file)
     with pytest.raises(UserError, match=r"resnet18\.pth: the file's SHA-256 is .*; restore the right file"):

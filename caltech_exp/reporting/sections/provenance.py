@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from caltech_exp.config import PIN
+from caltech_exp.config import JOIN, PIN
 from caltech_exp.files import utc_now
 from caltech_exp.provenance import code_version
 from caltech_exp.reporting.comparison import TableRow
@@ -126,8 +126,9 @@ def _weights_facts(results: pd.DataFrame) -> list[str]:
         f"Initial weights of {network_name(model)}, {PurePath(weights.partition(PIN)[0]).name}"
         for model, weights in zip(loaded["model"], loaded["weights"], strict=True)
     ]
-    named = loaded["weights_sha256"].groupby(pd.Series(files, index=loaded.index, dtype="string"))
-    return [_values(str(name), "SHA-256 " + digests) for name, digests in named]
+    digests = "SHA-256 " + loaded["weights_sha256"].str.replace(JOIN, " and ", regex=False)
+    named = digests.groupby(pd.Series(files, index=loaded.index, dtype="string"))
+    return [_values(str(name), own) for name, own in named]
 
 
 def _values(name: str, values: "pd.Series[str]", must_match: bool = True) -> str:

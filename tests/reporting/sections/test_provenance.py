@@ -65,6 +65,9 @@ def test_initial_weights_are_named_by_their_hash(folder: SampleStudy) -> None:
     folder.add(make_result(imagenet, 0, weights_sha256="a" * 64))
     assert f"Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64}" in items(folder)
     digests = ("a" * 64, "a" * 64, None)  # the last of an earlier version
+    folder.add(make_result(imagenet, 0, weights_sha256="a" * 64 + "+" + "b" * 64))
+    both = f"Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64} and {'b' * 64}"
+    assert both in items(folder)  # of a single run too
     folder.add(*(make_result(imagenet, seed, weights_sha256=digest) for seed, digest in enumerate(digests)))
     assert f"Initial weights of AlexNet, imagenet: SHA-256 {'a' * 64}" in items(folder)
     folder.add(make_result(imagenet, 2, weights_sha256="b" * 64))
