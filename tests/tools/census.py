@@ -42,7 +42,7 @@ class Bounds:
 BOUNDS = {
     PACKAGE: Bounds(
         modules=87,
-        total_lines=20_500,
+        total_lines=20_620,
         exceptions={
             "caltech_exp/executors/task_process.py": "runs in a process of its own, before other imports",
             "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
