@@ -1,6 +1,5 @@
 """The example studies in docs/examples, on random weights and on the published ones where they are at hand."""
 
-import os
 from itertools import chain
 from pathlib import Path
 
@@ -33,13 +32,11 @@ def random_weights(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published_weights() -> Path:
-    """The folder with the published weights, beside the data of CALTECH101_ROOT or beside the checkout."""
-    data = os.environ.get("CALTECH101_ROOT")
-    for place in (*([Path(data).parent / "weights"] if data else []), CHECKOUT.parent / "shared" / "weights"):
-        if all((place / name).is_file() for name in FILES):
-            return place
-    pytest.skip("the published weights are neither beside this checkout nor beside the data of CALTECH101_ROOT")
+def published_weights(caltech101: Path) -> Path:
+    """The folder with the published weights, beside the data set."""
+    if all((caltech101.parent / "weights" / name).is_file() for name in FILES):
+        return caltech101.parent / "weights"
+    pytest.skip("the published weights are not beside Caltech-101")
 
 
 def test_network_in_two_files_is_trained(random_weights: Path, submit: Command, stand_in: Path) -> None:

@@ -74,7 +74,7 @@ def pin(text: str, folder: Path | None = None, runs: Path | None = None) -> str:
     if paths[0].is_dir():
         digest = digest or require_kept_weights(paths[0], f"weights={name}")[1]
         paths = [paths[0] / WEIGHTS]
-    for path in (path for path in paths if not path.exists()):
+    for path in (path for path in paths if not path.exists() or path.is_dir()):
         if paths[1:]:
             raise UserError(f"weights={name}: there is no file {path}; put it there, or name other files")
         hint = suggestion(name, ("none", "imagenet")) if "/" not in name else ""
