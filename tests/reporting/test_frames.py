@@ -262,8 +262,8 @@ def test_the_pages_examples_answer_their_questions(
     finished = names["finished"]
     names["finished"] = finished.assign(is_overridden=finished["key"] == "scratch.lr=5e-2")
     exec(BLOCKS[-1], names)
-    assert "scratch.lr=5e-2" not in names["table"].index
-    assert "scratch.lr=1e-2" in names["table"].index
+    assert pd.isna(names["table"].loc["scratch.lr=5e-2", "reported"])
+    assert names["table"].loc["scratch.lr=1e-2", "reported"] == 0.298
 
 
 def test_restricted_study_holds_the_selected_rows_with_their_runs_and_epochs(study: StudyFrames) -> None:
