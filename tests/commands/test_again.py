@@ -165,11 +165,11 @@ def test_difference_on_another_device_names_both() -> None:
     assert "; another, torch " in text
 
 
-def test_second_result_that_is_missing_has_its_state(tmp_path: Path) -> None:
+def test_second_result_that_is_missing_is_said(tmp_path: Path) -> None:
     write_record(tmp_path / RUN.run_id, RESULT, RUN)
     folder = again_folder(tmp_path / RUN.run_id, "20260101T000000-abcd")
     folder.mkdir(parents=True)
-    assert read_study(tmp_path).runs["again"].dropna().tolist() == ["queued"]
+    assert read_study(tmp_path).runs["again"].dropna().tolist() == ["no second result"]
     write_record(folder, RESULT, RUN)
     assert read_result(folder) == RUN
     assert read_study(tmp_path).runs["again"].dropna().tolist() == ["equal to the bit"]

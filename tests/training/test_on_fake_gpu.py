@@ -27,7 +27,7 @@ from caltech_exp.training.augment.ops import (
     grayscale,
 )
 from caltech_exp.training.device import input_type, to_device_async
-from caltech_exp.training.fast import CHUNK, cached_features, normalization
+from caltech_exp.training.fast import CHUNK, FeatureSource, cached_features, normalization
 
 GPU = torch.device("cuda")
 COUNT = CUDA_IMAGES + 8
@@ -129,10 +129,12 @@ def test_loss_is_on_the_gpu(model: str, fake_gpu: FakeGpu) -> None:
 
 
 def test_cached_features_are_on_the_gpu(fake_gpu: FakeGpu) -> None:
+    def ones(index: Tensor) -> Tensor:
+        return to_device_async(index, GPU)[:, None] * torch.ones(7, device=GPU)
+
+    images: Any = range(COUNT)
     with fake_gpu():
-        features = cached_features(
-            lambda index: to_device_async(index, GPU)[:, None] * torch.ones(7, device=GPU), COUNT, 5, GPU
-        )
+        features = cached_features.__wrapped__(FeatureSource(images, 5, (), ones))  # fakes are not to be kept
         batch = features(torch.arange(5))
     assert batch.device.type == "cuda"
     assert batch.shape == (5, 7)
