@@ -168,10 +168,11 @@ def split_by_weights(study: StudyFrames) -> tuple[StudyFrames, ...]:
 
     Only in the second are they compared, with the values that the report measured from torchvision's weights.
     """
-    other = {row.key for row in all_rows(study) if row.has_other_weights}
+    rows = all_rows(study)
+    other = {row.key for row in rows if row.has_other_weights}
     if not other:
         return (study,)
-    rest = {row.key for row in all_rows(study)} - other
+    rest = {row.key for row in rows} - other
     own = replace(study, catalog=study.catalog.without(rest), compares_other_weights=True)
     return replace(study, catalog=study.catalog.without(other)), own
 

@@ -1,4 +1,4 @@
-"""What runs at once gain is told from the same start, by the least of several tries."""
+"""The benchmark of runs at once: all counts start alike, and the shortest of several tries counts."""
 
 import json
 from pathlib import Path
