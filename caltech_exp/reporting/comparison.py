@@ -365,3 +365,8 @@ def best_row(rows: Sequence[TableRow]) -> TableRow | None:
     measured = [row for row in rows if row.measured.mean is not None]
     stable = [row for row in measured if row.is_stable] or measured
     return max(stable, key=lambda row: row.measured.mean or 0.0, default=None)
+
+
+def best_row_by_start(study: StudyFrames) -> dict[NetworkStart, TableRow]:
+    """The best measured row of each network and initial weights."""
+    return {start: row for start, rows in rows_by_start(study).items() if (row := best_row(rows))}

@@ -92,7 +92,7 @@ def build_report(study: StudyFrames, out: Path, data: str = "", pool: Executor |
             blocks += _section_blocks(part, section, figures)
         else:
             without_results.append((part, section))
-    if conclusions := conclusion_blocks(study):
+    if conclusions := conclusion_blocks(study, figures):
         blocks += [
             Heading(
                 2,

@@ -15,8 +15,9 @@ from caltech_exp.reporting.claims import (
     shown_decimals,
     size_words,
 )
-from caltech_exp.reporting.comparison import TableRow, all_rows, best_row, rows_by_start
+from caltech_exp.reporting.comparison import TableRow, all_rows, best_row_by_start, rows_by_start
 from caltech_exp.reporting.frames import StudyFrames
+from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import (
     Block,
     Column,
@@ -29,6 +30,7 @@ from caltech_exp.reporting.render.blocks import (
     join_words,
 )
 from caltech_exp.reporting.sections.costs import JOULES_PER_KWH
+from caltech_exp.reporting.sections.figures import network_curves
 from caltech_exp.reporting.sections.tables import measured_value
 from caltech_exp.reporting.stats import MIN_PAIRS_FOR_P, MIN_RUNS
 from caltech_exp.reporting.wording import OTHER_WEIGHTS, row_words, start_words
@@ -61,7 +63,7 @@ NETWORKS_NOTE = (
 )
 
 
-def conclusion_blocks(study: StudyFrames) -> list[Block]:
+def conclusion_blocks(study: StudyFrames, figures: FigureCache) -> list[Block]:
     """The claims and the networks; nothing before any run has a result."""
     networks = network_table(study)
     if not networks.rows:
@@ -77,7 +79,8 @@ def conclusion_blocks(study: StudyFrames) -> list[Block]:
     models = {start.model for start in rows_by_start(study)}
     remarks = [architecture.remark for architecture in _architectures(study) if architecture.name in models]
     note = " ".join(filter(None, [*map(escape, remarks), NETWORKS_NOTE]))
-    return [*blocks, networks, Prose(note, is_quiet=True), *_other_weights_blocks(study)]
+    curves = network_curves(study, figures)
+    return [*blocks, networks, Prose(note, is_quiet=True), *curves, *_other_weights_blocks(study)]
 
 
 def _other_weights_blocks(study: StudyFrames) -> list[Block]:
@@ -158,7 +161,7 @@ def effect_value(effect: Effect) -> Value:
 def network_table(study: StudyFrames) -> Table:
     """A line for each network and initial weights with a finished run."""
     parameters = {architecture.name: architecture.parameters for architecture in _architectures(study)}
-    best = {start: row for start, rows in rows_by_start(study).items() if (row := best_row(rows))}
+    best = best_row_by_start(study)
     return Table(
         name="networks",
         caption=f"The networks beside each other. {NETWORKS_NOTE}",

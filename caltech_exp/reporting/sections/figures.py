@@ -1,14 +1,21 @@
 """The pictures of a table: curves of its rows, measured beside reported values, and figures of the report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from caltech_exp.catalog import Figure, Section, table_key
 from caltech_exp.catalog import Table as CatalogTable
-from caltech_exp.reporting.comparison import TableRow, best_row, compare_row, distinct_rows, table_rows
+from caltech_exp.reporting.comparison import (
+    TableRow,
+    best_row,
+    best_row_by_start,
+    compare_row,
+    distinct_rows,
+    table_rows,
+)
 from caltech_exp.reporting.frames import StudyFrames
 from caltech_exp.reporting.plots.data import Band, Curve, CurvePlot, HeatMap, RowPlot, RowPoint, SingleRun
 from caltech_exp.reporting.plots.figure_cache import FigureCache
@@ -26,7 +33,7 @@ from caltech_exp.reporting.render.blocks import (
 )
 from caltech_exp.reporting.sections.sentences import best_rows, reported_best_rows, table_sentence
 from caltech_exp.reporting.sections.tables import settings_matrix
-from caltech_exp.reporting.wording import STATES, changed_settings, how_to_get, picture_caution
+from caltech_exp.reporting.wording import STATES, changed_settings, how_to_get, picture_caution, start_words
 
 SUBJECT = "Loss and validation accuracy with parameters"
 MIN_EPOCHS = 3
@@ -107,6 +114,21 @@ def _curves(
         caption=f"{means}{some}{running}".strip(),
         keys=tuple(row.key for row in chosen),
     )
+
+
+def network_curves(study: StudyFrames, figures: FigureCache) -> list[Picture]:
+    """The best row of each network and initial weights over epochs, where there are two or more."""
+    best = best_row_by_start(study)
+    drawn = {start: row for start, row in best.items() if _longest(study, row) >= MIN_EPOCHS}
+    if not 2 <= len(drawn) <= MAX_CURVES:
+        return []
+    curves = tuple(replace(row_curve(study, row), label=start_words(study, start)) for start, row in drawn.items())
+    highest = max(curves, key=lambda curve: curve.measured or 0.0)
+    title = f"{highest.label} ends highest, {accuracy(highest.measured or 0.0)}"
+    what = "The best measured row of each network: loss and validation accuracy by epoch."
+    plot = CurvePlot(title, curves, picture_caution(study, [row.config for row in drawn.values()]))
+    words = escape(f"{what} {title}.")
+    return [figures.add("curves-networks", "curves:draw_curves", plot, alternative=words, caption=what)]
 
 
 def _curves_title(rows: Sequence[TableRow], verdict: str) -> str:

@@ -5,7 +5,8 @@ import pytest
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.reporting.claims import judge_claims
 from caltech_exp.reporting.frames import StudyFrames, read_study
-from caltech_exp.reporting.render.blocks import Interval, Prose, Table, Value
+from caltech_exp.reporting.plots.figure_cache import FigureCache
+from caltech_exp.reporting.render.blocks import Block, Interval, Prose, Table, Value
 from caltech_exp.reporting.render.markdown import to_markdown
 from caltech_exp.reporting.sections.conclusions import (
     claims_table,
@@ -30,6 +31,12 @@ def frames(folder: SampleStudy) -> StudyFrames:
     return read_study(folder.path)
 
 
+def conclusions(folder: SampleStudy) -> list[Block]:
+    out = folder.path.parent / "report"
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    return conclusion_blocks(frames(folder), FigureCache(out / "figures", out / "index.json"))
+
+
 def line(table: Table, first: str) -> dict[str, Value]:
     """The row whose first cell is this, by heading."""
     headings = [column.file_heading or column.heading for column in table.columns]
@@ -43,7 +50,7 @@ def claim(folder: SampleStudy, text: str = CLAIM_64) -> dict[str, Value]:
 
 
 def test_conclusions_before_any_result_are_nothing(folder: SampleStudy) -> None:
-    assert conclusion_blocks(frames(folder)) == []
+    assert conclusions(folder) == []
 
 
 def test_claims_on_other_weights_have_a_table_of_their_own(folder: SampleStudy) -> None:
@@ -53,7 +60,7 @@ def test_claims_on_other_weights_have_a_table_of_their_own(folder: SampleStudy) 
     add(sample, "resnet.scratch", "5e-2", 0.62, 0.63, 0.61)
     add(sample, "resnet.transfer", "5e-2", 0.93, 0.935, 0.925)
     assert claim(sample, text)["verdict"] == "no data"  # among the claims on torchvision's weights
-    tables = {block.name: block for block in conclusion_blocks(frames(sample)) if isinstance(block, Table)}
+    tables = {block.name: block for block in conclusions(sample) if isinstance(block, Table)}
     assert list(tables) == ["networks", "claims-other-weights"]
     assert line(tables["claims-other-weights"], text)["verdict"] == "supported"
     names = [row[0] for row in tables["networks"].rows]
@@ -62,7 +69,7 @@ def test_claims_on_other_weights_have_a_table_of_their_own(folder: SampleStudy) 
 
 def test_conclusions_without_data_on_claims_are_the_networks(folder: SampleStudy) -> None:
     add(folder, "transfer.batch_size", "512", 0.85, 0.86)
-    table, note = conclusion_blocks(frames(folder))
+    table, note = conclusions(folder)
     assert isinstance(table, Table)
     assert isinstance(note, Prose)
     assert (table.name, note.is_quiet) == ("networks", True)
@@ -132,7 +139,7 @@ def test_rows_that_overrides_make_one_run_are_no_comparison(folder: SampleStudy)
     folder = SampleStudy(folder.path, StudySettings(overrides={"batch_size": 8}))
     add(folder, "transfer.batch_size", "64", 0.83, 0.84)
     assert claim(folder)["verdict"] == "no data"
-    assert "claims can be" not in to_markdown(conclusion_blocks(frames(folder)))
+    assert "claims can be" not in to_markdown(conclusions(folder))
 
 
 def test_claim_of_several_comparisons_names_the_one_that_decides(folder: SampleStudy) -> None:
@@ -203,6 +210,6 @@ def test_energy_is_that_of_the_runs_that_count_it(folder: SampleStudy) -> None:
 
 def test_remark_on_a_network_stands_below_where_it_was_trained(folder: SampleStudy) -> None:
     add(folder, "scratch.lr", "1e-2", 0.3)
-    assert "has a fifth of them" not in to_markdown(conclusion_blocks(frames(folder)))
+    assert "has a fifth of them" not in to_markdown(conclusions(folder))
     add(folder, "resnet.transfer", "5e-2", 0.9)
-    assert to_markdown(conclusion_blocks(frames(folder))).count("has a fifth of them") == 1
+    assert to_markdown(conclusions(folder)).count("has a fifth of them") == 1

@@ -18,7 +18,14 @@ from caltech_exp.reporting.plots.figure_cache import FigureCache
 from caltech_exp.reporting.render.blocks import Block, Picture, Prose, Table, shown
 from caltech_exp.reporting.render.curve_data import curve_json
 from caltech_exp.reporting.render.markdown import to_markdown
-from caltech_exp.reporting.sections.figures import TablePictures, as_quoted, row_curve, row_point, table_pictures
+from caltech_exp.reporting.sections.figures import (
+    TablePictures,
+    as_quoted,
+    network_curves,
+    row_curve,
+    row_point,
+    table_pictures,
+)
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.lease import Lease, acquire
 from caltech_exp.study.results import PROGRESS, CurvePoint, Progress, Result
@@ -145,6 +152,24 @@ def test_curves_of_all_rows_stand_open_and_the_rest_is_folded(folder: SampleStud
         for name in ("curves-scratch.lr", "figure-06", "sweep-scratch.lr")
         for kind in ("png", "svg")
     ]
+
+
+def test_best_rows_of_the_networks_are_drawn_together(folder: SampleStudy, shelf: Shelf) -> None:
+    weights = {"resnet18": f"/weights/resnet18.pth@sha256:{'c' * 64}"}
+    sample = SampleStudy(folder.path, StudySettings(imagenet_weights=weights))
+    sample.start()
+    fill(sample, "scratch.lr", LR)
+    assert network_curves(read_study(sample.path), shelf) == []
+    fill(sample, "resnet.scratch", {"1e-3": 0.44, "5e-2": 0.62})
+    fill(sample, "resnet.transfer", {"1e-2": 0.93})
+    (picture,) = network_curves(read_study(sample.path), shelf)
+    plot = shelf.data["curves-networks"]
+    assert isinstance(plot, CurvePlot)
+    assert picture.alternative.endswith(f"{plot.title}.")
+    assert [curve.label for curve in plot.curves][:2] == ["AlexNet from scratch", "ResNet-18 from scratch"]
+    assert plot.curves[2].reported is None  # these are not the report's weights
+    assert plot.title == f"{plot.curves[2].label} ends highest, 0.930"
+    assert "resnet18.pth" in plot.caution
 
 
 def test_curve_is_mean_lowest_and_highest_run(folder: SampleStudy) -> None:
