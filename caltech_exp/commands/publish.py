@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
     if study is None:
         raise UserError(f"runs={options.runs} holds no study; give the folder that jobs/submit.py wrote into")
     if published:
-        StudyFolder(out).require_same(study.settings, study.data, study.file)
+        settings = StudyFolder(runs).joined_settings(study, published.settings)
+        StudyFolder(out).require_same(settings, study.data, study.file)
     folders = StudyFolder(runs).run_folders()
     seconds = [second for folder in folders for second in again_folders(folder)]
     records = {folder: read_result(folder) for folder in (*folders, *seconds)}
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     manifests = [manifest for manifest in read_manifests(runs) if isinstance(manifest, Manifest)]
     unfinished = record_of(runs, manifests, {folder.name for folder in own if folder.parent == runs})
     try:
-        record = _merged(published, without_folders(study))
+        record = _merged(out, published, without_folders(study))
         if record != published:
             StudyFolder(out).write_study(record)
         new = [folder for folder, result in own.items() if _publish(result, out / folder.relative_to(runs))]
@@ -101,11 +102,11 @@ def _publish(result: Result, folder: Path) -> bool:
     return True
 
 
-def _merged(published: Study | None, study: Study) -> Study:
+def _merged(out: Path, published: Study | None, study: Study) -> Study:
     """The published record with the rows and weights that the study has gained since then."""
     if published is None:
         return study
-    settings = published.settings.joined(study.settings)
+    settings = StudyFolder(out).joined_settings(published, study.settings)
     origins = {**study.weights_origins, **published.weights_origins}
     return published.model_copy(update={"settings": settings, "file": study.file, "weights_origins": origins})
 

@@ -20,7 +20,7 @@ from caltech_exp.catalog import THE_REPORT
 from caltech_exp.cli import UserError
 from caltech_exp.files import folder_if_it_succeeds, locked
 from caltech_exp.records import Corrupt, read_record, write_record
-from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, Manifest, read_manifests
+from caltech_exp.study.manifest import MANIFEST, SUBMISSIONS, Manifest, config_ids, read_manifests
 from caltech_exp.study.results_cache import PastRun, past_runs, run_names
 from caltech_exp.study.study import STUDY, Study, StudyData, StudyFile, StudySettings, Tables
 
@@ -92,8 +92,26 @@ class StudyFolder:
     def require_same_settings(self, settings: StudySettings, tables: Tables) -> None:
         """Raises UserError if the tables' runs are others with these settings than with those of the study."""
         study = self.study()
-        if study and (difference := study.settings.difference(settings, tables)):
+        if study and (difference := self.joined_settings(study, settings).difference(settings, tables)):
             raise UserError(f"{self.path} was started {difference}; use another runs= folder")
+
+    def joined_settings(self, study: Study, other: StudySettings) -> StudySettings:
+        """The settings of the folder's study, with the other's ImageNet weights for further networks.
+
+        Without them if runs of the study start from torchvision's: no row would be theirs any more.
+        """
+        if not other.imagenet_weights or (not study.settings.imagenet_weights and self._uses_torchvision(study)):
+            return study.settings
+        return study.settings.joined(other)
+
+    def _uses_torchvision(self, study: Study) -> bool:
+        """Whether a run of the study that starts from torchvision's ImageNet weights was submitted."""
+        manifests = (manifest for manifest in read_manifests(self.path) if isinstance(manifest, Manifest))
+        submitted = (run for manifest in manifests for task in manifest.tasks for run in task.runs)
+        begun = config_ids([*self.run_names(), *submitted])
+        rows = (row for _, table in study.catalog.tables for row in table.rows)
+        configs = (study.settings.apply(row.config) for row in rows)
+        return any(config.weights == "imagenet" and config.id in begun for config in configs)
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all submissions, oldest first.

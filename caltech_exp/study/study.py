@@ -53,9 +53,7 @@ class StudySettings(StrictRecord):
         return config.weights in self.imagenet_weights.values()
 
     def joined(self, other: "StudySettings") -> "StudySettings":
-        """These settings, with the other's ImageNet weights for further networks if both replace some."""
-        if not (self.imagenet_weights and other.imagenet_weights):
-            return self
+        """These settings, with the other's ImageNet weights for further networks."""
         weights = {**other.imagenet_weights, **self.imagenet_weights}
         return self.model_copy(update={"imagenet_weights": weights})
 
@@ -88,9 +86,10 @@ class StudySettings(StrictRecord):
 
         Empty if both ask for the same runs, row by row.
         """
-        own, others = self.joined(other)._words(), other.joined(self)._words()
+        both = self._both(other)
+        own, others = (settings._words() for settings in both)
         names = [name for name in own | others if own.get(name) != others.get(name)]
-        if not names or self._same_runs(other, tables):
+        if not names or _are_same_runs(*both, tables):
             return ""
         changed, added = [name for name in names if name in own], [name for name in names if name not in own]
         started = [f"with {' '.join(own[name] for name in changed)}"] if changed else []
@@ -100,13 +99,11 @@ class StudySettings(StrictRecord):
         others_words += [f"{'and ' if others_words else ''}nothing of {' and '.join(absent)}"] if absent else []
         return f"{' and '.join(started)}; this command says {' '.join(others_words)}"
 
-    def _same_runs(self, other: "StudySettings", tables: Tables) -> bool:
-        own, others = self.joined(other), other.joined(self)
-        configs = (row.config for _, table in tables for row in table.rows)
-        try:
-            return all(own.apply(config).id == others.apply(config).id for config in configs)
-        except UserError:  # they do not fit a row
-            return False
+    def _both(self, other: "StudySettings") -> tuple["StudySettings", "StudySettings"]:
+        """These settings and the other's; if both replace weights, a network of one alone is no difference."""
+        if self.imagenet_weights and other.imagenet_weights:
+            return self.joined(other), other.joined(self)
+        return self, other
 
     def _words(self) -> dict[str, str]:
         """By name each setting as it is typed."""
@@ -115,6 +112,14 @@ class StudySettings(StrictRecord):
 
     def __str__(self) -> str:
         return " ".join(self._words().values()) or "no overrides"
+
+
+def _are_same_runs(first: StudySettings, second: StudySettings, tables: Tables) -> bool:
+    configs = (row.config for _, table in tables for row in table.rows)
+    try:
+        return all(first.apply(config).id == second.apply(config).id for config in configs)
+    except UserError:  # they do not fit a row
+        return False
 
 
 def _plain(value: object) -> str:

@@ -87,7 +87,7 @@ def _write_study(submission: Submission, folder: StudyFolder, code: CodeVersion)
             settings=request.settings, file=request.file, data=submission.data, created=utc_now(), code=code
         )
     else:
-        settings = before.settings.joined(request.settings)
+        settings = folder.joined_settings(before, request.settings)
         study = before.model_copy(update={"settings": settings, "file": request.file})
     origins = read_origins(study.settings.imagenet_weights.values())
     study = study.model_copy(update={"weights_origins": study.weights_origins | origins})

@@ -161,6 +161,30 @@ def test_another_study_is_not_mixed_in(folder: SampleStudy, tmp_path: Path) -> N
     assert list(StudyFolder(tmp_path / "copy").run_folders()) == []
 
 
+def test_studies_with_and_without_imagenet_weights_are_published_together(
+    folder: SampleStudy, tmp_path: Path
+) -> None:
+    weights = StudySettings(imagenet_weights={"resnet18": PINNED.replace("net.pth", "resnet18.pth")})
+    other = SampleStudy(tmp_path / "other", weights)
+    pretrained = row_config("resnet.transfer", "5e-2")
+    folder.start()
+    other.start()
+    folder.add(make_result(CONFIG, 0, 0.3))
+    other.add(make_result(weights.apply(pretrained), 0, 0.93))
+    for first, second in ((folder, other), (other, folder)):
+        copy = tmp_path / f"copy of {first.path.name}"
+        publish(first, copy)
+        publish(second, copy)
+        measured = [row.has_other_weights for row in all_rows(read_study(copy)) if row.is_measured]
+        assert sorted(measured) == [False, True]
+    folder.add(make_result(pretrained, 0, 0.93))  # from torchvision's weights, which cannot be replaced any more
+    with pytest.raises(UserError, match=r"this command says nothing of imagenet_weights\[resnet18\]"):
+        publish(folder, tmp_path / f"copy of {other.path.name}")
+    publish(folder, tmp_path / "all")
+    with pytest.raises(UserError, match=r"was started without imagenet_weights\[resnet18\]; this command says"):
+        publish(other, tmp_path / "all")
+
+
 def test_a_folder_without_a_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no study; give the folder that jobs/submit"):
         main([f"runs={tmp_path}", f"out={tmp_path / 'copy'}"])

@@ -218,6 +218,23 @@ def test_imagenet_weights_come_to_a_study_as_its_rows_need_them(stand_in_weights
         folder.require_same(parse_request(["section=resnet"]).settings, DATA)
 
 
+def test_imagenet_weights_come_to_a_study_without_runs_from_torchvisions(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    words = [f"imagenet_weights={stand_in_weights}", f"runs={tmp_path / 'runs'}"]
+    folder, study = StudyFolder(tmp_path / "runs"), begin(tmp_path, parse_request(["section=scratch", words[1]]))
+    settings = parse_request(["section=resnet", *words]).settings
+    assert settings.imagenet_weights.keys() == {"alexnet", "resnet18"}
+    assert folder.joined_settings(study, settings) == settings
+    (folder.path / f"{ids(parse_request(['section=transfer', words[1]]))[0]}-s0").mkdir()
+    with pytest.raises(
+        UserError, match=r"was started without imagenet_weights\[alexnet\] and .*; use another runs="
+    ):
+        parse_request(["section=resnet", *words])
+    settings = parse_request(["section=scratch", *words]).settings  # whose runs are the same with them
+    assert folder.joined_settings(study, settings) == study.settings
+
+
 def test_customs_with_weights_start_a_study(there: Path, stand_in: Path, submit: Command, tmp_path: Path) -> None:
     words = (f"study={there / 'mine.yaml'}", "section=all", f"data={stand_in}", "profile=demo", "runs=runs")
     queued = submit(*words, "runs_per_task=3")
