@@ -13,6 +13,7 @@
 # make benchmark     processor time of a dry run and of a task's start; dry run, status and report of 120, 1,200 and 12,000 runs;
 #                    both engines on a few images; 16 short runs with 1, 2 and 4 at once. models=resnet18: only the step and evaluation of
 #                    that network beside what its layers allow, on the data set in CALTECH101_ROOT; PHASES=: more words
+# make benchmark-gpu all that docs/performance.md says of a GPU, in eight minutes; again: what the first had no time for
 # make format        formats the code and corrects what can be corrected
 # make constraints   writes the installed versions to constraints.txt
 # make clean         removes the environment, and what was built and cached
@@ -37,6 +38,8 @@ PHASES ?=
 GROWTH ?= seeds=3,30,300
 # Of make benchmark: words of tests/tools/at_once.py, runs=16 and settings of the runs.
 AT_ONCE ?=
+# Of make benchmark-gpu: words of tests/tools/gpu_benchmark.py; device=cpu small=true tries it without a GPU.
+GPU ?=
 # What is quick to test. The slowest files are named in tests/conftest.py.
 QUICK := not slow and not slurm and not browser and not latex
 
@@ -48,7 +51,7 @@ folder ?= build/campaign
 # Of make upgrade: the commit that begins the studies; without it the last one before version 0.2.0.
 OLD ?=
 
-.PHONY: setup demo check lint census test test-browser test-latex test-slurm campaign scale upgrade benchmark format constraints clean
+.PHONY: setup demo check lint census test test-browser test-latex test-slurm campaign scale upgrade benchmark benchmark-gpu format constraints clean
 
 setup: $(READY)
 
@@ -112,6 +115,9 @@ benchmark: setup
 	$(BIN)/python jobs/benchmark.py $(BENCHMARK)
 	$(BIN)/python -m tests.tools.at_once $(DEMO_DATA) $(AT_ONCE)
 endif
+
+benchmark-gpu: setup
+	$(BIN)/python -m tests.tools.gpu_benchmark $(GPU)
 
 check: lint census
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(QUICK)" -n 2 --dist loadfile --no-loadscope-reorder

@@ -49,6 +49,7 @@ IN_CI = {
     "make format": "make lint",  # the same rules; make format corrects what make lint would complain of
     "make census": "make lint census",
     "make benchmark": "make benchmark",
+    "make benchmark-gpu": "pytest -m",  # needs a GPU; its parts are tests/tools/test_step_profile.py and others
     "make constraints": "tests.tools.constraints",
     "make test": 'others="not slurm"',
     "make test-browser": ".ci/chromium",
