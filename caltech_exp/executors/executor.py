@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from caltech_exp.bootstrap import look_again
 from caltech_exp.executors.slurm_queries import EndedJob, QueuedJob, Slurm
 from caltech_exp.machine import host_name
 from caltech_exp.profiles.profile import LocalProfile, Profile, SlurmProfile
@@ -15,6 +16,7 @@ from caltech_exp.provenance import Snapshot
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.manifest import Manifest, SinglePart, SubmittedTask
 from caltech_exp.study.plan import PlannedRun
+from caltech_exp.study.results import RESULT, again_folder
 
 Task = Callable[[], None]
 
@@ -291,13 +293,20 @@ def study_jobs(
 ) -> list[StudyJob]:
     """The jobs of the manifests in all queues but other clusters', as Executor.queued gives them, oldest first."""
     manifests = [
-        m for m in manifests if m.executor == "local" or not open_tasks(m, done) or not place_of(m, slurm)
+        m for m in manifests if m.executor == "local" or not open_tasks(folder, m, done) or not place_of(m, slurm)
     ]
     jobs = [job for executor in all_executors(slurm) for job in executor.queued(folder, manifests, done)]
     return sorted(jobs, key=lambda job: job.manifest.id)
 
 
-def open_tasks(manifest: Manifest, done: Collection[str] | None) -> list[SubmittedTask]:
-    """The tasks that train a run which is not `done`; all of them for None, or if their runs are trained again."""
-    is_open = done is None or manifest.again
-    return [task for task in manifest.tasks if is_open or any(run not in (done or ()) for run in task.runs)]
+def open_tasks(folder: StudyFolder, manifest: Manifest, done: Collection[str] | None) -> list[SubmittedTask]:
+    """The tasks that train a run which is not `done`; all of them for None.
+
+    A task that trains its runs again is open until each has its second result.
+    """
+    if done is None:
+        return list(manifest.tasks)
+    if manifest.again:
+        runs = (run for task in manifest.tasks for run in task.runs)
+        done = {run for run in runs if look_again((again_folder(folder.run(run), manifest.id) / RESULT).exists)}
+    return [task for task in manifest.tasks if any(run not in done for run in task.runs)]

@@ -200,7 +200,7 @@ class LocalExecutor(Executor):
     ) -> list[StudyJob]:
         jobs = []
         for manifest in manifests:
-            tasks = open_tasks(manifest, done)
+            tasks = open_tasks(folder, manifest, done)
             if manifest.executor != self.name or (done is not None and not tasks):
                 continue
             states = queued_tasks(folder.submission(manifest.id))

@@ -82,7 +82,7 @@ def runs_elsewhere(
     folder: StudyFolder, manifests: Sequence[Manifest], slurm: Slurm, done: Collection[str]
 ) -> dict[str, QueuedTask]:
     """The runs without a result whose last submission went to a cluster that cannot be asked; they may run."""
-    clusters = {m.id: place_of(m, slurm) for m in manifests if m.cluster and open_tasks(m, done)}
+    clusters = {m.id: place_of(m, slurm) for m in manifests if m.cluster and open_tasks(folder, m, done)}
     if not any(clusters.values()):
         return {}
     last = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}

@@ -32,7 +32,7 @@ def recover_orphans(
     is cancelled and removed from its manifest, so its runs are open again. Slurm is asked once, and only if a job
     of an open run is not recorded.
     """
-    unconfirmed = {m.id for m in manifests if _has_unconfirmed_jobs(m, done) and not place_of(m, slurm)}
+    unconfirmed = {m.id for m in manifests if _has_unconfirmed_jobs(folder, m, done) and not place_of(m, slurm)}
     names = {name for manifest in manifests if manifest.id in unconfirmed for name in manifest.all_names}
     jobs = index_jobs([manifest for manifest in manifests if manifest.is_own], names, slurm)
     last_submission = {run: manifest.id for manifest in manifests for task in manifest.tasks for run in task.runs}
@@ -63,10 +63,10 @@ def recover_orphans(
     return recovered, lines
 
 
-def _has_unconfirmed_jobs(manifest: Manifest, done: Collection[str]) -> bool:
+def _has_unconfirmed_jobs(folder: StudyFolder, manifest: Manifest, done: Collection[str]) -> bool:
     if manifest.executor != SlurmExecutor.name or not manifest.is_own:
         return False
-    tasks = open_tasks(manifest, done)
+    tasks = open_tasks(folder, manifest, done)
     # Without open tasks the report has nothing to wait for. A report submitted alone waits for others' tasks.
     if manifest.tasks and not tasks:
         return False

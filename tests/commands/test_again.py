@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from caltech_exp.config import RunConfig
+from caltech_exp.executors.executor import open_tasks
 from caltech_exp.records import write_record
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.render.blocks import Listing
 from caltech_exp.reporting.sections.provenance import provenance_blocks
+from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import (
     RESULT,
     WEIGHTS,
@@ -62,6 +64,10 @@ def test_finished_runs_are_trained_again_and_compared(
     assert [((run / RESULT).read_bytes(), (run / WEIGHTS).read_bytes()) for run in runs] == before
     assert [len(list(run.glob(f"again/*/{run.name}/{RESULT}"))) for run in runs] == [1, 1, 0]
     assert "nothing to submit: all 3 runs are finished" in study(ROW)
+    folder = StudyFolder(tmp_path / "runs")
+    trained, again = folder.manifests()
+    submissions = (trained, again, again.model_copy(update={"id": "not-trained-yet"}))
+    assert [len(open_tasks(folder, each, folder.past_runs(None))) for each in submissions] == [0, 0, 1]
 
     key = "scratch.lr=5e-2"
     equal = [f"{run.name}  {key}: equal to the bit, with its weights" for run in runs]
