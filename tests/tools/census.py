@@ -42,13 +42,13 @@ class Bounds:
 BOUNDS = {
     PACKAGE: Bounds(
         modules=87,
-        total_lines=20_620,
+        total_lines=20_650,
         exceptions={
             "caltech_exp/executors/task_process.py": "runs in a process of its own, before other imports",
             "caltech_exp/submission/report_job.py": "short by nature: when a submission has a report job",
         },
     ),
-    REPORTING: Bounds(modules=35, total_lines=6_720),
+    REPORTING: Bounds(modules=35, total_lines=6_740),
 }
 
 
