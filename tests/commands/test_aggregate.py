@@ -181,7 +181,7 @@ def test_after_one_new_result_only_its_pictures_are_drawn(
     folder.add(make_result(row_config("transfer.lr", "1e-2"), 1, 0.7))
     aggregate()
     changed = {path.stem for path in figures.iterdir() if path.stat().st_ino != before.get(path.name)}
-    assert changed == {"figure-11", "curves-transfer.lr", "curves-transfer.step_size"}
+    assert changed == {"figure-11", "curves-networks", "curves-transfer.lr", "curves-transfer.step_size"}
 
 
 def test_everything_is_made_anew_without_what_saves_time(
