@@ -66,8 +66,23 @@ def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
     study = StudyFolder(KEPT / name).study()
     assert study is not None
     assert study.settings.overrides == STUDIES[name]
-    assert not study.settings.imagenet_weights
     assert study.file is None
+
+
+def test_only_resnet_starts_from_other_weights_and_the_text_has_its_rows() -> None:
+    study = StudyFolder(RUNS).study()
+    assert study is not None
+    ((model, file),) = study.settings.imagenet_weights.items()
+    digest = file.partition(PIN)[2]
+    assert (model, digest in words()) == ("resnet18", True)
+    assert study.weights_origins.keys() == {digest}
+    rows = [row for row in all_rows(read_study(RUNS)) if row.has_other_weights and row.is_measured]
+    assert rows
+    for row in rows:
+        assert list(row.runs["seed"]) == [0]
+        val, test = (accuracy(row.runs[name].iloc[0]) for name in ("val_accuracy", "test_accuracy"))
+        reported = f"{accuracy(row.reported.mean)} ± {accuracy(row.reported.std)}" if row.reported else "–"
+        assert f"| `{row.key}` | {reported} | {val} | {test} |" in words()
 
 
 def test_the_frozen_study_is_its_file_with_nine_runs_from_one_file_of_weights() -> None:
