@@ -92,7 +92,7 @@ def _values(comparisons: pd.DataFrame, name: str) -> tuple[Value, ...]:
     largest = (
         (both["difference"].mean(), *both[["difference", name]].iloc[-1]) if len(both) else (None, None, None)
     )
-    test_gap = comparisons["test_gap"].mean()
+    test_gap = comparisons["test_gap"][comparisons["verdict"].notna()].mean()
     return (
         int(counts.sum()),
         *(int(counts.get(verdict, 0)) for verdict in VERDICTS),

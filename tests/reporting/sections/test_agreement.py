@@ -57,6 +57,17 @@ def test_table_counts_verdicts_and_measures_differences(folder: SampleStudy) -> 
     assert found["test - validation"] == pytest.approx(-0.01)
 
 
+def test_rows_of_other_weights_do_not_count(folder: SampleStudy) -> None:
+    weights = StudySettings(imagenet_weights={"resnet18": f"/weights/resnet18.pth@sha256:{'a' * 64}"})
+    folder = SampleStudy(folder.path, weights)
+    folder.start()
+    add(folder, "scratch.lr", "1e-2", 0.298, 0.298, 0.308)
+    before = lines(folder)
+    config = weights.apply(row_config("resnet.transfer", "1e-2"))
+    folder.add(make_result(config, 0, 0.5, test_accuracy=0.9))
+    assert lines(folder) == before
+
+
 def test_shared_configuration_counts_once_in_all(folder: SampleStudy) -> None:
     folder.start()
     add(folder, "scratch.epochs", "30", 0.44)
