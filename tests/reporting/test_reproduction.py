@@ -10,7 +10,7 @@ import pytest
 from caltech_exp.commands.aggregate import main as aggregate
 from caltech_exp.config import PIN, RunConfig
 from caltech_exp.data.splits import read_data_set
-from caltech_exp.reporting.comparison import all_rows, compare_row, distinct_rows
+from caltech_exp.reporting.comparison import all_rows, compare_row, distinct_rows, split_by_weights
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.render.blocks import accuracy
 from caltech_exp.study.folder import StudyFolder
@@ -76,12 +76,14 @@ def test_only_resnet_starts_from_other_weights_and_the_text_has_its_rows() -> No
     digest = file.partition(PIN)[2]
     assert (model, digest in words()) == ("resnet18", True)
     assert study.weights_origins.keys() == {digest}
-    rows = [row for row in all_rows(read_study(RUNS)) if row.has_other_weights and row.is_measured]
+    (part,) = split_by_weights(read_study(RUNS))[1:]
+    rows = [row for row in all_rows(part) if row.is_measured]
     assert rows
     for row in rows:
-        assert list(row.runs["seed"]) == [0]
-        val, test = (accuracy(row.runs[name].iloc[0]) for name in ("val_accuracy", "test_accuracy"))
-        reported = f"{accuracy(row.reported.mean)} ± {accuracy(row.reported.std)}" if row.reported else "–"
+        assert row.reported
+        assert list(row.finished["seed"]) == [0]
+        val, test = (accuracy(row.finished[name].iloc[0]) for name in ("val_accuracy", "test_accuracy"))
+        reported = f"{accuracy(row.reported.mean)} ± {accuracy(row.reported.std)}"
         assert f"| `{row.key}` | {reported} | {val} | {test} |" in words()
 
 
