@@ -66,6 +66,7 @@ def test_the_studies_have_changed_nothing_but_the_arithmetic(name: str) -> None:
     study = StudyFolder(KEPT / name).study()
     assert study is not None
     assert study.settings.overrides == STUDIES[name]
+    assert bool(study.settings.imagenet_weights) == (name == "runs")
     assert study.file is None
 
 
