@@ -181,8 +181,9 @@ class SlurmExecutor(Executor):
     ) -> list[StudyJob]:
         own = [manifest for manifest in manifests if manifest.executor == self.name]
         parts: tuple[SinglePart, ...] = ("preparation", "aggregation") if done is None else ("preparation",)
+        tasks = {manifest.id: open_tasks(folder, manifest, done) for manifest in own}
         if done is not None:
-            own = [manifest for manifest in own if open_tasks(folder, manifest, done)]
+            own = [manifest for manifest in own if tasks[manifest.id]]
         names = {name for manifest in own for name in manifest.job_names}
         names |= {single.name for manifest in own for part in parts if (single := manifest.single(part))}
         index = index_jobs(own, names, self.slurm)
@@ -191,7 +192,7 @@ class SlurmExecutor(Executor):
             for part in parts:
                 if job := index.of_single(manifest, part):
                     jobs.append(StudyJob(job, manifest, part))
-            for task in open_tasks(folder, manifest, done):
+            for task in tasks[manifest.id]:
                 if job := index.of_task(manifest, task):
                     jobs.append(StudyJob(job, manifest, "training", task.runs))
         return jobs
