@@ -42,9 +42,8 @@ Cost = dict[str, float]
 def measure(data: Path, runs: int, at_once: int, words: Sequence[str], folder: Path) -> Cost:
     """What one task of so many runs takes. Raises UserError if a run has no result."""
     study = folder / "study"
-    given = {word.partition("=")[0]: word for word in words}
-    short = {} if "section" in given else {word.partition("=")[0]: word for word in SETTINGS}
-    chosen = {"seeds": f"seeds={runs}", **short, **given}
+    short = () if any(word.startswith("section=") for word in words) else SETTINGS
+    chosen = {"seeds": f"seeds={runs}"} | {word.partition("=")[0]: word for word in (*short, *words)}
     command = [
         *(sys.executable, str(CHECKOUT / "jobs" / "submit.py"), *chosen.values(), f"data={data}", f"runs={study}"),
         *(f"runs_per_task={runs}", f"runs_at_once={at_once}", "profile=local", "wait=true"),

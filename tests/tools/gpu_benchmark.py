@@ -14,24 +14,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from caltech_exp.catalog import THE_REPORT
 from caltech_exp.cli import Options, UserError, read_options, run_command_line
-from caltech_exp.files import user_path
+from caltech_exp.config import NETWORK_NAMES
+from caltech_exp.files import user_path, write_atomically
+from caltech_exp.profiles.paths import data_folder
+from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import CHECKOUT
 from caltech_exp.standin import write_stand_in_weights
 from caltech_exp.usage import usage
 from tests.tools import at_once, benchmark_page
 from tests.tools.page import write_part
 
-MODELS = ("alexnet", "resnet18")
-CONFIGURATIONS = 40
-DIFFERENT_WITH_ONE_EPOCH = 30
+FEW = {"max_images": 16, "batch_size": 4, "precision": "fp32"}
+SHORT = {**FEW, "epochs": 1, "last_batch": "keep"}
+"""Settings of small=true: of a measurement, and of the report's runs."""
 
 
 class GpuOptions(Options):
@@ -53,40 +57,48 @@ class Stage:
     words: tuple[str, ...]
 
 
+def count_configurations(*, small: bool) -> int:
+    """The different configurations of the report; some become the same where runs are short."""
+    rows = (row for _, table in THE_REPORT.tables for row in table.rows)
+    return len({row.config.but(**(SHORT if small else {})).id for row in rows})
+
+
 def stages(options: GpuOptions, data: Path, folder: Path) -> list[Stage]:
     packs = f"packs={folder / 'packs'}"
-    few = ("max_images=16", "batch_size=4") if options.small else ()
-    precision = "precision=fp32" if options.small else "precision=bf16"
+    few, short = (_words(settings if options.small else {}) for settings in (FEW, SHORT))
     tries = 1 if options.small else 3
     profiles = [
         Stage(
             f"step of {model}",
             (
                 "-m", "tests.tools.step_profile", f"data={data}", packs, f"model={model}",
-                f"device={options.device}", precision, f"rounds={tries}",
+                f"device={options.device}", f"rounds={tries}",
                 f"out={folder / f'step-{model}.json'}", *few,
             ),
         )
-        for model in MODELS
+        for model in NETWORK_NAMES
     ]  # fmt: skip
     training = (
-        "jobs/benchmark.py", f"data={data}", packs, "parts=growth,side_by_side", f"epochs={tries}", precision,
+        "jobs/benchmark.py", f"data={data}", packs, "parts=growth,side_by_side", f"epochs={tries}",
         f"device={options.device}", f"out={folder / 'training.json'}", *few,
     )  # fmt: skip
     report = (
         "-m", "tests.tools.at_once", str(data), "section=all", "seeds=1", "counts=1,4",
-        f"runs={DIFFERENT_WITH_ONE_EPOCH if options.small else CONFIGURATIONS}",
+        f"runs={count_configurations(small=options.small)}",
         f"imagenet_weights={folder / 'weights'}", f"profile.device={options.device}",
-        f"out={folder / 'report.json'}", precision, *(few or ("max_images=0",)),
-        *(("epochs=1", "last_batch=keep") if options.small else ()),
+        f"out={folder / 'report.json'}", *short,
     )  # fmt: skip
     return [*profiles, Stage("training", training), Stage("report", report)]
+
+
+def _words(settings: Mapping[str, object]) -> list[str]:
+    return [f"{name}={value}" for name, value in settings.items()]
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure what is missing; 1 if something is left. Raises UserError if a stage fails."""
     options = read_options(GpuOptions, argv)
-    data = user_path(options.data or os.environ.get("CALTECH101_ROOT", ""), "data")
+    data = data_folder(options.data, LocalProfile(executor="local"))
     folder = user_path(options.folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_stand_in_weights(folder / "weights")
@@ -101,12 +113,13 @@ def main(argv: Sequence[str]) -> int:
         if printed is None:
             print(f"{stage.name}: no time is left; give the same command again", flush=True)
             return 1
-        done.write_text(printed)
+        write_atomically(done, printed)
         print(f"{printed}\n{stage.name}: {time.monotonic() - begun:.0f} s", flush=True)
+    tables = page(folder, count_configurations(small=options.small))
     if options.small or options.device == "cpu":
-        print(page(folder))
+        print(tables)
     else:
-        write_part("one GPU", page(folder))
+        write_part("one GPU", tables)
     return 0
 
 
@@ -127,17 +140,17 @@ def run(stage: Stage, end: float) -> str | None:
     return printed.strip()
 
 
-def page(folder: Path) -> str:
+def page(folder: Path, configurations: int) -> str:
     """The tables, each under its command's name."""
     benchmark = benchmark_page.read(folder / "training.json")
-    names = [f"step of {model}" for model in MODELS]
+    names = [f"step of {model}" for model in NETWORK_NAMES]
     return "\n\n".join(
         (
             benchmark_page.caption(benchmark),
             benchmark_page.table(benchmark),
             f"`python -m tests.tools.gpu_benchmark`, {benchmark.device}, the least to the most of three tries:",
             *((folder / f"{name}.txt").read_text() for name in names),
-            "All 40 configurations of the report with one seed, measured once:",
+            f"All {configurations} configurations of the report with one seed, measured once:",
             at_once.table(at_once.read_costs(folder / "report.json")),
         )
     )

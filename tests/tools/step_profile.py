@@ -7,7 +7,6 @@ reaches. Then it times the step as it is and in variants (VARIANTS), in turns, a
 losses differ. A variant that fails is named with its error. Training itself uses none of them.
 """
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,6 +26,8 @@ from caltech_exp.cli import Options, UserError, one_line, read_options, run_comm
 from caltech_exp.config import RunConfig
 from caltech_exp.data.splits import evenly, read_data_set
 from caltech_exp.files import user_path, write_atomically
+from caltech_exp.profiles.paths import data_folder
+from caltech_exp.profiles.profile import LocalProfile
 from caltech_exp.provenance import library_versions
 from caltech_exp.records import StrictRecord
 from caltech_exp.training.device import choose_device, describe_device, input_type
@@ -269,7 +270,7 @@ def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     options = read_options(ProfileOptions, argv)
-    root = user_path(options.data or os.environ.get("CALTECH101_ROOT", ""), "data")
+    root = data_folder(options.data, LocalProfile(executor="local"))
     images = len(evenly(read_data_set(root).train, options.max_images))
     if options.batch_size > images:
         raise UserError(f"batch_size={options.batch_size} is more than the {images:,} training images; set less")
