@@ -16,6 +16,7 @@ was checked, and with a larger `n` adds to it. Exit status 1 if a promise was br
 """
 
 import argparse
+import contextlib
 import json
 import platform
 import random
@@ -25,6 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -156,38 +158,32 @@ class Campaign:
 
     def disturb(self, study: int, numbers: list[int], expected: dict[str, dict[str, Any]]) -> list[int]:
         """One study and as many of these disturbances as there is something to disturb; those that were made."""
-        with_disk = self.folder / f"study-{study}"
-        _unmount(with_disk)
-        with_disk.mkdir()
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=755", "tmpfs", str(with_disk)], check=True
-        )
-        scene = Scene(self.folder, with_disk / "runs", tuple(expected), Watcher(with_disk / "runs"))
-        thread = threading.Thread(target=scene.watcher.watch)
-        thread.start()
         began = time.monotonic()
         broken: list[str] = []
         made: list[int] = []
-        try:
-            made = self._play(scene, study, numbers, broken)
-            self._finish(scene, broken)
-        except BrokenPromiseError as error:
-            broken.append(str(error))
-        finally:
-            _end_all(scene)
-            scene.watcher.stopped.set()
-            thread.join()
-        found = check(scene, expected)
-        found["broken"] += broken
-        self.record.add(
-            "checked", study=study, disturbances=len(made), seconds=round(time.monotonic() - began),
-            leases=len(scene.watcher.holders), **found,
-        )  # fmt: skip
-        if any(found.values()):
-            kept = self.folder / f"broken-{study}-{int(time.time())}"
-            shutil.copytree(with_disk / "runs", kept)
-            print(f"BROKEN, see {kept}: {found}", flush=True)
-        _unmount(with_disk)
+        with _disk(self.folder / f"study-{study}") as disk:
+            scene = Scene(self.folder, disk / "runs", tuple(expected), Watcher(disk / "runs"))
+            thread = threading.Thread(target=scene.watcher.watch)
+            thread.start()
+            try:
+                made = self._play(scene, study, numbers, broken)
+                self._finish(scene, broken)
+            except BrokenPromiseError as error:
+                broken.append(str(error))
+            finally:
+                _end_all(scene)
+                scene.watcher.stopped.set()
+                thread.join()
+            found = check(scene, expected)
+            found["broken"] += broken
+            self.record.add(
+                "checked", study=study, disturbances=len(made), seconds=round(time.monotonic() - began),
+                leases=len(scene.watcher.holders), **found,
+            )  # fmt: skip
+            if any(found.values()):
+                kept = self.folder / f"broken-{study}-{int(time.time())}"
+                shutil.copytree(disk / "runs", kept)
+                print(f"BROKEN, see {kept}: {found}", flush=True)
         return made
 
     def _play(self, scene: Scene, study: int, numbers: list[int], broken: list[str]) -> list[int]:
@@ -198,7 +194,7 @@ class Campaign:
         dice = random.Random(f"{self.decks.seed} study {study}")
         while left and len(scene.results()) < self.seeds:
             scene.act()
-            cluster.administer()
+            cluster.administer(scene)
             self._look_for_doubles(scene, broken)
             if not scene.edited and (not scene.jobs() or time.monotonic() - submitted > 15):
                 scene.submit_until_accepted()
@@ -234,14 +230,19 @@ class Campaign:
             if time.monotonic() > deadline:
                 raise BrokenPromiseError(f"runs did not end within {STUDY_SECONDS:g} s")
             scene.act()
-            cluster.administer()
+            cluster.administer(scene)
             self._look_for_doubles(scene, broken)
             if not scene.edited and not scene.jobs():
                 scene.submit_until_accepted()
             time.sleep(1)
         scene.act(all_of_them=True)
         # Whoever was stopped wakes up now, and must leave the results alone.
-        until(lambda: not scene.jobs() and not scene.tasks(), 120)
+        deadline = time.monotonic() + 120
+        while (jobs := scene.jobs()) or scene.tasks():
+            if time.monotonic() > deadline:
+                raise BrokenPromiseError(f"jobs {jobs} and processes {scene.tasks()} are left")
+            cluster.administer(scene)
+            time.sleep(0.5)
         scene.submit_until_accepted()  # there is nothing to submit, but what could not be removed before goes now
         if jobs := scene.jobs():
             broken.append(f"the study is finished, and {jobs} were queued")
@@ -296,6 +297,18 @@ def _end_all(scene: Scene) -> None:
     until(lambda: not slurm("squeue", "--noheader", "--format=%i").strip(), 60)
     for pid in scene.tasks():
         scene.kill(pid)
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[Path]:
+    """A small disk of its own at that folder, which goes with it."""
+    _unmount(folder)
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=755", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        _unmount(folder)
 
 
 def _unmount(path: Path) -> None:

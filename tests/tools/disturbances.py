@@ -329,12 +329,18 @@ def start_daemons() -> None:
     for _ in range(3):
         if subprocess.run(script, check=False, capture_output=True, timeout=180).returncode == 0:
             return
-        administer()
+        resume_node()
     subprocess.run(script, check=True, timeout=180)
 
 
-def administer() -> None:
-    """What is an administrator's to do: a controller that came back may start a job twice, and then drains the
-    node."""
+def administer(scene: Scene) -> None:
+    """What is an administrator's to do: a controller that came back with an older state may start a job twice, and
+    then drains the node; a job that has ended meanwhile it shows as running for minutes."""
+    resume_node()
+    for job in scene.running_without_process():
+        _succeeds("scancel", job)
+
+
+def resume_node() -> None:
     if any(word in slurm("sinfo", "--noheader", "--format=%T") for word in ("drain", "down")):
         _succeeds("scontrol", "update", "NodeName=gpu01", "State=RESUME")

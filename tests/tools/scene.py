@@ -35,6 +35,8 @@ NOBODY = 65534
 """The second user: Debian's `nobody`."""
 OTHER_HOST = "gpu02"
 DISK_MB = 96
+ABSENT_SECONDS = 10.0
+"""A job that starts or ends has no process for a moment."""
 PACKAGES = ("caltech_exp", "jobs", "reports", "slurm")
 
 NETWORK = """\
@@ -116,10 +118,11 @@ class BrokenPromiseError(AssertionError):
 class Scene:
     """The campaign's folder and the study that is disturbed now.
 
-    edited   the live checkout is not what was submitted: nothing may be submitted from it
-    names    ids of its runs
-    stopped  processes that were stopped on purpose
-    jumped   the clocks that have jumped
+    edited           the live checkout is not what was submitted: nothing may be submitted from it
+    names            ids of its runs
+    stopped          processes that were stopped on purpose
+    jumped           the clocks that have jumped
+    without_process  job that runs by Slurm's queue and has no process -> since when
     """
 
     folder: Path
@@ -129,6 +132,7 @@ class Scene:
     edited: bool = False
     stopped: set[int] = field(default_factory=set)
     jumped: set[Path] = field(default_factory=set)
+    without_process: dict[str, float] = field(default_factory=dict)
     later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
 
     @property
@@ -186,6 +190,18 @@ class Scene:
 
     def running(self) -> list[str]:
         return self.jobs("RUNNING")
+
+    def running_without_process(self) -> list[str]:
+        """Jobs that have run for ABSENT_SECONDS by the queue, and of which the node has no process."""
+        now = time.monotonic()
+        queue = slurm("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i %A")
+        listed = subprocess.run(["scontrol", "listpids"], capture_output=True, text=True, check=False)
+        if listed.returncode and "No job steps" not in listed.stderr:
+            return []
+        on_node = {line.split()[1] for line in listed.stdout.splitlines()[1:]}
+        absent = [job for job, number in map(str.split, queue.splitlines()) if number not in on_node]
+        self.without_process = {job: self.without_process.get(job, now) for job in absent}
+        return [job for job, since in self.without_process.items() if now - since > ABSENT_SECONDS]
 
     def queued_runs(self) -> dict[str, list[str]]:
         """Run id -> the jobs in the queue that train it, told from the records by their comments."""

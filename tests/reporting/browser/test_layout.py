@@ -1,7 +1,7 @@
 """What of the simulated study's page is on which screen, and that nothing is wider than its place."""
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import CHECKOUT
 from tests.reporting.browser.visits import NARROW, THEMES, WIDE, Open, Theme, bottom, open_everything, table_of
@@ -117,7 +117,7 @@ def test_contents_mark_what_is_being_read(visit_simulated: Open) -> None:
     page = visit_simulated(WIDE).page
     assert page.locator(".contents [aria-current]").all_inner_texts() == ["Summary"]
     page.locator(".contents a", has_text="Changing epochs number").click()
-    page.wait_for_function("document.querySelector('.contents [aria-current]').textContent.includes('1.2')")
+    expect(page.locator(".contents [aria-current]")).to_contain_text("1.2")
     assert page.locator(".contents [aria-current]").count() == 1
 
 
@@ -166,10 +166,4 @@ def test_link_opens_the_fold_around_its_target(visit_simulated: Open, name: str)
     assert not target.is_visible()
     page.evaluate("(name) => { location.hash = name; }", name)
     target.wait_for()
-    page.wait_for_function(
-        """(name) => {
-            const box = document.getElementById(name).getBoundingClientRect();
-            return box.top >= 0 && box.top < innerHeight;
-        }""",
-        arg=name,
-    )
+    expect(target).to_be_in_viewport()

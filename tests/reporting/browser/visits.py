@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from caltech_exp.config import run_id
 from tests.reporting.conftest import row_config
@@ -43,11 +43,8 @@ def open_everything(page: Page, part: str = "main") -> None:
         }""",
         part,
     )
-    page.wait_for_function(
-        """(part) => [...document.querySelectorAll(`${part} .is-live .plots`)].every(
-            (plots) => plots.querySelectorAll(".plot > *").length >= 2)""",
-        arg=part,
-    )
+    empty = page.locator(f"{part} .is-live .plots").filter(has_not=page.locator(".plot > * >> nth=1"))
+    expect(empty).to_have_count(0, timeout=30_000)
 
 
 def table_of(page: Page, name: str) -> Locator:
