@@ -84,14 +84,15 @@ def table(benchmark: Benchmark) -> str:
             if costs := epochs(benchmark, f"{model} {name}"):
                 seconds = [second for cost in costs for second in cost.each_epoch]
                 memory = sum(cost.peak_memory_bytes for cost in costs) / 2**30
-                lines.append((TITLES[model], title, spread(seconds), f"{memory:.2f}"))
-    headers = ("network", "fast engine", "epoch with validation, s", "peak memory, GiB")
-    sides = ("left", "left", "right", "right")
+                images = sum(cost.images_per_second for cost in costs)
+                lines.append((TITLES[model], title, spread(seconds), f"{images:.1f}", f"{memory:.2f}"))
+    headers = ("network", "fast engine", "epoch with validation, s", "training, images/s", "peak memory, GiB")
+    sides = ("left", "left", "right", "right", "right")
     return tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=sides)
 
 
 def draw(benchmark: Benchmark, path: Path) -> None:
-    """Three panels: an epoch against its images, against its batch size, and what runs side by side gain."""
+    """Three panels: an epoch against its images, training against its batch size, what runs side by side gain."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -101,16 +102,18 @@ def draw(benchmark: Benchmark, path: Path) -> None:
     figure = Figure(figsize=(10, 3), layout="constrained")
     images, batches, side_by_side = figure.subplots(1, 3)
     for model in MODELS:
-        curves = {
-            images: [(benchmark.images // share, f"epoch of 1/{share}") for share in SHARES],
-            batches: [(size, f"batch {size}") for size in BATCHES],
-        }
-        for axes, cells in curves.items():
-            points = [
-                (x, min(costs[0].each_epoch))
-                for x, name in cells
-                if (costs := epochs(benchmark, f"{model} {name}"))
-            ]
+        seconds = [
+            (benchmark.images // share, min(costs[0].each_epoch))
+            for share in SHARES
+            if (costs := epochs(benchmark, f"{model} epoch of 1/{share}"))
+        ]
+        # Not an epoch: an incomplete batch is left out of it, which is another share of the images at each size.
+        speeds = [
+            (size, costs[0].images_per_second)
+            for size in BATCHES
+            if (costs := epochs(benchmark, f"{model} batch {size}"))
+        ]
+        for axes, points in ((images, seconds), (batches, speeds)):
             axes.plot(*zip(*points, strict=True), marker="o", label=TITLES[model]) if points else None
         rates = [(runs, rate(benchmark, model, runs)) for runs in SIDE_BY_SIDE]
         gains = [(runs, value / rates[0][1]) for runs, value in rates if value and rates[0][1]]
@@ -122,7 +125,7 @@ def draw(benchmark: Benchmark, path: Path) -> None:
     ):
         axes.set(xlabel=label, ylim=(0, None))
     images.set_ylabel("epoch with validation, s")
-    batches.set_ylabel("epoch of a quarter, s")
+    batches.set_ylabel("training, images/s")
     images.set_xlim(0, None)
     batches.set_xscale("log", base=2)
     for axes, ticks in ((batches, BATCHES), (side_by_side, SIDE_BY_SIDE)):
