@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, expect, sync_playwright
 
 from caltech_exp.catalog import THE_REPORT
 from caltech_exp.reporting.frames import read_study
@@ -19,6 +19,10 @@ from tests.reporting.browser.visits import FAILED, HOSTILE, WIDE, Open, Theme, V
 from tests.reporting.conftest import SampleStudy, make_diverged, make_result, row_config
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120_000
+"""Milliseconds: a busy machine takes 30 s to draw a page of 6 MB."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def visit(chromium: Browser, file: Path) -> Iterator[Open]:
         width, height = size
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme, **options)
         contexts.append(context)
-        context.set_default_timeout(120_000)  # milliseconds: a busy machine takes 30 s to draw a page of 6 MB
+        context.set_default_timeout(PATIENCE)
         tab = context.new_page()
         errors: list[str] = []
         requests: list[str] = []

@@ -44,7 +44,7 @@ def open_everything(page: Page, part: str = "main") -> None:
         part,
     )
     empty = page.locator(f"{part} .is-live .plots").filter(has_not=page.locator(".plot > * >> nth=1"))
-    expect(empty).to_have_count(0, timeout=30_000)
+    expect(empty).to_have_count(0)
 
 
 def table_of(page: Page, name: str) -> Locator:
