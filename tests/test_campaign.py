@@ -10,8 +10,8 @@ import pytest
 from tests.tools import campaign, disturbances
 from tests.tools.campaign import KINDS, Decks, Record, Shape
 
-SHORT = 6
-LEAST = 4
+SHORT = 10
+LEAST = 5
 """A machine that is fast or lucky ends all studies before all of them came about."""
 MOST_STUDIES = 3
 LONG = (disturbances.suspend, disturbances.suspend_past_take_over, disturbances.time_limit)
