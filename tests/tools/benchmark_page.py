@@ -55,12 +55,19 @@ def read(path: Path) -> Benchmark:
 
 def caption(benchmark: Benchmark) -> str:
     """The command, the machine and the versions of the figures."""
-    words = " ".join(word for word in benchmark.words if not word.startswith(PATHS))
+    return f"`{command(benchmark)}` on {machine(benchmark)}; the least to the most of all epochs:"
+
+
+def command(benchmark: Benchmark) -> str:
+    """Without the user's folders."""
+    words = (word for word in benchmark.words if not word.startswith(PATHS))
+    return " ".join(("python jobs/benchmark.py", *words))
+
+
+def machine(benchmark: Benchmark) -> str:
+    """The device, the versions and the day."""
     versions = ", ".join(f"{name} {benchmark.libraries[name]}" for name in ("python", "torch"))
-    return (
-        f"`python jobs/benchmark.py {words}` on {benchmark.device}, {benchmark.cores} cores, {versions}, "
-        f"{benchmark.when[:10]}; the least to the most of all epochs:"
-    )
+    return f"{benchmark.device}, {benchmark.cores} cores, {versions}, {benchmark.when[:10]}"
 
 
 def epochs(benchmark: Benchmark, name: str) -> list[EpochCosts]:
