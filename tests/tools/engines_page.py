@@ -65,7 +65,7 @@ def table(benchmarks: Sequence[Benchmark], figures: Sequence[Figure], prefix: st
         )
         if template or fast:
             cells = (spread(each) if each else "" for each in (template, fast))
-            rows.append((figure.title.strip(), *cells, ratio(figure, template, fast)))
+            rows.append((figure.title.replace("  ", "– "), *cells, ratio(figure, template, fast)))
     headers = (title, "template", "fast", "times as fast")
     sides = ("left", "right", "right", "right")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=sides) if rows else ""

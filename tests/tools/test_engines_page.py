@@ -47,9 +47,9 @@ def test_tables_have_the_spread_over_files_and_epochs_and_the_ratio_of_the_media
     assert cells(network)[0] == ["AlexNet", "template", "fast", "times as fast"]
     assert cells(network)[2:] == [
         ["epoch with validation, s", "60.0 to 120", "6.00 to 12.0", "10.0"],
-        ["images/s in training", "4.44 to 6.67", "44.4 to 66.7", "10.0"],
-        ["peak memory, GiB", "1.00", "1.00", ""],
-        ["process start to first step, s", "4.00", "4.00", ""],
+        ["– images/s in training", "4.44 to 6.67", "44.4 to 66.7", "10.0"],
+        ["– peak memory, GiB", "1.00", "1.00", ""],
+        ["– process start to first step, s", "4.00", "4.00", ""],
     ]
     assert ["augment=crop", "66.7 to 100", "667 to 1,000", "10.0"] in cells(transforms)
 
