@@ -57,7 +57,7 @@ def test_tables_have_the_spread_over_files_and_epochs_and_the_ratio_of_the_media
 def test_caption_names_every_command_how_often_it_ran_and_no_folder_of_a_user() -> None:
     more = benchmark(1).model_copy(update={"words": ("parts=frozen",)})
     assert caption([benchmark(1), more, benchmark(2)]) == (
-        "`python jobs/benchmark.py models=alexnet` twice and `python jobs/benchmark.py parts=frozen` once, on "
+        "`python jobs/benchmark.py models=alexnet` (twice) and `python jobs/benchmark.py parts=frozen` (once) on "
         "EPYC, 2 cores, python 3.11, torch 2.9.0, 2026-01-01; the least to the most, and the ratio of the medians:"
     )
 
