@@ -13,7 +13,7 @@ from statistics import median
 from tabulate import tabulate
 
 from caltech_exp.benchmark.records import MODELS, Benchmark
-from caltech_exp.cli import UserError, run_command_line
+from caltech_exp.cli import UserError, join_words, run_command_line
 from caltech_exp.commands.benchmark import AUGMENT_FIGURES, NETWORK_FIGURES, Figure
 from caltech_exp.files import user_path
 from tests.tools.benchmark_page import TITLES, command, machine, read
@@ -42,10 +42,8 @@ def main(argv: Sequence[str]) -> int:
 def caption(benchmarks: Sequence[Benchmark]) -> str:
     """Every command with its repetitions, and the machine."""
     commands = Counter(command(benchmark) for benchmark in benchmarks)
-    parts = [f"`{each}` {TIMES.get(count, f'{count} times')}" for each, count in commands.items()]
-    return (
-        f"{' and '.join(parts)}, on {machine(benchmarks[0])}; the least to the most, and the ratio of the medians:"
-    )
+    parts = [f"`{each}` ({TIMES.get(count, f'{count} times')})" for each, count in commands.items()]
+    return f"{join_words(parts)} on {machine(benchmarks[0])}; the least to the most, and the ratio of the medians:"
 
 
 def tables(benchmarks: Sequence[Benchmark]) -> list[str]:
