@@ -93,7 +93,7 @@ def pin_imagenet_weights(
         if not used and any(Path(file).parent == root.resolve() for file in recorded.values()):
             return {}
         kind = "it is a file; give the folder" if root.exists() else "there is no such folder; give one"
-        names = join_words([f"{model}.pth" for model in used or IMAGENET])
+        names = join_words([f"{model}.pth" for model in used or recorded or IMAGENET])
         raise UserError(f"imagenet_weights={folder}: {kind} with {names}")
     if missing := [model for model in used if not (root / f"{model}.pth").exists()]:
         rows = [section for model in missing for section in used[model]]

@@ -143,6 +143,16 @@ def test_a_weights_folder_may_go_once_the_study_has_pinned_what_the_rows_need(
         parse_request([words[0], f"runs={folder.path}", f"imagenet_weights={tmp_path / 'typo'}"])
 
 
+def test_a_wrong_folder_is_answered_with_the_files_that_the_study_began_with(
+    folder: StudyFolder, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(stand_in_weights / "resnet18.pth", tmp_path / "resnet18.pth")
+    settings = parse_request(["section=resnet", f"imagenet_weights={tmp_path}"]).settings
+    folder.write_study(folder.require_study().model_copy(update={"settings": settings}))
+    with pytest.raises(UserError, match=r"there is no such folder; give one with resnet18\.pth$"):
+        parse_request(["section=resnet", f"runs={folder.path}", f"imagenet_weights={tmp_path / 'typo'}"])
+
+
 def test_section_all_is_every_table_and_data_has_none() -> None:
     assert len(parse_request(["section=all"]).tables) == 16
     assert parse_request(["section=data"]).tables == ()
