@@ -288,11 +288,12 @@ def _comparison(title: str, figures: Sequence[Figure], prefix: str, costs: Costs
         cells = [
             "" if value is None else f"{value / figure.unit:,.{figure.digits}f}" for value in (template, fast)
         ]
-        rows.append((figure.title, *cells, _ratio(figure, template, fast)))
+        rows.append((figure.title, *cells, ratio(figure, template, fast)))
     return _table(rows, (title, "template", "fast", "times as fast")) if rows else ""
 
 
-def _ratio(figure: Figure, template: float | None, fast: float | None) -> str:
+def ratio(figure: Figure, template: float | None, fast: float | None) -> str:
+    """How many times as fast the fast engine is; empty for a figure that says nothing of speed."""
     if not figure.better or not template or not fast:
         return ""
     return f"{fast / template if figure.better == 'higher' else template / fast:.1f}"

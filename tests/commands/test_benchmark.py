@@ -16,9 +16,9 @@ from caltech_exp.benchmark.records import (
 )
 from caltech_exp.commands.benchmark import benchmark_tables
 from caltech_exp.config import RunConfig
-from caltech_exp.provenance import code_version
 from tests.commands.test_submit import one_line_error
 from tests.conftest import Command
+from tests.tools.benchmark_records import make_benchmark
 from tests.tools.shapes import write_shapes
 from tests.tools.testbed import profile, queue, until
 
@@ -97,18 +97,7 @@ def tables(costs: dict[str, tuple[Costs, ...]]) -> str:
         for name, both in costs.items()
         for engine, cost in zip(("reference", "fast")[-len(both) :], both, strict=True)
     ]
-    return benchmark_tables(
-        Benchmark(
-            device="EPYC",
-            cores=2,
-            host="node01",
-            images=1000,
-            libraries={"torch": "2.9.0"},
-            code=code_version(),
-            when="2026-01-01T00:00:00Z",
-            measurements=tuple(results),
-        )
-    )
+    return benchmark_tables(make_benchmark(results, images=1000))
 
 
 def epoch(seconds: float) -> EpochCosts:

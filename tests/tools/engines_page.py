@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from caltech_exp.benchmark.records import MODELS, Benchmark
 from caltech_exp.cli import UserError, join_words, run_command_line
-from caltech_exp.commands.benchmark import AUGMENT_FIGURES, NETWORK_FIGURES, Figure
+from caltech_exp.commands.benchmark import AUGMENT_FIGURES, NETWORK_FIGURES, Figure, ratio
 from caltech_exp.files import user_path
 from tests.tools.benchmark_page import TITLES, command, machine, read
 from tests.tools.page import spread, write_part
@@ -62,8 +62,9 @@ def table(benchmarks: Sequence[Benchmark], figures: Sequence[Figure], prefix: st
             for engine in ENGINES
         )
         if template or fast:
-            cells = (spread(each) if each else "" for each in (template, fast))
-            rows.append((figure.title.replace("  ", "– "), *cells, ratio(figure, template, fast)))
+            spreads = (spread(each) if each else "" for each in (template, fast))
+            medians = (median(each) if each else None for each in (template, fast))
+            rows.append((figure.title.replace("  ", "– "), *spreads, ratio(figure, *medians)))
     headers = (title, "template", "fast", "times as fast")
     sides = ("left", "right", "right", "right")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=sides) if rows else ""
@@ -78,14 +79,6 @@ def values(benchmarks: Sequence[Benchmark], figure: Figure, name: str, engine: s
                 each = getattr(result.costs, "each_epoch", ()) if figure.field == "epoch_seconds" else ()
                 found += each or [getattr(result.costs, figure.field)]
     return found
-
-
-def ratio(figure: Figure, template: Sequence[float], fast: Sequence[float]) -> str:
-    """How many times as fast the fast engine is, by the medians; empty for a figure that says nothing of speed."""
-    if not figure.better or not template or not fast:
-        return ""
-    higher = median(fast) / median(template)
-    return f"{higher if figure.better == 'higher' else 1 / higher:.1f}"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from caltech_exp.benchmark.records import (
     plan,
 )
 from caltech_exp.cli import UserError
-from caltech_exp.provenance import code_version
 from tests.tools.benchmark_page import caption, draw, read, table
+from tests.tools.benchmark_records import make_benchmark
 
 
 @pytest.fixture
@@ -29,17 +29,7 @@ def figures() -> Benchmark:
         )
         costs = SideBySideCosts(runs=(cost,) * step.runs) if step.runs else cost
         results.append(MeasurementResult(name=step.name, config=step.config, costs=costs))
-    return Benchmark(
-        device="EPYC",
-        cores=2,
-        host="node01",
-        images=400,
-        words=("parts=growth", "data=/home/me", "out=x.json"),
-        libraries={"torch": "2.9.0", "python": "3.11"},
-        code=code_version(),
-        when="2026-01-01T00:00:00Z",
-        measurements=tuple(results),
-    )
+    return make_benchmark(results, images=400, words=("parts=growth", "data=/home/me", "out=x.json"))
 
 
 def test_benchmark_page_has_every_cell_with_its_spread(figures: Benchmark) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from caltech_exp.benchmark.records import AugmentCosts, Benchmark, Costs, EpochCosts, MeasurementResult, plan
 from caltech_exp.cli import UserError
-from caltech_exp.provenance import code_version
+from tests.tools.benchmark_records import make_benchmark
 from tests.tools.engines_page import caption, main, tables
 
 
@@ -25,16 +25,8 @@ def benchmark(slower: float, cores: int = 2) -> Benchmark:
                 times=(0.0, seconds, seconds * 7 / 3),
             )
         results.append(MeasurementResult(name=step.name, config=step.config, costs=costs))
-    return Benchmark(
-        device="EPYC",
-        cores=cores,
-        host="node01",
-        images=400,
-        words=("models=alexnet", "data=/home/me", "out=x.json"),
-        libraries={"torch": "2.9.0", "python": "3.11"},
-        code=code_version(),
-        when="2026-01-01T00:00:00Z",
-        measurements=tuple(results),
+    return make_benchmark(
+        results, images=400, words=("models=alexnet", "data=/home/me", "out=x.json"), cores=cores
     )
 
 
