@@ -13,6 +13,7 @@ from caltech_exp.data.splits import read_data_set
 from caltech_exp.reporting.comparison import TableRow, all_rows, compare_row, distinct_rows, split_by_weights
 from caltech_exp.reporting.frames import read_study
 from caltech_exp.reporting.render.blocks import accuracy
+from caltech_exp.reporting.sections.figures import as_quoted
 from caltech_exp.study.folder import StudyFolder
 from caltech_exp.study.results import Result, decode, read_result
 
@@ -92,7 +93,8 @@ def printed(row: TableRow) -> str:
         return f"{accuracy(row.reported.mean)} ± {accuracy(row.reported.std)}"
     (figure,) = row.table.figures
     assert figure.quoted
-    return f"{figure.quoted.last_accuracy} (text on Figure {figure.number})"
+    assert figure.quoted.last_accuracy
+    return f"{as_quoted(figure.quoted.last_accuracy)} (text on Figure {figure.number})"
 
 
 def test_the_frozen_study_is_its_file_with_nine_runs_from_one_file_of_weights() -> None:

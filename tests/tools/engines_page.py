@@ -33,10 +33,20 @@ def main(argv: Sequence[str]) -> int:
     for name, benchmark in zip(argv, benchmarks, strict=True):
         if differences := benchmarks[0].differences(benchmark):
             raise UserError(f"{argv[0]} and {name} have other {', '.join(differences)}; measure again")
+    require_same_settings(benchmarks)
     text = "\n\n".join((caption(benchmarks), *tables(benchmarks)))
     write_part("two engines", text)
     print(text)
     return 0
+
+
+def require_same_settings(benchmarks: Sequence[Benchmark]) -> None:
+    """Raises UserError if a figure was measured with several settings or numbers of threads: not one spread."""
+    results = [result for benchmark in benchmarks for result in benchmark.measurements]
+    settings = {(result.name, result.config.engine): (result.config, result.threads) for result in results}
+    for result in results:
+        if settings[result.name, result.config.engine] != (result.config, result.threads):
+            raise UserError(f"{result.name} was measured with other settings in another file; leave one out")
 
 
 def caption(benchmarks: Sequence[Benchmark]) -> str:

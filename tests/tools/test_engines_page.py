@@ -7,7 +7,7 @@ import pytest
 from caltech_exp.benchmark.records import AugmentCosts, Benchmark, Costs, EpochCosts, MeasurementResult, plan
 from caltech_exp.cli import UserError
 from tests.tools.benchmark_records import make_benchmark
-from tests.tools.engines_page import caption, main, tables
+from tests.tools.engines_page import caption, main, require_same_settings, tables
 
 
 def benchmark(slower: float, cores: int = 2) -> Benchmark:
@@ -61,3 +61,13 @@ def test_files_of_other_machines_are_refused(tmp_path: Path) -> None:
         main([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     with pytest.raises(UserError, match="give them"):
         main([])
+
+
+def test_figures_of_other_settings_or_threads_are_never_mixed() -> None:
+    first, second = benchmark(1), benchmark(2)
+    require_same_settings([first, second])
+    (result, *others) = second.measurements
+    for change in ({"threads": 1}, {"config": result.config.but(batch_size=32)}):
+        changed = (result.model_copy(update=change), *others)
+        with pytest.raises(UserError, match="alexnet epoch was measured with other settings in another file"):
+            require_same_settings([first, second.model_copy(update={"measurements": changed})])
